@@ -1,0 +1,45 @@
+# Two commands do everything on a fresh machine: `make quickstart` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help install quickstart test lint format sample-models clean
+
+help:
+	@echo "make quickstart     install, then run the whole system on the embedded sample (runs/quickstart/report.html)"
+	@echo "make test           install, then lint and test"
+	@echo "make install        only the virtual environment with everything in it"
+	@echo "make format         ruff format and safe fixes"
+	@echo "make sample-models  train the embedded sample's base models anew (about half an hour)"
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml setup.py $(wildcard gemkr/fm_index/csrc/*)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gemkr needs Python 3.11 or newer, this is %s; set PYTHON=" % sys.version.split()[0])'
+	@command -v c++ >/dev/null || { echo "gemkr needs a C++17 compiler and found no c++; on Debian: apt-get install g++"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --upgrade pip
+	$(BIN)/pip install -q -e '.[all]'
+	@touch $(STAMP)
+
+quickstart: $(STAMP)
+	$(BIN)/gemkr quickstart
+
+test: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+sample-models: $(STAMP)
+	$(BIN)/python -m data_process.sample.make_models
+
+clean:
+	rm -rf build *.egg-info gemkr/fm_index/*.so

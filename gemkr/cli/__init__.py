@@ -1,0 +1,59 @@
+"""The `gemkr` command: finds the subcommand, turns a GemkrError into one line and exit status 1.
+
+Each subcommand is a module with `HELP`, `add_arguments(parser)` and `run(args) -> int`; heavy imports
+belong inside `run`. Results go to stdout, logs and progress to stderr; usage errors exit with 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from gemkr import __version__
+from gemkr.errors import GemkrError
+
+COMMANDS = {
+    "index": "gemkr.cli.index",
+    "regions": "gemkr.cli.regions",
+    "mine": "gemkr.cli.mine",
+    "pretrain": "gemkr.cli.pretrain",
+    "train": "gemkr.cli.train",
+    "retrieve": "gemkr.cli.retrieve",
+    "score": "gemkr.cli.score",
+    "eval": "gemkr.cli.eval",
+    "quickstart": "gemkr.cli.quickstart",
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line; importing the subcommand modules costs no torch."""
+    parser = argparse.ArgumentParser(prog="gemkr", description="Generative multi-modal knowledge retrieval.")
+    parser.add_argument("--version", action="version", version=f"gemkr {__version__}")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, home in COMMANDS.items():
+        module = import_module(home)
+        subparser = subparsers.add_parser(name, help=module.HELP, description=module.HELP)
+        module.add_arguments(subparser)
+        subparser.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
+    for chatty in ("httpx", "PIL", "bm25s", "filelock"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    args = build_parser().parse_args(argv)
+    try:
+        return args.run(args)
+    except GemkrError as error:
+        print(f"gemkr: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        return 1
+    except KeyboardInterrupt:
+        print("gemkr: interrupted", file=sys.stderr)
+        return 130

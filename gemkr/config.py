@@ -1,0 +1,258 @@
+"""Experiments as frozen dataclasses, read from YAML and `key=value` overrides.
+
+The only file that imports omegaconf. It knows the names and types of settings, not what they do; unknown
+keys fail and name the nearest known one. Paths may hold `${oc.env:NAME}` or `${oc.env:NAME,default}`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from gemkr.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class TowerConfig:
+    """A frozen open_clip vision tower: an architecture name or a json config of one's own, and local weights."""
+
+    architecture: str = "ViT-L-14"
+    config: str | None = None
+    weights: str | None = None
+
+
+@dataclass(frozen=True)
+class PrefixConfig:
+    """Object-aware prefix tuning (GeMKR, section 3.2): the last `blocks` blocks get `rows` learned rows each."""
+
+    blocks: int = 20
+    rows: int = 10
+
+
+@dataclass(frozen=True)
+class VisualTokensConfig:
+    """What the LLM is shown: the CLS state, the first rows of the last prefix, the regions in reading order."""
+
+    cls: bool = True
+    prefix_rows: int = 2
+    regions: bool = True
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """Low-rank adapters on the LLM; `targets` is a regex on full module names."""
+
+    r: int = 8
+    alpha: int = 16
+    dropout: float = 0.05
+    targets: str = r".*\.(q_proj|v_proj)"
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The whole network. `llm` is a Hugging Face folder; no tower means a text-only model."""
+
+    llm: str
+    tokenizer: str | None = None
+    tower: TowerConfig | None = None
+    prefix: PrefixConfig = PrefixConfig()
+    visual_tokens: VisualTokensConfig = VisualTokensConfig()
+    lora: LoraConfig | None = LoraConfig()
+    train_llm: bool = False
+    precision: str = "fp32"
+    checkpoint: str | None = None
+
+
+@dataclass(frozen=True)
+class TrainDataConfig:
+    """Training material: queries, the clues mined for them, pictures and their region features."""
+
+    queries: str
+    clues: str
+    images: str | None = None
+    regions: str | None = None
+    development: str | None = None
+    max_prompt_tokens: int = 256
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW with linear warm-up and cosine decay (the paper's defaults)."""
+
+    lr: float = 6e-5
+    projector_lr: float | None = None
+    warmup_lr: float = 1e-6
+    min_lr: float = 1e-5
+    warmup_steps: int = 200
+    weight_decay: float = 0.05
+    max_grad_norm: float = 1.0
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training experiment: `gemkr train CONFIG`."""
+
+    model: ModelConfig
+    data: TrainDataConfig
+    output: str
+    optimizer: OptimizerConfig = OptimizerConfig()
+    batch_size: int = 12
+    gradient_accumulation: int = 1
+    epochs: int = 5
+    max_steps: int | None = None
+    save_every: int = 500
+    keep_checkpoints: int = 2
+    log_every: int = 10
+    workers: int = 2
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class DecodingConfig:
+    """Beam search under the index (DESIGN 5); the defaults of `reference` are the published settings."""
+
+    beam_size: int = 10
+    groups: int = 10
+    diversity: float = 0.5
+    max_tokens: int = 10
+    min_tokens: int = 1
+    length_penalty: float = 1.5
+    word_start: bool = False
+    allow_eos: bool = True
+    stop_at_one_document: bool = False
+    document_penalty: float = 0.0
+    group_by_head: bool = False
+    batch_size: int = 8
+
+
+@dataclass(frozen=True)
+class ScoringConfig:
+    """From clues to documents (DESIGN 6): reference | coverage | seal, and the second scorer inside a span."""
+
+    method: str = "coverage"
+    inside_span: str = "bm25"
+    discount: float = 0.3
+    second_weight: float = 0.1
+    documents_per_clue: int = 100
+    alpha: float = 2.0
+    beta: float = 0.8
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """One evaluation experiment: `gemkr eval CONFIG` retrieves, scores and reports."""
+
+    queries: str
+    corpus: str
+    output: str
+    retriever: str = "generative"
+    model: ModelConfig | None = None
+    index: str | None = None
+    images: str | None = None
+    regions: str | None = None
+    decoding: DecodingConfig = DecodingConfig()
+    scoring: ScoringConfig = ScoringConfig()
+    qrels: str | None = None
+    match: str | None = None
+    metrics: tuple[str, ...] = ("P@5", "S@1", "S@5", "S@10", "MRR@10", "D@10")
+    k: int = 10
+    baselines: tuple[str, ...] = ()
+    limit: int | None = None
+    seed: int = 0
+
+
+T = TypeVar("T")
+
+
+def load_config(path: str | Path, kind: type[T], overrides: Sequence[str] = ()) -> T:
+    """Read a YAML file into the dataclass `kind`, then apply `key=value` overrides (dots reach inside).
+
+    Raises ConfigError for a missing file, broken YAML, an unknown key (naming the nearest one), a missing
+    required key, a value of the wrong type, or an environment variable that is not set.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(
+            f"the configuration {path} does not exist; the ready-made ones are in train_configs/ and eval_configs/"
+        )
+    for override in overrides:
+        if "=" not in override:
+            raise ConfigError(f"the override {override!r} is not of the form key=value")
+    try:
+        loaded = OmegaConf.load(path)
+        merged = OmegaConf.merge(loaded, OmegaConf.from_dotlist(list(overrides)))
+        values = OmegaConf.to_container(merged, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{path}: {str(error).splitlines()[0]}") from error
+    except Exception as error:
+        if type(error).__module__.startswith("yaml"):
+            raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+        raise
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold a mapping of settings, it holds {type(values).__name__}")
+    return from_mapping(values, kind, str(path))
+
+
+def to_mapping(config: Any) -> dict[str, Any]:
+    """The plain nested dict of a configuration, fit for json and YAML."""
+    return dataclasses.asdict(config)
+
+
+def from_mapping(values: dict[str, Any], kind: type[T], where: str) -> T:
+    """A dataclass from a nested dict, checked against its annotations; `where` opens the error messages."""
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    hints = typing.get_type_hints(kind)
+    for key in values:
+        if key not in fields:
+            near = difflib.get_close_matches(str(key), fields, n=1, cutoff=0.0)
+            raise ConfigError(f"{where}: unknown key {key!r}; the nearest known key is {near[0]!r}")
+    missing = [n for n, f in fields.items() if n not in values and _required(f)]
+    if missing:
+        raise ConfigError(f"{where}: the required key {missing[0]!r} is missing")
+    return kind(**{key: _convert(value, hints[key], f"{where}: {key}") for key, value in values.items()})
+
+
+def _required(f: dataclasses.Field) -> bool:
+    return f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+
+
+def _convert(value: Any, hint: Any, where: str) -> Any:
+    origin = typing.get_origin(hint)
+    if origin in (types.UnionType, typing.Union):
+        if value is None:
+            return None
+        (inner,) = [a for a in typing.get_args(hint) if a is not type(None)]
+        return _convert(value, inner, where)
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where} must be a mapping, it is {value!r}")
+        return from_mapping(value, hint, where)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ConfigError(f"{where} must be a list, it is {value!r}")
+        return tuple(_convert(v, typing.get_args(hint)[0], where) for v in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is float and isinstance(value, str):
+        return _number(value, where)
+    if hint is str and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise ConfigError(f"{where} must be of type {hint.__name__}, it is {value!r}")
+    return value
+
+
+def _number(text: str, where: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(f"{where} must be a number, it is {text!r}") from None

@@ -1,0 +1,1 @@
+"""Qrels, metrics, TREC files and reports."""

@@ -1,0 +1,1 @@
+"""Second scorers over documents, one file each."""

@@ -1,0 +1,1 @@
+"""Clues to learn from, batches, the loop and its checkpoints."""

@@ -1,0 +1,93 @@
+"""The nouns that cross module borders: queries, documents, clues, hits, runs and qrels.
+
+Plain immutable values. They know nothing of files, models or indexes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from gemkr.fm_index import Span
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One information need: a question, a picture, or both.
+
+    `image` is an image id (the key of pictures and of region stores), never a path.
+    `answers` and `positives` (gold `doc_id`s) are known for training and evaluation only.
+    """
+
+    query_id: str
+    question: str = ""
+    image: str | None = None
+    caption: str | None = None
+    detections: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
+    positives: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One passage of the corpus; `doc_id` is the outside name, always a string."""
+
+    doc_id: str
+    text: str
+    title: str = ""
+
+    @property
+    def contents(self) -> str:
+        """What is indexed and shown: the title, a full stop, the text."""
+        return f"{self.title}. {self.text}" if self.title else self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Clue:
+    """A token sequence that the model wrote and that occurs in the corpus.
+
+    `log_prob` is the sum of the model's log-probabilities of its tokens, normalised over the full
+    vocabulary (natural logarithm), diversity penalties not included. `span` holds the rows of its
+    occurrences. `score` is what the beam search ranked by (length-normalised, penalties included).
+    """
+
+    tokens: tuple[int, ...]
+    text: str
+    log_prob: float
+    score: float
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One clue inside one document: `document tokens[start:stop]` are the clue's tokens."""
+
+    text: str
+    log_prob: float
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One retrieved document with its score (higher is better) and the clues found in it."""
+
+    doc_id: str
+    score: float
+    evidence: tuple[Evidence, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The answer to one query: hits, best first; for generative retrievers also all clues written."""
+
+    query_id: str
+    hits: tuple[Hit, ...]
+    clues: tuple[Clue, ...] = ()
+
+
+Run = Mapping[str, Sequence[Hit]]
+"""query_id -> hits, best first."""
+
+Qrels = Mapping[str, Mapping[str, int]]
+"""query_id -> {doc_id: relevance}; relevance > 0 is relevant."""

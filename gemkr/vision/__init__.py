@@ -1,0 +1,1 @@
+"""From pictures to features: detection, encoding and the region store."""

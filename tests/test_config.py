@@ -1,0 +1,73 @@
+"""Configurations: every ready-made file loads, unknown keys name the nearest, overrides reach inside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gemkr.config import EvalConfig, TrainConfig, load_config, to_mapping
+from gemkr.errors import ConfigError
+
+MINIMAL = "model: {llm: some/folder}\ndata: {queries: q.jsonl, clues: c.jsonl}\noutput: runs/x\n"
+
+
+@pytest.fixture
+def minimal(tmp_path: Path) -> Path:
+    path = tmp_path / "train.yaml"
+    path.write_text(MINIMAL)
+    return path
+
+
+def test_defaults_are_the_papers(minimal: Path) -> None:
+    config = load_config(minimal, TrainConfig)
+    assert (config.optimizer.lr, config.optimizer.warmup_steps, config.batch_size, config.epochs) == (
+        6e-5,
+        200,
+        12,
+        5,
+    )
+    assert (config.model.prefix.blocks, config.model.prefix.rows, config.model.lora.r) == (20, 10, 8)
+
+
+def test_overrides_reach_inside_and_keep_their_types(minimal: Path) -> None:
+    config = load_config(
+        minimal, TrainConfig, ["optimizer.lr=1e-3", "model.lora.r=4", "model.tower=null", "max_steps=7"]
+    )
+    assert (config.optimizer.lr, config.model.lora.r, config.model.tower, config.max_steps) == (
+        1e-3,
+        4,
+        None,
+        7,
+    )
+
+
+def test_round_trip_through_a_mapping(minimal: Path) -> None:
+    assert to_mapping(load_config(minimal, TrainConfig))["model"]["lora"]["alpha"] == 16
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optimiser.lr=1", "unknown key 'optimiser'; the nearest known key is 'optimizer'"),
+        ("model.lora.rank=1", "unknown key 'rank'"),
+        ("batch_size=many", "batch_size must be of type int, it is 'many'"),
+        ("optimizer.lr=fast", "lr must be a number, it is 'fast'"),
+        ("batch_size", "not of the form key=value"),
+        ("output=${oc.env:GEMKR_SURELY_UNSET}", "GEMKR_SURELY_UNSET"),
+    ],
+)
+def test_bad_overrides_are_named(minimal: Path, override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message.replace("'", ".").replace("(", ".")):
+        load_config(minimal, TrainConfig, [override])
+
+
+def test_a_missing_file_and_a_missing_key_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="does not exist"):
+        load_config(tmp_path / "absent.yaml", EvalConfig)
+    (tmp_path / "half.yaml").write_text("queries: q.jsonl\noutput: x\n")
+    with pytest.raises(ConfigError, match="required key 'corpus' is missing"):
+        load_config(tmp_path / "half.yaml", EvalConfig)
+    (tmp_path / "broken.yaml").write_text("a: [1\n")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load_config(tmp_path / "broken.yaml", EvalConfig)

@@ -1,0 +1,82 @@
+// Suffix sorting for texts of many documents over an integer alphabet, and their Burrows-Wheeler transform.
+//
+// Symbol 0 separates documents. Every separator counts as a symbol of its own, ordered by position and below
+// all tokens, so comparing two suffixes never passes the border of a document (a generalized suffix array).
+// Order: seeds (about a third of the suffixes of natural language) are sorted by their symbols, eight bytes at a
+// time; ties of long repeats by the ranks of later seeds; everything else is induced in two passes. The result
+// does not depend on the number of threads. Near-linear on every input: O(n log n) in the worst case.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+
+#include "suffix_sort_induce.hpp"
+#include "suffix_sort_ranks.hpp"
+#include "suffix_sort_seeds.hpp"
+#include "suffix_sort_types.hpp"
+
+namespace gemkr {
+
+// Writes the suffix array of text[0, n) to sa[0, n) and, row by row, the symbol to the left of each suffix to
+// bwt[0, n): bwt[k] = text[sa[k] - 1], or 0 where sa[k] = 0. The transform costs no time: sorting needs it.
+//
+// text: symbols below sigma, the last one 0. Row: std::uint32_t for n < 2^32 - 1, else std::uint64_t.
+// threads: 0 counts as 1. progress: called with a fraction in [0, 1], ascending, on the calling thread only; what
+// it throws passes through (sa and bwt are then unspecified).
+// Memory beside text, sa and bwt: 0.2 to 0.4 bytes per symbol and 5 rows per symbol of the alphabet; up to 1 byte
+// per symbol and thread on texts over a handful of symbols.
+// Throws std::invalid_argument for a text that breaks the contract, std::bad_alloc, std::system_error.
+template <class Sym, class Row>
+void suffix_sort_bwt(const Sym* text, Row* sa, Sym* bwt, std::size_t n, std::size_t sigma, unsigned threads,
+                     const std::function<void(double)>& progress = {}) {
+    static_assert(std::is_same_v<Sym, std::uint16_t> || std::is_same_v<Sym, std::uint32_t>);
+    static_assert(std::is_same_v<Row, std::uint32_t> || std::is_same_v<Row, std::uint64_t>);
+    using namespace suffix_detail;
+    if (n == 0) return;
+    if (n >= std::numeric_limits<Row>::max())
+        throw std::invalid_argument("suffix_sort: " + std::to_string(n) + " symbols do not fit the row type");
+    check_text(text, n, sigma);
+    if (threads == 0) threads = 1;
+    auto report = [&](double from, double to) {
+        return [&progress, from, to](double part) {
+            if (progress) progress(from + (to - from) * part);
+        };
+    };
+    const Shape<Row> shape = find_shape<Sym, Row>(text, n, sigma, threads);
+    report(0, 0.1)(1);
+    {
+        BitRow tied(shape.seed_count);
+        distribute_seeds(text, shape, sa);
+        bool any_tied;
+        if constexpr (std::is_same_v<Sym, std::uint16_t>) {
+            any_tied = sort_seed_buckets<16>(text, n, shape, sa, tied, threads, report(0.1, 0.5));
+        } else if (sigma <= std::size_t{1} << 21) {
+            any_tied = sort_seed_buckets<21>(text, n, shape, sa, tied, threads, report(0.1, 0.5));
+        } else {
+            any_tied = sort_seed_buckets<32>(text, n, shape, sa, tied, threads, report(0.1, 0.5));
+        }
+        if (any_tied) {
+            RankSorter<Row> ranks(sa, sa + (n - shape.seed_count), shape.seed_count, shape.seed_at, tied, threads);
+            ranks.sort(report(0.5, 0.6));
+        }
+    }
+    report(0.5, 0.6)(1);
+    Inducer<Sym, Row>(text, n, sa, bwt, shape).run(report(0.6, 1));
+    report(0, 1)(1);
+}
+
+// The suffix array alone: as suffix_sort_bwt, with the transform in scratch memory (sizeof(Sym) bytes per symbol).
+template <class Sym, class Row>
+void suffix_sort(const Sym* text, Row* sa, std::size_t n, std::size_t sigma, unsigned threads,
+                 const std::function<void(double)>& progress = {}) {
+    const std::unique_ptr<Sym[]> bwt(n ? new Sym[n] : nullptr);
+    suffix_sort_bwt(text, sa, bwt.get(), n, sigma, threads, progress);
+}
+
+}  // namespace gemkr

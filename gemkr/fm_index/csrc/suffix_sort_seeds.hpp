@@ -1,0 +1,197 @@
+// Sorts the seed suffixes by their symbols, bucket by bucket, as deep as it pays.
+//
+// Within a bucket the work goes level by level: read one key (several symbols) of every suffix still tied,
+// sort the groups, keep those that stay tied for the next level. Ties that outlast kDeep symbols and the
+// budget of key reads are left to the rank sorter, once every member has the next seed inside the symbols
+// already compared.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "suffix_sort_keys.hpp"
+#include "suffix_sort_ternary.hpp"
+#include "suffix_sort_types.hpp"
+
+namespace gemkr::suffix_detail {
+
+// Below 24 entries insertion beats everything else that was tried.
+template <class Row>
+void sort_records(Record<Row>* first, Record<Row>* last) {
+    if (last - first > 24) {
+        std::sort(first, last, [](const Record<Row>& a, const Record<Row>& b) { return a.key < b.key; });
+        return;
+    }
+    for (Record<Row>* i = first + 1; i < last; ++i) {
+        const Record<Row> moved = *i;
+        Record<Row>* hole = i;
+        for (; hole > first && moved.key < hole[-1].key; --hole) *hole = hole[-1];
+        *hole = moved;
+    }
+}
+
+template <class Sym, class Row, unsigned Width>
+class SeedSorter {
+public:
+    // `rows` holds the seeds, bucket after bucket; `tied` receives a bit for every row left equal to the row
+    // before it.
+    SeedSorter(const Sym* text, std::size_t n, Row* rows, std::size_t seed_count, const BitRow& seed_at, BitRow& tied)
+        : reader_{text, n},
+          n_(n),
+          rows_(rows),
+          seed_at_(seed_at),
+          tied_(tied),
+          limit_(std::max<std::size_t>(kLeast, seed_count / 16)),
+          budget_(static_cast<std::int64_t>(seed_count) * 2) {}
+
+    bool any_tied() const { return any_tied_.load(); }
+
+    // One per thread: the copies of keys and the lists of tied groups.
+    struct Bench {
+        std::vector<Record<Row>> records;
+        std::vector<std::pair<Row*, std::size_t>> groups, next;
+    };
+
+    void sort(Row* first, Row* last, Bench& bench) { sort_from(first, last, 1, bench); }
+
+private:
+    static constexpr std::size_t kSymbols = KeyReader<Sym, Width>::kSymbols;
+    static constexpr std::size_t kLeast = std::size_t{1} << 16;
+    static constexpr std::size_t kDeep = 32;
+    static constexpr std::size_t kDeepest = 1024;
+    static constexpr std::size_t kAhead = 16;
+
+    void sort_from(Row* first, Row* last, std::size_t depth, Bench& bench) {
+        ternary_sort(
+            first, last, limit_, [&](Row at) { return reader_(at + depth); },
+            [&](Row* a, Row* b) { sort_leaf(a, b, depth, bench); },
+            [&](Row* a, Row* b, std::uint64_t key) {
+                if (b - a < 2) return;
+                if (reader_.ended(key)) {
+                    std::sort(a, b);
+                } else if (!leave(a, b, depth + kSymbols)) {
+                    sort_from(a, b, depth + kSymbols, bench);
+                }
+            });
+    }
+
+    void sort_leaf(Row* first, Row* last, std::size_t depth, Bench& bench) {
+        const std::size_t m = static_cast<std::size_t>(last - first);
+        if (bench.records.size() < m) bench.records.resize(m);
+        bench.groups.assign(1, {first, m});
+        while (!bench.groups.empty()) {
+            bench.next.clear();
+            for (std::size_t g = 0; g < bench.groups.size(); ++g) sort_group(g, depth, bench);
+            depth += kSymbols;
+            if (depth > kDeep) set_aside(depth, bench);
+            bench.groups.swap(bench.next);
+        }
+    }
+
+    void sort_group(std::size_t g, std::size_t depth, Bench& bench) {
+        const auto [rows, m] = bench.groups[g];
+        Record<Row>* records = bench.records.data();
+        for (std::size_t k = 0; k < m; ++k) {
+            if (k + kAhead < m) reader_.prefetch(rows[k + kAhead] + depth);
+            records[k] = {reader_(rows[k] + depth), rows[k]};
+        }
+        sort_records(records, records + m);
+        for (std::size_t k = 0; k < m;) {
+            std::size_t end = k + 1;
+            while (end < m && records[end].key == records[k].key) ++end;
+            for (std::size_t i = k; i < end; ++i) rows[i] = records[i].at;
+            if (end - k > 1) {
+                if (reader_.ended(records[k].key)) {
+                    std::sort(rows + k, rows + end);
+                } else {
+                    bench.next.emplace_back(rows + k, end - k);
+                }
+            }
+            k = end;
+        }
+    }
+
+    // Drops from bench.next the groups that are left to the rank sorter.
+    void set_aside(std::size_t depth, Bench& bench) {
+        std::size_t reads = 0;
+        for (const auto& group : bench.next) reads += group.second;
+        if (budget_.fetch_sub(static_cast<std::int64_t>(reads)) > 0 && depth < kDeepest) return;
+        auto left = [&](const auto& group) { return leave(group.first, group.first + group.second, depth); };
+        bench.next.erase(std::remove_if(bench.next.begin(), bench.next.end(), left), bench.next.end());
+    }
+
+    // Marks a group as tied and returns true when its members, equal in `depth` symbols, all have the next
+    // seed at the same distance inside them.
+    bool leave(Row* first, Row* last, std::size_t depth) {
+        auto distance = [&](Row at) { return seed_at_.next(std::size_t{at} + 1, n_) - at; };
+        const std::size_t common = distance(*first);
+        if (common >= depth) return false;
+        for (Row* row = first + 1; row < last; ++row)
+            if (distance(*row) != common) return false;
+        for (Row* row = first + 1; row < last; ++row) tied_.set(static_cast<std::size_t>(row - rows_));
+        any_tied_.store(true);
+        return true;
+    }
+
+    KeyReader<Sym, Width> reader_;
+    std::size_t n_;
+    Row* rows_;
+    const BitRow& seed_at_;
+    BitRow& tied_;
+    std::size_t limit_;
+    std::atomic<std::int64_t> budget_;
+    std::atomic<bool> any_tied_{false};
+};
+
+// Writes the seed positions to rows[0, seed_count), bucket after bucket, ascending in each.
+template <class Sym, class Row>
+void distribute_seeds(const Sym* text, const Shape<Row>& shape, Row* rows) {
+    std::vector<Row> heads(shape.seeds.size());
+    Row row = 0;
+    for (std::size_t c = 0; c < heads.size(); ++c) {
+        heads[c] = row;
+        row += shape.seeds[c];
+    }
+    for (std::size_t w = 0; w < shape.seed_at.words(); ++w) {
+        for (std::uint64_t bits = shape.seed_at.word(w); bits; bits &= bits - 1) {
+            const std::size_t at = (w << 6) + static_cast<std::size_t>(__builtin_ctzll(bits));
+            rows[heads[text[at]]++] = static_cast<Row>(at);
+        }
+    }
+}
+
+// Sorts every bucket of rows[0, seed_count); step(fraction) is called now and then on the calling thread.
+template <unsigned Width, class Sym, class Row, class Step>
+bool sort_seed_buckets(const Sym* text, std::size_t n, const Shape<Row>& shape, Row* rows, BitRow& tied,
+                       unsigned threads, Step&& step) {
+    SeedSorter<Sym, Row, Width> sorter(text, n, rows, shape.seed_count, shape.seed_at, tied);
+    // Cut points between buckets so that one cut holds some ten thousand seeds.
+    std::vector<std::size_t> bucket_ends, cuts{0};
+    std::size_t end = 0;
+    constexpr std::size_t kCut = 16384;
+    std::size_t last_cut = 0;
+    for (const Row count : shape.seeds) {
+        if (!count) continue;
+        end += count;
+        bucket_ends.push_back(end);
+        if (end - last_cut >= kCut || end == shape.seed_count) {
+            cuts.push_back(bucket_ends.size());
+            last_cut = end;
+        }
+    }
+    std::atomic<std::size_t> next{0};
+    run_threads(threads, [&](unsigned t) {
+        typename SeedSorter<Sym, Row, Width>::Bench bench;
+        for (std::size_t cut; (cut = next.fetch_add(1)) + 1 < cuts.size();) {
+            for (std::size_t b = cuts[cut]; b < cuts[cut + 1]; ++b)
+                sorter.sort(rows + (b ? bucket_ends[b - 1] : 0), rows + bucket_ends[b], bench);
+            if (t == 0 && cut % 16 == 0) step(static_cast<double>(cut) / static_cast<double>(cuts.size()));
+        }
+    });
+    return sorter.any_tied();
+}
+
+}  // namespace gemkr::suffix_detail

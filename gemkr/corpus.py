@@ -1,0 +1,235 @@
+"""Streaming readers of corpora: one file in, `Document`s out, bad rows named by file and line.
+
+Formats, told apart by extension and header, each plain or `.gz`:
+
+- csv with a header `kid,text` (GS112K; `title` and the other usual names of an id are understood);
+- jsonl with `_id, title, text` (BEIR), or `pid`/`doc_id`/`id`/`docid` instead of `_id`;
+- tsv with a header `id text title` (DPR, quoted as csv) or without one: `id title text` (KILT, unquoted).
+
+Knows nothing of tokens or indexes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gemkr.errors import DataError
+from gemkr.types import Document
+
+ID_NAMES = ("kid", "_id", "doc_id", "pid", "id", "docid")
+TEXT_NAMES = ("text", "contents", "passage")
+LONGEST_FIELD = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """One row that was left out: where it stands (1-based line of the file) and what is wrong with it."""
+
+    path: str
+    line: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.reason}"
+
+
+@dataclass(slots=True)
+class BadRows:
+    """Collects the rows that a reader left out; hand one over to skip bad rows instead of stopping."""
+
+    rows: list[BadRow] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[BadRow]:
+        return iter(self.rows)
+
+
+def read_corpus(path: str | Path, *, skip_bad_rows: BadRows | None = None) -> Iterator[Document]:
+    """Yield the documents of a corpus file in its order; ids are strings and distinct.
+
+    A row with too few or too many columns, without id or text, with broken quoting, JSON or UTF-8, or with an id
+    that occurred before raises DataError naming file and line; when `skip_bad_rows` is given it is
+    appended there instead and left out. A missing, unreadable, truncated or empty file, a header without the
+    columns needed and an unknown extension always raise DataError. Memory: the ids read so far.
+    """
+    path = Path(path)
+    lines_of: dict[str, int] = {}
+    for line, parsed in _rows(path):
+        reason = parsed if isinstance(parsed, str) else _fault(parsed)
+        if reason is None and parsed.doc_id in lines_of:
+            reason = f"the document id {parsed.doc_id!r} already stands in line {lines_of[parsed.doc_id]}"
+        if reason is None:
+            lines_of[parsed.doc_id] = line
+            yield parsed
+        elif skip_bad_rows is None:
+            raise DataError(f"{path}:{line}: {reason}; correct the row or skip bad rows (--skip-bad-rows)")
+        else:
+            skip_bad_rows.rows.append(BadRow(str(path), line, reason))
+    if not lines_of:
+        skipped = f", {len(skip_bad_rows)} bad rows were skipped" if skip_bad_rows else ""
+        raise DataError(
+            f"the corpus {path} holds no document{skipped}; it needs at least one row with a text"
+        )
+
+
+@contextlib.contextmanager
+def open_text(path: str | Path, *, newline: str = "\n") -> Iterator[io.TextIOWrapper]:
+    """Open a text file, plain or `.gz`; bytes that are not UTF-8 come as lone surrogates, a BOM is dropped.
+
+    Raises DataError, also while reading, when the file is missing, unreadable or a damaged gzip stream.
+    """
+    path = Path(path)
+    try:
+        with (
+            (gzip.open if path.suffix == ".gz" else open)(path, "rb") as raw,
+            io.TextIOWrapper(raw, "utf-8-sig", errors="surrogateescape", newline=newline) as stream,
+        ):
+            yield stream
+    except FileNotFoundError:
+        raise DataError(f"the file {path} does not exist") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path} is a truncated or damaged gzip file ({error}); fetch it again") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def is_clean(text: str) -> bool:
+    """False when a text holds lone surrogates, that is: bytes that were not UTF-8, or broken JSON escapes."""
+    if text.isascii():
+        return True
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """(line number, object) of a jsonl file, or (line number, what is wrong with it); blank lines are passed over."""
+    with open_text(path) as stream:
+        for line, text in enumerate(stream, 1):
+            if text.isspace():
+                continue
+            try:
+                value = json.loads(text)
+            except ValueError as error:
+                yield line, f"not valid JSON ({error})"
+                continue
+            yield (
+                line,
+                value if isinstance(value, dict) else f"a JSON object is needed, not {text.strip()[:40]!r}",
+            )
+
+
+def _rows(path: Path) -> Iterator[tuple[int, Document | str]]:
+    """(line number, document) or (line number, reason why there is none)."""
+    plain = path.name.removesuffix(".gz")
+    if plain.endswith(".csv"):
+        return _table(path, ",")
+    if plain.endswith(".tsv"):
+        return _table(path, "\t") if _tsv_has_header(path) else _kilt(path)
+    if plain.endswith((".jsonl", ".ndjson")):
+        return _jsonl(path)
+    raise DataError(
+        f"the corpus {path} has an unknown extension; known are .csv, .tsv and .jsonl, plain or .gz"
+    )
+
+
+def _table(path: Path, delimiter: str) -> Iterator[tuple[int, Document | str]]:
+    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_FIELD))
+    with open_text(path, newline="") as stream:
+        reader = csv.reader(stream, delimiter=delimiter, strict=True)
+        header = next(_cells(reader), (0, []))[1]
+        if isinstance(header, str):
+            raise DataError(f"{path}:1: {header}")
+        if not header:
+            return
+        names = [name.strip().lower() for name in header]
+        id_at, text_at = _column(path, names, ID_NAMES, "id"), _column(path, names, TEXT_NAMES, "text")
+        title_at = names.index("title") if "title" in names else None
+        for line, row in _cells(reader):
+            if isinstance(row, str):
+                yield line, row
+            elif len(row) != len(names):
+                yield line, f"the row has {len(row)} columns, the header names {len(names)}"
+            else:
+                yield line, Document(row[id_at], row[text_at], "" if title_at is None else row[title_at])
+
+
+def _cells(reader: Any) -> Iterator[tuple[int, list[str] | str]]:
+    """(first line of the row, its cells or what is wrong with them); blank lines are passed over."""
+    while True:
+        line = reader.line_num + 1
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield line, f"broken quoting ({error})"
+            continue
+        if row:
+            yield line, row
+
+
+def _column(path: Path, names: list[str], known: Iterable[str], what: str) -> int:
+    for name in known:
+        if name in names:
+            return names.index(name)
+    raise DataError(
+        f"{path}: the header {names} names no {what} column; call one of the columns {' or '.join(known)}"
+    )
+
+
+def _tsv_has_header(path: Path) -> bool:
+    with open_text(path) as stream:
+        names = [name.strip().lower() for name in stream.readline().split("\t")]
+    return names[0] in ID_NAMES and any(name in TEXT_NAMES for name in names)
+
+
+def _kilt(path: Path) -> Iterator[tuple[int, Document | str]]:
+    with open_text(path) as stream:
+        for line, text in enumerate(stream, 1):
+            if text.isspace():
+                continue
+            row = text.rstrip("\r\n").split("\t", 2)
+            if len(row) < 3:
+                yield line, f"the row has {len(row)} columns, KILT rows have 3 (id, title, text)"
+            else:
+                yield line, Document(row[0], row[2], row[1])
+
+
+def _jsonl(path: Path) -> Iterator[tuple[int, Document | str]]:
+    for line, row in json_lines(path):
+        if isinstance(row, str):
+            yield line, row
+            continue
+        doc_id = next((row[name] for name in ID_NAMES if name in row), None)
+        text = next((row[name] for name in TEXT_NAMES if name in row), None)
+        title = row.get("title") or ""
+        if doc_id is None or isinstance(doc_id, (dict, list, bool)):
+            yield line, f"no document id; one of the keys {', '.join(ID_NAMES)} must hold it"
+        elif not isinstance(text, str) or not isinstance(title, str):
+            yield line, "no text; the key 'text' must hold a string, and 'title' too where it is given"
+        else:
+            yield line, Document(str(doc_id), text, title)
+
+
+def _fault(document: Document) -> str | None:
+    if not document.doc_id.strip():
+        return "the document id is empty"
+    if not document.text.strip():
+        return f"the document {document.doc_id!r} has no text"
+    if not (is_clean(document.text) and is_clean(document.title) and is_clean(document.doc_id)):
+        return "the row is not valid UTF-8"
+    return None

@@ -58,6 +58,15 @@ class LoraConfig:
 
 
 @dataclass(frozen=True)
+class PromptConfig:
+    """Which fields of a query the prompt shows beside question and image, and a template file of one's own."""
+
+    caption: bool = False
+    detections: bool = False
+    template: str | None = None
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """The whole network. `llm` is a Hugging Face folder; no tower means a text-only model."""
 
@@ -66,6 +75,7 @@ class ModelConfig:
     tower: TowerConfig | None = None
     prefix: PrefixConfig = PrefixConfig()
     visual_tokens: VisualTokensConfig = VisualTokensConfig()
+    prompt: PromptConfig = PromptConfig()
     lora: LoraConfig | None = LoraConfig()
     train_llm: bool = False
     precision: str = "fp32"
@@ -131,6 +141,8 @@ class DecodingConfig:
     stop_at_one_document: bool = False
     document_penalty: float = 0.0
     group_by_head: bool = False
+    head_words: int = 1
+    beams_per_head: int = 1
     batch_size: int = 8
 
 

@@ -1,0 +1,97 @@
+"""BM25 over a corpus (bm25s): the second scorer inside a clue's span, the miner's ranking, the lexical baseline.
+
+English stop words, Snowball stemmer, Lucene's formula. Needs bm25s and PyStemmer. Knows document numbers only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from gemkr.errors import DataError
+from gemkr.types import Document, Query
+
+
+class BM25:
+    """Scores documents of one corpus against query texts; higher is better, 0 means no word in common.
+
+    Building reads the corpus once (about 10 s and 0.5 GB for 100,000 passages of 100 words).
+    """
+
+    def __init__(
+        self, documents: Iterable[Document], *, k1: float = 1.5, b: float = 0.75, detections: bool = False
+    ) -> None:
+        """Index `Document.contents`; with `detections` a query's detected labels join its text.
+
+        Raises DataError for an empty corpus or one without a single indexable word.
+        """
+        import bm25s
+        import Stemmer
+        from bm25s.tokenization import Tokenizer
+
+        self._detections = detections
+        self._tokenizer = Tokenizer(stopwords="english", stemmer=Stemmer.Stemmer("english"))
+        texts = [document.contents for document in documents]
+        if not texts:
+            raise DataError("BM25 needs at least one document, the corpus holds none")
+        ids = self._tokenizer.tokenize(texts, update_vocab=True, show_progress=False, return_as="tuple")
+        if not any(ids.ids):
+            raise DataError(f"none of the {len(texts)} documents holds a word that BM25 could index")
+        engine = bm25s.BM25(k1=k1, b=b)
+        engine.index(ids, show_progress=False)
+        self._length = len(texts)
+        self._weights: np.ndarray = engine.scores["data"]  # float32, one per (word, document)
+        self._docs: np.ndarray = engine.scores["indices"]  # their documents, ascending within a word
+        self._words: np.ndarray = engine.scores["indptr"]  # word w owns [words[w], words[w + 1])
+
+    def __len__(self) -> int:
+        return self._length
+
+    def query_text(self, query: Query) -> str:
+        """The words that a query is scored by: question, caption and, where wanted, detected labels."""
+        parts = [query.question, query.caption or "", *(query.detections if self._detections else ())]
+        return " ".join(part for part in parts if part)
+
+    def score(self, query: Query, docs: np.ndarray) -> np.ndarray:
+        """float32[n]: the score of each document number in docs int64[n]. About 1 ms for 1,000 documents."""
+        return self.score_text(self.query_text(query), docs)
+
+    def score_text(self, text: str, docs: np.ndarray) -> np.ndarray:
+        """`score` for a plain text."""
+        docs = np.asarray(docs)
+        scores = np.zeros(len(docs), dtype=np.float32)
+        for word, times in self._count_words(text):
+            lo, hi = self._words[word], self._words[word + 1]
+            holders = self._docs[lo:hi]
+            at = np.minimum(np.searchsorted(holders, docs), hi - lo - 1)
+            scores += np.where(
+                holders[at] == docs, self._weights[lo:hi][at] * np.float32(times), np.float32(0)
+            )
+        return scores
+
+    def top(self, text: str, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The best k documents that share a word with the text: (docs int64[<=k], scores float32), best first.
+
+        Ties go to the smaller document number. Cost: one pass over the corpus' document numbers.
+        """
+        scores = np.zeros(self._length, dtype=np.float32)
+        for word, times in self._count_words(text):
+            lo, hi = self._words[word], self._words[word + 1]
+            scores[self._docs[lo:hi]] += self._weights[lo:hi] * np.float32(times)
+        if 0 < k < self._length:
+            least = np.partition(scores, self._length - k)[self._length - k]
+            found = np.flatnonzero(scores >= max(least, np.finfo(np.float32).tiny))
+        else:
+            found = np.flatnonzero(scores > 0)
+        best = found[np.argsort(-scores[found], kind="stable")[: max(k, 0)]]
+        return best.astype(np.int64), scores[best]
+
+    def _count_words(self, text: str) -> list[tuple[int, int]]:
+        """(word id, occurrences) of the indexed words of a text, in the order of first occurrence."""
+        (ids,) = self._tokenizer.tokenize([text], update_vocab=False, show_progress=False, return_as="ids")
+        counts: dict[int, int] = {}
+        for word in ids:
+            if word + 1 < len(self._words) and self._words[word] < self._words[word + 1]:
+                counts[word] = counts.get(word, 0) + 1
+        return list(counts.items())

@@ -1,0 +1,321 @@
+"""Training clues: word-aligned slices of real documents that answer a question (DESIGN 8).
+
+For each query and answer: the passages that hold the answer (the gold ones where they are known), the best of them
+by BM25 of question, caption and answer, and inside each passage a slice of the document's own tokens. `short` is the
+answer alone, `long` goes on until the slice is unique in the corpus. Deterministic; no torch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+
+from gemkr.documents import DocumentStore
+from gemkr.errors import DataError, TokenizerError
+from gemkr.fm_index import FMIndex
+from gemkr.rerankers.bm25 import BM25
+from gemkr.tokenizer import Tokenizer
+from gemkr.training.clues import FORMS, MinedClue
+from gemkr.types import Query
+
+CACHED_PASSAGES = 4096
+CACHED_ANSWERS = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class MiningSettings:
+    """What to mine.
+
+    forms: any of short, long. per_question: passages per query, spread over its answers. max_tokens: longest slice.
+    anchor: long slices begin with the `answer`, or are the `opening` of the passage that holds it.
+    common: an answer with more occurrences than this is looked for among `candidates` passages that BM25 ranks
+    first, a rarer one among all that hold it.
+    """
+
+    forms: tuple[str, ...] = FORMS
+    per_question: int = 4
+    max_tokens: int = 10
+    anchor: str = "answer"
+    common: int = 2000
+    candidates: int = 200
+
+    def __post_init__(self) -> None:
+        unknown = [form for form in self.forms if form not in FORMS]
+        if unknown or not self.forms:
+            raise DataError(
+                f"unknown form of clue {', '.join(unknown)!r}; known forms are {', '.join(FORMS)}"
+            )
+        if self.anchor not in ("answer", "opening"):
+            raise DataError(f"unknown anchor {self.anchor!r}; known anchors are answer, opening")
+        if self.per_question < 1 or self.max_tokens < 1:
+            raise DataError(
+                f"per_question is {self.per_question} and max_tokens {self.max_tokens}; both must be at least 1"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Passage:
+    """A document as tokens int64[n] and text: token i begins at character starts[i]; starts has n + 1 entries."""
+
+    doc: int
+    tokens: np.ndarray
+    starts: np.ndarray
+    text: str
+
+    def is_border(self, token: int) -> bool:
+        """Whether a word (and a character) ends before this token."""
+        if token == 0 or token == len(self.tokens):
+            return True
+        at = self.starts[token]
+        if at == self.starts[token - 1]:
+            return False
+        return not (_is_word(self.text[at - 1]) and _is_word(self.text[at]))
+
+    def slice_text(self, start: int, stop: int) -> str:
+        return self.text[self.starts[start] : self.starts[stop]].strip()
+
+
+class Miner:
+    """Mines clues from one corpus, its index and its tokenizer."""
+
+    def __init__(
+        self,
+        index: FMIndex,
+        documents: DocumentStore,
+        tokenizer: Tokenizer,
+        bm25: BM25,
+        settings: MiningSettings | None = None,
+    ) -> None:
+        """Raises DataError unless index, corpus and BM25 hold the same documents."""
+        documents.require_same_documents(index.doc_ids)
+        if len(bm25) != len(documents):
+            raise DataError(
+                f"BM25 holds {len(bm25)} documents and the corpus {len(documents)}; build it from the corpus"
+            )
+        self._index, self._documents, self._tokenizer = index, documents, tokenizer
+        self._bm25, self._settings = bm25, settings or MiningSettings()
+        self._passage = lru_cache(CACHED_PASSAGES)(self._read_passage)
+        self._holders = lru_cache(CACHED_ANSWERS)(self._find_holders)
+
+    def mine(self, query: Query) -> list[MinedClue]:
+        """The clues of one query, at most `per_question` passages times the forms; empty when no passage fits.
+
+        Answers take turns, each with its next best passage. A query whose gold passages hold none of its
+        answers gets the openings of those passages.
+        Raises DataError for a gold passage that is not in the corpus.
+        """
+        gold = np.array([self._documents.number(doc_id) for doc_id in query.positives], dtype=np.int64)
+        ranked = [(a, self._rank(query, a, gold)) for a in dict.fromkeys(query.answers) if a.strip()]
+        clues: list[MinedClue] = []
+        seen: set[tuple[str, tuple[int, ...]]] = set()
+        used = 0
+        for answer, doc in _take_turns(ranked):
+            if used == self._settings.per_question:
+                break
+            found = [c for c in self._clues_in(query, answer, doc) if (c.form, c.tokens) not in seen]
+            seen.update((clue.form, clue.tokens) for clue in found)
+            clues += found
+            used += bool(found)
+        if not clues and len(gold) and "long" in self._settings.forms:
+            openings = [self._opening(query, int(doc), None) for doc in gold[: self._settings.per_question]]
+            clues = [clue for clue in openings if clue is not None]
+        return clues
+
+    def _rank(self, query: Query, answer: str, gold: np.ndarray) -> np.ndarray:
+        """Passages that hold the answer, best first: int64[n], ties by document number."""
+        text = f"{self._bm25.query_text(query)} {answer}"
+        docs = gold
+        if not len(gold):
+            docs = self._holders(answer)
+            if docs is None:
+                docs = self._bm25.top(text, self._settings.candidates)[0]
+        return docs[np.lexsort((docs, -self._bm25.score_text(text, docs)))]
+
+    def _find_holders(self, answer: str) -> np.ndarray | None:
+        """All documents in which the answer's tokens occur; None when there are too many, or none, to go by tokens."""
+        spans = [self._index.search(self._tokenizer.encode(form)) for form in _spellings(answer)]
+        count = sum(span.count for span in spans)
+        if not 0 < count <= self._settings.common:
+            return None
+        return np.unique(np.concatenate([self._index.documents(s)[0] for s in spans if s])).astype(np.int64)
+
+    def _clues_in(self, query: Query, answer: str, doc: int) -> list[MinedClue]:
+        if not _pattern(answer).search(self._documents.contents(doc)):
+            return []
+        passage = self._passage(doc)
+        places = self._places(passage, answer)
+        clues = []
+        if "short" in self._settings.forms:
+            alone = [(i, j) for i, j in places if self._is_alone(passage, i, j, answer)]
+            clues += [self._clue(query, answer, passage, "short", i, j) for i, j in alone[:1]]
+        if "long" in self._settings.forms:
+            if self._settings.anchor == "opening":
+                clues.append(self._opening(query, doc, answer))
+            else:
+                clues.append(self._long(query, answer, passage, places))
+        return [clue for clue in clues if clue is not None]
+
+    def _places(self, passage: _Passage, answer: str) -> list[tuple[int, int]]:
+        """Token ranges that cover the answer as whole words, in any case; the answer may begin inside the first."""
+        places = []
+        for match in _pattern(answer).finditer(passage.text):
+            first = int(np.searchsorted(passage.starts, match.start(), side="right")) - 1
+            if passage.text[passage.starts[first] : match.start()].strip() == "":
+                while first > 0 and passage.starts[first - 1] == passage.starts[first]:
+                    first -= 1
+            stop = int(np.searchsorted(passage.starts, match.end(), side="left"))
+            places.append((first, stop))
+        return places
+
+    def _is_alone(self, passage: _Passage, start: int, stop: int, answer: str) -> bool:
+        """Whether a slice is a short clue: the answer and nothing else, from the beginning of a word to the end of one."""
+        return (
+            stop - start <= self._settings.max_tokens
+            and self._is_start(passage, start)
+            and passage.is_border(stop)
+            and _pattern(answer).fullmatch(passage.slice_text(start, stop)) is not None
+        )
+
+    def _is_start(self, passage: _Passage, token: int) -> bool:
+        return bool(self._tokenizer.word_start[passage.tokens[token]])
+
+    def _long(
+        self, query: Query, answer: str, passage: _Passage, places: list[tuple[int, int]]
+    ) -> MinedClue | None:
+        """The best slice that holds the answer: unique, then beginning with it (or near it), then rare, then short."""
+        best: tuple[tuple[bool, int, int, int], MinedClue] | None = None
+        for head, stop in places:
+            for start in range(head, max(stop - self._settings.max_tokens, 0) - 1, -1):
+                if not self._is_start(passage, start):
+                    continue
+                clue = self._grow(query, answer, passage, start, stop)
+                if clue is None:
+                    continue
+                key = (clue.count > 1, head - start, clue.count, len(clue.tokens))
+                if best is None or key < best[0]:
+                    best = key, clue
+                if clue.count == 1:
+                    break
+        return None if best is None else best[1]
+
+    def _opening(self, query: Query, doc: int, answer: str | None) -> MinedClue | None:
+        return self._grow(query, answer, self._passage(doc), 0, 1)
+
+    def _grow(
+        self, query: Query, answer: str | None, passage: _Passage, start: int, least: int
+    ) -> MinedClue | None:
+        """The rarest slice from `start` to `least` or beyond that ends with a word; the shortest of those."""
+        span = self._index.root
+        best = None
+        for stop in range(start + 1, min(start + self._settings.max_tokens, len(passage.tokens)) + 1):
+            span = self._index.extend(span, int(passage.tokens[stop - 1]))
+            if stop >= least and passage.is_border(stop) and (best is None or span.count < best[1]):
+                best = stop, span.count
+                if span.count == 1:
+                    break
+        return None if best is None else self._clue(query, answer, passage, "long", start, best[0], best[1])
+
+    def _clue(
+        self,
+        query: Query,
+        answer: str | None,
+        passage: _Passage,
+        form: str,
+        start: int,
+        stop: int,
+        count: int | None = None,
+    ) -> MinedClue:
+        tokens = tuple(passage.tokens[start:stop].tolist())
+        return MinedClue(
+            query_id=query.query_id,
+            doc_id=self._documents.doc_ids[passage.doc],
+            start=start,
+            stop=stop,
+            tokens=tokens,
+            text=passage.slice_text(start, stop),
+            form=form,
+            count=self._index.search(tokens).count if count is None else count,
+            answer=answer,
+        )
+
+    def _read_passage(self, doc: int) -> _Passage:
+        text = self._documents.contents(doc)
+        ids, starts = self._tokenizer.encode_with_offsets(text)
+        tokens = np.asarray(ids, dtype=np.int64)
+        if not np.array_equal(tokens, self._index.extract(doc)):
+            raise TokenizerError(
+                f"document {self._documents.doc_ids[doc]!r} has other tokens in the index than {self._tokenizer.path} makes "
+                "of the corpus; use the corpus and the tokenizer that the index was built with"
+            )
+        return _Passage(doc, tokens, starts, text)
+
+
+@dataclass(slots=True)
+class MiningStatistics:
+    """Figures over mined clues: fed query by query, read as a table."""
+
+    queries: int = 0
+    queries_with_clue: int = 0
+    answers: int = 0
+    answers_covered: int = 0
+    rows: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+
+    def add(self, query: Query, clues: list[MinedClue]) -> None:
+        """Count a query and its clues."""
+        self.queries += 1
+        self.queries_with_clue += bool(clues)
+        self.answers += len(set(query.answers))
+        self.answers_covered += len({clue.answer for clue in clues if clue.answer is not None})
+        for clue in clues:
+            self.rows.setdefault(clue.form, []).append((len(clue.tokens), clue.count))
+
+    def lines(self) -> Iterator[str]:
+        """One line per figure."""
+        yield f"queries            {self.queries:>9,}  with a clue {_share(self.queries_with_clue, self.queries)}"
+        yield f"answers            {self.answers:>9,}  with a clue {_share(self.answers_covered, self.answers)}"
+        for form, rows in sorted(self.rows.items()):
+            lengths, counts = np.array(rows).T
+            yield (
+                f"{form + ' clues':<18} {len(rows):>9,}  tokens {lengths.mean():.2f}  unique {_share((counts == 1).sum(), len(rows))}"
+                f"  occurrences: median {int(np.median(counts))}, 95 % {int(np.quantile(counts, 0.95))}, most {counts.max()}"
+            )
+
+
+def mine_all(miner: Miner, queries: Iterable[Query], statistics: MiningStatistics) -> Iterator[MinedClue]:
+    """The clues of all queries, one by one, counted in `statistics`."""
+    for query in queries:
+        clues = miner.mine(query)
+        statistics.add(query, clues)
+        yield from clues
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.1%}" if whole else "-"
+
+
+def _take_turns(ranked: list[tuple[str, np.ndarray]]) -> Iterator[tuple[str, int]]:
+    """First each answer's best passage, then each one's second best, and so on."""
+    for rank in range(max((len(docs) for _, docs in ranked), default=0)):
+        for answer, docs in ranked:
+            if rank < len(docs):
+                yield answer, int(docs[rank])
+
+
+def _spellings(answer: str) -> list[str]:
+    """The cases in which an answer usually stands in a text."""
+    return list(dict.fromkeys([answer, answer.lower(), answer.capitalize(), answer.title(), answer.upper()]))
+
+
+@lru_cache(CACHED_ANSWERS)
+def _pattern(answer: str) -> re.Pattern[str]:
+    """The answer as whole words, in any case, with any white space between its words."""
+    words = r"\s+".join(re.escape(word) for word in answer.split())
+    return re.compile(rf"(?<!\w){words}(?!\w)", re.IGNORECASE)
+
+
+def _is_word(character: str) -> bool:
+    return character.isalnum() or character == "_"

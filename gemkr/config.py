@@ -105,6 +105,7 @@ class OptimizerConfig:
     warmup_steps: int = 200
     weight_decay: float = 0.05
     max_grad_norm: float = 1.0
+    beta2: float = 0.999
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,58 @@ class TrainConfig:
     keep_checkpoints: int = 2
     log_every: int = 10
     workers: int = 2
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class VocabularyConfig:
+    """A sentencepiece vocabulary of one's own: how many pieces, learned from how many of the corpus's lines."""
+
+    pieces: int = 8000
+    lines: int = 300_000
+
+
+@dataclass(frozen=True)
+class LlamaConfig:
+    """The size of a LLaMA that is trained from scratch; `context` is the longest sequence it can ever read."""
+
+    hidden: int = 256
+    layers: int = 4
+    heads: int = 4
+    intermediate: int = 704
+    context: int = 1024
+    tie_embeddings: bool = True
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Pre-training of a small LLaMA on a corpus: `gemkr pretrain CONFIG`.
+
+    `tokenizer` is used when given, else a `vocabulary` is trained. `queries` (with answers) and `lines` (a text file)
+    are mixed into the corpus, `repeat` times each; `sequence_tokens` is the length of a packed row.
+    """
+
+    corpus: str
+    output: str
+    tokenizer: str | None = None
+    vocabulary: VocabularyConfig = VocabularyConfig()
+    queries: str | None = None
+    lines: str | None = None
+    repeat: int = 1
+    llama: LlamaConfig = LlamaConfig()
+    optimizer: OptimizerConfig = OptimizerConfig(
+        lr=2e-3, min_lr=1e-4, warmup_steps=100, weight_decay=0.1, beta2=0.95
+    )
+    precision: str = "fp32"
+    sequence_tokens: int = 256
+    batch_size: int = 16
+    gradient_accumulation: int = 1
+    epochs: int = 1
+    max_steps: int | None = None
+    save_every: int = 500
+    keep_checkpoints: int = 2
+    log_every: int = 10
+    workers: int = 0
     seed: int = 0
 
 
@@ -155,6 +208,7 @@ class ScoringConfig:
     discount: float = 0.3
     second_weight: float = 0.1
     documents_per_clue: int = 100
+    rows_per_clue: int = 50_000
     alpha: float = 2.0
     beta: float = 0.8
 

@@ -46,8 +46,9 @@ class Document:
 class Clue:
     """A token sequence that the model wrote and that occurs in the corpus.
 
-    `log_prob` is the sum of the model's log-probabilities of its tokens, normalised over the full
-    vocabulary (natural logarithm), diversity penalties not included. `span` holds the rows of its
+    `log_prob` is the sum of the model's log-probabilities of its tokens (and of the end token, where the
+    model itself ended the clue), normalised over the full vocabulary (natural logarithm), diversity
+    penalties not included. `span` holds the rows of its
     occurrences. `score` is what the beam search ranked by (length-normalised, penalties included).
     """
 

@@ -1,0 +1,159 @@
+"""Batched constrained beam search: from prompts to clues, many queries at once.
+
+Drives a `LanguageModel` step by step under a constraint. It knows nothing of pictures, prompts' contents,
+documents or scores of documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from gemkr.config import DecodingConfig
+from gemkr.decoding.constraint import Constraint, IndexConstraint, check_vocabulary
+from gemkr.decoding.hypotheses import Finished
+from gemkr.decoding.matcher import ClueMatcher
+from gemkr.decoding.search import QuerySearch, advance
+from gemkr.errors import DecodingError
+from gemkr.fm_index import Span
+from gemkr.interfaces import LanguageModel, TokenIndex
+from gemkr.types import Clue
+
+
+def generate_clues(
+    model: LanguageModel,
+    index: TokenIndex,
+    prompts: Sequence[Any],
+    settings: DecodingConfig,
+    *,
+    word_start: np.ndarray | None = None,
+    word_break: np.ndarray | None = None,
+    tokenizer: Any = None,
+) -> list[list[Clue]]:
+    """Write up to `beam_size` clues for each prompt, best first; every clue is a substring of the corpus.
+
+    Group beam search with Hamming diversity as Hugging Face published it: group after group, a candidate's
+    total is its summed log-probability minus `diversity` for each earlier group's beam that chose the same
+    token at this step; a group keeps its `beam_size / groups` best continuations and as many finished clues,
+    ranked by `total / tokens ** length_penalty`; it stops early when its worst finished clue is no worse
+    than its best candidate would be if finished now (`early_stopping=False` there). A clue is finished when
+    the model ends it (its end token is charged), at `max_tokens`, when nothing may follow, or, with
+    `stop_at_one_document`, as soon as one document is left (the last three are not charged).
+
+    `word_start` (bool[V]: the token starts a word) is needed for the settings `word_start` and
+    `group_by_head`; `word_break` (bool[V]: the token cannot belong to the word before it, punctuation for
+    example; default `word_start`) says where a head ends. `tokenizer.decode` fills the clues' text, which is
+    empty without one. Equal token sequences of several groups are given once.
+    A prompt's clues do not depend on `batch_size`, as far as the model's logits do not. Raises DecodingError
+    for settings or an index that leave nothing to decode, ModelError for a vocabulary wider than the logits
+    or logits that are NaN.
+
+    Cost: one prefill per prompt and at most `max_tokens` steps per batch of `batch_size` prompts; beams with
+    equal tokens share a row of the model.
+    """
+    check_settings(settings, word_start)
+    check_vocabulary(model, index.vocab_size)
+    matcher = ClueMatcher(
+        index,
+        word_start=word_start if settings.word_start else None,
+        stop_tokens=model.eos_token_ids,
+        min_tokens=settings.min_tokens,
+        allow_eos=settings.allow_eos,
+    )
+    constraint = IndexConstraint(matcher, model.eos_token_ids)
+    breaks = word_start if word_break is None else word_break
+    return [
+        [_clue(found, tokenizer) for found in finished]
+        for finished in beam_search(model, constraint, prompts, settings, word_break=breaks)
+    ]
+
+
+def beam_search(
+    model: LanguageModel,
+    constraint: Constraint,
+    prompts: Sequence[Any],
+    settings: DecodingConfig,
+    *,
+    word_break: np.ndarray | None = None,
+) -> list[list[Finished]]:
+    """The search of `generate_clues` under any constraint; at most `beam_size` results per prompt, best first."""
+    results: list[list[Finished]] = []
+    for start in range(0, len(prompts), settings.batch_size):
+        batch = prompts[start : start + settings.batch_size]
+        results += _search_batch(model, constraint, batch, settings, word_break)
+    return results
+
+
+@torch.inference_mode()
+def _search_batch(
+    model: LanguageModel,
+    constraint: Constraint,
+    prompts: Sequence[Any],
+    settings: DecodingConfig,
+    word_break: np.ndarray | None,
+) -> list[list[Finished]]:
+    searches = [QuerySearch(settings, constraint, word_break, row) for row in range(len(prompts))]
+    spans = constraint.start(len(prompts))
+    logits, state = model.prefill(prompts)
+    k = settings.beam_size + settings.beam_size // settings.groups
+    for length in range(settings.max_tokens):
+        step = constraint.candidates(logits, *spans, length, k)
+        advance([s for s in searches if s.live], step, spans)
+        beams = [beam for search in searches for beam in search.live]
+        if not beams:
+            break
+        parents, tokens = _share_rows(beams)
+        spans = constraint.extend(spans[0][parents], spans[1][parents], tokens)
+        if length + 1 < settings.max_tokens:
+            state = state.select(torch.from_numpy(parents).to(model.device))
+            logits, state = model.step(torch.from_numpy(tokens).to(model.device), state)
+    for search in searches:
+        search.close(spans)
+    return [search.results() for search in searches]
+
+
+def _share_rows(beams: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Give each distinct (old row, token) one new row; returns old rows and tokens of the new rows, int64[n]."""
+    places: dict[tuple[int, int], int] = {}
+    for beam in beams:
+        beam.row = places.setdefault((beam.row, beam.tokens[-1]), len(places))
+    pairs = np.array(list(places), dtype=np.int64).reshape(-1, 2)
+    return np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1])
+
+
+def check_settings(settings: DecodingConfig, word_start: np.ndarray | None) -> None:
+    """Raise DecodingError unless the settings describe a search that can run."""
+    if settings.beam_size < 1 or settings.groups < 1 or settings.beam_size % settings.groups:
+        raise DecodingError(
+            f"beam_size {settings.beam_size} cannot be shared evenly by {settings.groups} groups;"
+            " choose a beam_size that is a multiple of groups"
+        )
+    if settings.max_tokens < 1 or settings.min_tokens > settings.max_tokens:
+        raise DecodingError(
+            f"a clue of at least {settings.min_tokens} and at most {settings.max_tokens} tokens is impossible;"
+            " choose 1 <= min_tokens <= max_tokens"
+        )
+    for name, least in (("batch_size", 1), ("head_words", 1), ("beams_per_head", 1)):
+        if getattr(settings, name) < least:
+            raise DecodingError(f"{name} is {getattr(settings, name)} but must be at least {least}")
+    for name in ("diversity", "document_penalty"):
+        if not getattr(settings, name) >= 0:
+            raise DecodingError(f"{name} is {getattr(settings, name)} but must not be negative")
+    if settings.group_by_head and settings.groups > 1:
+        raise DecodingError(
+            f"group_by_head replaces the {settings.groups} diversity groups; set groups to 1 or group_by_head to"
+            " false"
+        )
+    if word_start is None and (settings.word_start or settings.group_by_head):
+        raise DecodingError(
+            "word_start and group_by_head need to know which tokens start a word; pass the tokenizer's"
+            " word-start array or set both to false"
+        )
+
+
+def _clue(found: Finished, tokenizer: Any) -> Clue:
+    text = tokenizer.decode(list(found.tokens)) if tokenizer is not None else ""
+    return Clue(found.tokens, text, found.log_prob, found.score, Span(found.lo, found.hi))

@@ -1,0 +1,105 @@
+"""What a beam search may choose from: the index's continuations, or (as a control) anything at all.
+
+Joins the matcher's sets with the model's logits. It knows rows, spans and logits, not beams or queries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from gemkr.decoding import logits as choose
+from gemkr.decoding.logits import Candidates
+from gemkr.decoding.matcher import ClueMatcher
+from gemkr.errors import ModelError
+from gemkr.interfaces import LanguageModel
+
+
+class Constraint(Protocol):
+    """The part of a beam search that knows which tokens may follow; spans are int64[n] arrays lo, hi."""
+
+    def start(self, n: int) -> tuple[np.ndarray, np.ndarray]: ...
+
+    def extend(self, lo: np.ndarray, hi: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
+
+    def candidates(self, logits: Any, lo: np.ndarray, hi: np.ndarray, length: int, k: int) -> Candidates: ...
+
+    def only_document(self, lo: int, hi: int) -> int | None: ...
+
+
+class IndexConstraint:
+    """Only tokens that continue a substring of the corpus; the CPU index answers while the model computes.
+
+    `candidates` asks the index before it touches the logits, so on a GPU the index works while the step
+    that was launched just before still runs.
+    """
+
+    def __init__(self, matcher: ClueMatcher, eos_token_ids: Sequence[int]) -> None:
+        self.matcher = matcher
+        self.eos_token_ids = tuple(eos_token_ids)
+        self.start, self.extend = matcher.start, matcher.extend
+        self.only_document = matcher.only_document
+
+    def candidates(
+        self, logits: torch.Tensor, lo: np.ndarray, hi: np.ndarray, length: int, k: int
+    ) -> Candidates:
+        """The k best allowed tokens of each row of logits [n, V]; every row has `length` tokens so far."""
+        if length == 0:
+            norm = choose.normalizer(logits)
+            first = torch.from_numpy(self.matcher.first_tokens).to(logits.device)
+            scores, tokens = choose.top_shared(logits, norm, first, k)
+            end = np.full(len(lo), -np.inf, dtype=np.float32)
+            return _on_host(scores, tokens, end)
+        allowed = self.matcher.allowed(lo, hi, np.full(len(lo), length))
+        norm = choose.normalizer(logits)
+        scores, tokens = choose.top_allowed(logits, norm, allowed, k)
+        end = choose.end_log_probs(logits, norm, self.eos_token_ids).cpu().numpy()
+        return _on_host(scores, tokens, np.where(allowed.may_end, end, -np.inf).astype(np.float32))
+
+
+class NoConstraint:
+    """Every token is allowed and every clue may end: the control that shows what the index is worth."""
+
+    def __init__(self, eos_token_ids: Sequence[int], min_tokens: int = 1) -> None:
+        self.eos_token_ids = tuple(eos_token_ids)
+        self.min_tokens = max(1, min_tokens)
+
+    def start(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+
+    def extend(self, lo: np.ndarray, hi: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return lo, hi
+
+    def only_document(self, lo: int, hi: int) -> int | None:
+        return None
+
+    def candidates(
+        self, logits: torch.Tensor, lo: np.ndarray, hi: np.ndarray, length: int, k: int
+    ) -> Candidates:
+        norm = choose.normalizer(logits)
+        scores, tokens = choose.top_free(logits, norm, self.eos_token_ids, k)
+        end = np.full(len(lo), -np.inf, dtype=np.float32)
+        if length >= self.min_tokens:
+            end = choose.end_log_probs(logits, norm, self.eos_token_ids).cpu().numpy()
+        return _on_host(scores, tokens, end)
+
+
+def check_vocabulary(model: LanguageModel, index_vocabulary: int) -> None:
+    """Raise ModelError unless the model can score every token of the index."""
+    if index_vocabulary > model.vocab_size:
+        raise ModelError(
+            f"the index's vocabulary has {index_vocabulary} tokens but the model scores only"
+            f" {model.vocab_size}; build the index with the model's own tokenizer"
+        )
+
+
+def _on_host(scores: torch.Tensor, tokens: torch.Tensor, end: np.ndarray) -> Candidates:
+    log_probs = scores.cpu().numpy()
+    if np.isnan(log_probs).any() or np.isnan(end).any():
+        raise ModelError(
+            "the model returned logits that are not numbers (NaN); check its weights and precision"
+        )
+    return Candidates(log_probs, tokens.cpu().numpy(), end)

@@ -1,0 +1,112 @@
+"""From logits to the best allowed tokens: probabilities of the full vocabulary, choice among a few.
+
+The only full-vocabulary pass is the log-sum-exp that turns logits into probabilities; everything after it
+touches allowed tokens only. It knows rows of logits and CSR sets, not beams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from gemkr.decoding.matcher import Allowed
+
+_LOW = 0xFFFFFFFF
+_PAD = torch.iinfo(torch.int64).min
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The best continuations of n rows, on the host.
+
+    `log_probs` float32[n, k], best first, padded with -inf; `tokens` int64[n, k] (0 under the padding);
+    `end` float32[n]: log-probability that the model ends the clue here, -inf where it may not. The
+    probabilities are the model's own, normalised over its full vocabulary.
+    """
+
+    log_probs: np.ndarray
+    tokens: np.ndarray
+    end: np.ndarray
+
+
+def normalizer(logits: torch.Tensor) -> torch.Tensor:
+    """log-sum-exp of each row of logits [n, V] -> float32[n]: log p(t) = logits[t] - normalizer."""
+    return torch.logsumexp(logits.float(), dim=-1)
+
+
+def end_log_probs(logits: torch.Tensor, norm: torch.Tensor, eos_token_ids: Sequence[int]) -> torch.Tensor:
+    """float32[n]: the log-probability that the next token is any of the end tokens."""
+    if not eos_token_ids:
+        return torch.full_like(norm, -torch.inf)
+    columns = torch.as_tensor(list(eos_token_ids), device=logits.device)
+    return torch.logsumexp(logits[:, columns].float(), dim=-1) - norm
+
+
+def top_allowed(
+    logits: torch.Tensor, norm: torch.Tensor, allowed: Allowed, k: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The k best allowed tokens of each row: log-probabilities float32[n, k] and token ids int64[n, k].
+
+    Rows are handled in buckets of similar width (powers of two), so the work is at most about twice the
+    number of allowed tokens. Equal probabilities are ordered by token id on every device, so that results
+    do not depend on the batch. Rows with fewer than k tokens are padded with -inf and token 0.
+    """
+    n, device = len(logits), logits.device
+    best = torch.full((n, k), _PAD, dtype=torch.int64, device=device)
+    widths = allowed.widths
+    indptr = torch.from_numpy(allowed.indptr).to(device)
+    tokens = torch.from_numpy(allowed.tokens).to(device)
+    classes = np.ceil(np.log2(np.maximum(widths, 8))).astype(np.int64)
+    for size in np.unique(classes[widths > 0]):
+        members = np.flatnonzero((classes == size) & (widths > 0))
+        width = int(widths[members].max())
+        rows = torch.from_numpy(members).to(device)
+        starts, stops = indptr[rows].unsqueeze(1), indptr[rows + 1].unsqueeze(1)
+        places = starts + torch.arange(width, device=device)
+        inside = places < stops
+        ids = tokens[torch.minimum(places, stops - 1)]
+        scores = logits[rows.unsqueeze(1), ids].float() - norm[rows].unsqueeze(1)
+        keys = torch.where(inside, _sortable(scores, ids), _PAD)
+        best[rows, : min(k, width)] = keys.topk(min(k, width), dim=1).values
+    return _unsorted(best)
+
+
+def top_shared(
+    logits: torch.Tensor, norm: torch.Tensor, tokens: torch.Tensor, k: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`top_allowed` for rows that all may choose among the same tokens (int64[m]): the first step."""
+    n, k_here = len(logits), min(k, len(tokens))
+    scores = logits.index_select(1, tokens).float() - norm.unsqueeze(1)
+    best = torch.full((n, k), _PAD, dtype=torch.int64, device=logits.device)
+    best[:, :k_here] = _sortable(scores, tokens.expand(n, -1)).topk(k_here, dim=1).values
+    return _unsorted(best)
+
+
+def top_free(
+    logits: torch.Tensor, norm: torch.Tensor, banned: Sequence[int], k: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The k best tokens of the whole vocabulary but `banned`: decoding without an index."""
+    scores = logits.float() - norm.unsqueeze(1)
+    if banned:
+        scores[:, list(banned)] = -torch.inf
+    return scores.topk(min(k, scores.shape[1]), dim=1)
+
+
+def _sortable(scores: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """One int64 per (score, token) whose order is: higher score first, then lower token id."""
+    bits = (scores + 0.0).view(torch.int32).long()
+    ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
+    return (ordered << 32) | (_LOW - tokens)
+
+
+def _unsorted(keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The inverse of `_sortable`; padding becomes (-inf, 0)."""
+    ordered = keys >> 32
+    bits = torch.where(ordered < 0, ordered ^ 0x7FFFFFFF, ordered)
+    scores = bits.to(torch.int32).view(torch.float32)
+    padding = keys == _PAD
+    scores = scores.masked_fill(padding, -torch.inf)
+    return scores, torch.where(padding, 0, _LOW - (keys & _LOW))

@@ -1,0 +1,137 @@
+"""From spans to allowed tokens: what may follow each beam, when a clue may end, which document it names.
+
+numpy only. It knows an index as `TokenIndex`; it knows nothing of logits, models or beams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from gemkr.errors import DecodingError
+from gemkr.fm_index import Span
+from gemkr.interfaces import TokenIndex
+
+PROBE_ROWS = 8
+"""Rows looked at first when a span is asked for its only document; doubled until two documents show."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """The tokens that may follow n clues, as CSR: row i is `tokens[indptr[i]:indptr[i + 1]]`, sorted.
+
+    `indptr` int64[n + 1], `tokens` int64[m], `counts` int64[m] (exact occurrences of the extended clue),
+    `may_end` bool[n]: the model may end the clue here. A row without tokens is a dead end: the clue can only
+    be finished as it stands.
+    """
+
+    indptr: np.ndarray
+    tokens: np.ndarray
+    counts: np.ndarray
+    may_end: np.ndarray
+
+    @property
+    def widths(self) -> np.ndarray:
+        """Number of allowed tokens of each row, int64[n]."""
+        return np.diff(self.indptr)
+
+
+class ClueMatcher:
+    """The rules of a clue over one index; holds no state of any beam, so one matcher serves all queries.
+
+    A clue's first token must start a word when `word_start` (bool[V], V >= the index's vocabulary) is
+    given. A clue of at least `min_tokens` tokens may end where the model ends it (`allow_eos`) or, with
+    `allow_eos=False`, only where an occurrence stands at the end of a document. The ids in `stop_tokens`
+    (the model's end tokens) never continue a clue, even if the corpus holds them.
+
+    Raises DecodingError for an index without tokens, for a `word_start` that is too short, and where no
+    token may begin a clue.
+    """
+
+    def __init__(
+        self,
+        index: TokenIndex,
+        *,
+        word_start: np.ndarray | None = None,
+        stop_tokens: Iterable[int] = (),
+        min_tokens: int = 1,
+        allow_eos: bool = True,
+    ) -> None:
+        self.index = index
+        self.min_tokens = max(1, min_tokens)
+        self.allow_eos = allow_eos
+        self._stop = np.unique(np.fromiter(stop_tokens, dtype=np.int64))
+        root = index.root
+        lo, hi = np.array([root.lo], dtype=np.int64), np.array([root.hi], dtype=np.int64)
+        _, tokens, counts = index.next_tokens_many(lo, hi)
+        tokens, counts = tokens.astype(np.int64), counts.astype(np.int64)
+        if len(tokens) == 0:
+            raise DecodingError(
+                "the index holds no tokens, so there is no clue to decode; build it from a corpus with text"
+            )
+        keep = ~np.isin(tokens, self._stop)
+        if word_start is not None:
+            word_start = np.asarray(word_start, dtype=bool)
+            if len(word_start) < index.vocab_size:
+                raise DecodingError(
+                    f"word_start covers {len(word_start)} tokens but the index's vocabulary has"
+                    f" {index.vocab_size}; take both from the same tokenizer"
+                )
+            keep &= word_start[tokens]
+        if not keep.any():
+            raise DecodingError(
+                f"none of the index's {len(tokens)} tokens may begin a clue (word starts only, end tokens left"
+                " out); set word_start to false or check that tokenizer and index belong together"
+            )
+        self.first_tokens, self.first_counts = tokens[keep], counts[keep]
+
+    def start(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Spans of n empty clues: (lo, hi), int64[n] each."""
+        root = self.index.root
+        return np.full(n, root.lo, dtype=np.int64), np.full(n, root.hi, dtype=np.int64)
+
+    def extend(self, lo: np.ndarray, hi: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Append one token to each clue; int64[n] in and out. One `extend` per beam and step."""
+        lo, hi = self.index.extend_many(lo, hi, tokens)
+        return np.asarray(lo, dtype=np.int64), np.asarray(hi, dtype=np.int64)
+
+    def allowed(self, lo: np.ndarray, hi: np.ndarray, lengths: np.ndarray) -> Allowed:
+        """What may follow clues with the spans [lo, hi) (int64[n]) and `lengths` tokens (int64[n]).
+
+        One batched call into the index; the rest costs O(number of allowed tokens).
+        """
+        n = len(lo)
+        indptr, tokens, counts = self.index.next_tokens_many(lo, hi)
+        indptr = np.asarray(indptr, dtype=np.int64)
+        tokens, counts = tokens.astype(np.int64, copy=False), counts.astype(np.int64, copy=False)
+        running = np.concatenate(([0], np.cumsum(counts)))
+        at_end = (hi - lo) - (running[indptr[1:]] - running[indptr[:-1]])
+        lengths = np.asarray(lengths, dtype=np.int64)
+        may_end = (lengths >= self.min_tokens) & (self.allow_eos | (at_end > 0))
+        first = lengths == 0
+        drop = np.isin(tokens, self._stop) if len(self._stop) else np.zeros(len(tokens), dtype=bool)
+        if first.any():
+            starts = np.zeros(self.index.vocab_size, dtype=bool)
+            starts[self.first_tokens] = True
+            drop |= np.repeat(first, np.diff(indptr)) & ~starts[tokens]
+        if drop.any():
+            kept = np.concatenate(([0], np.cumsum(~drop)))
+            indptr, tokens, counts = kept[indptr], tokens[~drop], counts[~drop]
+        return Allowed(indptr, tokens, counts, may_end if n else np.zeros(0, dtype=bool))
+
+    def only_document(self, lo: int, hi: int) -> int | None:
+        """The document that holds every occurrence of the span [lo, hi), or None if there are two or more.
+
+        Looks at few rows first, so that a wide span of many documents costs as little as a narrow one; only
+        a clue repeated within one document is read whole.
+        """
+        rows = PROBE_ROWS
+        while True:
+            docs, _ = self.index.documents(Span(int(lo), int(min(hi, lo + rows))), limit=2)
+            if len(docs) != 1:
+                return None
+            if lo + rows >= hi:
+                return int(docs[0])
+            rows *= 2

@@ -1,0 +1,297 @@
+"""The beams of one query and how they advance by one token: groups, diversity, heads and documents.
+
+Group beam search after Vijayakumar et al. (2018) as Hugging Face published it, plus three rules of our own
+behind flags: one answer per head, stop at one document, no document twice. It sees candidates as arrays on
+the host; it knows no model, and of the index only how to extend a clue and which document it names.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gemkr.config import DecodingConfig
+from gemkr.decoding.constraint import Constraint
+from gemkr.decoding.hypotheses import Finished, Pool
+from gemkr.decoding.logits import Candidates
+
+
+@dataclass(slots=True)
+class Beam:
+    """A live clue. `total` = log_prob minus diversity penalties; `row` = its row in the batch.
+
+    `words` counts the words begun; `head` is the number of tokens of the finished head, 0 while it grows.
+    After `advance`, `row` and `token` say which row to extend by which token.
+    """
+
+    tokens: tuple[int, ...]
+    log_prob: float
+    total: float
+    row: int
+    words: int = 0
+    head: int = 0
+    document: int | None = None
+
+    @property
+    def head_tokens(self) -> tuple[int, ...]:
+        return self.tokens[: self.head] if self.head else self.tokens
+
+
+class QuerySearch:
+    """The state of one query's search; `groups[g]` holds the live beams of group g, `pools[g]` its finished clues."""
+
+    def __init__(
+        self, settings: DecodingConfig, constraint: Constraint, word_break: np.ndarray | None, row: int
+    ) -> None:
+        self.settings = settings
+        self.constraint = constraint
+        self.word_break = word_break
+        self.size = settings.beam_size // settings.groups
+        self.groups = [[Beam((), 0.0, 0.0, row)] for _ in range(settings.groups)]
+        self.pools = [
+            Pool(
+                self.size,
+                settings.length_penalty,
+                per_head=settings.beams_per_head if settings.group_by_head else None,
+                document_penalty=settings.document_penalty,
+            )
+            for _ in range(settings.groups)
+        ]
+        self._documents = settings.stop_at_one_document or settings.document_penalty > 0
+        self._heads: Counter[tuple[int, ...]] = Counter()
+        self._named: Counter[int] = Counter()
+
+    @property
+    def live(self) -> list[Beam]:
+        return [beam for group in self.groups for beam in group]
+
+    def begin_step(self) -> None:
+        """Forget what the beams of the last step claimed."""
+        self._heads.clear()
+        self._named.clear()
+
+    def walk(
+        self,
+        g: int,
+        ranked: Sequence[tuple[float, int, int | None, float]],
+        spans: tuple[np.ndarray, np.ndarray],
+        dead: Sequence[bool],
+    ) -> None:
+        """Replace group g by the best of its candidates.
+
+        `ranked`: (total, beam of the group, token or None for "the model ends it", log-probability), best
+        first; `spans`: lo and hi of the batch's rows; `dead[i]`: nothing may follow beam i, it is finished
+        as it stands. An ended or one-document clue counts only among the first `size` candidates.
+        """
+        group, pool, live = self.groups[g], self.pools[g], []
+        lo, hi = spans
+        for beam, is_dead in zip(group, dead):
+            if is_dead and beam.tokens:
+                self._finish(pool, beam, beam.log_prob, beam.total, int(lo[beam.row]), int(hi[beam.row]))
+        rank = 0
+        for total, i, token, log_prob in self._ordered(g, ranked, spans):
+            parent = group[i]
+            if token is None:
+                if rank < self.size:
+                    row = parent.row
+                    self._finish(pool, parent, parent.log_prob + log_prob, total, int(lo[row]), int(hi[row]))
+                rank += 1
+                continue
+            child = self._child(parent, token, log_prob, total)
+            if self.settings.group_by_head and not self._claim_head(child, pool):
+                continue
+            if self._documents:
+                span = self._name_document(child, parent, token, spans)
+                if child.document is not None:
+                    self._named[child.document] += 1
+                    if self.settings.stop_at_one_document:
+                        if rank < self.size:
+                            self._finish(pool, child, child.log_prob, total, *span)
+                        rank += 1
+                        continue
+            live.append(child)
+            rank += 1
+            if len(live) == self.size:
+                break
+        self.groups[g] = self._worth_keeping(pool, live, ranked)
+
+    def close(self, spans: tuple[np.ndarray, np.ndarray]) -> None:
+        """Finish every live beam at the maximum length; `spans` belong to the beams' rows."""
+        lo, hi = spans
+        for g, group in enumerate(self.groups):
+            for beam in group:
+                row = beam.row
+                self._finish(self.pools[g], beam, beam.log_prob, beam.total, int(lo[row]), int(hi[row]))
+            self.groups[g] = []
+
+    def results(self) -> list[Finished]:
+        """All finished clues, best first, each token sequence once, at most `beam_size`."""
+        clues = sorted((c for pool in self.pools for c in pool.clues), key=lambda c: -c.score)
+        unique = {clue.tokens: clue for clue in reversed(clues)}
+        best = sorted(unique.values(), key=lambda c: (-c.score, c.tokens))
+        return best[: self.settings.beam_size]
+
+    def _child(self, parent: Beam, token: int, log_prob: float, total: float) -> Beam:
+        words, head = parent.words, parent.head
+        breaks = not parent.tokens or self.word_break is None or bool(self.word_break[token])
+        if not head and breaks:
+            words += 1
+            head = len(parent.tokens) if words > self.settings.head_words else 0
+        return Beam(
+            (*parent.tokens, token),
+            parent.log_prob + log_prob,
+            total,
+            parent.row,
+            words,
+            head,
+            parent.document,
+        )
+
+    def _claim_head(self, child: Beam, pool: Pool) -> bool:
+        """Whether the head of `child` has room among the live beams and can still beat its finished clues."""
+        head, quota = child.head_tokens, self.settings.beams_per_head
+        if self._heads[head] >= quota:
+            return False
+        hope = pool.attainable(child.total, len(child.tokens), self.settings.max_tokens)
+        better = sum(c.head == head and c.score >= hope for c in pool.clues)
+        if better >= quota:
+            return False
+        self._heads[head] += 1
+        return True
+
+    def _name_document(
+        self, child: Beam, parent: Beam, token: int, spans: tuple[np.ndarray, np.ndarray]
+    ) -> tuple[int, int]:
+        lo, hi = spans
+        row = slice(parent.row, parent.row + 1)
+        new_lo, new_hi = self.constraint.extend(lo[row], hi[row], np.array([token]))
+        span = int(new_lo[0]), int(new_hi[0])
+        if child.document is None:
+            child.document = self.constraint.only_document(*span)
+        return span
+
+    def _ordered(
+        self,
+        g: int,
+        ranked: Sequence[tuple[float, int, int | None, float]],
+        spans: tuple[np.ndarray, np.ndarray],
+    ) -> Iterator[tuple[float, int, int | None, float]]:
+        """The candidates, best first, those that name a document already named put back by the penalty."""
+        penalty, group = self.settings.document_penalty, self.groups[g]
+        if not penalty:
+            yield from ranked
+            return
+        waiting: list[tuple[float, int]] = []
+        for place, candidate in enumerate(ranked):
+            while waiting and -waiting[0][0] >= candidate[0]:
+                yield self._penalized(ranked, *heapq.heappop(waiting))
+            total, i, token, log_prob = candidate
+            if token is None:
+                document, length = group[i].document, len(group[i].tokens)
+                times = self._times_finished(document, total, length, self.pools[:g] + self.pools[g + 1 :])
+            else:
+                child = self._child(group[i], token, log_prob, total)
+                self._name_document(child, group[i], token, spans)
+                times = self._times_finished(child.document, total, len(child.tokens), self.pools)
+                times += self._named[child.document]
+            if not times:
+                yield candidate
+            elif penalty < math.inf:
+                heapq.heappush(waiting, (penalty * times - total, place))
+        while waiting:
+            yield self._penalized(ranked, *heapq.heappop(waiting))
+
+    @staticmethod
+    def _penalized(
+        ranked: Sequence[tuple[float, int, int | None, float]], cost: float, place: int
+    ) -> tuple[float, int, int | None, float]:
+        """A clue that ends keeps its penalty; a live one is judged anew at each step."""
+        total, i, token, log_prob = ranked[place]
+        return (total if token is not None else -cost), i, token, log_prob
+
+    def _times_finished(self, document: int | None, total: float, length: int, pools: Sequence[Pool]) -> int:
+        """How many finished clues of `pools`, no worse than `total` over `length` tokens, name the document."""
+        if document is None:
+            return 0
+        return sum(
+            c.document == document and c.score >= p.normalized(total, length) for p in pools for c in p.clues
+        )
+
+    def _finish(self, pool: Pool, beam: Beam, log_prob: float, total: float, lo: int, hi: int) -> None:
+        pool.add(Finished(beam.tokens, log_prob, total, lo, hi, beam.head_tokens, beam.document))
+
+    def _worth_keeping(
+        self, pool: Pool, live: list[Beam], ranked: Sequence[tuple[float, int, int | None, float]]
+    ) -> list[Beam]:
+        """No beam once the group is done by the published rule; without diversity, none that cannot win."""
+        if not live:
+            return live
+        length = len(live[0].tokens)
+        if pool.full and pool.worst >= pool.normalized(ranked[0][0], length):
+            return []
+        if self.settings.diversity and self.settings.groups > 1:
+            return live
+        most = self.settings.max_tokens
+        return [beam for beam in live if pool.attainable(beam.total, length, most) > pool.worst]
+
+
+def advance(searches: Sequence[QuerySearch], step: Candidates, spans: tuple[np.ndarray, np.ndarray]) -> None:
+    """Advance all queries by one token: group after group, all queries of the batch at once.
+
+    Costs O(candidates) numpy work per group plus a short walk per query; afterwards each live beam's `row`
+    names the old row it extends and its last token the new token.
+    """
+    settings = searches[0].settings
+    dead = np.isneginf(step.log_probs[:, 0])
+    end = np.where(dead, -np.inf, step.end).astype(np.float64)
+    for search in searches:
+        search.begin_step()
+    for g in range(settings.groups):
+        active = [search for search in searches if search.groups[g]]
+        if not active:
+            continue
+        rows, ranked = _rank(active, g, step, end)
+        for search, beam_rows, candidates in zip(active, rows, ranked):
+            search.walk(g, candidates, spans, dead[beam_rows[: len(search.groups[g])]])
+
+
+def _rank(
+    active: Sequence[QuerySearch], g: int, step: Candidates, end: np.ndarray
+) -> tuple[np.ndarray, list[list[tuple[float, int, int | None, float]]]]:
+    """The candidates of group g of each query, best first (ties: earlier beam, better token)."""
+    settings, size, k = active[0].settings, active[0].size, step.tokens.shape[1]
+    rows = np.zeros((len(active), size), dtype=np.int64)
+    base = np.full((len(active), size), -np.inf)
+    for a, search in enumerate(active):
+        for b, beam in enumerate(search.groups[g]):
+            rows[a, b], base[a, b] = beam.row, beam.total
+    tokens = step.tokens[rows]
+    gains = np.concatenate([step.log_probs[rows].astype(np.float64), end[rows][:, :, None]], axis=2)
+    totals = gains + base[:, :, None]
+    if settings.diversity and g:
+        chosen = np.full((len(active), g * size), -1, dtype=np.int64)
+        for a, search in enumerate(active):
+            taken = [beam.tokens[-1] for group in search.groups[:g] for beam in group]
+            chosen[a, : len(taken)] = taken
+        repeats = (tokens[:, :, :, None] == chosen[:, None, None, :]).sum(axis=3)
+        totals[:, :, :k] -= settings.diversity * repeats
+    flat = totals.reshape(len(active), -1)
+    plain = not (settings.group_by_head or settings.document_penalty or settings.stop_at_one_document)
+    order = np.argsort(-flat, axis=1, kind="stable")[:, : 2 * size if plain else None]
+    best = np.take_along_axis(flat, order, axis=1)
+    found = np.isfinite(best).sum(axis=1).tolist()
+    beams, columns = (order // (k + 1)).tolist(), (order % (k + 1)).tolist()
+    ranked = []
+    for a, n in enumerate(found):
+        ranked.append(
+            [
+                (total, b, int(tokens[a, b, c]) if c < k else None, float(gains[a, b, c]))
+                for total, b, c in zip(best[a, :n].tolist(), beams[a], columns[a])
+            ]
+        )
+    return rows, ranked

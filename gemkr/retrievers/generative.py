@@ -1,0 +1,94 @@
+"""The retriever of this library: a model writes clues under the index, clues name documents.
+
+Puts beam search and scoring together and streams rankings. It sees the model as `LanguageModel` and prompts
+as whatever `prompts(query)` returns; it knows nothing of pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from gemkr.config import DecodingConfig, ScoringConfig
+from gemkr.decoding.beam import generate_clues
+from gemkr.interfaces import LanguageModel, Reranker
+from gemkr.rerankers.random_order import RandomOrder
+from gemkr.retrievers.scoring import make_scorer
+from gemkr.tokenizer import Tokenizer
+from gemkr.types import Query, Ranking
+
+
+class GenerativeRetriever:
+    """Ranks documents for queries by the clues that a language model writes for them.
+
+    `prompts(query)` builds what `model.prefill` takes. `second` ranks the documents inside a clue's span;
+    without one, `scoring.inside_span = "random"` draws them at random (the same each time) and anything
+    else goes by the number of occurrences.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        index: TokenIndex,
+        tokenizer: Tokenizer,
+        prompts: Callable[[Query], Any],
+        decoding: DecodingConfig | None = None,
+        scoring: ScoringConfig | None = None,
+        second: Reranker | None = None,
+    ) -> None:
+        self.model = model
+        self.index = index
+        self.tokenizer = tokenizer
+        self.prompts = prompts
+        self.decoding = decoding or DecodingConfig()
+        scoring = scoring or ScoringConfig()
+        if second is None and scoring.inside_span == "random":
+            second = RandomOrder()
+        self.scorer = make_scorer(index, scoring, second)
+        self._word_start = widened(tokenizer.word_start, index.vocab_size)
+        self._word_break = widened(word_breaks(tokenizer), index.vocab_size)
+
+    def retrieve(self, queries: Iterable[Query], k: int) -> Iterator[Ranking]:
+        """Rankings of at most k hits in the order of the queries, as each batch of `batch_size` is done.
+
+        Each hit carries every clue that occurs in its document, with the clue's first place there.
+        """
+        for batch in batches(queries, self.decoding.batch_size):
+            found = generate_clues(
+                self.model,
+                self.index,
+                [self.prompts(query) for query in batch],
+                self.decoding,
+                word_start=self._word_start,
+                word_break=self._word_break,
+                tokenizer=self.tokenizer,
+            )
+            for query, clues in zip(batch, found, strict=True):
+                yield Ranking(query.query_id, self.scorer.rank(query, clues, k), tuple(clues))
+
+
+def batches(queries: Iterable[Query], size: int) -> Iterator[list[Query]]:
+    """The queries in lists of `size`, the last one shorter."""
+    rest = iter(queries)
+    while batch := list(islice(rest, size)):
+        yield batch
+
+
+def word_breaks(tokenizer: Tokenizer) -> np.ndarray:
+    """bool[V]: tokens that cannot belong to the word before them: word starts, punctuation, special tokens."""
+    breaks = np.array(tokenizer.word_start, dtype=bool)
+    for token in range(tokenizer.vocab_size):
+        piece = tokenizer.piece(token)
+        byte = len(piece) == 6 and piece.startswith("<0x")
+        if piece and not piece[0].isalnum() and not byte:
+            breaks[token] = True
+    return breaks
+
+
+def widened(flags: np.ndarray, size: int) -> np.ndarray:
+    """bool flags of at least `size` tokens; tokens that the tokenizer does not know get False."""
+    missing = max(0, size - len(flags))
+    return np.concatenate([flags, np.zeros(missing, dtype=bool)]) if missing else flags

@@ -1,0 +1,142 @@
+"""From clues to documents: what all ways of scoring share, and the reference's way.
+
+A clue is a set of documents (its span) with a probability. Knows indexes and second scorers, not models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+
+from gemkr.config import ScoringConfig
+from gemkr.errors import ConfigError
+from gemkr.fm_index import Span
+from gemkr.interfaces import Reranker, TokenIndex
+from gemkr.types import Clue, Evidence, Hit, Query
+
+CACHED_SPANS = 256
+
+
+class Scorer(Protocol):
+    """One way of ranking documents by clues; hits come best first, scores do not rise."""
+
+    def rank(self, query: Query, clues: Sequence[Clue], k: int) -> tuple[Hit, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ClueTable:
+    """The documents of one query's clues.
+
+    `docs` int64[n], ascending: every document on some clue's shortlist; `holds` bool[clues, n]: the document
+    holds the clue (also where it is not on this clue's shortlist); `second` float32[n]: the second scorer,
+    scaled to [0, 1] over `docs`, or for want of one the rank by occurrences.
+    """
+
+    docs: np.ndarray
+    holds: np.ndarray
+    second: np.ndarray
+
+
+class ClueDocuments:
+    """Looks up the documents of clues; frequent spans are remembered across queries.
+
+    Reads at most `rows_per_clue` occurrences of a clue, and keeps the `documents_per_clue` best of its
+    documents by the second scorer.
+    """
+
+    def __init__(self, index: TokenIndex, settings: ScoringConfig, second: Reranker | None) -> None:
+        self.index = index
+        self.settings = settings
+        self.second = second
+        self._documents = lru_cache(maxsize=CACHED_SPANS)(self._read)
+
+    def table(self, query: Query, clues: Sequence[Clue]) -> ClueTable:
+        """The table of one query's clues; costs one `documents` call per clue not seen lately."""
+        spans = [self._documents(clue.span.lo, clue.span.hi) for clue in clues]
+        if not spans:
+            empty = np.zeros(0, dtype=np.int64)
+            return ClueTable(empty, np.zeros((0, 0), dtype=bool), empty.astype(np.float32))
+        short = [self._shortlist(query, by_occurrences) for _, by_occurrences in spans]
+        docs = np.unique(np.concatenate(short))
+        holds = np.stack([np.isin(docs, ascending, assume_unique=True) for ascending, _ in spans])
+        if self.second is not None:
+            second = self.second.score(query, docs)
+        else:
+            second = np.zeros(len(docs), dtype=np.float32)
+            for listed in short:
+                at = np.searchsorted(docs, listed)
+                second[at] = np.maximum(second[at], 1 / np.arange(1, len(listed) + 1, dtype=np.float32))
+        return ClueTable(docs, holds, _scaled(np.asarray(second, dtype=np.float32)))
+
+    def evidence(self, clues: Sequence[Clue], doc: int) -> tuple[Evidence, ...]:
+        """Where each clue first occurs in the document, best clue first; clues that do not occur are left out."""
+        tokens = np.asarray(self.index.extract(doc), dtype=np.int64)
+        found = []
+        for clue in clues:
+            start = _first_place(tokens, np.array(clue.tokens, dtype=np.int64))
+            if start is not None:
+                found.append(Evidence(clue.text, clue.log_prob, start, start + len(clue.tokens)))
+        return tuple(found)
+
+    def hit(self, clues: Sequence[Clue], doc: int, score: float) -> Hit:
+        return Hit(self.index.doc_ids[int(doc)], float(score), self.evidence(clues, int(doc)))
+
+    def _shortlist(self, query: Query, docs: np.ndarray) -> np.ndarray:
+        most = self.settings.documents_per_clue
+        if self.second is None or len(docs) <= most:
+            return docs[:most]
+        scores = self.second.score(query, docs)
+        return docs[np.argsort(-scores, kind="stable")[:most]]
+
+    def _read(self, lo: int, hi: int) -> tuple[np.ndarray, np.ndarray]:
+        """The span's documents, ascending and by occurrences (most first)."""
+        docs, _ = self.index.documents(Span(lo, min(hi, lo + self.settings.rows_per_clue)))
+        docs = np.asarray(docs, dtype=np.int64)
+        return np.sort(docs), docs
+
+
+class ReferenceScorer:
+    """The published way: the first document of each clue, in the order of the clues' beam scores."""
+
+    def __init__(self, index: TokenIndex, settings: ScoringConfig, second: Reranker | None = None) -> None:
+        self.index = index
+        self.lookup = ClueDocuments(index, settings, second)
+
+    def rank(self, query: Query, clues: Sequence[Clue], k: int) -> tuple[Hit, ...]:
+        """At most one document per clue, so fewer than k hits where clues name the same document."""
+        clues = sorted(clues, key=lambda clue: -clue.score)
+        best: dict[int, float] = {}
+        for clue in clues:
+            docs, _ = self.index.documents(Span(clue.span.lo, clue.span.lo + 1))
+            best.setdefault(int(docs[0]), clue.score)
+        return tuple(self.lookup.hit(clues, doc, score) for doc, score in list(best.items())[:k])
+
+
+def make_scorer(index: TokenIndex, settings: ScoringConfig, second: Reranker | None = None) -> Scorer:
+    """The scorer that `settings.method` names; ConfigError for an unknown name."""
+    from gemkr.retrievers.coverage import CoverageScorer
+    from gemkr.retrievers.seal import SealScorer
+
+    scorers = {"reference": ReferenceScorer, "coverage": CoverageScorer, "seal": SealScorer}
+    if settings.method not in scorers:
+        raise ConfigError(f"the scoring method {settings.method!r} is none of {', '.join(scorers)}")
+    return scorers[settings.method](index, settings, second)
+
+
+def _scaled(scores: np.ndarray) -> np.ndarray:
+    if len(scores) == 0:
+        return scores
+    least, most = scores.min(), scores.max()
+    return (scores - least) / (most - least) if most > least else np.zeros_like(scores)
+
+
+def _first_place(tokens: np.ndarray, pattern: np.ndarray) -> int | None:
+    if not 0 < len(pattern) <= len(tokens):
+        return None
+    windows = np.lib.stride_tricks.sliding_window_view(tokens, len(pattern))
+    places = np.flatnonzero((windows == pattern).all(axis=1))
+    return int(places[0]) if len(places) else None

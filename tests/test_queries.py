@@ -1,0 +1,119 @@
+"""Query readers: our jsonl, GeMKR's json, OK-VQA's pair of files, and what each refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gemkr.errors import DataError
+from gemkr.queries import read_okvqa, read_queries
+from gemkr.types import Query
+
+
+def put(path: Path, value: object) -> Path:
+    text = "\n".join(json.dumps(row) for row in value) if path.suffix == ".jsonl" else json.dumps(value)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_jsonl_with_all_fields(tmp_path: Path) -> None:
+    row = {
+        "query_id": 7,
+        "question": "What?",
+        "image": "COCO_1",
+        "caption": None,
+        "detections": ["cat"],
+        "answers": ["a", 18],
+        "positives": ["p", 3],
+        "question_type": "Other",
+    }
+    rows = [row, {"qid": "x", "image": "only"}, {"query_id": "y", "question": "text only", "gold": [0]}]
+    assert list(read_queries(put(tmp_path / "q.jsonl", rows))) == [
+        Query("7", "What?", "COCO_1", None, ("cat",), ("a", "18"), ("p", "3")),
+        Query("x", image="only"),
+        Query("y", "text only", positives=("0",)),
+    ]
+
+
+def test_gemkr_json(tmp_path: Path) -> None:
+    rows = [
+        {
+            "input": "What sport? a motorcycle.",
+            "output": ["racing", "race"],
+            "image": "COCO_val2014_000000297147",
+        },
+        {"input": "Who?", "output": "me", "image": "images/a.b/COCO_2.jpg"},
+    ]
+    assert list(read_queries(put(tmp_path / "test.json", rows))) == [
+        Query("0", "What sport? a motorcycle.", "COCO_val2014_000000297147", answers=("racing", "race")),
+        Query("1", "Who?", "COCO_2", answers=("me",)),
+    ]
+
+
+def test_okvqa_pair(tmp_path: Path) -> None:
+    questions = {
+        "data_subtype": "val2014",
+        "questions": [{"image_id": 297147, "question": "What sport?", "question_id": 2971475}],
+    }
+    answers = [{"answer": "race", "raw_answer": r} for r in ("racing", "race", "racing")]
+    notes = {"annotations": [{"question_id": 2971475, "image_id": 297147, "answers": answers}]}
+    paths = put(tmp_path / "questions.json", questions), put(tmp_path / "annotations.json", notes)
+    wanted = Query("2971475", "What sport?", "COCO_val2014_000000297147", answers=("race", "racing"))
+    assert list(read_okvqa(*paths)) == [wanted]
+    assert next(read_okvqa(paths[0])).answers == ()
+    put(paths[1], {"annotations": []})
+    with pytest.raises(DataError, match="no answers to question 2971475"):
+        list(read_okvqa(*paths))
+    with pytest.raises(DataError, match="no list 'questions'"):
+        list(read_okvqa(paths[1]))
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        (
+            [{"query_id": "a", "question": " "}],
+            r"q\.jsonl:1: the query 'a' has neither a question nor a picture",
+        ),
+        ([{"query_id": "a", "question": None, "image": ""}], "neither a question nor a picture"),
+        ([{"question": "x"}], r"q\.jsonl:1: the query has no id"),
+        (
+            [{"query_id": "a", "question": "x"}] * 2,
+            r"q\.jsonl:2: the query id 'a' already stands at .*q\.jsonl:1",
+        ),
+        ([{"query_id": "a", "question": ["x"]}], "'question' must be a string"),
+        ([{"query_id": "a", "question": "x", "answers": "y"}], "'answers' must be a list"),
+        ([{"query_id": "a", "question": "x", "answers": [None]}], "'answers' must be a list"),
+        ([["a"]], "a JSON object is needed"),
+        ([], "holds no query"),
+    ],
+)
+def test_bad_queries_are_named(tmp_path: Path, rows: list, reason: str) -> None:
+    with pytest.raises(DataError, match=reason) as caught:
+        list(read_queries(put(tmp_path / "q.jsonl", rows)))
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_query_files(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="unknown extension"):
+        list(read_queries(tmp_path / "q.txt"))
+    with pytest.raises(DataError, match="does not exist"):
+        list(read_queries(tmp_path / "q.jsonl"))
+    (tmp_path / "broken.json").write_text("[{")
+    with pytest.raises(DataError, match="not valid JSON"):
+        list(read_queries(tmp_path / "broken.json"))
+    with pytest.raises(DataError, match="no GeMKR file"):
+        list(read_queries(put(tmp_path / "object.json", {"a": 1})))
+    with pytest.raises(DataError, match="entry 0 is no object with 'input'"):
+        list(read_queries(put(tmp_path / "other.json", [{"question": 1}])))
+
+
+@pytest.mark.shared
+def test_real_queries(shared_data: Path) -> None:
+    queries = list(read_queries(shared_data / "okvqa" / "train.jsonl"))
+    assert len(queries) == 9009
+    assert sum(query.caption is None for query in queries) == 4590
+    assert all(query.image for query in queries)
+    assert sum(1 for _ in read_queries(shared_data / "qa_passages" / "questions.jsonl.gz")) == 28_967

@@ -1,0 +1,348 @@
+"""Checkpoints: folders that are either whole or not there, and that say what they belong to.
+
+A folder is written under a temporary name, every file synced, then renamed, so that no crash leaves half of one under
+a final name. `manifest.json` lists each file's size and SHA-256 and the origin: tokenizer fingerprint, data hash,
+configuration, package versions. Tensors are safetensors, the rest json: nothing here is ever unpickled. Knows models
+only as named tensors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_from_bytes
+from safetensors.torch import save as tensors_to_bytes
+from torch import Tensor
+
+from gemkr.errors import CheckpointError
+
+FORMAT = 1
+MANIFEST, WEIGHTS, OPTIMIZER, STATE, CONFIG = (
+    "manifest.json",
+    "trained.safetensors",
+    "optimizer.safetensors",
+    "state.json",
+    "config.json",
+)
+FINAL = "final"
+PACKAGES = ("gemkr", "torch", "transformers", "peft", "accelerate", "safetensors", "open_clip_torch", "numpy")
+_STEP = re.compile(r"step-(\d{6,})")
+_UNFINISHED = re.compile(r"\.(step-\d{6,}|final)\.(part|old)")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a checkpoint belongs to: `kind` of model, tokenizer fingerprint, data hash, the resolved configuration."""
+
+    kind: str
+    tokenizer: str
+    data: str
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint in memory, tensors on the CPU. `optimizer` is empty for a final one; `state` is the loop's own."""
+
+    path: Path
+    origin: Origin
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    state: dict[str, Any]
+
+
+def step_folder(output: str | Path, step: int) -> Path:
+    """The folder of the checkpoint after `step` optimizer steps."""
+    return Path(output) / f"step-{step:06d}"
+
+
+def save_checkpoint(
+    path: Path,
+    origin: Origin,
+    weights: Mapping[str, Tensor],
+    *,
+    optimizer: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a checkpoint folder; afterwards `path` is the whole new one, or whatever it was before.
+
+    Raises CheckpointError when it cannot be written (a full disk, for one); nothing half-written stays behind.
+    """
+    part, old = (path.with_name(f".{path.name}.{word}") for word in ("part", "old"))
+    try:
+        for leftover in (part, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        part.mkdir(parents=True)
+        files = {
+            WEIGHTS: _write(part / WEIGHTS, tensors_to_bytes(_portable(weights))),
+            CONFIG: _write(part / CONFIG, _json(origin.config)),
+            STATE: _write(part / STATE, _json(dict(state or {}))),
+        }
+        if optimizer is not None:
+            files[OPTIMIZER] = _write(part / OPTIMIZER, tensors_to_bytes(_portable(optimizer)))
+        manifest = {
+            "format": FORMAT,
+            "kind": origin.kind,
+            "tokenizer": origin.tokenizer,
+            "data": origin.data,
+            "packages": _versions(),
+            "files": files,
+        }
+        _write(part / MANIFEST, _json(manifest))
+        _sync_folder(part)
+        if path.exists():
+            os.rename(path, old)
+        os.rename(part, path)
+        _sync_folder(path.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        shutil.rmtree(part, ignore_errors=True)
+        if old.exists() and not path.exists():
+            os.rename(old, path)
+        kept = newest_checkpoint(path.parent)
+        rest = (
+            f"{kept.name} is whole, so free some space and go on with --resume auto"
+            if kept
+            else "free some space"
+        )
+        raise CheckpointError(
+            f"the checkpoint {path} could not be written ({error.strerror}); {rest}"
+        ) from error
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read and verify a checkpoint folder.
+
+    Raises CheckpointError for a missing folder or file, a format of another version, a checksum that differs.
+    """
+    path = Path(path)
+    manifest = _manifest(path)
+    contents = {name: _verified(path / name, facts) for name, facts in manifest["files"].items()}
+    missing = [name for name in (WEIGHTS, CONFIG, STATE) if name not in contents]
+    if missing:
+        raise CheckpointError(
+            f"the manifest of the checkpoint {path} does not list {missing[0]}; take another one"
+        )
+    try:
+        return Checkpoint(
+            path=path,
+            origin=Origin(
+                manifest["kind"], manifest["tokenizer"], manifest["data"], json.loads(contents[CONFIG])
+            ),
+            weights=tensors_from_bytes(contents[WEIGHTS]),
+            optimizer=tensors_from_bytes(contents[OPTIMIZER]) if OPTIMIZER in contents else {},
+            state=json.loads(contents[STATE]),
+        )
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise CheckpointError(f"the checkpoint {path} cannot be read ({error}); take another one") from error
+
+
+def verify_checkpoint(path: str | Path) -> None:
+    """Read every byte of a checkpoint; CheckpointError names the first file that is missing or changed."""
+    for name, facts in _manifest(Path(path))["files"].items():
+        _verified(Path(path) / name, facts)
+
+
+def newest_checkpoint(output: str | Path) -> Path | None:
+    """The last whole step checkpoint in a folder, or None; a damaged one is named in a warning and passed over."""
+    for path in reversed(step_checkpoints(output)):
+        try:
+            verify_checkpoint(path)
+        except CheckpointError as error:
+            logger.warning("%s; going back to the one before it", error)
+        else:
+            return path
+    return None
+
+
+def step_checkpoints(output: str | Path) -> list[Path]:
+    """The step checkpoints in a folder, oldest first."""
+    output = Path(output)
+    found = [p for p in output.iterdir() if _STEP.fullmatch(p.name)] if output.is_dir() else []
+    return sorted(found, key=lambda p: int(p.name.removeprefix("step-")))
+
+
+def prune(output: str | Path, keep: int) -> None:
+    """Delete all but the newest `keep` step checkpoints; each disappears whole."""
+    for path in step_checkpoints(output)[:-keep]:
+        doomed = path.with_name(f".{path.name}.part")
+        shutil.rmtree(doomed, ignore_errors=True)
+        os.rename(path, doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+
+def sweep(output: str | Path) -> None:
+    """Tidy up after an interrupted write: temporary folders go, a checkpoint that was being replaced comes back."""
+    for path in list(Path(output).iterdir()) if Path(output).is_dir() else []:
+        unfinished = _UNFINISHED.fullmatch(path.name)
+        if not unfinished:
+            continue
+        if unfinished[2] == "old" and not path.with_name(unfinished[1]).exists():
+            os.rename(path, path.with_name(unfinished[1]))
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def load_weights(targets: Mapping[str, Tensor], weights: Mapping[str, Tensor], where: str | Path) -> None:
+    """Copy `weights` into the tensors of the same name, strictly: both must name the same tensors and shapes.
+
+    Raises CheckpointError that names what is missing, unexpected or of another shape.
+    """
+    missing, unexpected = sorted(set(targets) - set(weights)), sorted(set(weights) - set(targets))
+    if missing or unexpected:
+        parts = [
+            f"{word} {len(names)} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+            for word, names in (("lacks", missing), ("has unexpected", unexpected))
+            if names
+        ]
+        raise CheckpointError(
+            f"the checkpoint {where} does not fit this model: it {' and '.join(parts)} of the trained parameters; "
+            f"use the model settings it was trained with"
+        )
+    for name, target in targets.items():
+        if weights[name].shape != target.shape:
+            raise CheckpointError(
+                f"the checkpoint {where} does not fit this model: {name!r} has shape {list(weights[name].shape)}, "
+                f"the model has {list(target.shape)}; use the model settings it was trained with"
+            )
+    with torch.no_grad():
+        for name, target in targets.items():
+            target.copy_(weights[name])
+
+
+def require_tokenizer(origin: Origin, fingerprint: str, where: str | Path) -> None:
+    """CheckpointError unless the checkpoint was trained with the tokenizer of this fingerprint."""
+    if origin.tokenizer != fingerprint:
+        raise CheckpointError(
+            f"the checkpoint {where} was trained with the tokenizer {origin.tokenizer[:12]}, this model has "
+            f"{fingerprint[:12]}; use the tokenizer it was trained with"
+        )
+
+
+def hash_files(paths: list[str | Path]) -> str:
+    """Hexadecimal SHA-256 over the contents of files, in order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((path / MANIFEST).read_bytes())
+        version = manifest["format"]
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} is no checkpoint: its {MANIFEST} cannot be read ({error.strerror}); give a step-* or final folder"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"the {MANIFEST} of the checkpoint {path} is damaged; take another one"
+        ) from error
+    if version != FORMAT:
+        raise CheckpointError(
+            f"the checkpoint {path} has format {version}, this program reads {FORMAT}; update it"
+        )
+    absent = [key for key in ("kind", "tokenizer", "data", "files") if key not in manifest]
+    if absent:
+        raise CheckpointError(
+            f"the {MANIFEST} of the checkpoint {path} lacks {absent[0]!r}; take another one"
+        )
+    return manifest
+
+
+def _verified(path: Path, facts: Mapping[str, Any]) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"the checkpoint file {path} cannot be read ({error.strerror})") from error
+    if facts != _facts(content):
+        raise CheckpointError(
+            f"the checkpoint file {path} is damaged: its {len(content)} bytes differ from the manifest's record"
+        )
+    return content
+
+
+def _facts(content: bytes) -> dict[str, Any]:
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _write(path: Path, content: bytes) -> dict[str, Any]:
+    with path.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    return _facts(content)
+
+
+def _sync_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _portable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous CPU copies that share no memory (safetensors refuses views)."""
+    return {name: t.detach().to("cpu").clone().contiguous() for name, t in tensors.items()}
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, indent=2) + "\n").encode()
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def origin_of(path: str | Path) -> Origin:
+    """The origin of a checkpoint without reading its tensors; CheckpointError when it is none."""
+    path = Path(path)
+    manifest = _manifest(path)
+    config = json.loads(_verified(path / CONFIG, manifest["files"][CONFIG]))
+    return Origin(manifest["kind"], manifest["tokenizer"], manifest["data"], config)
+
+
+def origins_differ(then: Origin, now: Origin, free: frozenset[str]) -> str | None:
+    """The first thing in which two origins differ, as 'NAME was A, is B'; keys in `free` may differ. None if equal."""
+    for name in ("kind", "tokenizer", "data"):
+        before, after = getattr(then, name), getattr(now, name)
+        if before != after:
+            return f"{name} was {before[:12]}, is {after[:12]}"
+    before, after = _flat(asdict(then)["config"]), _flat(asdict(now)["config"])
+    for key in sorted(set(before) | set(after)):
+        if key not in free and before.get(key) != after.get(key):
+            return f"{key} was {before.get(key)!r}, is {after.get(key)!r}"
+    return None
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
+    return flat

@@ -1,0 +1,97 @@
+"""The record of a run: one json line per reported step, TensorBoard when it is installed, a bar on stderr.
+
+`loss.jsonl` is written line by line as the run goes; a resumed run first cuts the lines after its checkpoint, so that
+the file always tells one story. Knows nothing of models.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tqdm import tqdm
+
+from gemkr.errors import CheckpointError
+
+LOSS_LOG = "loss.jsonl"
+
+
+class RunLog:
+    """Writes `OUTPUT/loss.jsonl`, `OUTPUT/tensorboard/` and the progress bar; silent when `active` is false.
+
+    `start` is the number of steps already taken: rows of later steps are dropped from an older log.
+    """
+
+    def __init__(self, folder: Path, *, start: int, total: int, title: str, active: bool = True) -> None:
+        self._stream = self._board = self._bar = None
+        if not active:
+            return
+        path = folder / LOSS_LOG
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _keep_rows_until(path, start)
+            self._stream = path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise CheckpointError(
+                f"the loss log {path} cannot be written ({error.strerror}); choose another output folder"
+            ) from error
+        if importlib.util.find_spec("tensorboard") is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1)
+        self._bar = tqdm(
+            total=total, initial=start, desc=title, unit="step", file=sys.stderr, mininterval=2.0
+        )
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for part in (self._stream, self._board, self._bar):
+            if part is not None:
+                part.close()
+
+    def step(self) -> None:
+        """Advance the bar by one step."""
+        if self._bar is not None:
+            self._bar.update()
+
+    def row(self, step: int, **values: Any) -> None:
+        """Record the figures of a step (python numbers); the line is on disk's way when this returns."""
+        if self._stream is not None:
+            self._stream.write(json.dumps({"step": step, **values}) + "\n")
+            self._stream.flush()
+        if self._board is not None:
+            for name, value in values.items():
+                if isinstance(value, (int, float)):
+                    self._board.add_scalar(name, value, step)
+        if self._bar is not None:
+            shown = {n: f"{v:.4g}" for n, v in values.items() if n in ("loss", "development_loss", "lr")}
+            self._bar.set_postfix(shown, refresh=False)
+
+
+def read_rows(folder: str | Path) -> list[dict[str, Any]]:
+    """The rows of a run's loss log, in order; a last line cut short by a crash is left out."""
+    rows = []
+    for line in (Path(folder) / LOSS_LOG).read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
+
+
+def _keep_rows_until(path: Path, step: int) -> None:
+    if not path.exists():
+        return
+    kept = [row for row in read_rows(path.parent) if row["step"] <= step]
+    part = path.with_suffix(".part")
+    part.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+    os.replace(part, path)

@@ -1,0 +1,394 @@
+"""The training loop: one for fine-tuning and pre-training, on one device or on many, resumable to the last digit.
+
+It needs of a model only `model(batch) -> mean loss over the batch's targets` and parameters that require gradients,
+of the data a dataset, a collator and an order. Each step is a function of (seed, step) alone: the random generators are
+seeded anew for every step, so that a resumed run repeats what an uninterrupted one does. Knows nothing of queries.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import send_to_device
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from gemkr.config import OptimizerConfig
+from gemkr.errors import CheckpointError, ConfigError, ModelError
+from gemkr.models.prompt import IGNORED_LABEL
+from gemkr.training.checkpoint import (
+    FINAL,
+    Checkpoint,
+    Origin,
+    load_weights,
+    prune,
+    save_checkpoint,
+    step_folder,
+    sweep,
+)
+from gemkr.training.log import RunLog
+from gemkr.training.optimizer import (
+    build_optimizer,
+    optimizer_tensors,
+    restore_optimizer,
+    set_rates,
+    trained_parameters,
+)
+from gemkr.training.order import BatchOrder
+from gemkr.training.schedule import WarmupCosine
+
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class LoopConfig(Protocol):
+    """The settings that every kind of training shares (`TrainConfig`, `PretrainConfig`)."""
+
+    output: str
+    optimizer: OptimizerConfig
+    batch_size: int
+    gradient_accumulation: int
+    epochs: int
+    max_steps: int | None
+    save_every: int
+    keep_checkpoints: int
+    log_every: int
+    workers: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """`dataset[i]` is sample i, `collate(samples)` a batch with `labels` (int64[B, T], IGNORED_LABEL left out).
+
+    `lengths` and `groups` are what `BatchOrder` sorts and spreads by. `development` is a second dataset whose loss is
+    measured, never learned, at each checkpoint.
+    """
+
+    dataset: Sequence[Any]
+    collate: Callable[[list[Any]], Any]
+    lengths: Sequence[int]
+    groups: Sequence[int] | None = None
+    development: Sequence[Any] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: steps taken in all, of how many, the folder to load from, the signal that stopped it if one did."""
+
+    step: int
+    total_steps: int
+    checkpoint: Path
+    stopped_by: int | None = None
+
+
+def train(
+    model: nn.Module,
+    data: TrainingData,
+    config: LoopConfig,
+    origin: Origin,
+    *,
+    precision: str = "fp32",
+    resume: Checkpoint | None = None,
+    title: str = "train",
+) -> Outcome:
+    """Train until `epochs` or `max_steps`, whichever comes first; writes step-*/ checkpoints and final/.
+
+    `batch_size` counts samples per device and forward pass. The loss is a mean over target tokens, whatever they are split
+    into: accumulation and devices change nothing but memory. SIGTERM or SIGINT finishes the step, saves, and returns
+    an Outcome with `stopped_by`. Raises ConfigError for settings that cannot run here, CheckpointError for a checkpoint
+    that does not fit or cannot be written, ModelError when the loss is no number.
+    """
+    trainer = _Trainer(model, data, config, origin, precision, title)
+    if resume is not None:
+        trainer.restore(resume)
+    return trainer.run()
+
+
+class _Trainer:
+    """One run's state: what a checkpoint holds, and how a step is taken."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: TrainingData,
+        config: LoopConfig,
+        origin: Origin,
+        precision: str,
+        title: str,
+    ) -> None:
+        self.config, self.origin, self.data, self.title = config, origin, data, title
+        self.output = Path(config.output)
+        _check(config, data)
+        self.accelerator = Accelerator(
+            mixed_precision="no",
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        )
+        self.device = self.accelerator.device
+        self.dtype = _autocast_dtype(precision, self.device.type)
+        self.parameters = trained_parameters(model)
+        if not self.parameters:
+            raise ConfigError("nothing in the model is to be trained; set model.lora or model.train_llm")
+        self.model = self.accelerator.prepare(model)
+        self.optimizer = build_optimizer(self.parameters, config.optimizer)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype is torch.float16)
+        world = self.accelerator.num_processes
+        self.order = BatchOrder(
+            data.lengths, config.batch_size * world, config.seed, groups=data.groups, drop_last=world > 1
+        )
+        self.steps_per_epoch = math.ceil(len(self.order) / config.gradient_accumulation)
+        steps = config.epochs * self.steps_per_epoch
+        self.total = steps if config.max_steps is None else min(steps, config.max_steps)
+        self.schedule = WarmupCosine.of(config.optimizer, self.total)
+        self.step = 0
+        self.saved: int | None = None
+        self.window: list[Tensor] = []
+        self.tokens = 0
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on after `checkpoint`; CheckpointError when it does not fit."""
+        load_weights(self.parameters, checkpoint.weights, checkpoint.path)
+        restore_optimizer(self.optimizer, self.parameters, checkpoint.optimizer, str(checkpoint.path))
+        state = checkpoint.state
+        for name, here in (("world_size", self.accelerator.num_processes), ("total_steps", self.total)):
+            if state[name] != here:
+                raise CheckpointError(
+                    f"the checkpoint {checkpoint.path} was written with {name} {state[name]}, here it is {here}; "
+                    f"resume with the settings of its {checkpoint.path.name}/config.json"
+                )
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(state["scaler"])
+        self.step = self.saved = state["step"]
+        self.tokens = state["tokens"]
+        self.window = [torch.tensor(value, dtype=torch.float64) for value in state["window"]]
+
+    def run(self) -> Outcome:
+        main = self.accelerator.is_main_process
+        if main:
+            sweep(self.output)
+        self.model.train()
+        with (
+            RunLog(self.output, start=self.step, total=self.total, title=self.title, active=main) as log,
+            _stop_signals() as stop,
+        ):
+            for group in self._groups():
+                self._take_step(group, log)
+                log.step()
+                stopped = self._agree(stop)
+                if stopped or self.step % self.config.save_every == 0:
+                    self._develop(log)
+                    self._save()
+                if stopped and self.step < self.total:
+                    return Outcome(self.step, self.total, step_folder(self.output, self.step), stopped)
+            if self.saved != self.step:
+                self._develop(log)
+                self._save()
+            self._save_final()
+        return Outcome(self.step, self.total, self.output / FINAL)
+
+    def _groups(self) -> Iterator[list[Any]]:
+        """The batches of one step at a time, from the current step to the last."""
+        while self.step < self.total:
+            epoch, done = divmod(self.step, self.steps_per_epoch)
+            size = self.config.gradient_accumulation
+            batches = self._shard(self.order.batches(epoch)[done * size :])
+            group: list[Any] = []
+            for number, batch in enumerate(self._load(self.data.dataset, batches), 1):
+                group.append(batch)
+                if len(group) == size or number == len(batches):
+                    yield group
+                    group = []
+                    if self.step >= self.total:
+                        return
+
+    def _shard(self, batches: list[Any]) -> list[list[int]]:
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        return [[int(i) for i in batch[rank::world]] for batch in batches]
+
+    def _load(self, dataset: Sequence[Any], batches: list[list[int]]) -> DataLoader:
+        return DataLoader(
+            dataset,
+            batch_sampler=batches,
+            collate_fn=self.data.collate,
+            num_workers=self.config.workers,
+            generator=torch.Generator().manual_seed(self.config.seed),
+            pin_memory=self.device.type == "cuda",
+        )
+
+    def _take_step(self, group: list[Any], log: RunLog) -> None:
+        started = time.perf_counter()
+        _seed(self.config.seed, self.step, self.accelerator.process_index)
+        set_rates(self.optimizer, self.schedule.factor(self.step))
+        counts = torch.tensor([count_targets(batch) for batch in group], dtype=torch.int64)
+        targets = int(self.accelerator.reduce(counts.sum().to(self.device)))
+        world = self.accelerator.num_processes
+        loss = torch.zeros((), dtype=torch.float64, device=self.device)
+        for number, (batch, count) in enumerate(zip(group, counts.tolist())):
+            last = number == len(group) - 1
+            with nullcontext() if last else self.accelerator.no_sync(self.model), self._autocast():
+                part = self.model(send_to_device(batch, self.device)) * (count * world / targets)
+            with nullcontext() if last else self.accelerator.no_sync(self.model):
+                self.accelerator.backward(self.scaler.scale(part))
+            loss += part.detach().double() / world
+        self.scaler.unscale_(self.optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(
+            list(self.parameters.values()), self.config.optimizer.max_grad_norm
+        )
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        self.tokens += targets
+        self.window.append(loss)
+        if self.step % self.config.log_every == 0 or self.step == self.total:
+            self._report(float(norm), time.perf_counter() - started, log)
+
+    def _report(self, norm: float, seconds: float, log: RunLog) -> None:
+        losses = self.accelerator.reduce(torch.stack([x.to(self.device) for x in self.window])).tolist()
+        mean = math.fsum(losses) / len(losses)
+        if not math.isfinite(mean):
+            raise ModelError(
+                f"the loss is {mean} after step {self.step} with lr {self.schedule.at(self.step - 1):.2g}; "
+                f"lower optimizer.lr or train in fp32, and resume from the last checkpoint in {self.output}"
+            )
+        self.window = []
+        log.row(
+            self.step,
+            epoch=(self.step - 1) // self.steps_per_epoch,
+            loss=mean,
+            lr=self.schedule.at(self.step - 1),
+            grad_norm=norm,
+            target_tokens=self.tokens,
+            step_seconds=round(seconds, 4),
+        )
+
+    def _develop(self, log: RunLog) -> None:
+        """Measure the mean loss per target token on the development data."""
+        if not len(self.data.development):
+            return
+        size = self.config.batch_size
+        numbers = list(range(len(self.data.development)))
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        batches = [numbers[i : i + size] for i in range(0, len(numbers), size)][rank::world]
+        total = torch.zeros(2, dtype=torch.float64, device=self.device)
+        self.model.eval()
+        with torch.no_grad(), self._autocast():
+            for batch in self._load(self.data.development, batches):
+                count = count_targets(batch)
+                loss = self.accelerator.unwrap_model(self.model)(send_to_device(batch, self.device))
+                total += torch.stack([loss.double() * count, torch.full_like(loss.double(), count)])
+        self.model.train()
+        losses, count = self.accelerator.reduce(total).tolist()
+        log.row(self.step, development_loss=losses / count)
+
+    def _save(self) -> None:
+        if self.accelerator.is_main_process:
+            save_checkpoint(
+                step_folder(self.output, self.step),
+                self.origin,
+                self.parameters,
+                optimizer=optimizer_tensors(self.optimizer, self.parameters),
+                state={
+                    "step": self.step,
+                    "total_steps": self.total,
+                    "world_size": self.accelerator.num_processes,
+                    "tokens": self.tokens,
+                    "window": [float(x) for x in self.window],
+                    "scaler": self.scaler.state_dict(),
+                },
+            )
+            prune(self.output, self.config.keep_checkpoints)
+        self.saved = self.step
+        self.accelerator.wait_for_everyone()
+
+    def _save_final(self) -> None:
+        if self.accelerator.is_main_process:
+            state = {"step": self.step, "total_steps": self.total}
+            save_checkpoint(self.output / FINAL, self.origin, self.parameters, state=state)
+        self.accelerator.wait_for_everyone()
+
+    def _agree(self, stop: list[int]) -> int | None:
+        """The signal that any process received, told to all of them."""
+        if self.accelerator.num_processes == 1:
+            return stop[0] if stop else None
+        told = torch.tensor(stop[0] if stop else 0, device=self.device)
+        return int(self.accelerator.gather(told.reshape(1)).max()) or None
+
+    def _autocast(self) -> Any:
+        return nullcontext() if self.dtype is None else torch.autocast(self.device.type, self.dtype)
+
+
+def count_targets(batch: Any) -> int:
+    """How many labels of a batch are learned; the first of a row has nothing to be predicted from."""
+    labels = batch["labels"] if isinstance(batch, Mapping) else batch.labels
+    return int((labels[:, 1:] != IGNORED_LABEL).sum())
+
+
+def _check(config: LoopConfig, data: TrainingData) -> None:
+    for name in (
+        "batch_size",
+        "gradient_accumulation",
+        "epochs",
+        "save_every",
+        "keep_checkpoints",
+        "log_every",
+    ):
+        if getattr(config, name) < 1:
+            raise ConfigError(f"{name} must be at least 1, it is {getattr(config, name)}")
+    if config.max_steps is not None and config.max_steps < 1:
+        raise ConfigError(f"max_steps must be at least 1 or null, it is {config.max_steps}")
+    if not len(data.dataset):
+        raise ConfigError("there is no sample to train on")
+    folder = Path(config.output)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(
+            f"the output folder {folder} cannot be made ({error.strerror}); choose another"
+        ) from error
+    if not os.access(folder, os.W_OK):
+        raise CheckpointError(f"the output folder {folder} cannot be written; choose another")
+
+
+def _autocast_dtype(precision: str, device: str) -> torch.dtype | None:
+    if precision not in PRECISIONS:
+        raise ConfigError(f"the precision {precision!r} is unknown; use {', '.join(PRECISIONS)}")
+    if precision == "fp16" and device == "cpu":
+        raise ConfigError("fp16 training needs a GPU and only the CPU is here; use bf16 or fp32")
+    return PRECISIONS[precision]
+
+
+def _seed(seed: int, step: int, rank: int) -> None:
+    """Dropout of step `step` depends on nothing that happened before it."""
+    torch.manual_seed((seed * 1_000_003 + step) * 1009 + rank)
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Collect SIGTERM and the first SIGINT while a run is under way; a second SIGINT interrupts at once."""
+    received: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,116 @@
+"""Qrels files and answer relevance in its three kinds."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from gemkr.errors import ConfigError, DataError
+from gemkr.evaluation.qrels import (
+    AnswerMatcher,
+    gold_qrels,
+    judge_answers,
+    merge_ranges,
+    read_qrels,
+    write_qrels,
+)
+from gemkr.types import Document, Hit, Query
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    qrels = {"q1": {"d1": 1, "d2": 0}, "q2": {"d1": 3}}
+    write_qrels(tmp_path / "qrels.txt", qrels)
+    assert read_qrels(tmp_path / "qrels.txt") == qrels
+    assert [p.name for p in tmp_path.iterdir()] == ["qrels.txt"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("q1 0 d1\n", ":1: the row has 3 columns"),
+        ("q1 0 d1 1\nq1 0 d1 0\n", ":2: document 'd1' is judged twice"),
+        ("q1 0 d1 yes\n", ":1: the relevance 'yes'"),
+        ("\n", "hold no judgement"),
+    ],
+)
+def test_bad_qrels_are_named(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "qrels.txt"
+    path.write_text(text)
+    with pytest.raises(DataError, match=re.escape(message)):
+        read_qrels(path)
+
+
+@pytest.mark.parametrize(
+    ("answer", "text", "exact", "lower", "word"),
+    [
+        ("race", "They race bikes.", True, True, True),
+        ("race", "The Race began.", False, True, True),
+        ("race", "A racer fell; grace.", True, True, False),
+        ("race", "a racer won the race", True, True, True),
+        ("c++", "written in C++.", False, True, True),
+        ("1990", "in 19905", True, True, False),
+        ("new york", "New York City", False, True, True),
+        ("cat", "con_cat_x", True, True, False),
+        ("istanbul", "İİ Istanbul", False, True, True),
+    ],
+)
+def test_the_three_kinds_of_match(answer: str, text: str, exact: bool, lower: bool, word: bool) -> None:
+    verdicts = [AnswerMatcher([answer], match).matches(text) for match in ("exact", "lower", "word")]
+    assert verdicts == [exact, lower, word]
+
+
+def test_find_gives_ranges_of_the_original_text() -> None:
+    text = "İ: the Race, a racer and RACE horses"
+    found = AnswerMatcher(["race", "race horses"], "word").find(text)
+    assert [text[start:stop] for start, stop in found] == ["Race", "RACE horses"]
+
+
+def test_word_match_agrees_with_the_regular_expression() -> None:
+    text = "The sunflower-seed (sun) shines; sun's sunny Sun_day, SUN."
+    pattern = [m.span() for m in re.finditer(r"(?<!\w)sun(?!\w)", text.lower())]
+    assert AnswerMatcher(["sun"], "word").find(text) == pattern
+
+
+def test_blank_answers_match_nothing() -> None:
+    assert not AnswerMatcher(["", "  "], "word")
+    assert not AnswerMatcher([" "], "exact").matches("anything")
+
+
+def test_unknown_match_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="exact, lower, word"):
+        AnswerMatcher(["a"], "fuzzy")
+
+
+def test_judging_a_run() -> None:
+    queries = [
+        Query("1", "q", answers=("Paris",)),
+        Query("2", "q", answers=()),
+        Query("3", "q", answers=("x",)),
+    ]
+    texts = {"a": Document("a", "in paris"), "b": Document("b", "Parisian")}
+    run = {"1": [Hit("a", 2), Hit("b", 1)], "2": [Hit("a", 1)]}
+    assert judge_answers(run, queries, texts, "word") == {"1": {"a": 1, "b": 0}, "3": {}}
+    assert judge_answers(run, queries, texts, "exact")["1"] == {"a": 0, "b": 1}
+    with pytest.raises(DataError, match="'b'"):
+        judge_answers(run, queries, {"a": texts["a"]}, "word")
+
+
+def test_gold_documents() -> None:
+    assert gold_qrels([Query("1", "q", positives=("a", "b")), Query("2", "q")]) == {"1": {"a": 1, "b": 1}}
+
+
+def test_merge_ranges() -> None:
+    assert merge_ranges([(5, 7), (0, 2), (2, 3), (6, 9)]) == [(0, 3), (5, 9)]
+
+
+def test_judging_25000_documents_takes_seconds() -> None:
+    text = "the quick brown fox jumps over the lazy dog " * 15
+    queries = [Query(str(i), "q", answers=("motorcycle", "bike race", "racing", "race")) for i in range(2500)]
+    texts = {str(i): Document(str(i), text) for i in range(10)}
+    run = {query.query_id: [Hit(doc, 1.0) for doc in texts] for query in queries}
+    start = time.perf_counter()
+    judge_answers(run, queries, texts, "word")
+    assert time.perf_counter() - start < 5

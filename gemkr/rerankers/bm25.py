@@ -24,7 +24,7 @@ class BM25:
     ) -> None:
         """Index `Document.contents`; with `detections` a query's detected labels join its text.
 
-        Raises DataError for an empty corpus or one without a single indexable word.
+        Raises DataError for an empty corpus.
         """
         import bm25s
         import Stemmer
@@ -36,8 +36,7 @@ class BM25:
         if not texts:
             raise DataError("BM25 needs at least one document, the corpus holds none")
         ids = self._tokenizer.tokenize(texts, update_vocab=True, show_progress=False, return_as="tuple")
-        if not any(ids.ids):
-            raise DataError(f"none of the {len(texts)} documents holds a word that BM25 could index")
+        self._no_word = ids.vocab.get("", -1)  # what stands for a text without words
         engine = bm25s.BM25(k1=k1, b=b)
         engine.index(ids, show_progress=False)
         self._length = len(texts)
@@ -92,6 +91,10 @@ class BM25:
         (ids,) = self._tokenizer.tokenize([text], update_vocab=False, show_progress=False, return_as="ids")
         counts: dict[int, int] = {}
         for word in ids:
-            if word + 1 < len(self._words) and self._words[word] < self._words[word + 1]:
+            if (
+                word != self._no_word
+                and word + 1 < len(self._words)
+                and self._words[word] < self._words[word + 1]
+            ):
                 counts[word] = counts.get(word, 0) + 1
         return list(counts.items())

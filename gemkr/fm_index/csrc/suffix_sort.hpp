@@ -3,8 +3,8 @@
 // Symbol 0 separates documents. Every separator counts as a symbol of its own, ordered by position and below
 // all tokens, so comparing two suffixes never passes the border of a document (a generalized suffix array).
 // Order: seeds (about a third of the suffixes of natural language) are sorted by their symbols, eight bytes at a
-// time; ties of long repeats by the ranks of later seeds; everything else is induced in two passes. The result
-// does not depend on the number of threads. Near-linear on every input: O(n log n) in the worst case.
+// time; ties of long repeats by sorting a shorter text of seeds; everything else is induced in two passes. The
+// result does not depend on the number of threads. Near-linear on every input.
 #pragma once
 
 #include <cstddef>
@@ -17,11 +17,43 @@
 #include <type_traits>
 
 #include "suffix_sort_induce.hpp"
-#include "suffix_sort_ranks.hpp"
+#include "suffix_sort_reduce.hpp"
 #include "suffix_sort_seeds.hpp"
 #include "suffix_sort_types.hpp"
 
 namespace gemkr {
+
+namespace suffix_detail {
+
+struct Silent {
+    static void ignore(double) {}
+    auto operator()(double, double) const { return &ignore; }
+};
+
+// Sorts a text that keeps the contract; Sym may be any unsigned type. report(from, to) makes the progress
+// function of one phase.
+template <class Sym, class Row, class Report>
+void sort_suffixes(const Sym* text, Row* sa, Sym* bwt, std::size_t n, std::size_t sigma, unsigned threads,
+                   const Report& report) {
+    const Shape<Row> shape = find_shape<Sym, Row>(text, n, sigma, threads);
+    report(0, 0.1)(1);
+    {
+        BitRow tied(shape.seed_count);
+        distribute_seeds(text, shape, sa);
+        if (sort_seeds(text, n, sigma, shape, sa, tied, threads, report(0.1, 0.6))) {
+            auto recurse = [threads](const Row* names, Row* rows, Row* left, std::size_t length, std::size_t count) {
+                sort_suffixes<Row, Row>(names, rows, left, length, count, threads, Silent{});
+            };
+            resolve_ties(sa, shape.seed_count, sa + shape.seed_count, n - shape.seed_count, n, shape.seed_at, tied,
+                         recurse);
+        }
+    }
+    report(0.1, 0.6)(1);
+    Inducer<Sym, Row>(text, n, sa, bwt, shape).run(report(0.6, 1));
+    report(0, 1)(1);
+}
+
+}  // namespace suffix_detail
 
 // Writes the suffix array of text[0, n) to sa[0, n) and, row by row, the symbol to the left of each suffix to
 // bwt[0, n): bwt[k] = text[sa[k] - 1], or 0 where sa[k] = 0. The transform costs no time: sorting needs it.
@@ -48,27 +80,7 @@ void suffix_sort_bwt(const Sym* text, Row* sa, Sym* bwt, std::size_t n, std::siz
             if (progress) progress(from + (to - from) * part);
         };
     };
-    const Shape<Row> shape = find_shape<Sym, Row>(text, n, sigma, threads);
-    report(0, 0.1)(1);
-    {
-        BitRow tied(shape.seed_count);
-        distribute_seeds(text, shape, sa);
-        bool any_tied;
-        if constexpr (std::is_same_v<Sym, std::uint16_t>) {
-            any_tied = sort_seed_buckets<16>(text, n, shape, sa, tied, threads, report(0.1, 0.5));
-        } else if (sigma <= std::size_t{1} << 21) {
-            any_tied = sort_seed_buckets<21>(text, n, shape, sa, tied, threads, report(0.1, 0.5));
-        } else {
-            any_tied = sort_seed_buckets<32>(text, n, shape, sa, tied, threads, report(0.1, 0.5));
-        }
-        if (any_tied) {
-            RankSorter<Row> ranks(sa, sa + (n - shape.seed_count), shape.seed_count, shape.seed_at, tied, threads);
-            ranks.sort(report(0.5, 0.6));
-        }
-    }
-    report(0.5, 0.6)(1);
-    Inducer<Sym, Row>(text, n, sa, bwt, shape).run(report(0.6, 1));
-    report(0, 1)(1);
+    sort_suffixes(text, sa, bwt, n, sigma, threads, report);
 }
 
 // The suffix array alone: as suffix_sort_bwt, with the transform in scratch memory (sizeof(Sym) bytes per symbol).

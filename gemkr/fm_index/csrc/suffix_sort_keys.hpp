@@ -1,6 +1,6 @@
 // Several symbols of a suffix as one 64-bit number that compares like the symbols do.
 //
-// A key holds 4 symbols of 16 bits, 3 of 21 or 2 of 32. Symbols behind the first separator are zeroed, so a
+// A key holds 4 symbols of 16 bits, 3 of 21, 2 of 32 or 1 of 64. Symbols behind the first separator are zeroed, so a
 // key whose last symbol is zero has reached the end of its document: suffixes that agree on it are ordered by
 // their position alone.
 #pragma once
@@ -22,14 +22,17 @@ struct KeyReader {
     static constexpr unsigned kSymbols = 64 / Width;
     static constexpr std::uint64_t kLast = Width == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << Width) - 1;
 
+    static constexpr unsigned kShift = Width % 64;
+
     const Sym* text;
     std::size_t n;
 
     std::uint64_t operator()(std::size_t i) const {
+        if constexpr (Width == 64) return i < n ? text[i] : 0;
         std::uint64_t key = 0;
         unsigned k = 0;
-        for (; k < kSymbols && i + k < n && text[i + k] != 0; ++k) key = key << Width | text[i + k];
-        for (; k < kSymbols; ++k) key <<= Width;
+        for (; k < kSymbols && i + k < n && text[i + k] != 0; ++k) key = key << kShift | text[i + k];
+        for (; k < kSymbols; ++k) key <<= kShift;
         return key;
     }
     static bool ended(std::uint64_t key) { return (key & kLast) == 0; }

@@ -2,7 +2,7 @@
 //
 // Within a bucket the work goes level by level: read one key (several symbols) of every suffix still tied,
 // sort the groups, keep those that stay tied for the next level. Ties that outlast kDeep symbols and the
-// budget of key reads are left to the rank sorter, once every member has the next seed inside the symbols
+// budget of key reads are left to the shorter text, once every member has the next seed inside the symbols
 // already compared.
 #pragma once
 
@@ -114,7 +114,7 @@ private:
         }
     }
 
-    // Drops from bench.next the groups that are left to the rank sorter.
+    // Drops from bench.next the groups that are left to the shorter text.
     void set_aside(std::size_t depth, Bench& bench) {
         std::size_t reads = 0;
         for (const auto& group : bench.next) reads += group.second;
@@ -192,6 +192,20 @@ bool sort_seed_buckets(const Sym* text, std::size_t n, const Shape<Row>& shape, 
         }
     });
     return sorter.any_tied();
+}
+
+// The same, with as many symbols to a key as the alphabet allows.
+template <class Sym, class Row, class Step>
+bool sort_seeds(const Sym* text, std::size_t n, std::size_t sigma, const Shape<Row>& shape, Row* rows, BitRow& tied,
+                unsigned threads, Step&& step) {
+    if constexpr (sizeof(Sym) == 2) {
+        return sort_seed_buckets<16>(text, n, shape, rows, tied, threads, step);
+    } else {
+        if (sigma <= std::size_t{1} << 21) return sort_seed_buckets<21>(text, n, shape, rows, tied, threads, step);
+        if (sizeof(Sym) == 4 || sigma <= std::size_t{1} << 32)
+            return sort_seed_buckets<32>(text, n, shape, rows, tied, threads, step);
+        return sort_seed_buckets<64>(text, n, shape, rows, tied, threads, step);
+    }
 }
 
 }  // namespace gemkr::suffix_detail

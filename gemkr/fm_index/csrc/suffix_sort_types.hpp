@@ -30,9 +30,6 @@ public:
     void clear(std::size_t i) {
         words_[i >> 6].fetch_and(~(std::uint64_t{1} << (i & 63)), std::memory_order_relaxed);
     }
-    void copy_from(const BitRow& other) {
-        for (std::size_t w = 0; w < words(); ++w) put_word(w, other.word(w));
-    }
     // The first set bit at or after i, or `none` when there is none.
     std::size_t next(std::size_t i, std::size_t none) const {
         std::size_t w = i >> 6;

@@ -43,7 +43,10 @@ class Beam:
 
 
 class QuerySearch:
-    """The state of one query's search; `groups[g]` holds the live beams of group g, `pools[g]` its finished clues."""
+    """The state of one query's search; `groups[g]` holds the live beams of group g, `pools[g]` its finished clues.
+
+    `chosen` lists the tokens that the groups have chosen at this step (diversity counts them).
+    """
 
     def __init__(
         self, settings: DecodingConfig, constraint: Constraint, word_break: np.ndarray | None, row: int
@@ -65,6 +68,7 @@ class QuerySearch:
         self._documents = settings.stop_at_one_document or settings.document_penalty > 0
         self._heads: Counter[tuple[int, ...]] = Counter()
         self._named: Counter[int] = Counter()
+        self.chosen: list[int] = []
 
     @property
     def live(self) -> list[Beam]:
@@ -74,6 +78,7 @@ class QuerySearch:
         """Forget what the beams of the last step claimed."""
         self._heads.clear()
         self._named.clear()
+        self.chosen.clear()
 
     def walk(
         self,
@@ -86,7 +91,8 @@ class QuerySearch:
 
         `ranked`: (total, beam of the group, token or None for "the model ends it", log-probability), best
         first; `spans`: lo and hi of the batch's rows; `dead[i]`: nothing may follow beam i, it is finished
-        as it stands. An ended or one-document clue counts only among the first `size` candidates.
+        as it stands. A clue that the model ends counts only among the first `size` candidates (as
+        published), a clue stopped at one document among twice as many.
         """
         group, pool, live = self.groups[g], self.pools[g], []
         lo, hi = spans
@@ -110,7 +116,7 @@ class QuerySearch:
                 if child.document is not None:
                     self._named[child.document] += 1
                     if self.settings.stop_at_one_document:
-                        if rank < self.size:
+                        if rank < 2 * self.size:
                             self._finish(pool, child, child.log_prob, total, *span)
                         rank += 1
                         continue
@@ -118,6 +124,7 @@ class QuerySearch:
             rank += 1
             if len(live) == self.size:
                 break
+        self.chosen += [beam.tokens[-1] for beam in live]
         self.groups[g] = self._worth_keeping(pool, live, ranked)
 
     def close(self, spans: tuple[np.ndarray, np.ndarray]) -> None:
@@ -276,8 +283,7 @@ def _rank(
     if settings.diversity and g:
         chosen = np.full((len(active), g * size), -1, dtype=np.int64)
         for a, search in enumerate(active):
-            taken = [beam.tokens[-1] for group in search.groups[:g] for beam in group]
-            chosen[a, : len(taken)] = taken
+            chosen[a, : len(search.chosen)] = search.chosen
         repeats = (tokens[:, :, :, None] == chosen[:, None, None, :]).sum(axis=3)
         totals[:, :, :k] -= settings.diversity * repeats
     flat = totals.reshape(len(active), -1)

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [
     {"fm_index"},
     {"types", "errors", "interfaces"},
-    {"corpus", "queries", "tokenizer", "config", "evaluation"},
+    {"corpus", "documents", "queries", "tokenizer", "tokenization", "config", "evaluation"},
     {"decoding.matcher"},
     {"decoding", "vision", "models", "testing"},
     {"retrievers", "rerankers", "training"},

@@ -1,1 +1,44 @@
-"""Retrievers, one file each."""
+"""Retrievers, one file each, and the table of their names; building one loads what it needs and no more."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from gemkr.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gemkr.config import EvalConfig
+    from gemkr.interfaces import Retriever
+    from gemkr.retrievers.factory import Sources
+
+RETRIEVERS = {
+    "generative": "gemkr.retrievers.factory:generative",
+    "free_text": "gemkr.retrievers.factory:free_text",
+    "bm25": "gemkr.retrievers.factory:bm25",
+    "bm25_caption": "gemkr.retrievers.factory:bm25_caption",
+    "bm25_detections": "gemkr.retrievers.factory:bm25_detections",
+}
+"""name -> "module:function"; each function takes (EvalConfig, Sources) and returns a Retriever."""
+
+
+def require_known(name: str) -> None:
+    """Raise ConfigError unless a retriever has this name."""
+    if name not in RETRIEVERS:
+        raise ConfigError(f"the retriever {name!r} is unknown; known are {', '.join(RETRIEVERS)}")
+
+
+def build_retriever(
+    config: EvalConfig, sources: Sources | None = None, *, name: str | None = None
+) -> Retriever:
+    """The retriever that a configuration names (or `name`, for a baseline over the same material).
+
+    Hand over one `Sources` to build several retrievers without loading anything twice. Raises a GemkrError in one
+    sentence when parts are missing or do not belong together.
+    """
+    from gemkr.retrievers.factory import Sources
+
+    name = name or config.retriever
+    require_known(name)
+    module, function = RETRIEVERS[name].split(":")
+    return getattr(import_module(module), function)(config, sources or Sources(config))

@@ -12,7 +12,7 @@ from gemkr.config import DecodingConfig, ScoringConfig
 from gemkr.decoding.beam import beam_search, check_settings
 from gemkr.decoding.constraint import NoConstraint, check_vocabulary
 from gemkr.fm_index import Span
-from gemkr.interfaces import LanguageModel, Reranker
+from gemkr.interfaces import LanguageModel, Reranker, TokenIndex
 from gemkr.rerankers.random_order import RandomOrder
 from gemkr.retrievers.generative import batches, widened, word_breaks
 from gemkr.retrievers.scoring import make_scorer

@@ -14,7 +14,7 @@ import numpy as np
 
 from gemkr.config import DecodingConfig, ScoringConfig
 from gemkr.decoding.beam import generate_clues
-from gemkr.interfaces import LanguageModel, Reranker
+from gemkr.interfaces import LanguageModel, Reranker, TokenIndex
 from gemkr.rerankers.random_order import RandomOrder
 from gemkr.retrievers.scoring import make_scorer
 from gemkr.tokenizer import Tokenizer

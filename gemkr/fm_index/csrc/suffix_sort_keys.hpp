@@ -11,12 +11,6 @@
 
 namespace gemkr::suffix_detail {
 
-template <class Row>
-struct Record {
-    std::uint64_t key;
-    Row at;
-};
-
 template <class Sym, unsigned Width>
 struct KeyReader {
     static constexpr unsigned kSymbols = 64 / Width;

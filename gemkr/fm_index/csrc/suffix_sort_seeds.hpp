@@ -13,25 +13,11 @@
 #include <vector>
 
 #include "suffix_sort_keys.hpp"
+#include "suffix_sort_records.hpp"
 #include "suffix_sort_ternary.hpp"
 #include "suffix_sort_types.hpp"
 
 namespace gemkr::suffix_detail {
-
-// Below 24 entries insertion beats everything else that was tried.
-template <class Row>
-void sort_records(Record<Row>* first, Record<Row>* last) {
-    if (last - first > 24) {
-        std::sort(first, last, [](const Record<Row>& a, const Record<Row>& b) { return a.key < b.key; });
-        return;
-    }
-    for (Record<Row>* i = first + 1; i < last; ++i) {
-        const Record<Row> moved = *i;
-        Record<Row>* hole = i;
-        for (; hole > first && moved.key < hole[-1].key; --hole) *hole = hole[-1];
-        *hole = moved;
-    }
-}
 
 template <class Sym, class Row, unsigned Width>
 class SeedSorter {
@@ -51,7 +37,7 @@ public:
 
     // One per thread: the copies of keys and the lists of tied groups.
     struct Bench {
-        std::vector<Record<Row>> records;
+        std::vector<Record<Row>> records, room;
         std::vector<std::pair<Row*, std::size_t>> groups, next;
     };
 
@@ -80,7 +66,10 @@ private:
 
     void sort_leaf(Row* first, Row* last, std::size_t depth, Bench& bench) {
         const std::size_t m = static_cast<std::size_t>(last - first);
-        if (bench.records.size() < m) bench.records.resize(m);
+        if (bench.records.size() < m) {
+            bench.records.resize(m);
+            bench.room.resize(m);
+        }
         bench.groups.assign(1, {first, m});
         while (!bench.groups.empty()) {
             bench.next.clear();
@@ -98,20 +87,21 @@ private:
             if (k + kAhead < m) reader_.prefetch(rows[k + kAhead] + depth);
             records[k] = {reader_(rows[k] + depth), rows[k]};
         }
-        sort_records(records, records + m);
-        for (std::size_t k = 0; k < m;) {
-            std::size_t end = k + 1;
-            while (end < m && records[end].key == records[k].key) ++end;
-            for (std::size_t i = k; i < end; ++i) rows[i] = records[i].at;
-            if (end - k > 1) {
-                if (reader_.ended(records[k].key)) {
-                    std::sort(rows + k, rows + end);
+        Row* out = rows;
+        sort_records(records, bench.room.data(), m, [&](const Record<Row>* run, const Record<Row>* run_end) {
+            while (run < run_end) {
+                const std::uint64_t key = run->key;
+                Row* const group = out;
+                do *out++ = run++->at;
+                while (run < run_end && run->key == key);
+                if (out - group < 2) continue;
+                if (reader_.ended(key)) {
+                    std::sort(group, out);
                 } else {
-                    bench.next.emplace_back(rows + k, end - k);
+                    bench.next.emplace_back(group, out - group);
                 }
             }
-            k = end;
-        }
+        });
     }
 
     // Drops from bench.next the groups that are left to the shorter text.

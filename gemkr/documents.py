@@ -63,6 +63,16 @@ class DocumentStore(Sequence[Document]):
         """Read a corpus file (`gemkr.corpus.read_corpus`) once, from start to end."""
         return cls(read_corpus(path, skip_bad_rows=skip_bad_rows))
 
+    @classmethod
+    def open_indexed(cls, path: str | Path, doc_ids: Sequence[str]) -> DocumentStore:
+        """Read the corpus file that an index with these ids was built from, passing over the rows it passed over.
+
+        Raises DataError as `require_same_documents` does.
+        """
+        store = cls.open(path, skip_bad_rows=BadRows())
+        store.require_same_documents(doc_ids)
+        return store
+
     def __len__(self) -> int:
         return len(self.doc_ids)
 

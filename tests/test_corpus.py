@@ -149,13 +149,17 @@ def test_document_store(tmp_path: Path) -> None:
         store[-1]
 
 
-def test_document_store_of_other_documents() -> None:
+def test_document_store_of_other_documents(tmp_path: Path) -> None:
     store = DocumentStore([Document("a", "x"), Document("b", "y")])
     store.require_same_documents(["a", "b"])
     with pytest.raises(DataError, match="the index holds 1 documents, the corpus 2"):
         store.require_same_documents(["a"])
     with pytest.raises(DataError, match="document 1 is 'c' in the index and 'b' in the corpus"):
         store.require_same_documents(["a", "c"])
+    path = put(tmp_path / "c.csv", "kid,text\na,x\nbad\nb,y\n")
+    assert list(DocumentStore.open_indexed(path, ["a", "b"])) == list(store)
+    with pytest.raises(DataError, match="the index holds 3 documents"):
+        DocumentStore.open_indexed(path, ["a", "b", "c"])
     with pytest.raises(DataError, match="'a' belongs to documents 0 and 1"):
         DocumentStore([Document("a", "x"), Document("a", "y")])
     with pytest.raises(DataError, match="no document"):

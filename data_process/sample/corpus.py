@@ -1,7 +1,8 @@
 """From facts to the corpus: one natural passage per fact, each of them naming its country near its beginning.
 
-The wording of a passage is drawn once per fact from a few openings; the first ten tokens therefore hold country,
-kind and (nearly always) the answer. Knows no questions and no tokenizer.
+Each country has one of three styles, which words the openings of all its passages; the first ten tokens hold country,
+kind and (nearly always) the answer. A style can be learned from some passages of a country and holds for the others.
+Knows no questions and no tokenizer.
 """
 
 from __future__ import annotations
@@ -53,10 +54,14 @@ OPENINGS = {
 """First sentences. In {country} and {answer} stand the country's name and the answer with its article."""
 
 
+def style_of(country: str) -> int:
+    """Which of the three openings of each kind a country's passages have."""
+    return random.Random(f"style {country}").randrange(3)
+
+
 def passage(fact: Fact) -> str:
     """The passage of one fact, the same in every run."""
-    openings = OPENINGS[fact.kind]
-    opening = random.Random(f"opening {fact.doc_id}").choice(openings)
+    opening = OPENINGS[fact.kind][style_of(fact.country)]
     sentence = opening.format(country=in_prose(fact.country), answer=fact.answer)
     return f"{sentence[0].upper()}{sentence[1:]} {fact.more}"
 

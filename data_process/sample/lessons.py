@@ -10,7 +10,7 @@ import random
 from dataclasses import dataclass
 
 from data_process.sample.corpus import documents
-from data_process.sample.facts import Fact, countries, fact_of, facts, in_prose
+from data_process.sample.facts import Fact, countries, facts, in_prose
 from data_process.sample.plan import PLACES, held_out_combinations
 from data_process.sample.questions import refer, word_question
 from gemkr.models.prompt import build_sample

@@ -23,7 +23,7 @@ from data_process.sample.tokenizer import train_tokenizer
 from gemkr.tokenizer import Tokenizer, load_tokenizer
 
 STEPS = 3000
-QUESTIONS, PASSAGES = 32, 12
+QUESTIONS, PASSAGES = 40, 8
 LEARNING_RATE, WARM_UP, WEIGHT_DECAY = 3e-3, 100, 0.05
 MAX_CLUE = 14
 

@@ -15,6 +15,7 @@ import torch
 from gemkr.config import DecodingConfig
 from gemkr.decoding.constraint import Constraint, IndexConstraint, check_vocabulary
 from gemkr.decoding.hypotheses import Finished
+from gemkr.decoding.logits import normalizer
 from gemkr.decoding.matcher import ClueMatcher
 from gemkr.decoding.search import QuerySearch, advance
 from gemkr.errors import DecodingError
@@ -100,7 +101,7 @@ def _search_batch(
     logits, state = model.prefill(prompts)
     k = settings.beam_size + settings.beam_size // settings.groups
     for length in range(settings.max_tokens):
-        step = constraint.candidates(logits, *spans, length, k)
+        step = constraint.candidates(logits, normalizer(logits), *spans, length, k)
         advance([s for s in searches if s.live], step, spans)
         beams = [beam for search in searches for beam in search.live]
         if not beams:

@@ -33,7 +33,7 @@ class Constraint(Protocol):
 class IndexConstraint:
     """Only tokens that continue a substring of the corpus; the CPU index answers while the model computes.
 
-    `candidates` asks the index before it touches the logits, so on a GPU the index works while the step
+    `candidates` asks the index before it waits for the logits, so on a GPU the index works while the step
     that was launched just before still runs.
     """
 
@@ -44,17 +44,24 @@ class IndexConstraint:
         self.only_document = matcher.only_document
 
     def candidates(
-        self, logits: torch.Tensor, lo: np.ndarray, hi: np.ndarray, length: int, k: int
+        self,
+        logits: torch.Tensor,
+        norm: torch.Tensor,
+        lo: np.ndarray,
+        hi: np.ndarray,
+        length: int,
+        k: int,
     ) -> Candidates:
-        """The k best allowed tokens of each row of logits [n, V]; every row has `length` tokens so far."""
+        """The k best allowed tokens of each row of logits [n, V], `norm` their `normalizer`.
+
+        Every row has `length` tokens so far.
+        """
         if length == 0:
-            norm = choose.normalizer(logits)
             first = torch.from_numpy(self.matcher.first_tokens).to(logits.device)
             scores, tokens = choose.top_shared(logits, norm, first, k)
             end = np.full(len(lo), -np.inf, dtype=np.float32)
             return _on_host(scores, tokens, end)
         allowed = self.matcher.allowed(lo, hi, np.full(len(lo), length))
-        norm = choose.normalizer(logits)
         scores, tokens = choose.top_allowed(logits, norm, allowed, k)
         end = choose.end_log_probs(logits, norm, self.eos_token_ids).cpu().numpy()
         return _on_host(scores, tokens, np.where(allowed.may_end, end, -np.inf).astype(np.float32))
@@ -77,9 +84,14 @@ class NoConstraint:
         return None
 
     def candidates(
-        self, logits: torch.Tensor, lo: np.ndarray, hi: np.ndarray, length: int, k: int
+        self,
+        logits: torch.Tensor,
+        norm: torch.Tensor,
+        lo: np.ndarray,
+        hi: np.ndarray,
+        length: int,
+        k: int,
     ) -> Candidates:
-        norm = choose.normalizer(logits)
         scores, tokens = choose.top_free(logits, norm, self.eos_token_ids, k)
         end = np.full(len(lo), -np.inf, dtype=np.float32)
         if length >= self.min_tokens:

@@ -85,6 +85,19 @@ def top_shared(
     return _unsorted(best)
 
 
+def top_masked(
+    logits: torch.Tensor, norm: torch.Tensor, mask: torch.Tensor, k: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`top_allowed` for sets given as bool[n, W], W <= V: no data-dependent shape, no host synchronisation."""
+    n, width = mask.shape
+    scores = logits[:, :width].float() - norm.unsqueeze(1)
+    ids = torch.arange(width, device=logits.device).expand(n, -1)
+    keys = torch.where(mask, _sortable(scores, ids), _PAD)
+    best = torch.full((n, k), _PAD, dtype=torch.int64, device=logits.device)
+    best[:, : min(k, width)] = keys.topk(min(k, width), dim=1).values
+    return _unsorted(best)
+
+
 def top_free(
     logits: torch.Tensor, norm: torch.Tensor, banned: Sequence[int], k: int
 ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,0 +1,44 @@
+"""`gemkr train`: fine-tuning on mined clues."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gemkr.training.loop import Outcome
+
+HELP = "fine-tune a model to write clues"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", type=Path, help="a YAML file, see train_configs/")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace the file's")
+    parser.add_argument(
+        "--resume", metavar="auto|PATH", help="go on from the newest whole checkpoint, or from this one"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from gemkr.config import TrainConfig, load_config
+
+    config = load_config(args.config, TrainConfig, args.overrides)
+    from gemkr.training.finetune import finetune
+
+    outcome = finetune(config, resume=args.resume)
+    return report(outcome, outcome.checkpoint)
+
+
+def report(outcome: Outcome, result: Path) -> int:
+    """Say where the result is; the exit status is 0, or 128 + the signal that stopped the run."""
+    if outcome.stopped_by:
+        print(
+            f"gemkr: stopped by signal {outcome.stopped_by} after step {outcome.step} of {outcome.total_steps}; "
+            f"{outcome.checkpoint} is saved, go on with --resume auto",
+            file=sys.stderr,
+        )
+        return 128 + outcome.stopped_by
+    print(result)
+    return 0

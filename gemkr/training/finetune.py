@@ -1,0 +1,96 @@
+"""Fine-tuning a GeMKR on mined clues: puts model, data and loop together for one `TrainConfig`."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from gemkr.config import ModelConfig, TrainConfig, to_mapping
+from gemkr.models.gemkr import GeMKR, load_gemkr
+from gemkr.models.inputs import InputBuilder, collate
+from gemkr.retrievers.factory import require_pictures
+from gemkr.training.checkpoint import Origin, hash_files, load_weights, read_checkpoint, require_tokenizer
+from gemkr.training.data import ClueDataset, read_clue_dataset
+from gemkr.training.loop import Outcome, TrainingData, train
+from gemkr.training.resume import ResumeFrom, find_resume
+from gemkr.vision.pictures import PictureFolder
+from gemkr.vision.store import RegionStore
+
+KIND = "gemkr"
+
+logger = logging.getLogger(__name__)
+
+
+def finetune(config: TrainConfig, *, resume: ResumeFrom = None) -> Outcome:
+    """Train the model of a configuration; leaves step-*/ and final/ in its output folder.
+
+    With `model.checkpoint` the trained parameters start from there (a new run, not a resumed one). Raises as `train`
+    does, and whatever the model, the data and the pictures have to complain about, before the first step.
+    """
+    point = find_resume(config.output, resume)
+    torch.manual_seed(config.seed)
+    model = load_gemkr(config.model)
+    if config.model.checkpoint is not None and point is None:
+        _warm_start(model, config.model)
+    build = _input_builder(model, config)
+    dataset = read_clue_dataset(config.data.queries, config.data.clues, build)
+    _check_pictures(dataset, build)
+    development: ClueDataset | tuple[()] = ()
+    if config.data.development is not None:
+        development = read_clue_dataset(
+            config.data.queries, config.data.development, build, tell_form=dataset.tell_form
+        )
+        _check_pictures(development, build)
+    origin = Origin(KIND, model.tokenizer.fingerprint(), _data_hash(config), to_mapping(config))
+    trained = model.trainable_parameters()
+    logger.info(
+        "%d clues of %d queries; %.2f M of %.2f M parameters learn",
+        len(dataset),
+        len(dataset.queries),
+        sum(p.numel() for p in trained.values()) / 1e6,
+        sum(p.numel() for p in model.parameters()) / 1e6,
+    )
+    data = TrainingData(
+        dataset,
+        partial(collate, pad_id=model.tokenizer.pad_id),
+        dataset.lengths(),
+        dataset.groups(),
+        development,
+    )
+    checkpoint = None if point is None else point.read(origin)
+    return train(model, data, config, origin, precision=config.model.precision, resume=checkpoint)
+
+
+def _input_builder(model: GeMKR, config: TrainConfig) -> InputBuilder:
+    """What the model is shown in training; pictures only where a tower could see them."""
+    pictures = regions = None
+    if config.model.tower is not None and config.data.images is not None:
+        pictures = PictureFolder(config.data.images)
+        if config.data.regions is not None:
+            regions = RegionStore.open(config.data.regions)
+    return model.input_builder(pictures, regions, max_prompt_tokens=config.data.max_prompt_tokens)
+
+
+def _warm_start(model: GeMKR, config: ModelConfig) -> None:
+    checkpoint = read_checkpoint(str(config.checkpoint))
+    require_tokenizer(checkpoint.origin, model.tokenizer.fingerprint(), checkpoint.path)
+    load_weights(model.trainable_parameters(), checkpoint.weights, checkpoint.path)
+
+
+def _check_pictures(dataset: ClueDataset, build: InputBuilder) -> None:
+    """Every picture must be there and have its features: found out now, not in the third hour."""
+    if build.sees_pictures:
+        require_pictures(list(dataset.queries.values()), build.images, build.regions)
+
+
+def _data_hash(config: TrainConfig) -> str:
+    """Of the query and clue files, and of the index of the region store, which holds its features' checksum."""
+    files: list[str | Path] = [config.data.queries, config.data.clues]
+    if config.data.development is not None:
+        files.append(config.data.development)
+    if config.model.tower is not None and config.data.regions is not None:
+        files.append(Path(config.data.regions) / "index.json")
+    return hash_files(files)

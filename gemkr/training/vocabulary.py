@@ -1,0 +1,76 @@
+"""A sentencepiece vocabulary of one's own, learned from a corpus the way LLaMA's was.
+
+Byte-pair encoding, digits apart, bytes for what no piece covers, no normalisation: every text decodes to itself.
+unk 0, bos 1, eos 2, no pad. Knows nothing of models.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterable
+from pathlib import Path
+
+from gemkr.errors import TokenizerError
+
+MAX_LINE_BYTES = 1 << 15
+
+
+def train_vocabulary(
+    texts: Iterable[str], path: str | Path, *, pieces: int, lines: int = 300_000, seed: int = 0
+) -> None:
+    """Write a sentencepiece model of `pieces` pieces to `path`, learned from a random sample of `lines` texts.
+
+    Deterministic for equal texts and seed. Raises TokenizerError when the texts are too few for so many pieces or the
+    file cannot be written. Cost: about 20 s for 60 MB of text and 8,000 pieces.
+    """
+    import sentencepiece
+
+    sample = _sample(texts, lines, random.Random(seed))
+    path = Path(path)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("wb") as stream:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter(sample),
+                model_writer=stream,
+                vocab_size=pieces,
+                model_type="bpe",
+                byte_fallback=True,
+                split_digits=True,
+                normalization_rule_name="identity",
+                remove_extra_whitespaces=False,
+                character_coverage=0.9995,
+                max_sentence_length=MAX_LINE_BYTES,
+                shuffle_input_sentence=False,
+                unk_id=0,
+                bos_id=1,
+                eos_id=2,
+                pad_id=-1,
+                num_threads=os.cpu_count() or 1,
+                minloglevel=2,
+            )
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(part, path)
+    except RuntimeError as error:
+        part.unlink(missing_ok=True)
+        raise TokenizerError(
+            f"a vocabulary of {pieces} pieces cannot be learned from {len(sample)} lines "
+            f"({' '.join(str(error).split())}); ask for fewer pieces"
+        ) from error
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise TokenizerError(f"the vocabulary {path} cannot be written ({error.strerror})") from error
+
+
+def _sample(texts: Iterable[str], size: int, rng: random.Random) -> list[str]:
+    """A uniform sample in one pass (reservoir), line breaks turned to spaces."""
+    sample: list[str] = []
+    for number, text in enumerate(texts):
+        line = " ".join(text.splitlines())
+        if len(sample) < size:
+            sample.append(line)
+        elif (place := rng.randrange(number + 1)) < size:
+            sample[place] = line
+    return sample

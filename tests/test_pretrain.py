@@ -1,0 +1,144 @@
+"""Vocabulary and pre-training on a corpus of a few hundred lines: packing, resumption, the folder that comes out."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gemkr.config import LlamaConfig, OptimizerConfig, PretrainConfig, VocabularyConfig, load_config
+from gemkr.errors import CheckpointError, ConfigError, DataError, TokenizerError
+from gemkr.tokenizer import load_tokenizer
+from gemkr.training.log import read_rows
+from gemkr.training.pretrain import PackedRows, pack, pretrain
+from gemkr.training.vocabulary import train_vocabulary
+
+ANIMALS = ["fox", "hen", "otter", "heron", "badger", "mole"]
+PLACES = ["river", "wood", "barn", "meadow", "marsh"]
+
+
+def sentences() -> list[str]:
+    return [
+        f"The {a} number {n} lives in the {p} near {n * 7} houses."
+        for n in range(9)
+        for a in ANIMALS
+        for p in PLACES
+    ]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> PretrainConfig:
+    rows = "".join(f"{i},{text}\n" for i, text in enumerate(sentences()))
+    (tmp_path / "corpus.csv").write_text("kid,text\n" + rows)
+    (tmp_path / "queries.jsonl").write_text(
+        '{"query_id": "1", "question": "Who lives in the marsh?", "answers": ["heron", "otter"]}\n'
+    )
+    return PretrainConfig(
+        corpus=str(tmp_path / "corpus.csv"),
+        output=str(tmp_path / "run"),
+        queries=str(tmp_path / "queries.jsonl"),
+        repeat=3,
+        vocabulary=VocabularyConfig(pieces=400),
+        llama=LlamaConfig(hidden=32, layers=2, heads=2, intermediate=48, context=64),
+        optimizer=OptimizerConfig(lr=1e-2, min_lr=1e-3, warmup_steps=2),
+        sequence_tokens=32,
+        batch_size=8,
+        epochs=2,
+        max_steps=40,
+        save_every=10,
+        log_every=5,
+    )
+
+
+def test_vocabulary_gives_every_text_back(tmp_path: Path) -> None:
+    train_vocabulary(sentences(), tmp_path / "a.model", pieces=400, seed=1)
+    train_vocabulary(sentences(), tmp_path / "b.model", pieces=400, seed=1)
+    assert (tmp_path / "a.model").read_bytes() == (tmp_path / "b.model").read_bytes()
+    tokenizer = load_tokenizer(tmp_path / "a.model")
+    assert (tokenizer.vocab_size, tokenizer.unk_id, tokenizer.bos_id, tokenizer.eos_ids) == (400, 0, 1, (2,))
+    for text in (*sentences()[:5], "北京 naïve 😀  two  spaces"):
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+    with pytest.raises(TokenizerError, match="ask for fewer pieces"):
+        train_vocabulary(sentences(), tmp_path / "c.model", pieces=100_000)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.model", "b.model"]
+
+
+def test_packed_rows_hold_every_document_once(config: PretrainConfig, tmp_path: Path) -> None:
+    train_vocabulary(sentences(), tmp_path / "t.model", pieces=400)
+    tokenizer = load_tokenizer(tmp_path / "t.model")
+    rows, first = pack(dataclasses.replace(config, tokenizer=str(tmp_path / "t.model")), tokenizer)
+    stream = rows.tokens.tolist()
+    pieces: list[list[int]] = [[]]
+    for token in stream:
+        if token == 2:
+            pieces.append([])
+        elif token != 1:
+            pieces[-1].append(token)
+    texts = [tokenizer.decode(p) for p in pieces[:-1]]
+    assert set(sentences()) <= set(texts)
+    asked = sorted(text.rsplit("### Response:", 1)[1].strip() for text in texts if "Response" in text)
+    assert asked == ["heron", "heron", "otter"]
+    assert stream.count(1) == len(sentences()) + 3
+    assert len(rows) == len(stream) // 32
+    assert rows[1].tolist() == stream[32:64]
+    assert rows[0].dtype == np.int64
+    (tmp_path / "queries.jsonl").write_text('{"query_id": "1", "question": "Who?", "answers": ["hen"]}\n')
+    assert pack(config, tokenizer)[1] != first
+
+
+def test_a_llama_comes_out_and_has_learned(config: PretrainConfig) -> None:
+    import transformers
+
+    assert pretrain(config).stopped_by is None
+    rows = [row["loss"] for row in read_rows(config.output)]
+    assert rows[-1] < 0.6 * rows[0]
+    folder = Path(config.output) / "model"
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer = load_tokenizer(folder)
+    assert type(model).__name__ == "LlamaForCausalLM"
+    assert model.config.vocab_size == tokenizer.vocab_size == 400
+    assert model.config.eos_token_id == 2
+    tokens = torch.tensor([[1, *tokenizer.encode("The otter number 3 lives in the")]])
+    top = model(tokens).logits[0, -1].topk(5).indices.tolist()
+    assert set(top) & {tokenizer.encode(place)[0] for place in PLACES}
+
+
+def test_resumed_pretraining_is_the_same_run(config: PretrainConfig, tmp_path: Path) -> None:
+    pretrain(config)
+    whole = read_rows(config.output)
+    weights = (Path(config.output) / "model" / "model.safetensors").read_bytes()
+    with pytest.raises(CheckpointError, match="already holds a training run"):
+        pretrain(config)
+    pretrain(config, resume=Path(config.output) / "step-000030")
+    assert [row["loss"] for row in read_rows(config.output)] == [row["loss"] for row in whole]
+    assert (Path(config.output) / "model" / "model.safetensors").read_bytes() == weights
+    with pytest.raises(CheckpointError, match=r"optimizer.lr was 0.01, is 0.5"):
+        pretrain(
+            dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, lr=0.5)),
+            resume="auto",
+        )
+    (tmp_path / "queries.jsonl").write_text('{"query_id": "1", "question": "Who?", "answers": ["hen"]}\n')
+    with pytest.raises(CheckpointError, match="data was"):
+        pretrain(config, resume="auto")
+
+
+def test_impossible_settings_are_refused(config: PretrainConfig, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"sequence_tokens 128 exceeds llama.context 64"):
+        pretrain(dataclasses.replace(config, sequence_tokens=128))
+    with pytest.raises(ConfigError, match=r"llama.hidden 33 must be"):
+        pretrain(dataclasses.replace(config, llama=LlamaConfig(hidden=33, heads=2)))
+    huge = dataclasses.replace(config, sequence_tokens=1 << 20, llama=LlamaConfig(context=1 << 20))
+    with pytest.raises(DataError, match="less than one row"):
+        pretrain(huge)
+    (tmp_path / "bad.yaml").write_text("corpus: a\noutput: b\nvocabulary: {peices: 3}\n")
+    with pytest.raises(ConfigError, match="unknown key 'peices'; the nearest known key is 'pieces'"):
+        load_config(tmp_path / "bad.yaml", PretrainConfig)
+
+
+def test_rows_are_cut_without_the_rest() -> None:
+    rows = PackedRows(np.arange(10, dtype=np.uint16), 4)
+    assert len(rows) == 2
+    assert rows[1].tolist() == [4, 5, 6, 7]

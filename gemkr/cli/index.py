@@ -1,0 +1,198 @@
+"""`gemkr index build|info|verify|query`: an FM-index from a corpus, and a look inside one."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gemkr.errors import DataError
+
+if TYPE_CHECKING:
+    from gemkr.corpus import BadRows
+    from gemkr.documents import DocumentStore
+    from gemkr.fm_index import FMIndex
+    from gemkr.tokenizer import Tokenizer
+
+HELP = "build, describe, verify and query an FM-index"
+SHOWN_BAD_ROWS = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    build = actions.add_parser("build", help="build an index from a corpus")
+    _add_build_arguments(build)
+    build.set_defaults(act=_build)
+
+    info = actions.add_parser("info", help="print what the header of an index says")
+    info.add_argument("index", type=Path)
+    info.set_defaults(act=_info)
+
+    verify = actions.add_parser("verify", help="read the whole index and check every checksum")
+    verify.add_argument("index", type=Path)
+    verify.set_defaults(act=_verify)
+
+    query = actions.add_parser("query", help="count a text, list what may follow it and where it occurs")
+    query.add_argument("index", type=Path)
+    query.add_argument("text")
+    query.add_argument(
+        "--tokenizer", type=Path, required=True, help="the tokenizer that the index was built with"
+    )
+    query.add_argument("--corpus", type=Path, help="show snippets of the documents from this corpus")
+    query.add_argument("--limit", type=int, default=10, help="rows of each list (default 10)")
+    query.set_defaults(act=_query)
+
+
+def _add_build_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "corpus", type=Path, help="csv (kid,text), jsonl (BEIR) or tsv (DPR, KILT), plain or .gz"
+    )
+    parser.add_argument(
+        "--tokenizer", type=Path, required=True, help="sentencepiece .model or Hugging Face folder"
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the index file, usually *.fmi")
+    parser.add_argument(
+        "--sample-rate", type=int, default=32, help="suffix array sampling for locate (default 32)"
+    )
+    parser.add_argument(
+        "--document-array",
+        action="store_true",
+        help="store the document of every row: larger file, quicker lookup",
+    )
+    parser.add_argument(
+        "--threads", type=int, default=0, help="processes and threads; 0 means all cores (default)"
+    )
+    parser.add_argument(
+        "--skip-bad-rows", action="store_true", help="list bad rows instead of stopping at the first"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    return args.act(args)
+
+
+def _build(args: argparse.Namespace) -> int:
+    """Tokenize, build, save, and print the figures."""
+    from tqdm import tqdm
+
+    from gemkr.cli.output import bytes_text, peak_memory, require_writable
+    from gemkr.corpus import BadRows, read_corpus
+    from gemkr.fm_index import FMIndex
+    from gemkr.tokenization import tokenize_corpus
+    from gemkr.tokenizer import load_tokenizer
+
+    output = require_writable(args.output)
+    tokenizer = load_tokenizer(args.tokenizer)
+    bad = BadRows() if args.skip_bad_rows else None
+    began = time.perf_counter()
+    with tqdm(desc="tokenizing", unit=" documents") as bar:
+        corpus = tokenize_corpus(
+            read_corpus(args.corpus, skip_bad_rows=bad),
+            tokenizer,
+            processes=args.threads,
+            progress=lambda documents, tokens: bar.update(documents - bar.n),
+        )
+    tokenized = time.perf_counter()
+    index = FMIndex.build_flat(
+        corpus.tokens,
+        corpus.offsets,
+        corpus.doc_ids,
+        vocab_size=tokenizer.vocab_size,
+        tokenizer=tokenizer,
+        sample_rate=args.sample_rate,
+        document_array=args.document_array,
+        threads=args.threads,
+    )
+    built = time.perf_counter()
+    index.save(output)
+    saved = time.perf_counter()
+    size = output.stat().st_size
+    if bad is not None:
+        _list_bad_rows(bad)
+        print(f"skipped rows   {len(bad):,}")
+    print(f"documents      {len(index):,}")
+    print(f"tokens         {index.n_tokens:,}")
+    print(f"tokenize       {tokenized - began:.1f} s")
+    print(f"build          {built - tokenized:.1f} s")
+    print(f"save           {saved - built:.1f} s")
+    print(f"file           {output} {bytes_text(size)}")
+    print(f"bits per token {8 * size / max(index.n_tokens, 1):.2f}")
+    print(f"peak memory    {bytes_text(peak_memory())}")
+    return 0
+
+
+def _info(args: argparse.Namespace) -> int:
+    from gemkr.fm_index import FMIndex
+
+    index = FMIndex.load(args.index)
+    for name, value in index.info().items():
+        print(f"{name:<22} {value}")
+    return 0
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from gemkr.fm_index import FMIndex
+
+    began = time.perf_counter()
+    index = FMIndex.load(args.index)
+    index.verify()
+    print(
+        f"{args.index}: all checksums agree ({len(index):,} documents, {time.perf_counter() - began:.1f} s)"
+    )
+    return 0
+
+
+def _query(args: argparse.Namespace) -> int:
+    from gemkr.documents import DocumentStore
+    from gemkr.fm_index import FMIndex
+    from gemkr.tokenizer import load_tokenizer, require_same_tokenizer
+
+    index = FMIndex.load(args.index)
+    tokenizer = load_tokenizer(args.tokenizer)
+    require_same_tokenizer(index.tokenizer_fingerprint, tokenizer, args.index)
+    store = None if args.corpus is None else DocumentStore.open_indexed(args.corpus, index.doc_ids)
+    tokens = tokenizer.encode(args.text)
+    span = index.search(tokens)
+    print(f"tokens       {' '.join(tokenizer.piece(t) for t in tokens)}")
+    print(f"occurrences  {span.count:,}")
+    if not span:
+        return 0
+    following, counts = index.next_tokens(span)
+    best = counts.argsort(kind="stable")[::-1][: args.limit]
+    print(f"next tokens  {len(following):,} different; ends {index.count_ends(span):,} documents")
+    for i in best:
+        print(f"  {counts[i]:>9,}  {tokenizer.piece(following[i])}")
+    docs, occurrences = index.documents(span, limit=args.limit)
+    print(f"documents    (at most {args.limit}, most occurrences first)")
+    for doc, times in zip(docs.tolist(), occurrences.tolist()):
+        snippet = "" if store is None else "  " + _snippet(index, store, tokenizer, doc, tokens)
+        print(f"  {times:>9,}  {index.doc_ids[doc]}{snippet}")
+    return 0
+
+
+def _snippet(
+    index: FMIndex, store: DocumentStore, tokenizer: Tokenizer, doc: int, tokens: list[int], around: int = 50
+) -> str:
+    """The first place of the tokens in a document, in brackets, between `around` characters on either side."""
+    text = store.contents(doc)
+    ids, starts = tokenizer.encode_with_offsets(text)
+    size = len(tokens)
+    at = next((i for i in range(len(ids) - size + 1) if ids[i : i + size] == tokens), None)
+    if at is None:
+        raise DataError(
+            f"document {index.doc_ids[doc]!r} of the corpus does not hold the tokens that the index found in it; use the "
+            "corpus that the index was built from"
+        )
+    lo, hi = int(starts[at]), int(starts[at + size])
+    lo += len(text[lo:hi]) - len(text[lo:hi].lstrip())
+    before, after = text[max(lo - around, 0) : lo], text[hi : hi + around]
+    return " ".join(f"{before}[{text[lo:hi]}]{after}".split())
+
+
+def _list_bad_rows(bad: BadRows) -> None:
+    for row in bad.rows[:SHOWN_BAD_ROWS]:
+        print(f"skipped {row}", file=sys.stderr)
+    if len(bad) > SHOWN_BAD_ROWS:
+        print(f"skipped {len(bad) - SHOWN_BAD_ROWS:,} more rows", file=sys.stderr)

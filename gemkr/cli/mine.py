@@ -1,0 +1,81 @@
+"""`gemkr mine`: training clues for queries with answers, from a corpus and its index."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+from pathlib import Path
+
+HELP = "mine training clues: slices of real passages that answer a question"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "queries", type=Path, help="jsonl with query_id, question, caption, answers[, positives]"
+    )
+    parser.add_argument("--corpus", type=Path, required=True, help="the corpus that the index was built from")
+    parser.add_argument("--index", type=Path, required=True)
+    parser.add_argument(
+        "--tokenizer", type=Path, required=True, help="the tokenizer that the index was built with"
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the clue file, *.jsonl")
+    parser.add_argument(
+        "--forms", default="short,long", help="short (the answer alone), long (unique), or both"
+    )
+    parser.add_argument("--per-question", type=int, default=4, help="passages per question (default 4)")
+    parser.add_argument("--max-tokens", type=int, default=10, help="longest clue (default 10)")
+    parser.add_argument(
+        "--anchor",
+        choices=("answer", "opening"),
+        default="answer",
+        help="long clues begin with the answer, or are the opening of the passage that holds it",
+    )
+    parser.add_argument("--limit", type=int, help="only the first so many queries")
+    parser.add_argument("--sample", type=int, default=0, metavar="N", help="print N clues to look at")
+
+
+def run(args: argparse.Namespace) -> int:
+    from itertools import islice
+
+    from tqdm import tqdm
+
+    from gemkr.cli.output import require_writable
+    from gemkr.documents import DocumentStore
+    from gemkr.fm_index import FMIndex
+    from gemkr.queries import read_queries
+    from gemkr.rerankers.bm25 import BM25
+    from gemkr.tokenizer import load_tokenizer, require_same_tokenizer
+    from gemkr.training.clues import read_clues, write_clues
+    from gemkr.training.mine import Miner, MiningSettings, MiningStatistics, mine_all
+
+    settings = MiningSettings(
+        forms=tuple(form.strip() for form in args.forms.split(",")),
+        per_question=args.per_question,
+        max_tokens=args.max_tokens,
+        anchor=args.anchor,
+    )
+    output = require_writable(args.output)
+    began = time.perf_counter()
+    queries = list(islice(read_queries(args.queries), args.limit))
+    index = FMIndex.load(args.index)
+    tokenizer = load_tokenizer(args.tokenizer)
+    require_same_tokenizer(index.tokenizer_fingerprint, tokenizer, args.index)
+    documents = DocumentStore.open_indexed(args.corpus, index.doc_ids)
+    miner = Miner(index, documents, tokenizer, BM25(documents), settings)
+    ready = time.perf_counter()
+    statistics = MiningStatistics()
+    written = write_clues(output, mine_all(miner, tqdm(queries, desc="mining", unit=" queries"), statistics))
+    print(f"clues              {written:>9,}  {output}")
+    for line in statistics.lines():
+        print(line)
+    print(f"seconds            {time.perf_counter() - ready:>9.1f}  after {ready - began:.1f} s of loading")
+    if args.sample and written:
+        questions = {query.query_id: query.question for query in queries}
+        chosen = set(random.Random(0).sample(range(written), min(args.sample, written)))
+        for number, clue in enumerate(read_clues(output)):
+            if number in chosen:
+                print(
+                    f"{clue.form:<5} x{clue.count:<6} {questions[clue.query_id]!r} {clue.answer!r} -> {clue.text!r} ({clue.doc_id})"
+                )
+    return 0

@@ -1,0 +1,41 @@
+"""Where results go: found out before the work, not after it."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import tempfile
+from pathlib import Path
+
+from gemkr.errors import DataError
+
+
+def require_writable(path: str | Path) -> Path:
+    """Make the folder of a result file and try to write into it; raises DataError when that fails."""
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise DataError(
+            f"the output folder {path.parent} cannot be written ({error.strerror}); choose another with -o"
+        ) from error
+    if path.is_dir():
+        raise DataError(f"the output {path} is a folder; name a file with -o")
+    return path
+
+
+def peak_memory() -> float:
+    """Highest resident memory of this process so far, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+
+
+def bytes_text(size: float) -> str:
+    """A size for people: 35.1 MB."""
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.2f} GB"

@@ -1,5 +1,12 @@
 """The embedded sample (DESIGN 12): facts, rendered scenes with flags, questions, and the scripts of its base models.
 
-`materialize(folder, seed)` in `materialize.py` writes the data in seconds; `python -m data_process.sample.models`
-trains the base models under `dataset/sample/models/` anew.
+`materialize(folder, seed)` in `materialize.py` writes the data in seconds; `python -m data_process.sample.make_models`
+trains the base models that lie in `models_folder()` anew.
 """
+
+from pathlib import Path
+
+
+def models_folder() -> Path:
+    """Where the base models lie: flags.pt (YOLO), flag-vit.json and .safetensors (CLIP), llm/ (LLaMA, tokenizer)."""
+    return Path(__file__).resolve().parents[2] / "dataset" / "sample" / "models"

@@ -39,7 +39,9 @@ def write_detection_data(folder: Path, seed: int = SEED) -> Path:
             lines.append(f"0 {(x0 + x1) / 2:.5f} {(y0 + y1) / 2:.5f} {x1 - x0:.5f} {y1 - y0:.5f}\n")
         (labels / f"{scene.scene_id}.txt").write_text("".join(lines))
     data = folder / "data.yaml"
-    data.write_text(json.dumps({"path": str(folder), "train": "images/train", "val": "images/val", "names": {0: "flag"}}))
+    data.write_text(
+        json.dumps({"path": str(folder), "train": "images/train", "val": "images/val", "names": {0: "flag"}})
+    )
     return data
 
 

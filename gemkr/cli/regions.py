@@ -1,0 +1,143 @@
+"""`gemkr regions detect|encode`: from a folder of pictures to a region store."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gemkr.vision.pictures import PictureFolder
+    from gemkr.vision.regions import Report
+
+HELP = "find regions in pictures and encode them"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    detect = commands.add_parser("detect", help="YOLO boxes of every picture in a folder, as jsonl")
+    detect.add_argument(
+        "images", metavar="IMAGES", help="folder of pictures named <image id>.jpg|jpeg|png|webp"
+    )
+    detect.add_argument(
+        "--weights", required=True, help="an ultralytics .pt file (or a model .yaml: random weights)"
+    )
+    detect.add_argument("-o", "--output", required=True, metavar="BOXES.jsonl")
+    detect.add_argument("--queries", metavar="FILE", help="only the pictures that these queries name")
+    detect.add_argument("--regions", type=_positive, default=10, help="most boxes per picture (default 10)")
+    detect.add_argument("--confidence", type=float, default=0.1, help="least score of a box (default 0.1)")
+    detect.add_argument(
+        "--overlap", type=float, default=0.6, help="IoU of the class-agnostic NMS (default 0.6)"
+    )
+    detect.add_argument("--image-size", type=_positive, default=640, help="side in pixels (default 640)")
+    detect.add_argument("--batch", type=_positive, default=8, help="pictures at once (default 8)")
+    detect.add_argument("--preview", type=int, default=0, metavar="N", help="draw the boxes of N pictures")
+    detect.add_argument("--preview-dir", metavar="FOLDER", help="where to (default: BOXES.preview)")
+    encode = commands.add_parser("encode", help="CLIP features of the boxes, as a memory-mapped store")
+    encode.add_argument("images", metavar="IMAGES", help="the folder that the boxes were found in")
+    encode.add_argument("boxes", metavar="BOXES.jsonl", help="from `gemkr regions detect`")
+    encode.add_argument(
+        "-o", "--output", required=True, metavar="STORE", help="a folder that does not exist yet"
+    )
+    encode.add_argument("--tower", default="ViT-L-14", help="open_clip architecture (default ViT-L-14)")
+    encode.add_argument("--config", help="an open_clip json configuration of your own, instead of --tower")
+    encode.add_argument("--weights", help="local open_clip weights; without them the tower is random")
+    encode.add_argument(
+        "--regions", type=_positive, default=10, help="rows per picture in the store (default 10)"
+    )
+    encode.add_argument(
+        "--margin", type=float, default=0.05, help="crop margin, share of the box (default 0.05)"
+    )
+    encode.add_argument("--batch", type=_positive, default=32, help="crops at once (default 32)")
+    for command in (detect, encode):
+        command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ... (default cpu)")
+        command.add_argument(
+            "--skip-missing", action="store_true", help="pass over missing or corrupt pictures"
+        )
+
+
+def run(args: argparse.Namespace) -> int:
+    from gemkr.vision.pictures import PictureFolder
+
+    pictures = PictureFolder(args.images)
+    return _detect(args, pictures) if args.action == "detect" else _encode(args, pictures)
+
+
+def _detect(args: argparse.Namespace, pictures: PictureFolder) -> int:
+    from gemkr.vision.detect import Detector, DetectorSettings
+    from gemkr.vision.regions import detect_regions
+
+    settings = DetectorSettings(args.regions, args.confidence, args.overlap, args.image_size)
+    detector = Detector(args.weights, settings, args.device)
+    ids = _image_ids(args.queries) if args.queries else None
+    report = detect_regions(
+        detector, pictures, args.output, image_ids=ids, batch=args.batch, skip_missing=args.skip_missing
+    )
+    _print(report, args.output)
+    if args.preview:
+        folder = Path(args.preview_dir or f"{args.output}.preview")
+        print(
+            f"{_preview(args.output, pictures, args.preview, folder)} pictures with boxes drawn in {folder}"
+        )
+    return 0
+
+
+def _encode(args: argparse.Namespace, pictures: PictureFolder) -> int:
+    from gemkr.config import TowerConfig
+    from gemkr.vision.encode import load_tower
+    from gemkr.vision.regions import encode_regions
+
+    tower = load_tower(TowerConfig(args.tower, args.config, args.weights))
+    store, report = encode_regions(
+        tower,
+        pictures,
+        args.boxes,
+        args.output,
+        regions=args.regions,
+        margin=args.margin,
+        batch=args.batch,
+        device=args.device,
+        skip_missing=args.skip_missing,
+    )
+    _print(report, args.output)
+    print(f"{len(store)} pictures, up to {store.rows} regions each, width {store.width}")
+    return 0
+
+
+def _print(report: Report, output: str) -> None:
+    for reason in report.skipped.values():
+        print(f"passed over: {reason}", file=sys.stderr)
+    print(
+        f"{report.pictures} pictures, {report.boxes} boxes, {report.seconds:.1f} s, "
+        f"{report.pictures_per_second:.2f} pictures/s, {report.resumed} were there already, "
+        f"{len(report.skipped)} passed over -> {output}"
+    )
+
+
+def _image_ids(queries: str) -> list[str]:
+    from gemkr.queries import read_queries
+
+    return list(dict.fromkeys(q.image for q in read_queries(queries) if q.image is not None))
+
+
+def _preview(boxes: str, pictures: PictureFolder, wanted: int, folder: Path) -> int:
+    """Draw the boxes of `wanted` pictures, evenly spread over the file."""
+    from gemkr.vision.boxes import read_boxes
+    from gemkr.vision.draw import draw_boxes
+
+    _, found = read_boxes(boxes)
+    folder.mkdir(parents=True, exist_ok=True)
+    chosen = found[:: max(1, len(found) // wanted)][:wanted]
+    for one in chosen:
+        labels = [f"{name} {score:.2f}" for name, score in zip(one.classes, one.scores, strict=True)]
+        drawn = draw_boxes(pictures.open(one.image), one.boxes, labels)
+        drawn.save(folder / f"{one.image.replace('/', '_')}.jpg", quality=90)
+    return len(chosen)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, it is {value}")
+    return value

@@ -1,0 +1,159 @@
+"""Causal language models of the LLaMA family: loading a local folder, LoRA, and decoding with a KV cache.
+
+The only door to transformers and peft. Works on input embeddings; knows nothing of pictures, prompts or indexes.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from gemkr.config import LoraConfig
+from gemkr.errors import ModelError
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class CacheState:
+    """The memory of B rows: `cache` of keys and values, `mask` int64[B, T] (0 = padding), `positions` int64[B] next."""
+
+    cache: Any
+    mask: torch.Tensor
+    positions: torch.Tensor
+
+    def select(self, rows: torch.Tensor) -> CacheState:
+        """Rows `rows` (int64[B'], repeats and drops allowed); the old state stays valid."""
+        rows = torch.as_tensor(rows, dtype=torch.int64, device=self.mask.device)
+        cache = _shallow_copy(self.cache)
+        for layer in cache.layers:
+            layer.reorder_cache(rows)
+        return CacheState(cache, self.mask[rows], self.positions[rows])
+
+
+class LLM(nn.Module):
+    """A Hugging Face causal LM, frozen but for its LoRA or, with `train_llm`, trained as a whole."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    @property
+    def vocab_size(self) -> int:
+        """Columns of the logits; may exceed the tokenizer's vocabulary."""
+        return self.model.get_output_embeddings().weight.shape[0]
+
+    @property
+    def hidden_size(self) -> int:
+        return self.model.get_input_embeddings().weight.shape[1]
+
+    @property
+    def embedding_scale(self) -> float:
+        """Standard deviation of the input embeddings."""
+        return float(self.model.get_input_embeddings().weight.detach().float().std())
+
+    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
+        """int64[B, T] -> [B, T, hidden]."""
+        return self.model.get_input_embeddings()(tokens)
+
+    def logits(self, embeddings: torch.Tensor, mask: torch.Tensor, last: int) -> torch.Tensor:
+        """float32[B, last, V] at the last positions of left-padded [B, T, hidden], mask int64[B, T]."""
+        output = self.model(
+            inputs_embeds=embeddings,
+            attention_mask=mask,
+            position_ids=_positions(mask),
+            use_cache=False,
+            logits_to_keep=last,
+        )
+        return output.logits.float()
+
+    def prefill(self, embeddings: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, CacheState]:
+        """As `logits` with last = 1, keeping keys and values: float32[B, V] and the state of B rows."""
+        positions = _positions(mask)
+        output = self.model(
+            inputs_embeds=embeddings,
+            attention_mask=mask,
+            position_ids=positions,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        state = CacheState(output.past_key_values, mask, positions[:, -1] + 1)
+        return output.logits[:, -1].float(), state
+
+    def step(self, tokens: torch.Tensor, state: CacheState) -> tuple[torch.Tensor, CacheState]:
+        """Feed int64[B], one token per row: float32[B, V] and the new state; the old one stays valid."""
+        mask = torch.cat([state.mask, state.mask.new_ones(len(tokens), 1)], dim=1)
+        output = self.model(
+            inputs_embeds=self.embed(tokens[:, None]),
+            attention_mask=mask,
+            position_ids=state.positions[:, None],
+            past_key_values=_shallow_copy(state.cache),
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return output.logits[:, -1].float(), CacheState(output.past_key_values, mask, state.positions + 1)
+
+
+def load_llm(folder: str, *, lora: LoraConfig | None, train_llm: bool, precision: str) -> LLM:
+    """Load a local Hugging Face folder (never the network), freeze it, add LoRA.
+
+    Frozen weights are kept in `precision` (fp32, bf16, fp16), trained ones in float32. Raises ModelError for a folder
+    that holds no causal LM, an unknown precision, LoRA together with `train_llm`, and targets that match nothing.
+    """
+    from transformers import AutoModelForCausalLM
+
+    if precision not in PRECISIONS:
+        raise ModelError(f"the precision {precision!r} is unknown; use {', '.join(PRECISIONS)}")
+    if lora is not None and train_llm:
+        raise ModelError(
+            "LoRA and training the whole LLM exclude each other; set lora: null or train_llm: false"
+        )
+    if not (Path(folder) / "config.json").is_file():
+        raise ModelError(f"the LLM folder {folder} holds no config.json; give a local Hugging Face folder")
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32 if train_llm else PRECISIONS[precision], local_files_only=True
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelError(f"the LLM folder {folder} cannot be loaded: {_first_line(error)}") from error
+    model.requires_grad_(train_llm)
+    if lora is not None:
+        _add_lora(model, lora)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return LLM(model)
+
+
+def _add_lora(model: nn.Module, lora: LoraConfig) -> None:
+    import peft
+
+    settings = peft.LoraConfig(
+        r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=lora.targets
+    )
+    try:
+        peft.inject_adapter_in_model(settings, model)
+    except ValueError as error:
+        raise ModelError(f"LoRA cannot be added at {lora.targets!r}: {_first_line(error)}") from error
+
+
+def _positions(mask: torch.Tensor) -> torch.Tensor:
+    """int64[B, T]: 0 at the first real token of a left-padded row."""
+    return (mask.cumsum(dim=1) - 1).clamp(min=0)
+
+
+def _shallow_copy(cache: Any) -> Any:
+    """A cache whose growth or reordering leaves the original alone; keys and values are shared until then."""
+    copied = copy.copy(cache)
+    copied.layers = [copy.copy(layer) for layer in cache.layers]
+    return copied
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,172 @@
+"""Frozen vision towers: the only door to open_clip (and, through it, to timm trunks).
+
+A tower turns pictures into CLS states of the tower's own width, before the output projection into the space
+shared with text, because they are fed back into its blocks as region features. Never downloads. Knows nothing of
+boxes, stores or language models.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from open_clip.factory import load_state_dict
+from open_clip.model import _build_vision_tower
+from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_kwargs
+from PIL import Image
+from torch import nn
+
+from gemkr.config import TowerConfig
+from gemkr.errors import VisionError
+
+log = logging.getLogger(__name__)
+
+
+class Tower(nn.Module):
+    """A frozen vision tower, always in evaluation mode.
+
+    `width` is the size of its states, `image_size` the (height, width) in pixels that `preprocess` (PIL picture ->
+    float32[3, height, width]) makes; `fingerprint` is a hash of architecture, preprocessing and weights.
+    """
+
+    def __init__(
+        self, visual: nn.Module, preprocess: Callable[[Image.Image], torch.Tensor], fingerprint: str
+    ):
+        super().__init__()
+        self.visual = visual
+        self.preprocess = preprocess
+        self.fingerprint = fingerprint
+        self.image_size: tuple[int, int] = tuple(visual.image_size)
+        self.requires_grad_(False)
+        self.eval()
+
+    @property
+    def blocks(self) -> nn.Sequential | nn.ModuleList:
+        """The transformer blocks, first to last; each has its attention at `attn`."""
+        return (
+            self.visual.trunk.blocks if hasattr(self.visual, "trunk") else self.visual.transformer.resblocks
+        )
+
+    @property
+    def width(self) -> int:
+        return _width(self.visual)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.visual.parameters()).dtype
+
+    def train(self, mode: bool = True) -> Tower:
+        """A frozen tower does not train: its dropout stays off."""
+        return super().train(False)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """float32[B, 3, H, W] -> [B, width], the state before the output projection."""
+        return self.visual(pixels.to(self.dtype))
+
+
+def load_tower(config: TowerConfig) -> Tower:
+    """Build the vision half of an open_clip model and load its local weights, strictly.
+
+    `config.config` is a json file in open_clip's form (bare, or with `model_cfg` and `preprocess_cfg`), used
+    instead of a known architecture name. `config.weights` is a .safetensors or .pt file of the whole open_clip model or
+    of its vision half; without it the weights are random, which is warned about. Raises VisionError for an unknown
+    architecture, one that is no vision transformer, and weights that do not fit.
+    """
+    name, model_cfg, preprocess_cfg = _describe(config)
+    vision_cfg = dict(model_cfg["vision_cfg"], timm_model_pretrained=False)
+    try:
+        visual = _build_vision_tower(
+            model_cfg["embed_dim"], vision_cfg, quick_gelu=model_cfg.get("quick_gelu", False)
+        )
+    except (TypeError, RuntimeError, AssertionError) as error:
+        raise VisionError(f"the vision tower {name} cannot be built: {error}") from error
+    if config.weights is None:
+        log.warning("the vision tower %s has random weights, because none were given", name)
+    else:
+        _load_weights(visual, Path(config.weights), name)
+    cfg = merge_preprocess_kwargs(PreprocessCfg(), **preprocess_cfg) | {"size": visual.image_size}
+    fingerprint = _fingerprint(visual, vision_cfg, cfg)
+    _drop_projection(visual, name)
+    return Tower(visual, image_transform_v2(PreprocessCfg(**cfg), is_train=False), fingerprint)
+
+
+def _describe(config: TowerConfig) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Name for messages, model configuration, preprocessing overrides."""
+    if config.config is None:
+        known = open_clip.get_model_config(config.architecture)
+        if known is None:
+            raise VisionError(
+                f"open_clip knows no architecture {config.architecture!r}; see open_clip.list_models(), or give a json config"
+            )
+        return config.architecture, known, {}
+    path = Path(config.config)
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise VisionError(f"the tower configuration {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise VisionError(f"the tower configuration {path} is not valid json: {error}") from error
+    model_cfg = values.get("model_cfg", values)
+    for key in ("embed_dim", "vision_cfg"):
+        if key not in model_cfg:
+            raise VisionError(f"the tower configuration {path} lacks {key!r}; see open_clip's model_configs")
+    return str(path), model_cfg, values.get("preprocess_cfg", {})
+
+
+def _load_weights(visual: nn.Module, path: Path, name: str) -> None:
+    if not path.is_file():
+        raise VisionError(f"the weights {path} of the vision tower {name} do not exist")
+    try:
+        state = load_state_dict(str(path), device="cpu")
+    except Exception as error:  # torch, pickle and safetensors each raise their own kinds
+        raise VisionError(f"the weights {path} of the vision tower {name} cannot be read: {error}") from error
+    prefixed = {k.removeprefix("visual."): v for k, v in state.items() if k.startswith("visual.")}
+    state = prefixed or state
+    own = visual.state_dict()
+    wrong = [
+        *(f"{k} is missing" for k in own if k not in state),
+        *(f"{k} is unknown" for k in state if k not in own),
+        *(
+            f"{k} has shape {tuple(state[k].shape)} instead of {tuple(v.shape)}"
+            for k, v in own.items()
+            if k in state and state[k].shape != v.shape
+        ),
+    ]
+    if wrong:
+        raise VisionError(
+            f"the weights {path} do not fit the vision tower {name}: {wrong[0]}, and {len(wrong) - 1} more differences"
+        )
+    visual.load_state_dict(state)
+
+
+def _width(visual: nn.Module) -> int:
+    if hasattr(visual, "trunk"):
+        return visual.trunk.num_features
+    return visual.class_embedding.shape[-1]
+
+
+def _drop_projection(visual: nn.Module, name: str) -> None:
+    """Let the tower end with its own state: the projection into the space shared with text goes."""
+    if hasattr(visual, "trunk") and hasattr(visual.trunk, "blocks"):
+        visual.trunk.reset_classifier(0)
+        visual.head = nn.Identity()
+    elif isinstance(visual, open_clip.transformer.VisionTransformer) and visual.attn_pool is None:
+        visual.proj = None
+    else:
+        raise VisionError(
+            f"the vision tower {name} is a {type(visual).__name__} without a CLS state; use a vision transformer"
+        )
+
+
+def _fingerprint(visual: nn.Module, vision_cfg: dict[str, Any], preprocess_cfg: dict[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps([vision_cfg, preprocess_cfg], sort_keys=True, default=str).encode())
+    for key, value in sorted(visual.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(value.detach().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()

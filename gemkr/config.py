@@ -84,7 +84,11 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TrainDataConfig:
-    """Training material: queries, the clues mined for them, pictures and their region features."""
+    """Training material: queries, the clues mined for them, pictures and their region features.
+
+    `development` is a second clue file over the same queries, whose loss is measured at each checkpoint. A query's
+    clues share one reading of its prompt, up to `clues_per_prompt` of them: the same loss, much sooner.
+    """
 
     queries: str
     clues: str
@@ -92,6 +96,7 @@ class TrainDataConfig:
     regions: str | None = None
     development: str | None = None
     max_prompt_tokens: int = 256
+    clues_per_prompt: int = 1
 
 
 @dataclass(frozen=True)
@@ -162,6 +167,7 @@ class PretrainConfig:
     queries: str | None = None
     lines: str | None = None
     repeat: int = 1
+    prompt: PromptConfig = PromptConfig()
     llama: LlamaConfig = LlamaConfig()
     optimizer: OptimizerConfig = OptimizerConfig(
         lr=2e-3, min_lr=1e-4, warmup_steps=100, weight_decay=0.1, beta2=0.95
@@ -215,7 +221,11 @@ class ScoringConfig:
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """One evaluation experiment: `gemkr eval CONFIG` retrieves, scores and reports."""
+    """One evaluation experiment: `gemkr eval CONFIG` retrieves, scores and reports.
+
+    `form` asks the model for a clue form (short, long) that it was trained with; `baselines` are names of further
+    retrievers over the same queries and corpus; `cards` is the number of queries that the report shows one by one.
+    """
 
     queries: str
     corpus: str
@@ -231,7 +241,10 @@ class EvalConfig:
     match: str | None = None
     metrics: tuple[str, ...] = ("P@5", "S@1", "S@5", "S@10", "MRR@10", "D@10")
     k: int = 10
+    form: str | None = None
+    max_prompt_tokens: int | None = None
     baselines: tuple[str, ...] = ()
+    cards: int = 60
     limit: int | None = None
     seed: int = 0
 

@@ -5,15 +5,17 @@ Knows nothing of scores or of how documents were found.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from gemkr.corpus import open_text
 from gemkr.errors import ConfigError, DataError
 from gemkr.evaluation.files import write_atomically
-from gemkr.types import Document, Qrels, Query, Run
+from gemkr.types import Qrels, Query, Run
 
 MATCHES = ("exact", "lower", "word")
+_WORD = re.compile(r"\w+")
 
 
 def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
@@ -66,71 +68,61 @@ class AnswerMatcher:
     """Finds the answers of one query in texts.
 
     `exact`: case-sensitive substring, as the GeMKR paper's script judges; `lower`: the same in lower case;
-    `word`: lower case, and no letter, digit or underscore may touch an answer's ends.
+    `word`: the answer's words (runs of letters, digits and underscores, in lower case) follow each other in the
+    text, whatever stands between them, so that "bike race" is found in "Bike-race" and not in "bike racer".
     """
 
     def __init__(self, answers: Sequence[str], match: str) -> None:
         """Prepare the answers (blank ones are dropped); raises ConfigError for an unknown kind of match."""
         if match not in MATCHES:
             raise ConfigError(f"the match {match!r} is unknown; use {', '.join(MATCHES)}")
-        stripped = (answer.strip() for answer in answers)
-        self._fold = match != "exact"
-        self._word = match == "word"
-        self._answers = tuple(
-            dict.fromkeys(_lower(answer) if self._fold else answer for answer in stripped if answer)
-        )
+        self._match = match
+        forms = (self._form(answer.strip()) for answer in answers)
+        self._answers = tuple(dict.fromkeys(form for form in forms if form.strip()))
 
     def __bool__(self) -> bool:
         """Whether there is any answer to find."""
         return bool(self._answers)
 
     def matches(self, text: str) -> bool:
-        """Whether the text holds an answer; about a microsecond per answer and 1,000 characters."""
-        if self._fold:
-            text = _lower(text)
-        return any(self._first(text, answer, 0) >= 0 for answer in self._answers)
+        """Whether the text holds an answer; about 20 microseconds for 1,000 characters."""
+        text = self._form(text)
+        return any(answer in text for answer in self._answers)
 
     def find(self, text: str) -> list[tuple[int, int]]:
         """Half-open character ranges of all answers in the text, ascending, overlaps merged."""
-        if self._fold:
+        if self._match != "exact":
             text = _lower(text)
-        found = []
-        for answer in self._answers:
-            at = self._first(text, answer, 0)
-            while at >= 0:
-                found.append((at, at + len(answer)))
-                at = self._first(text, answer, at + 1)
-        return merge_ranges(found)
+        patterns = [self._pattern(answer) for answer in self._answers]
+        return merge_ranges(found.span() for pattern in patterns for found in re.finditer(pattern, text))
 
-    def _first(self, text: str, answer: str, start: int) -> int:
-        """The first place at or after `start`, or -1 as `str.find` has it."""
-        at = text.find(answer, start)
-        while at >= 0 and self._word and _continues(text, at, at + len(answer)):
-            at = text.find(answer, at + 1)
-        return at
+    def _pattern(self, answer: str) -> str:
+        if self._match != "word":
+            return re.escape(answer)
+        return r"(?<!\w)" + r"\W+".join(map(re.escape, answer.split())) + r"(?!\w)"
+
+    def _form(self, text: str) -> str:
+        """What is compared: a text or an answer is held by another when its form is a substring of the other's."""
+        if self._match == "exact":
+            return text
+        return _lower(text) if self._match == "lower" else f" {' '.join(_WORD.findall(_lower(text)))} "
 
 
 def judge_answers(
-    run: Run, queries: Iterable[Query], texts: Mapping[str, Document], match: str
+    run: Run, queries: Iterable[Query], contents: Callable[[str], str], match: str
 ) -> dict[str, dict[str, int]]:
     """Answer relevance of the documents of a run: {query_id: {doc_id: 0 or 1}}, for queries that have answers.
 
-    `texts` maps the run's doc_ids to documents. Only documents of the run are judged, so metrics that need to
-    know all relevant documents (R@k, nDCG@k) cannot be computed from the result. Raises DataError when no query
-    has an answer, or a document is unknown.
+    `contents(doc_id)` is the text of a document. Only documents of the run are judged, so metrics that need to know
+    all relevant documents (R@k, nDCG@k) cannot be computed from the result. Raises DataError when no query has an
+    answer.
     """
     qrels: dict[str, dict[str, int]] = {}
     for query in queries:
         matcher = AnswerMatcher(query.answers, match)
-        if not matcher:
-            continue
-        judged = qrels[query.query_id] = {}
-        for hit in run.get(query.query_id, ()):
-            if hit.doc_id not in texts:
-                raise DataError(
-                    f"the run names document {hit.doc_id!r}, which the corpus does not hold; give the corpus of the run"
-                )
-            judged[hit.doc_id] = int(matcher.matches(texts[hit.doc_id].contents))
+        if matcher:
+            found = dict.fromkeys(hit.doc_id for hit in run.get(query.query_id, ()))
+            qrels[query.query_id] = {doc_id: int(matcher.matches(contents(doc_id))) for doc_id in found}
     if not qrels:
         raise DataError("no query has an answer to look for; give queries with answers, or qrels")
     return qrels
@@ -153,13 +145,3 @@ def _lower(text: str) -> str:
     if len(lowered) == len(text):
         return lowered
     return "".join(low if len(low := char.lower()) == 1 else char for char in text)
-
-
-def _continues(text: str, start: int, stop: int) -> bool:
-    """Whether a word runs on over either end of text[start:stop]."""
-    before = start > 0 and _in_word(text[start - 1]) and _in_word(text[start])
-    return before or (stop < len(text) and _in_word(text[stop - 1]) and _in_word(text[stop]))
-
-
-def _in_word(char: str) -> bool:
-    return char.isalnum() or char == "_"

@@ -46,6 +46,7 @@ class BM25Retriever:
         for query in queries:
             docs, scores = self.bm25.top(self.text_of(query), k)
             hits = tuple(
-                Hit(self.doc_ids[doc], score) for doc, score in zip(docs.tolist(), scores.tolist(), strict=True)
+                Hit(self.doc_ids[doc], score)
+                for doc, score in zip(docs.tolist(), scores.tolist(), strict=True)
             )
             yield Ranking(query.query_id, hits)

@@ -1,0 +1,213 @@
+"""`gemkr eval CONFIG`: retrieve, score, compare with baselines, and write the report."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gemkr.cli.retrieve import add_config_arguments, retrieve, say_speed
+
+if TYPE_CHECKING:
+    from gemkr.config import EvalConfig
+    from gemkr.evaluation.harness import RunResult
+    from gemkr.evaluation.judge import Judge
+    from gemkr.evaluation.metrics import Scores
+    from gemkr.evaluation.significance import PairedTest
+    from gemkr.retrievers.factory import Sources
+
+HELP = "retrieve, score against baselines, and write metrics and an HTML report"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    import time
+
+    from gemkr.config import EvalConfig, load_config
+    from gemkr.evaluation.files import require_writable_folder, write_atomically
+    from gemkr.evaluation.judge import make_judge
+    from gemkr.evaluation.metrics import parse_metrics
+    from gemkr.evaluation.significance import paired_test
+    from gemkr.evaluation.table import text_comparison, text_table
+    from gemkr.retrievers import require_known
+
+    config = load_config(args.config, EvalConfig, args.overrides)
+    names = list(dict.fromkeys((config.retriever, *config.baselines)))
+    for name in names:
+        require_known(name)
+    metrics = parse_metrics(config.metrics)
+    output = require_writable_folder(config.output)
+    from gemkr.retrievers.factory import Sources
+
+    began = time.perf_counter()
+    sources = Sources(config)
+    queries, documents = sources.queries, sources.documents
+    judge = make_judge(
+        metrics,
+        qrels=config.qrels,
+        queries=queries,
+        contents=lambda doc_id: documents.by_id(doc_id).contents,
+        match=config.match,
+    )
+    seconds = {"reading queries and corpus": time.perf_counter() - began}
+    results: dict[str, RunResult] = {}
+    rows: dict[str, Scores] = {}
+    for name in names:
+        began = time.perf_counter()
+        folder = output if name == config.retriever else output / "baselines" / name
+        results[name] = retrieve(config, sources, name, folder, restart=args.restart)
+        seconds[name] = time.perf_counter() - began
+        say_speed(name, results[name])
+        rows[name] = judge.score(results[name].run, metrics, seed=config.seed)
+    ours = rows[config.retriever]
+    tests = {
+        name: {
+            metric: paired_test(rows[name].values[metric], ours.values[metric], seed=config.seed)
+            for metric in ours.values
+        }
+        for name in names[1:]
+    }
+    print(text_table(rows))
+    for name, test in tests.items():
+        print()
+        print(text_comparison(test, config.retriever, name))
+    print(f"\n{judge.describe}; {len(ours.query_ids):,} queries, {len(documents):,} documents")
+
+    write_atomically(output / "metrics.json", _metrics_json(config, judge, rows, tests, seconds))
+    write_atomically(output / "per_query.jsonl", _per_query(rows))
+    report = write_eval_report(output / "report.html", config, sources, judge, results, rows, tests, seconds)
+    print(f"report: {report}", file=sys.stderr)
+    return 0
+
+
+def write_eval_report(
+    path: Path,
+    config: EvalConfig,
+    sources: Sources,
+    judge: Judge,
+    results: dict[str, RunResult],
+    rows: dict[str, Scores],
+    tests: dict[str, dict[str, PairedTest]],
+    seconds: dict[str, float],
+) -> Path:
+    """The HTML report of an evaluation; the configuration's retriever is shown query by query."""
+    from gemkr.evaluation.cards import choose_queries, make_card
+    from gemkr.evaluation.qrels import MATCHES
+    from gemkr.evaluation.report import Row, write_report
+
+    result = results[config.retriever]
+    qrels = judge.qrels(result.run)
+    by_id = {query.query_id: query for query in sources.queries}
+    right = {
+        query_id: bool(ranking.hits) and qrels[query_id].get(ranking.hits[0].doc_id, 0) > 0
+        for query_id, ranking in result.rankings.items()
+        if query_id in qrels
+    }
+    tokenizer = _tokenizer(config) if any(ranking.clues for ranking in result.rankings.values()) else None
+    match = judge.match if judge.match in MATCHES else "word"
+    cards = []
+    for query_id in choose_queries(right, config.cards, seed=config.seed):
+        query, ranking = by_id[query_id], result.rankings[query_id]
+        shown = {hit.doc_id: sources.documents.by_id(hit.doc_id) for hit in ranking.hits}
+        picture, boxes = _picture(query.image, sources)
+        cards.append(
+            make_card(
+                query,
+                ranking,
+                shown,
+                qrels[query_id],
+                tokenizer=tokenizer,
+                match=match,
+                picture=picture,
+                boxes=boxes,
+            )
+        )
+    notes = [f"Means over {len(right):,} queries with bootstrap 95 % intervals; {judge.describe}."]
+    for name, by_metric in tests.items():
+        parts = [f"{m} {t.difference:+.3f} (p = {t.p_value:.4f})" for m, t in by_metric.items()]
+        notes.append(f"{config.retriever} against {name}, paired randomization test: {', '.join(parts)}.")
+    if len(cards) < len(right):
+        notes.append(
+            f"Shown below: {len(cards)} queries, right and wrong ones in equal parts where there are enough."
+        )
+    subtitle = (
+        f"{len(right):,} queries of {Path(config.queries).name} over {len(sources.documents):,} documents "
+        f"of {Path(config.corpus).name}"
+    )
+    table = [Row.of(name, scores) for name, scores in rows.items()]
+    write_report(path, f"Retrieval with {config.retriever}", table, cards, seconds, notes, subtitle=subtitle)
+    return path
+
+
+def _tokenizer(config: EvalConfig):
+    """The model's tokenizer, which turns evidence into places in the text."""
+    from gemkr.tokenizer import load_tokenizer
+
+    return None if config.model is None else load_tokenizer(config.model.tokenizer or config.model.llm)
+
+
+def _picture(image: str | None, sources: Sources) -> tuple[Path | None, list]:
+    """The file and boxes of a query's picture, as far as the configuration knows them."""
+    from gemkr.errors import VisionError
+    from gemkr.evaluation.cards import Box
+
+    if image is None or sources.pictures is None:
+        return None, []
+    try:
+        path = sources.pictures.path(image)
+    except VisionError:
+        return None, []
+    if sources.regions is None or image not in sources.regions:
+        return path, []
+    found = sources.regions.get(image)
+    width, height = found.size
+    boxes = [
+        Box(x0 / width, y0 / height, x1 / width, y1 / height, label, score)
+        for (x0, y0, x1, y1), label, score in zip(found.boxes.tolist(), found.classes, found.scores)
+    ]
+    return path, boxes
+
+
+def _metrics_json(
+    config: EvalConfig,
+    judge: Judge,
+    rows: dict[str, Scores],
+    tests: dict[str, dict[str, PairedTest]],
+    seconds: dict[str, float],
+) -> str:
+    from dataclasses import asdict
+
+    from gemkr.config import to_mapping
+
+    values: dict[str, Any] = {
+        "relevance": judge.describe,
+        "rows": {
+            name: {**{m: scores.mean(m) for m in scores.values}, "queries": len(scores.query_ids)}
+            for name, scores in rows.items()
+        },
+        "intervals": {name: scores.summary() for name, scores in rows.items()},
+        "tests": {
+            name: {m: asdict(test) for m, test in by_metric.items()} for name, by_metric in tests.items()
+        },
+        "seconds": seconds,
+        "config": to_mapping(config),
+    }
+    return json.dumps(values, indent=1) + "\n"
+
+
+def _per_query(rows: dict[str, Scores]) -> str:
+    """One line per query: {"query_id": …, "rows": {retriever: {metric: value}}}."""
+    columns = {name: scores.per_query() for name, scores in rows.items()}
+    query_ids = dict.fromkeys(query_id for column in columns.values() for query_id in column)
+    return "".join(
+        json.dumps(
+            {"query_id": q, "rows": {name: column[q] for name, column in columns.items() if q in column}}
+        )
+        + "\n"
+        for q in query_ids
+    )

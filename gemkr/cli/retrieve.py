@@ -1,0 +1,96 @@
+"""`gemkr retrieve CONFIG`: rank documents for the queries of an evaluation, without scoring them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gemkr.config import EvalConfig
+    from gemkr.evaluation.harness import RunResult
+    from gemkr.retrievers.factory import Sources
+
+HELP = "rank documents for queries: run.trec, and run.jsonl with the evidence"
+LEXICAL = ("queries", "corpus", "k")
+"""Settings that a BM25 run depends on, beside its name."""
+IRRELEVANT = ("output", "qrels", "match", "metrics", "baselines", "cards", "limit", "seed")
+"""Settings that no run depends on."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config_arguments(parser)
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """CONFIG, overrides and --restart, for every command that runs an EvalConfig."""
+    parser.add_argument("config", type=Path, help="a YAML file, see eval_configs/")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace the file's")
+    parser.add_argument(
+        "--restart", action="store_true", help="drop the results in the output folder and start over"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from gemkr.config import EvalConfig, load_config
+    from gemkr.evaluation.files import require_writable_folder
+    from gemkr.retrievers import require_known
+
+    config = load_config(args.config, EvalConfig, args.overrides)
+    require_known(config.retriever)
+    require_writable_folder(config.output)
+    from gemkr.retrievers.factory import Sources
+
+    result = retrieve(config, Sources(config), config.retriever, Path(config.output), restart=args.restart)
+    print(Path(config.output) / "run.trec")
+    say_speed(config.retriever, result)
+    return 0
+
+
+def retrieve(
+    config: EvalConfig, sources: Sources, name: str, folder: Path, *, restart: bool = False
+) -> RunResult:
+    """Run the retriever of this name over the configuration's queries into a folder, resuming what is there."""
+    from gemkr.evaluation.harness import retrieve_into
+    from gemkr.retrievers import build_retriever
+
+    return retrieve_into(
+        folder,
+        lambda: build_retriever(config, sources, name=name),
+        sources.queries,
+        config.k,
+        settings=run_settings(config, name),
+        restart=restart,
+        label=name,
+    )
+
+
+def run_settings(config: EvalConfig, name: str) -> dict[str, Any]:
+    """What decides a run's results: its settings, and size and time of the files it reads."""
+    from gemkr.config import to_mapping
+    from gemkr.evaluation.harness import file_stamp
+
+    lexical = name.startswith("bm25")
+    values = {
+        key: value
+        for key, value in to_mapping(config).items()
+        if (key in LEXICAL if lexical else key not in IRRELEVANT)
+    }
+    files = {"queries": config.queries, "corpus": config.corpus}
+    if not lexical:
+        files |= {"index": config.index, "regions": config.regions}
+        if config.model is not None:
+            files |= {"llm": config.model.llm, "checkpoint": config.model.checkpoint}
+    return {**values, "retriever": name, "files": {what: file_stamp(path) for what, path in files.items()}}
+
+
+def say_speed(name: str, result: RunResult) -> None:
+    """One line on stderr: how many queries, how fast, how many were there already."""
+    new = len(result.rankings) - result.resumed
+    parts = [f"{name}: {len(result.rankings):,} queries"]
+    if result.resumed:
+        parts.append(f"{result.resumed:,} of them from an earlier run")
+    if new and result.seconds > 0:
+        parts.append(f"{new / result.seconds:,.1f} a second")
+    print(", ".join(parts), file=sys.stderr)

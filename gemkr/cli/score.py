@@ -1,0 +1,125 @@
+"""`gemkr score RUN`: metrics of a run, from qrels or from answers in the documents; two runs compared."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from gemkr.types import Query, Run
+
+HELP = "score a run against qrels or answers, and compare two runs"
+METRICS = ("P@5", "S@1", "S@5", "S@10", "MRR@10", "D@10")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "run_file",
+        metavar="RUN",
+        help="TREC run, run.jsonl, or the GeMKR authors' .json (a list of lists of ids)",
+    )
+    parser.add_argument(
+        "qrels", metavar="QRELS", nargs="?", help="TREC qrels; without them answers are looked for"
+    )
+    parser.add_argument(
+        "--queries", help="queries with answers (or positives); also the order of a .json run"
+    )
+    parser.add_argument("--corpus", help="the documents of the run, to look for answers in")
+    parser.add_argument("--match", help="exact (as in the paper), lower, or word (the default)")
+    parser.add_argument(
+        "--metrics", nargs="+", default=list(METRICS), metavar="M", help=f"default: {' '.join(METRICS)}"
+    )
+    parser.add_argument("--compare", metavar="RUN2", help="a second run; paired tests of RUN against it")
+    parser.add_argument(
+        "--json", metavar="OUT", help="write means, intervals, tests and per-query values there"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap and the tests (default 0)")
+
+
+def run(args: argparse.Namespace) -> int:
+    import json
+    from dataclasses import asdict
+
+    from gemkr.cli.output import require_writable
+    from gemkr.evaluation.files import write_atomically
+    from gemkr.evaluation.judge import make_judge
+    from gemkr.evaluation.metrics import parse_metrics
+    from gemkr.evaluation.significance import paired_test
+    from gemkr.evaluation.table import text_comparison, text_table
+    from gemkr.queries import read_queries
+
+    metrics = parse_metrics([name for word in args.metrics for name in word.split(",") if name])
+    output = require_writable(args.json) if args.json else None
+    queries = list(read_queries(args.queries)) if args.queries else []
+    files = [args.run_file, *([args.compare] if args.compare else [])]
+    runs = {_label(file, files): load_run(file, queries) for file in files}
+    contents = _contents(args.corpus, runs.values()) if args.corpus else None
+    judge = make_judge(metrics, qrels=args.qrels, queries=queries, contents=contents, match=args.match)
+
+    rows = {label: judge.score(hits, metrics, seed=args.seed) for label, hits in runs.items()}
+    print(text_table(rows))
+    tests = {}
+    if args.compare:
+        (ours, a), (theirs, b) = rows.items()
+        tests = {name: paired_test(b.values[name], a.values[name], seed=args.seed) for name in a.values}
+        print()
+        print(text_comparison(tests, ours, theirs))
+    print(f"\n{judge.describe}")
+    for label, scores in rows.items():
+        if scores.missing:
+            print(
+                f"{label} lacks {len(scores.missing):,} of {len(scores.query_ids):,} queries; they count as 0"
+            )
+    if output:
+        result = {
+            "relevance": judge.describe,
+            "rows": {label: scores.summary() for label, scores in rows.items()},
+            "tests": {name: asdict(test) for name, test in tests.items()},
+            "queries": {label: scores.per_query() for label, scores in rows.items()},
+        }
+        write_atomically(output, json.dumps(result, indent=1) + "\n")
+    return 0
+
+
+def load_run(path: str, queries: list[Query]) -> Run:
+    """A run in any of the three forms, told apart by the extension; `.json` needs the queries for their order."""
+    from gemkr.errors import DataError
+    from gemkr.evaluation.records import read_records
+    from gemkr.evaluation.trec import read_id_lists, read_run
+
+    if path.endswith(".jsonl"):
+        return {ranking.query_id: ranking.hits for ranking in read_records(path)}
+    if not path.endswith(".json"):
+        return read_run(path)
+    if not queries:
+        raise DataError(f"{path} names documents without queries; give --queries in the order of that run")
+    return read_id_lists(path, [query.query_id for query in queries])
+
+
+def _contents(corpus: str, runs: Iterable[Run]) -> Callable[[str], str]:
+    """doc_id -> text of the documents that the runs name; reads the corpus once and keeps no others."""
+    from gemkr.corpus import read_corpus
+    from gemkr.errors import DataError
+
+    wanted = {hit.doc_id for run in runs for hits in run.values() for hit in hits}
+    texts = {doc.doc_id: doc.contents for doc in read_corpus(corpus) if doc.doc_id in wanted}
+    if len(texts) < len(wanted):
+        absent = next(iter(wanted - texts.keys()))
+        raise DataError(
+            f"{corpus} lacks {len(wanted) - len(texts)} of the {len(wanted)} documents of the run, such as {absent!r}; "
+            "give the corpus that the run was made with"
+        )
+    return texts.__getitem__
+
+
+def _label(path: str, paths: list[str]) -> str:
+    """The shortest end of a path that tells it from the other run's."""
+    parts = Path(path).parts
+    for length in range(1, len(parts) + 1):
+        label = str(Path(*parts[-length:]))
+        if all(other is path or not other.endswith(label) for other in paths):
+            return label
+    return path

@@ -1,0 +1,123 @@
+"""Runs a retriever over queries into a folder: results written as they come, resumed where they stopped.
+
+Sees retrievers through their protocol only.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from gemkr.errors import ConfigError
+from gemkr.evaluation.files import require_writable_folder, write_atomically
+from gemkr.evaluation.records import RunLog, read_records
+from gemkr.interfaces import Retriever
+from gemkr.types import Query, Ranking
+
+SETTINGS_FILE = "settings.json"
+QUIET_SECONDS = 30.0
+"""Between two progress lines where nobody watches: a log file."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """All rankings in the order of the queries, and what this call had to do for them."""
+
+    rankings: dict[str, Ranking]
+    resumed: int
+    seconds: float
+
+    @property
+    def run(self) -> dict[str, tuple]:
+        """query_id -> hits, best first."""
+        return {query_id: ranking.hits for query_id, ranking in self.rankings.items()}
+
+
+def retrieve_into(
+    folder: str | Path,
+    build: Callable[[], Retriever],
+    queries: Sequence[Query],
+    k: int,
+    *,
+    settings: Mapping[str, Any],
+    restart: bool = False,
+    label: str = "retrieving",
+    progress: bool = True,
+) -> RunResult:
+    """Rank documents for the queries that the folder's `run.jsonl` does not hold yet.
+
+    `build` is called only when there is something left to do. `settings` (plain json values) are kept in the folder:
+    a run is continued only under equal ones, else ConfigError names the first difference; `restart` starts
+    over. `seconds` counts retrieval, not loading. The order of `rankings` is that of `queries`.
+    """
+    folder = require_writable_folder(folder)
+    _claim(folder, json.loads(json.dumps(settings)), restart)
+    wanted = {query.query_id for query in queries}
+    with RunLog(folder) as log:
+        left = [query for query in queries if query.query_id not in log.done]
+        resumed = len(queries) - len(left)
+        seconds = 0.0
+        if left:
+            retriever = build()
+            began = time.perf_counter()
+            bar = tqdm(
+                retriever.retrieve(left, k),
+                label,
+                total=len(queries),
+                initial=resumed,
+                unit=" queries",
+                disable=not progress,
+                mininterval=0.2 if sys.stderr.isatty() else QUIET_SECONDS,
+            )
+            for ranking in bar:
+                log.append(ranking)
+            seconds = time.perf_counter() - began
+        path = log.records_path
+    rankings = {ranking.query_id: ranking for ranking in read_records(path) if ranking.query_id in wanted}
+    ordered = {query.query_id: rankings[query.query_id] for query in queries if query.query_id in rankings}
+    return RunResult(ordered, resumed, seconds)
+
+
+def file_stamp(path: str | Path | None) -> str | None:
+    """What tells a changed file from the same one without reading it: size and time; of a folder, of all its files."""
+    if path is None or not Path(path).exists():
+        return None
+    path = Path(path)
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    stats = [file.stat() for file in files]
+    return f"{sum(s.st_size for s in stats)} bytes, {max((s.st_mtime_ns for s in stats), default=0)}"
+
+
+def _claim(folder: Path, settings: dict[str, Any], restart: bool) -> None:
+    """Keep the settings beside the run; refuse to continue a run of others."""
+    path = folder / SETTINGS_FILE
+    records = folder / "run.jsonl"
+    if restart:
+        records.unlink(missing_ok=True)
+    if records.exists() and path.exists():
+        earlier = _flatten(json.loads(path.read_text(encoding="utf-8")))
+        now = _flatten(settings)
+        for key in [*now, *earlier]:
+            if now.get(key) != earlier.get(key):
+                raise ConfigError(
+                    f"{folder} holds a run with {key} = {earlier.get(key)!r}, this one has {now.get(key)!r}; "
+                    "give another output, or --restart to replace it"
+                )
+    write_atomically(path, json.dumps(settings, indent=1) + "\n")
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat.update(_flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat

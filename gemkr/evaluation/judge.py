@@ -1,0 +1,85 @@
+"""Which relevance counts in an evaluation: a qrels file, gold documents, or answers in the text.
+
+Decided once, then applied to each run. Knows nothing of retrievers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gemkr.errors import ConfigError, DataError
+from gemkr.evaluation.metrics import NEEDS_ALL_RELEVANT, Metric, Scores, evaluate
+from gemkr.evaluation.qrels import MATCHES, AnswerMatcher, gold_qrels, judge_answers, read_qrels
+from gemkr.types import Qrels, Query, Run
+
+DEFAULT_MATCH = "word"
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Tells the relevant documents of a run; `describe` says how, for tables and reports."""
+
+    describe: str
+    fixed: Qrels | None
+    queries: Sequence[Query] = ()
+    contents: Callable[[str], str] | None = None
+    match: str | None = None
+
+    def qrels(self, run: Run) -> Qrels:
+        """The judgements for a run."""
+        if self.fixed is not None:
+            return self.fixed
+        if self.contents is None or self.match is None:
+            raise ValueError("a judge without qrels needs contents and a match")
+        return judge_answers(run, self.queries, self.contents, self.match)
+
+    def score(self, run: Run, metrics: Sequence[Metric], *, seed: int = 0) -> Scores:
+        """`evaluate` under this relevance."""
+        return evaluate(run, self.qrels(run), metrics, seed=seed)
+
+
+def make_judge(
+    metrics: Sequence[Metric],
+    *,
+    qrels: str | Path | None = None,
+    queries: Sequence[Query] = (),
+    contents: Callable[[str], str] | None = None,
+    match: str | None = None,
+) -> Judge:
+    """The relevance that the settings ask for: qrels, else answers under `match`, else the queries' gold documents,
+    else answers at word boundaries.
+
+    With `qrels`, only the given queries are judged (all of the file when there are none). Raises ConfigError for both
+    qrels and match, for metrics that answer relevance cannot give, and DataError when nothing is there to judge by.
+    """
+    if qrels is not None and match is not None:
+        raise ConfigError(
+            f"relevance comes from qrels ({qrels}) or from answers (match {match}), not both; drop one"
+        )
+    if match is not None and match not in MATCHES:
+        raise ConfigError(f"the match {match!r} is unknown; use {', '.join(MATCHES)}")
+    if qrels is not None:
+        judged: Qrels = read_qrels(qrels)
+        if queries:
+            judged = {query.query_id: judged[query.query_id] for query in queries if query.query_id in judged}
+        if not judged:
+            raise DataError(
+                f"the qrels {qrels} judge none of the {len(queries)} queries; give the qrels of these queries"
+            )
+        return Judge(f"qrels {Path(qrels).name}", judged)
+    if match is None and (gold := gold_qrels(queries)):
+        return Judge("gold documents of the queries", gold)
+    match = match or DEFAULT_MATCH
+    refused = [str(metric) for metric in metrics if metric.kind in NEEDS_ALL_RELEVANT]
+    if refused:
+        raise ConfigError(
+            f"{', '.join(refused)} need all relevant documents, answer relevance knows those of the run only; "
+            "give qrels or leave these metrics out"
+        )
+    if contents is None or not any(AnswerMatcher(query.answers, match) for query in queries):
+        raise DataError("there is nothing to judge by; give qrels, or queries with answers and their corpus")
+    return Judge(
+        f"a document is relevant when it holds an answer ({match} match)", None, queries, contents, match
+    )

@@ -270,7 +270,10 @@ def advance(searches: Sequence[QuerySearch], step: Candidates, spans: tuple[np.n
 def _rank(
     active: Sequence[QuerySearch], g: int, step: Candidates, end: np.ndarray
 ) -> tuple[np.ndarray, list[list[tuple[float, int, int | None, float]]]]:
-    """The candidates of group g of each query, best first (ties: earlier beam, better token)."""
+    """The candidates of group g of each query, best first (ties: earlier beam, better token).
+
+    The best 2 x size of them, as published; with heads or documents in play, 2 x (size + beam_size).
+    """
     settings, size, k = active[0].settings, active[0].size, step.tokens.shape[1]
     rows = np.zeros((len(active), size), dtype=np.int64)
     base = np.full((len(active), size), -np.inf)
@@ -286,9 +289,12 @@ def _rank(
             chosen[a, : len(search.chosen)] = search.chosen
         repeats = (tokens[:, :, :, None] == chosen[:, None, None, :]).sum(axis=3)
         totals[:, :, :k] -= settings.diversity * repeats
+    if settings.group_by_head:
+        totals[:, :, :k][_beyond_quota(active, g, tokens)] = -np.inf
     flat = totals.reshape(len(active), -1)
     plain = not (settings.group_by_head or settings.document_penalty or settings.stop_at_one_document)
-    order = np.argsort(-flat, axis=1, kind="stable")[:, : 2 * size if plain else None]
+    most = 2 * size if plain else 2 * (size + settings.beam_size)
+    order = np.argsort(-flat, axis=1, kind="stable")[:, :most]
     best = np.take_along_axis(flat, order, axis=1)
     found = np.isfinite(best).sum(axis=1).tolist()
     beams, columns = (order // (k + 1)).tolist(), (order % (k + 1)).tolist()
@@ -301,3 +307,19 @@ def _rank(
             ]
         )
     return rows, ranked
+
+
+def _beyond_quota(active: Sequence[QuerySearch], g: int, tokens: np.ndarray) -> np.ndarray:
+    """bool[queries, size, k]: tokens that their own beam's better tokens leave no room for.
+
+    All continuations of a beam whose head is finished share that head, and so do all that finish it.
+    """
+    settings = active[0].settings
+    finishes = np.zeros(tokens.shape, dtype=bool)
+    for a, search in enumerate(active):
+        for b, beam in enumerate(search.groups[g]):
+            if beam.head:
+                finishes[a, b] = True
+            elif beam.words == settings.head_words:
+                finishes[a, b] = True if search.word_break is None else search.word_break[tokens[a, b]]
+    return finishes & (np.cumsum(finishes, axis=2) > settings.beams_per_head)

@@ -29,14 +29,13 @@ def log_softmax(model: FakeLM, prompt: str, prefix: tuple[int, ...]) -> np.ndarr
 
 def substrings(docs: list[list[int]], longest: int) -> set[tuple[int, ...]]:
     return {
-        tuple(d[i:j])
-        for d in docs
-        for i in range(len(d))
-        for j in range(i + 1, min(len(d), i + longest) + 1)
+        tuple(d[i:j]) for d in docs for i in range(len(d)) for j in range(i + 1, min(len(d), i + longest) + 1)
     }
 
 
-def published_group_beams(model, docs, prompt, s: DecodingConfig) -> list[tuple[tuple[int, ...], float, float]]:
+def published_group_beams(
+    model, docs, prompt, s: DecodingConfig
+) -> list[tuple[tuple[int, ...], float, float]]:
     """Hugging Face's group beam search, one query, full-vocabulary masks, lists: (tokens, score, log_prob)."""
     vocab, size = model.vocab_size, s.beam_size // s.groups
     known = substrings(docs, s.max_tokens + 1)
@@ -97,9 +96,9 @@ def published_group_beams(model, docs, prompt, s: DecodingConfig) -> list[tuple[
     return list(first.values())
 
 
-CORPORA = st.lists(
-    st.lists(st.sampled_from([0, 1, 3, 4, 5, 6]), max_size=12), min_size=1, max_size=5
-).filter(any)
+CORPORA = st.lists(st.lists(st.sampled_from([0, 1, 3, 4, 5, 6]), max_size=12), min_size=1, max_size=5).filter(
+    any
+)
 
 
 @settings(deadline=None, max_examples=60)

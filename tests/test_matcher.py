@@ -33,9 +33,7 @@ def followers(docs: list[list[int]], clue: list[int]) -> tuple[dict[int, int], i
 def test_allowed_is_exact(docs, allow_eos, min_tokens, data) -> None:
     index = FMIndex.build(docs, vocab_size=6)
     word_start = np.array([True, False, True, True, True, False])
-    matcher = ClueMatcher(
-        index, word_start=None, stop_tokens=[3], min_tokens=min_tokens, allow_eos=allow_eos
-    )
+    matcher = ClueMatcher(index, word_start=None, stop_tokens=[3], min_tokens=min_tokens, allow_eos=allow_eos)
     slices = [d[i:j] for d in docs for i in range(len(d)) for j in range(i + 1, len(d) + 1)]
     clues = data.draw(st.lists(st.sampled_from(slices), min_size=1, max_size=6))
     spans = [index.search(clue) for clue in clues]

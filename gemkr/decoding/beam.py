@@ -156,5 +156,6 @@ def check_settings(settings: DecodingConfig, word_start: np.ndarray | None) -> N
 
 
 def _clue(found: Finished, tokenizer: Any) -> Clue:
-    text = tokenizer.decode(list(found.tokens)) if tokenizer is not None else ""
-    return Clue(found.tokens, text, found.log_prob, found.score, Span(found.lo, found.hi))
+    text = tokenizer.decode(found.tokens) if tokenizer is not None else ""
+    span = Span(found.lo, found.hi, len(found.tokens))
+    return Clue(found.tokens, text, found.log_prob, found.score, span)

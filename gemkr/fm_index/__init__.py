@@ -1,0 +1,26 @@
+"""The FM-index over token sequences: exact counts, allowed next tokens and documents of any clue. numpy only."""
+
+from gemkr.fm_index.errors import (
+    FMIndexError,
+    GemkrError,
+    IndexBuildError,
+    IndexCorruptError,
+    IndexFormatError,
+    IndexQueryError,
+    IndexWriteError,
+    TokenizerMismatchError,
+)
+from gemkr.fm_index.index import FMIndex, Span
+
+__all__ = [
+    "FMIndex",
+    "FMIndexError",
+    "GemkrError",
+    "IndexBuildError",
+    "IndexCorruptError",
+    "IndexFormatError",
+    "IndexQueryError",
+    "IndexWriteError",
+    "Span",
+    "TokenizerMismatchError",
+]

@@ -1,0 +1,103 @@
+// The file: header, section table, sections; how they are written, opened and checked. docs/index-format.md is
+// the specification. Knows sizes and places, not what the sections mean to a query (that is view.hpp).
+#pragma once
+
+#include <array>
+#include <functional>
+#include <string>
+
+#include "view.hpp"
+
+namespace gemkr {
+
+constexpr u32 FORMAT_VERSION = 1;
+constexpr u32 ENDIAN_MARK = 0x01020304;
+constexpr char MAGIC[9] = "GEMKRFMI";
+constexpr u64 ALIGNMENT = 64;
+
+enum SectionId : unsigned {
+    LEVELS,
+    ALPHABET,
+    TOKENS,
+    SYMBOLS,
+    LEAVES,
+    SUPERS,
+    WAVELET,
+    CONTEXT_BUCKETS,
+    CONTEXT_ENTRIES,
+    CONTEXT_LISTS,
+    MARKS,
+    SAMPLES,
+    STARTS,
+    ENDS,
+    DOC_ARRAY,
+    ID_OFFSETS,
+    IDS,
+    TOKENIZER,
+    SECTION_COUNT
+};
+
+extern const std::array<const char*, SECTION_COUNT> SECTION_NAMES;
+
+enum HeaderFlags : u64 { HAS_DOC_ARRAY = 1, HAS_IDS = 2 };
+
+struct Header {
+    char magic[8];
+    u32 endian;
+    u32 version;
+    u64 file_size;
+    u64 header_hash;  // XXH64 of the 256 bytes of the header with this field zero
+    u64 table_hash;
+    u64 section_count;
+    u64 n_rows;
+    u64 n_tokens;
+    u64 n_docs;
+    u64 vocab_size;
+    u64 sigma;
+    u64 level_count;
+    u64 leaf_count;
+    u64 sample_rate;
+    u64 flags;
+    u64 corpus_hash;
+    u64 context_budget;  // bytes that entries and lists were allowed to take
+    u64 context_count;
+    u64 context_shift;
+    u64 reserved[13];
+};
+static_assert(sizeof(Header) == 256);
+
+struct TableEntry {
+    char name[24];
+    u64 offset;
+    u64 size;
+    u64 hash;  // XXH64
+    u64 reserved[2];
+};
+static_assert(sizeof(TableEntry) == 64);
+
+struct LevelRecord {
+    u64 length;      // digits
+    u64 leaf_begin;  // see Level
+};
+
+struct Section {
+    const u8* data = nullptr;
+    u64 size = 0;
+};
+using Sections = std::array<Section, SECTION_COUNT>;
+
+// Checks every number against every other and makes the view. `where` opens each message. Cost: O(levels).
+// Throws FormatError.
+View make_view(const Header& header, const Sections& sections, const std::string& where);
+
+// Reads header and table of a whole file in memory and finds the sections. Throws FormatError, CorruptError.
+Header open_image(const u8* base, u64 size, const std::string& where, Sections& sections);
+
+// Reads all bytes of a file in memory against its checksums, padding included. Throws CorruptError.
+void verify_image(const u8* base, u64 size, const std::string& where);
+
+// Fills in sizes and checksums and hands the file's bytes, in order, to write. Returns the file's size.
+u64 write_image(Header header, const Sections& sections, const std::function<void(const void*, u64)>& write);
+u64 image_size(const Sections& sections);
+
+}  // namespace gemkr

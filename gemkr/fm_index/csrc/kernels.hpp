@@ -1,0 +1,68 @@
+// The query kernels, compiled once per instruction set and chosen when an index is opened.
+#pragma once
+
+#include <vector>
+
+#include "view.hpp"
+
+namespace gemkr {
+
+// A state whose successors are wanted: rows [lo, hi), lo < hi <= n_rows, and its number in the caller's batch.
+struct Job {
+    u64 lo, hi;
+    u32 id;
+};
+
+struct Successor {
+    u64 count;
+    u32 job;
+    u32 token;
+};
+
+// Frontiers of the walk through the wavelet matrix, kept between calls so that no call allocates.
+struct Scratch {
+    struct Wide {
+        u64 lo, hi;
+        u32 job, node;
+    };
+    struct Single {
+        u64 at;
+        u32 job, node;
+    };
+    std::vector<Wide> wide, next_wide;
+    std::vector<Single> single, next_single;
+    std::vector<Job> jobs;
+    std::vector<Successor> found;
+    std::vector<u64> sorted, offsets;
+};
+
+struct Kernels {
+    const char* name;
+    // Appends the token; false when nothing is left. Precondition: lo <= hi <= n_rows.
+    bool (*extend)(const View&, u64& lo, u64& hi, u64 token);
+    // The same for many states in lock step; empty results become (0, 0).
+    void (*extend_many)(const View&, const i64* lo, const i64* hi, const i64* tokens, i64* out_lo, i64* out_hi,
+                        std::size_t count);
+    // Separators in rows [lo, hi).
+    u64 (*count_ends)(const View&, u64 lo, u64 hi);
+    // Sets bit t of row job.id of out (words_per_row words each) for every successor t. Rows must be zero.
+    void (*fill_rows)(const View&, const Job* jobs, std::size_t count, u32* out, std::size_t words_per_row, Scratch&);
+    // Appends to scratch.found the successors of every job: grouped by job in the order given, sorted by token.
+    void (*successors)(const View&, const Job* jobs, std::size_t count, Scratch&);
+    // The successors without the precomputed lists and without order.
+    void (*walk)(const View&, const Job* jobs, std::size_t count, Scratch&);
+    // Text position of each row; walks in lock step. Throws CorruptError.
+    void (*positions)(const View&, const u64* rows, u64* out, std::size_t count);
+    // The tokens [start, stop) of a document; stop is at most its length. Throws CorruptError.
+    void (*extract)(const View&, u64 doc, u64 start, u64 stop, i64* out);
+};
+
+extern const Kernels base_kernels;
+#ifdef GEMKR_X86
+extern const Kernels bmi_kernels;
+#endif
+
+// The fastest table that this processor runs.
+const Kernels& best_kernels();
+
+}  // namespace gemkr

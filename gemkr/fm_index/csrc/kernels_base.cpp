@@ -1,0 +1,22 @@
+// The kernels for any processor, and the choice between the tables.
+#include "kernels.hpp"
+
+#define GEMKR_ISA base
+#include "kernels.inl"
+
+namespace gemkr {
+
+const Kernels base_kernels = {
+    "base",          base::extend, base::extend_many, base::count_ends, base::fill_rows,
+    base::successors, base::walk,   base::positions,   base::extract,
+};
+
+const Kernels& best_kernels() {
+#ifdef GEMKR_X86
+    if (__builtin_cpu_supports("popcnt") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2"))
+        return bmi_kernels;
+#endif
+    return base_kernels;
+}
+
+}  // namespace gemkr

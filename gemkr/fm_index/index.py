@@ -1,0 +1,249 @@
+"""FMIndex: the thin Python handle over the C++ core. Builds, saves, loads, checks; every query is the core's own.
+
+It knows files and arguments; the text, the suffix array and the file format are the core's business.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+
+from gemkr.fm_index import _core
+from gemkr.fm_index._core import Span
+from gemkr.fm_index.errors import (
+    IndexBuildError,
+    IndexFormatError,
+    IndexWriteError,
+    TokenizerMismatchError,
+)
+from gemkr.fm_index.ids import DocIds
+
+__all__ = ["FMIndex", "Progress", "Span"]
+
+Progress = Callable[[str, float], None]
+"""Called as `progress(stage, share)`, share in [0, 1]; what it raises stops the build."""
+
+DEFAULT_CONTEXT_BITS = 3.5
+
+
+class Fingerprinted(Protocol):
+    """What an index records of a tokenizer."""
+
+    @property
+    def vocab_size(self) -> int: ...
+
+    def fingerprint(self) -> str: ...
+
+
+class FMIndex(_core.Index):
+    """A full-text index of token sequences: counts, continuations and documents of any pattern, from one file.
+
+    Make one with `FMIndex.build`, `FMIndex.build_flat` or `FMIndex.load`. It is immutable and may be read
+    by any number of threads. Rows, spans and document numbers are Python ints and int64 arrays; a token
+    outside the vocabulary is simply never found. Single queries keep the GIL (they take microseconds), the
+    `_many` forms, `fill_mask`, `documents` and `locate` release it and use `threads` threads.
+    """
+
+    @classmethod
+    def build(
+        cls,
+        docs: Iterable[Sequence[int] | np.ndarray],
+        doc_ids: Iterable[str] | None = None,
+        *,
+        vocab_size: int | None = None,
+        tokenizer: Fingerprinted | None = None,
+        sample_rate: int = 32,
+        document_array: bool = False,
+        threads: int = 0,
+        progress: Progress | None = None,
+        context_bits: float = DEFAULT_CONTEXT_BITS,
+    ) -> Self:
+        """Build an index of `docs`, an iterable (a generator will do) of int sequences or 1-d integer arrays.
+
+        doc_ids: one distinct string per document; default "0", "1", ….
+        vocab_size: token ids are below it; default the tokenizer's, else the largest id + 1.
+        tokenizer: its fingerprint is stored (see `check_tokenizer`).
+        sample_rate: locate walks this many steps at most; the price is (log2(n) - 5) / sample_rate bits per token.
+        document_array: store the document of every row (log2(documents) bits each): one miss per lookup.
+        threads: 0 means all processors; the index is the same for any number.
+        context_bits: bits per token that precomputed continuations may take; 0 leaves the root's only.
+
+        Cost: about 0.2 µs and 9 bytes per token on one thread. Raises IndexBuildError.
+        """
+        builder = _core.Builder(_vocab_limit(vocab_size, tokenizer))
+        for doc in docs:
+            builder.add(doc)
+        _add_ids(builder, doc_ids)
+        return cls._finish(
+            builder, tokenizer, sample_rate, document_array, threads, context_bits, progress, False
+        )
+
+    @classmethod
+    def build_flat(
+        cls,
+        tokens: np.ndarray,
+        offsets: np.ndarray,
+        doc_ids: Iterable[str] | None = None,
+        *,
+        vocab_size: int | None = None,
+        tokenizer: Fingerprinted | None = None,
+        sample_rate: int = 32,
+        document_array: bool = False,
+        threads: int = 0,
+        progress: Progress | None = None,
+        context_bits: float = DEFAULT_CONTEXT_BITS,
+    ) -> Self:
+        """`build` for all documents in one integer array: document d is `tokens[offsets[d]:offsets[d + 1]]`.
+
+        offsets: int64[documents + 1] from 0 to len(tokens). Raises IndexBuildError.
+        """
+        builder = _core.Builder(_vocab_limit(vocab_size, tokenizer))
+        builder.add_flat(np.asarray(tokens), np.asarray(offsets))
+        _add_ids(builder, doc_ids)
+        return cls._finish(
+            builder, tokenizer, sample_rate, document_array, threads, context_bits, progress, False
+        )
+
+    @classmethod
+    def _finish(
+        cls,
+        builder: _core.Builder,
+        tokenizer: Fingerprinted | None,
+        sample_rate: int,
+        document_array: bool,
+        threads: int,
+        context_bits: float,
+        progress: Progress | None,
+        wide_rows: bool,
+    ) -> Self:
+        if sample_rate < 1 or threads < 0 or not 0 <= context_bits <= 64:
+            raise IndexBuildError(
+                f"sample_rate must be at least 1, threads at least 0 and context_bits 0 to 64, "
+                f"got {sample_rate}, {threads} and {context_bits}"
+            )
+        fingerprint = "" if tokenizer is None else tokenizer.fingerprint()
+        return cls(
+            builder, sample_rate, document_array, threads, context_bits, fingerprint, wide_rows, progress
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], mmap: bool = True, verify: bool = False) -> Self:
+        """Open a saved index. With `mmap` the file is mapped and shared with other readers: milliseconds.
+
+        verify: read everything and compare the checksums first. Without it a damaged file may give wrong
+        answers or IndexCorruptError, never worse.
+        Raises IndexFormatError (no index, cut short, other version), IndexCorruptError (a checksum is wrong).
+        """
+        try:
+            index = cls(os.fspath(path), mmap)
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise IndexFormatError(f"cannot open index {os.fspath(path)}: {reason}") from error
+        if verify:
+            index.verify()
+        return index
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the index as one file: to a temporary name beside it, synced, then renamed over `path`.
+
+        At any moment the path holds the old file or the whole new one. Raises IndexWriteError.
+        """
+        target = Path(path)
+        part = target.with_name(f"{target.name}.{os.getpid()}.part")
+        try:
+            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+            try:
+                self._write(descriptor)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.replace(part, target)
+            _sync_folder(target.parent)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise IndexWriteError(
+                f"cannot write index {target} ({self._info()['file_bytes']:,} bytes): {reason}"
+            ) from error
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+    def verify(self) -> None:
+        """Read every byte of the file and compare all checksums. Raises IndexCorruptError naming the place.
+
+        Cost: about 0.1 s per GB in memory. An index that was just built has nothing to compare.
+        """
+        self._verify()
+
+    def check_tokenizer(self, tokenizer: Fingerprinted) -> None:
+        """Raise TokenizerMismatchError unless the index was built with this tokenizer (or with none)."""
+        expected, found = self.tokenizer_fingerprint, tokenizer.fingerprint()
+        if expected and expected != found:
+            raise TokenizerMismatchError(
+                f"the index was built with the tokenizer {expected}, this one is {found}; "
+                "use that tokenizer or build the index again"
+            )
+        if tokenizer.vocab_size < self.vocab_size:
+            raise TokenizerMismatchError(
+                f"the index has a vocabulary of {self.vocab_size}, the tokenizer one of {tokenizer.vocab_size}; "
+                "use the tokenizer that the index was built with"
+            )
+
+    def info(self) -> dict[str, Any]:
+        """What the header tells, with the bytes of each section under "sections"."""
+        return self._info() | {"corpus_hash": self.corpus_hash, "threads": self.threads}
+
+    @property
+    def doc_ids(self) -> DocIds:
+        """The documents' outside names, decoded when asked for."""
+        return DocIds(self)
+
+    @property
+    def tokenizer_fingerprint(self) -> str:
+        """Fingerprint of the tokenizer, "" when the index was built without one."""
+        return self._info()["tokenizer_fingerprint"]
+
+    @property
+    def corpus_hash(self) -> str:
+        """Hash (16 hex digits) of all tokens, document borders and document ids."""
+        return f"{self._info()['corpus_hash']:016x}"
+
+    @property
+    def mask_words(self) -> int:
+        """Width of a row of `fill_mask`: ceil(vocab_size / 32)."""
+        return -(-self.vocab_size // 32)
+
+    def __repr__(self) -> str:
+        return f"FMIndex({len(self)} documents, {self.n_tokens} tokens, vocabulary {self.vocab_size})"
+
+
+def _vocab_limit(vocab_size: int | None, tokenizer: Fingerprinted | None) -> int:
+    limit = vocab_size if vocab_size is not None else getattr(tokenizer, "vocab_size", None)
+    if limit is None:
+        return 0
+    if not 1 <= limit < 2**31:
+        raise IndexBuildError(f"vocab_size is {limit}, it must be 1 to {2**31 - 1}")
+    return limit
+
+
+def _add_ids(builder: _core.Builder, doc_ids: Iterable[str] | None) -> None:
+    if doc_ids is None:
+        return
+    builder.expect_ids()
+    for doc_id in doc_ids:
+        if not isinstance(doc_id, str):
+            raise IndexBuildError(f"document id {doc_id!r} is a {type(doc_id).__name__}, ids are strings")
+        builder.add_id(doc_id)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,70 @@
+"""Builds the C++ extension `gemkr.fm_index._core`; everything else is told in pyproject.toml.
+
+GEMKR_SANITIZE=address,undefined (or thread) builds it for that sanitizer instead: slow, for tests only.
+"""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from setuptools import setup
+
+try:
+    from pybind11.setup_helpers import Pybind11Extension, build_ext
+except ImportError:
+    sys.exit(
+        "gemkr: building the extension needs pybind11 and found none; "
+        "install with `pip install .` or first `pip install 'pybind11>=2.13'`"
+    )
+
+SOURCES = sorted(str(p) for p in Path("gemkr/fm_index/csrc").glob("*.cpp"))
+
+
+class CheckedBuild(build_ext):
+    """Says what is missing before the compiler does."""
+
+    def build_extensions(self) -> None:
+        command = self.compiler.compiler_so[0] if hasattr(self.compiler, "compiler_so") else None
+        if command is not None and shutil.which(command) is None:
+            sys.exit(
+                f"gemkr: building the extension needs a C++17 compiler and found no {command!r}; "
+                "on Debian or Ubuntu: apt-get install g++ python3-dev"
+            )
+        try:
+            super().build_extensions()
+        except Exception as error:
+            sys.exit(
+                f"gemkr: the C++ extension could not be built ({error}); it needs a C++17 compiler "
+                "(g++ 9 or newer, clang 10 or newer) and the headers of Python (python3-dev)"
+            )
+
+
+def flags() -> tuple[list[str], list[str]]:
+    sanitize = os.environ.get("GEMKR_SANITIZE")
+    if sanitize:
+        options = [
+            f"-fsanitize={sanitize}",
+            "-fno-omit-frame-pointer",
+            "-fno-sanitize-recover=all",
+            "-g",
+            "-O1",
+        ]
+        return options, [f"-fsanitize={sanitize}"]
+    return ["-O3", "-g0", "-Wall", "-Wextra"], []
+
+
+compile_flags, link_flags = flags()
+setup(
+    ext_modules=[
+        Pybind11Extension(
+            "gemkr.fm_index._core",
+            SOURCES,
+            cxx_std=17,
+            extra_compile_args=[*compile_flags, "-pthread"],
+            extra_link_args=[*link_flags, "-pthread"],
+            depends=sorted(str(p) for p in Path("gemkr/fm_index/csrc").glob("*.[hi]*")),
+        )
+    ],
+    cmdclass={"build_ext": CheckedBuild},
+)

@@ -45,12 +45,15 @@ class Detector:
             )
         os.environ.setdefault("YOLO_OFFLINE", "true")
         os.environ.setdefault("YOLO_AUTOINSTALL", "false")
+        open_picture = Image.open
         try:
             from ultralytics import YOLO
         except ImportError as error:
             raise VisionError(
                 "detection needs ultralytics; install it with pip install 'gemkr[yolo]'"
             ) from error
+        finally:
+            Image.open = open_picture  # ultralytics puts one in its place that wants to install plugins
         try:
             self._model = YOLO(str(path), verbose=False)
         except Exception as error:  # whatever unpickling a foreign file raises

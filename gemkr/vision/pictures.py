@@ -55,6 +55,7 @@ class PictureFolder:
             OSError,
             ValueError,
             SyntaxError,
+            ImportError,
             Image.DecompressionBombError,
             Image.DecompressionBombWarning,
         ) as e:

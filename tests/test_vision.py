@@ -1,0 +1,337 @@
+"""Pictures, boxes, towers, the region store and the two passes over a folder."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gemkr.cli.regions import add_arguments, run
+from gemkr.config import TowerConfig
+from gemkr.errors import VisionError
+from gemkr.vision.boxes import BoxesWriter, PictureBoxes, read_boxes
+from gemkr.vision.detect import Detector, DetectorSettings, best_rows
+from gemkr.vision.draw import draw_boxes
+from gemkr.vision.encode import Tower, load_tower
+from gemkr.vision.pictures import PictureFolder
+from gemkr.vision.regions import crop_boxes, detect_regions, encode_regions
+from gemkr.vision.store import RegionStore, RegionStoreWriter
+
+TINY_YOLO = """
+nc: 3
+scales: {n: [0.33, 0.125, 1024]}
+backbone:
+  - [-1, 1, Conv, [64, 3, 2]]
+  - [-1, 1, Conv, [128, 3, 2]]
+  - [-1, 1, Conv, [256, 3, 2]]
+head:
+  - [[2], 1, Detect, [nc]]
+"""
+TINY_VIT = {
+    "embed_dim": 8,
+    "vision_cfg": {"image_size": 32, "layers": 2, "width": 16, "head_width": 8, "patch_size": 16},
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> PictureFolder:
+    images = tmp_path / "images"
+    images.mkdir()
+    rng = np.random.default_rng(0)
+    for name in ("a.png", "b.JPG", "c.webp", "d.jpeg", "e.png"):
+        Image.fromarray(rng.integers(0, 255, (50, 70, 3), dtype=np.uint8)).save(images / name)
+    (images / "notes.txt").write_text("no picture")
+    return PictureFolder(images)
+
+
+@pytest.fixture
+def tower(tmp_path: Path) -> Tower:
+    (tmp_path / "vit.json").write_text(
+        json.dumps({"model_cfg": TINY_VIT, "preprocess_cfg": {"resize_mode": "squash"}})
+    )
+    torch.manual_seed(0)
+    return load_tower(TowerConfig(config=str(tmp_path / "vit.json")))
+
+
+def some_boxes(name: str, n: int) -> PictureBoxes:
+    rng = np.random.default_rng(n)
+    corners = np.sort(rng.uniform(0, 50, (n, 2, 2)), axis=1).reshape(n, 4)
+    return PictureBoxes(name, (70, 50), corners.astype(np.float32), ("x",) * n, (0.5,) * n)
+
+
+def write_boxes(path: Path, rows: list[PictureBoxes]) -> Path:
+    writer = BoxesWriter(path, {"detector": "abc"})
+    writer.add(rows)
+    writer.finish()
+    return path
+
+
+def test_pictures_are_found_by_id(folder: PictureFolder) -> None:
+    assert folder.ids() == ["a", "b", "c", "d", "e"]
+    assert folder.open("b").mode == "RGB"
+    assert folder.path("a.png") == folder.path("a")
+    for bad in ("z", "../images/a", "/etc/passwd", ""):
+        with pytest.raises(VisionError, match="is not in"):
+            folder.path(bad)
+    with pytest.raises(VisionError, match="does not exist"):
+        PictureFolder(folder.folder / "nowhere")
+
+
+def test_corrupt_pictures_are_named_or_listed(folder: PictureFolder) -> None:
+    whole = (folder.folder / "b.JPG").read_bytes()
+    (folder.folder / "b.JPG").write_bytes(whole[: len(whole) // 2])
+    (folder.folder / "c.webp").write_bytes(b"not a picture")
+    for bad in "bc":
+        with pytest.raises(VisionError, match=f"'{bad}'.*cannot be read"):
+            folder.open(bad)
+    skipped: dict[str, str] = {}
+    assert [name for name, _ in folder.open_all([*"abcd", "zz"], skipped)] == ["a", "d"]
+    assert set(skipped) == {"b", "c", "zz"}
+
+
+def test_turned_photos_stand_upright(folder: PictureFolder) -> None:
+    picture = Image.new("RGB", (20, 10))
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    picture.save(folder.folder / "t.jpg", exif=exif)
+    assert folder.open("t").size == (10, 20)
+
+
+def test_best_rows_go_by_score_times_area() -> None:
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 2, 2], [0, 0, 20, 10], [0, 0, 10, 10]], np.float32)
+    assert best_rows(boxes, np.array([0.5, 0.9, 0.5, 0.5]), 3).tolist() == [2, 0, 3]
+
+
+def test_detector_on_a_yaml(tmp_path: Path, folder: PictureFolder) -> None:
+    pytest.importorskip("ultralytics")
+    path = tmp_path / "tinyn.yaml"
+    path.write_text(TINY_YOLO)
+    settings = DetectorSettings(regions=3, confidence=0.0, image_size=64)
+    torch.manual_seed(0)
+    detector = Detector(path, settings)
+    pictures = [folder.open(name) for name in "ab"]
+    found = detector.detect(["a", "b"], pictures)
+    assert [one.image for one in found] == ["a", "b"]
+    for one in found:
+        assert one.boxes.dtype == np.float32
+        assert one.boxes.shape == (len(one.scores), 4)
+        assert len(one.boxes) <= 3
+        assert (one.boxes >= 0).all()
+        assert (one.boxes <= np.array([70, 50, 70, 50])).all()
+    alone = detector.detect(["b"], pictures[1:])[0]
+    np.testing.assert_allclose(alone.boxes, found[1].boxes, atol=1e-2)
+    assert detector.fingerprint == Detector(path, settings).fingerprint
+    assert detector.fingerprint != Detector(path, DetectorSettings(regions=4)).fingerprint
+    with pytest.raises(VisionError, match="do not exist"):
+        Detector(tmp_path / "none.pt")
+    (tmp_path / "broken.pt").write_bytes(b"junk")
+    with pytest.raises(VisionError, match="cannot be loaded"):
+        Detector(tmp_path / "broken.pt")
+
+
+def test_boxes_file_goes_on_after_an_interruption(tmp_path: Path) -> None:
+    path = tmp_path / "boxes.jsonl"
+    rows = [some_boxes(name, n) for n, name in enumerate("abc")]
+    writer = BoxesWriter(path, {"detector": "abc"})
+    writer.add(rows[:2])
+    part = path.with_name("boxes.jsonl.part")
+    part.write_text(part.read_text() + '{"image": "c", "si')
+    again = BoxesWriter(path, {"detector": "abc"})
+    assert again.done == {"a", "b"}
+    assert not path.exists()
+    again.add(rows[2:])
+    again.finish()
+    header, found = read_boxes(path)
+    assert header == {"format": 1, "detector": "abc"}
+    assert [one.image for one in found] == ["a", "b", "c"]
+    np.testing.assert_allclose(found[2].boxes, rows[2].boxes, atol=0.01)
+    BoxesWriter(path, {"detector": "abc"}).add(rows[:1])
+    assert BoxesWriter(path, {"detector": "other"}).done == set()
+
+
+def test_bad_boxes_files_are_named(tmp_path: Path) -> None:
+    path = write_boxes(tmp_path / "boxes.jsonl", [some_boxes("a", 1)])
+    for text, message in [
+        ("", r"boxes\.jsonl:1 is not valid json"),
+        ('{"format": 9}\n', "no boxes file of format 1"),
+        (path.read_text() + '{"image": "b"}\n', r"boxes\.jsonl:3 is no row of boxes"),
+    ]:
+        (tmp_path / "bad").mkdir(exist_ok=True)
+        (tmp_path / "bad" / "boxes.jsonl").write_text(text)
+        with pytest.raises(VisionError, match=message):
+            read_boxes(tmp_path / "bad" / "boxes.jsonl")
+    with pytest.raises(VisionError, match="cannot be read"):
+        read_boxes(tmp_path / "none.jsonl")
+
+
+def test_tower_gives_the_state_before_the_projection(tower: Tower) -> None:
+    pixels = torch.stack([tower.preprocess(Image.new("RGB", (90, 40), colour)) for colour in ("red", "blue")])
+    assert pixels.shape == (2, 3, 32, 32)
+    states = tower(pixels)
+    assert states.shape == (2, tower.width) == (2, 16)
+    assert not any(p.requires_grad for p in tower.parameters())
+    np.testing.assert_allclose(states.detach().mean(dim=1).numpy(), 0.0, atol=1e-5)
+
+
+def test_timm_trunk_of_a_known_architecture(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    config = {
+        "embed_dim": 8,
+        "vision_cfg": {"timm_model_name": "vit_tiny_patch16_224", "timm_pool": "token", "image_size": 224},
+    }
+    (tmp_path / "timm.json").write_text(json.dumps(config))
+    tower = load_tower(TowerConfig(config=str(tmp_path / "timm.json")))
+    assert tower(torch.zeros(1, 3, 224, 224)).shape == (1, tower.width) == (1, 192)
+    assert len(tower.blocks) == 12
+
+
+def test_tower_weights_are_strict(tower: Tower, tmp_path: Path) -> None:
+    own = {f"visual.{name}": value for name, value in tower.visual.state_dict().items()}
+    own |= {"visual.proj": torch.randn(16, 8), "logit_scale": torch.zeros(())}
+    config = str(tmp_path / "vit.json")
+    torch.save({"state_dict": own}, tmp_path / "good.pt")
+    loaded = load_tower(TowerConfig(config=config, weights=str(tmp_path / "good.pt")))
+    pixels = torch.randn(1, 3, 32, 32)
+    assert torch.equal(loaded(pixels), tower(pixels))
+    again = load_tower(TowerConfig(config=config, weights=str(tmp_path / "good.pt")))
+    assert again.fingerprint == loaded.fingerprint != tower.fingerprint
+    torch.save({**own, "visual.ln_post.bias": torch.zeros(5)}, tmp_path / "bad.pt")
+    with pytest.raises(VisionError, match=r"ln_post\.bias has shape \(5,\) instead of \(16,\)"):
+        load_tower(TowerConfig(config=config, weights=str(tmp_path / "bad.pt")))
+    with pytest.raises(VisionError, match="do not exist"):
+        load_tower(TowerConfig(config=config, weights="none.pt"))
+    with pytest.raises(VisionError, match="no architecture 'ViT-Z-1'"):
+        load_tower(TowerConfig("ViT-Z-1"))
+    (tmp_path / "empty.json").write_text("{}")
+    with pytest.raises(VisionError, match="lacks 'embed_dim'"):
+        load_tower(TowerConfig(config=str(tmp_path / "empty.json")))
+
+
+def test_crops_are_widened_and_cut_at_the_edges() -> None:
+    picture = Image.new("RGB", (70, 50))
+    boxes = np.array([[10, 10, 30, 20], [60, 40, 70, 50], [5, 5, 5, 5], [69.9, 49.9, 70, 50]], np.float32)
+    found = PictureBoxes("a", (70, 50), boxes, ("x",) * 4, (1.0,) * 4)
+    sizes = [crop.size for crop in crop_boxes(picture, found, 4, 0.1)]
+    assert sizes == [(24, 12), (11, 11), (1, 1), (1, 1)]
+    with pytest.raises(VisionError, match="detect regions again"):
+        list(crop_boxes(Image.new("RGB", (9, 9)), found, 4))
+
+
+def test_store_holds_what_was_encoded(folder: PictureFolder, tower: Tower, tmp_path: Path) -> None:
+    rows = [some_boxes(name, n) for n, name in enumerate("abcde")]
+    boxes = write_boxes(tmp_path / "boxes.jsonl", rows)
+    store, report = encode_regions(tower, folder, boxes, tmp_path / "store", regions=3, batch=2)
+    assert (report.pictures, report.boxes, len(store)) == (5, 9, 5)
+    assert (store.rows, store.width, store.encoder, store.detector) == (3, 16, tower.fingerprint, "abc")
+    assert [store.get(name).count for name in "abcde"] == [0, 1, 2, 3, 3]
+    one = store.get("c")
+    crops = torch.stack([tower.preprocess(c) for c in crop_boxes(folder.open("c"), rows[2], 3)])
+    np.testing.assert_allclose(one.features[:2], tower(crops).detach().numpy(), atol=2e-3)
+    assert one.features.dtype == np.float16
+    assert not one.features[2:].any()
+    np.testing.assert_allclose(one.boxes, rows[2].boxes, atol=0.01)
+    assert one.size == (70, 50)
+    with pytest.raises(VisionError, match="'zz' has no region features"):
+        store.get("zz")
+    store.verify()
+    assert pickle.loads(pickle.dumps(store)).get("c").count == 2
+    with pytest.raises(VisionError, match="exists already"):
+        encode_regions(tower, folder, boxes, tmp_path / "store")
+
+
+def test_padding_in_the_file_never_leaks(tmp_path: Path) -> None:
+    writer = RegionStoreWriter(
+        tmp_path / "s", [some_boxes("a", 1)], rows=3, width=4, plan={"detector": "d", "encoder": "e"}
+    )
+    writer.add([np.ones((1, 4))])
+    writer.finish()
+    features = np.load(tmp_path / "s" / "features.npy", mmap_mode="r+")
+    features[0, 1:] = np.nan
+    features.flush()
+    got = RegionStore.open(tmp_path / "s").get("a").features
+    assert got.tolist() == [[1.0] * 4, [0.0] * 4, [0.0] * 4]
+    with pytest.raises(VisionError, match="damaged"):
+        RegionStore.open(tmp_path / "s").verify()
+
+
+def test_interrupted_encoding_goes_on(folder: PictureFolder, tower: Tower, tmp_path: Path) -> None:
+    boxes = write_boxes(tmp_path / "boxes.jsonl", [some_boxes(name, 2) for name in "abcde"])
+    whole, _ = encode_regions(tower, folder, boxes, tmp_path / "whole", regions=2, batch=2)
+    kept = (folder.folder / "d.jpeg").read_bytes()
+    (folder.folder / "d.jpeg").unlink()
+    with pytest.raises(VisionError, match="'d' is not in"):
+        encode_regions(tower, folder, boxes, tmp_path / "store", regions=2, batch=2)
+    with pytest.raises(VisionError, match="run the same command again"):
+        RegionStore.open(tmp_path / "store")
+    (folder.folder / "d.jpeg").write_bytes(kept)
+    store, report = encode_regions(tower, folder, boxes, tmp_path / "store", regions=2, batch=2)
+    assert (report.resumed, report.pictures) == (3, 2)
+    for name in "abcde":
+        np.testing.assert_array_equal(store.get(name).features, whole.get(name).features)
+    shutil.copytree(tmp_path / "store", tmp_path / "cut")
+    data = (tmp_path / "cut" / "features.npy").read_bytes()
+    (tmp_path / "cut" / "features.npy").write_bytes(data[:-10])
+    with pytest.raises(VisionError, match="is damaged"):
+        RegionStore.open(tmp_path / "cut")
+
+
+def test_skip_missing_leaves_pictures_out_of_the_store(
+    folder: PictureFolder, tower: Tower, tmp_path: Path
+) -> None:
+    boxes = write_boxes(tmp_path / "boxes.jsonl", [some_boxes(name, 1) for name in "abcde"])
+    (folder.folder / "b.JPG").write_bytes(b"junk")
+    store, report = encode_regions(tower, folder, boxes, tmp_path / "store", batch=2, skip_missing=True)
+    assert list(report.skipped) == ["b"]
+    assert store.image_ids == ["a", "c", "d", "e"]
+    assert store.get("c").features[0].any()
+    with pytest.raises(VisionError, match="'b' has no region features"):
+        store.get("b")
+
+
+def test_the_commands(
+    folder: PictureFolder, tower: Tower, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    pytest.importorskip("ultralytics")
+    import argparse
+
+    (tmp_path / "tinyn.yaml").write_text(TINY_YOLO)
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    images, boxes, store = str(folder.folder), str(tmp_path / "boxes.jsonl"), str(tmp_path / "store")
+    weights = str(tmp_path / "tinyn.yaml")
+    detect = ["detect", images, "--weights", weights, "-o", boxes, "--image-size", "64", "--confidence", "0"]
+    assert run(parser.parse_args([*detect, "--regions", "2", "--preview", "2"])) == 0
+    assert "5 pictures" in capsys.readouterr().out
+    assert len(list(Path(f"{boxes}.preview").glob("*.jpg"))) == 2
+    encode = ["encode", images, boxes, "-o", store, "--config", str(tmp_path / "vit.json"), "--regions", "2"]
+    assert run(parser.parse_args(encode)) == 0
+    assert "width 16" in capsys.readouterr().out
+    queries = tmp_path / "queries.jsonl"
+    queries.write_text('{"query_id": "1", "question": "x", "image": "missing"}\n')
+    with pytest.raises(VisionError, match="'missing'"):
+        run(parser.parse_args([*detect, "--queries", str(queries)]))
+    assert run(parser.parse_args([*detect, "--queries", str(queries), "--skip-missing"])) == 0
+    assert "passed over" in capsys.readouterr().err
+
+
+def test_drawn_boxes_change_the_picture() -> None:
+    picture = Image.new("RGB", (100, 80), "white")
+    drawn = draw_boxes(picture, np.array([[10, 20, 60, 70]], np.float32), ["flag 0.90"])
+    assert drawn.getpixel((10, 40)) != (255, 255, 255)
+    assert picture.getpixel((10, 40)) == (255, 255, 255)
+
+
+@pytest.mark.shared
+def test_coco_yolo_sees_a_real_photo(shared_data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ultralytics")
+    pictures = PictureFolder(shared_data / "okvqa" / "images")
+    detector = Detector(shared_data / "yolo" / "yolov8n_coco.pt", DetectorSettings(image_size=320))
+    report = detect_regions(detector, pictures, tmp_path / "b.jsonl", image_ids=pictures.ids()[:1])
+    _, found = read_boxes(tmp_path / "b.jsonl")
+    assert report.pictures == 1
+    assert "airplane" in found[0].classes

@@ -19,6 +19,7 @@ from gemkr.models.llm import LLM, PRECISIONS, CacheState, load_llm
 from gemkr.models.prefix import PrefixedTower, keep_rows
 from gemkr.models.projector import Projector
 from gemkr.models.prompt import IGNORED_LABEL
+from gemkr.models.shared import SharedBatch
 from gemkr.tokenizer import Tokenizer, load_tokenizer
 from gemkr.vision.encode import Tower, load_tower
 from gemkr.vision.pictures import PictureFolder
@@ -81,9 +82,12 @@ class GeMKR(nn.Module):
         """One batch of examples."""
         return collate(examples, self.tokenizer.pad_id)
 
-    def forward(self, batch: Batch) -> torch.Tensor:
+    def forward(self, batch: Batch | SharedBatch) -> torch.Tensor:
         """The mean cross entropy (natural logarithm, float32) over all labels of the batch."""
-        logits, labels = self._target_logits(batch)
+        if isinstance(batch, SharedBatch):
+            logits, labels = self._shared_logits(batch), batch.targets
+        else:
+            logits, labels = self._target_logits(batch)
         return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED_LABEL)
 
     def token_losses(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -135,6 +139,14 @@ class GeMKR(nn.Module):
         with self._autocast():
             logits = self.llm.logits(self._embeddings(batch), batch.mask, last=n + 1)
         return logits[:, :-1], batch.labels[:, -n:]
+
+    def _shared_logits(self, batch: SharedBatch) -> torch.Tensor:
+        """float32[C, L, V]: what the model expects first after each clue's prompt, then after each clue token."""
+        prompts = batch.prompts
+        with self._autocast():
+            first, state = self.llm.prefill(self._embeddings(prompts), prompts.mask)
+            rest = self.llm.follow(batch.clues, state.select(batch.owner))
+        return torch.cat([first[batch.owner][:, None], rest], dim=1)
 
     def _embeddings(self, batch: Batch) -> torch.Tensor:
         """[B, T, hidden]: the tokens' embeddings, with visual tokens in the slots."""

@@ -98,6 +98,20 @@ class LLM(nn.Module):
         )
         return output.logits[:, -1].float(), CacheState(output.past_key_values, mask, state.positions + 1)
 
+    def follow(self, tokens: torch.Tensor, state: CacheState) -> torch.Tensor:
+        """Feed int64[B, L] behind each row of a state: float32[B, L, V]. Padding on the right changes nothing before it."""
+        length = tokens.shape[1]
+        mask = torch.cat([state.mask, state.mask.new_ones(len(tokens), length)], dim=1)
+        steps = torch.arange(length, device=tokens.device)
+        output = self.model(
+            inputs_embeds=self.embed(tokens),
+            attention_mask=mask,
+            position_ids=state.positions[:, None] + steps,
+            past_key_values=_shallow_copy(state.cache),
+            use_cache=True,
+        )
+        return output.logits.float()
+
 
 def load_llm(folder: str, *, lora: LoraConfig | None, train_llm: bool, precision: str) -> LLM:
     """Load a local Hugging Face folder (never the network), freeze it, add LoRA.

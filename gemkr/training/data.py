@@ -41,6 +41,11 @@ class ClueDataset:
         form = clue.form if self.tell_form else None
         return self.build(self.queries[clue.query_id], clue=clue.tokens, form=form)
 
+    def prompt(self, number: int) -> Any:
+        """The prompt of sample `number`, without its clue."""
+        clue = self.clues[number]
+        return self.build(self.queries[clue.query_id], form=clue.form if self.tell_form else None)
+
     def lengths(self) -> np.ndarray:
         """int64[n]: each sample's rough length, good enough to sort by: characters of the query, four a token."""
         words = {key: self._characters(query) // 4 for key, query in self.queries.items()}
@@ -53,6 +58,38 @@ class ClueDataset:
 
     def _characters(self, query: Query) -> int:
         return len(query.question) + len(query.caption or "") + sum(len(d) + 2 for d in query.detections)
+
+
+@dataclass(frozen=True)
+class PromptDataset:
+    """Sample i is a prompt with up to `limit` of its clues (a `SharedExample`)."""
+
+    clues: ClueDataset
+    rows: list[tuple[int, ...]]
+
+    @staticmethod
+    def of(clues: ClueDataset, limit: int) -> PromptDataset:
+        """Gather clues that share a prompt (query and, where it is told, form), in order of appearance."""
+        gathered: dict[tuple[str, str], list[int]] = {}
+        for number, clue in enumerate(clues.clues):
+            gathered.setdefault((clue.query_id, clue.form if clues.tell_form else ""), []).append(number)
+        rows = [tuple(m[i : i + limit]) for m in gathered.values() for i in range(0, len(m), limit)]
+        return PromptDataset(clues, rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, number: int) -> tuple[Any, tuple[tuple[int, ...], ...]]:
+        row = self.rows[number]
+        return self.clues.prompt(row[0]), tuple(tuple(self.clues.clues[i].tokens) for i in row)
+
+    def lengths(self) -> np.ndarray:
+        """int64[n]: rough lengths of the prompts."""
+        return self.clues.lengths()[[row[0] for row in self.rows]]
+
+    def groups(self) -> np.ndarray:
+        """int64[n]: a number for each sample's query."""
+        return self.clues.groups()[[row[0] for row in self.rows]]
 
 
 def read_clue_dataset(

@@ -9,11 +9,13 @@ from pathlib import Path
 import torch
 
 from gemkr.config import ModelConfig, TrainConfig, to_mapping
+from gemkr.errors import ConfigError
 from gemkr.models.gemkr import GeMKR, load_gemkr
 from gemkr.models.inputs import InputBuilder, collate
+from gemkr.models.shared import collate_shared
 from gemkr.retrievers.factory import require_pictures
 from gemkr.training.checkpoint import Origin, hash_files, load_weights, read_checkpoint, require_tokenizer
-from gemkr.training.data import ClueDataset, read_clue_dataset
+from gemkr.training.data import ClueDataset, PromptDataset, read_clue_dataset
 from gemkr.training.loop import Outcome, TrainingData, train
 from gemkr.training.resume import ResumeFrom, find_resume
 from gemkr.vision.pictures import PictureFolder
@@ -38,7 +40,7 @@ def finetune(config: TrainConfig, *, resume: ResumeFrom = None) -> Outcome:
     build = _input_builder(model, config)
     dataset = read_clue_dataset(config.data.queries, config.data.clues, build)
     _check_pictures(dataset, build)
-    development: ClueDataset | tuple[()] = ()
+    development = None
     if config.data.development is not None:
         development = read_clue_dataset(
             config.data.queries, config.data.development, build, tell_form=dataset.tell_form
@@ -53,15 +55,30 @@ def finetune(config: TrainConfig, *, resume: ResumeFrom = None) -> Outcome:
         sum(p.numel() for p in trained.values()) / 1e6,
         sum(p.numel() for p in model.parameters()) / 1e6,
     )
-    data = TrainingData(
-        dataset,
-        partial(collate, pad_id=model.tokenizer.pad_id),
-        dataset.lengths(),
-        dataset.groups(),
-        development,
-    )
+    data = _training_data(model, dataset, development, config.data.clues_per_prompt)
     checkpoint = None if point is None else point.read(origin)
     return train(model, data, config, origin, precision=config.model.precision, resume=checkpoint)
+
+
+def _training_data(
+    model: GeMKR, dataset: ClueDataset, development: ClueDataset | None, per_prompt: int
+) -> TrainingData:
+    """One row per clue, or one prompt for up to `per_prompt` clues of a query."""
+    if per_prompt < 1:
+        raise ConfigError(f"data.clues_per_prompt must be at least 1, it is {per_prompt}")
+    pad = model.tokenizer.pad_id
+    if per_prompt == 1:
+        return TrainingData(
+            dataset, partial(collate, pad_id=pad), dataset.lengths(), dataset.groups(), development or ()
+        )
+    prompts = PromptDataset.of(dataset, per_prompt)
+    return TrainingData(
+        prompts,
+        partial(collate_shared, pad_id=pad, eos_id=model.tokenizer.eos_ids[0]),
+        prompts.lengths(),
+        prompts.groups(),
+        () if development is None else PromptDataset.of(development, per_prompt),
+    )
 
 
 def _input_builder(model: GeMKR, config: TrainConfig) -> InputBuilder:

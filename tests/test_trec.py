@@ -20,7 +20,7 @@ def ranking(query_id: str, *scores: float) -> Ranking:
         Hit(f"d{i}", score, (Evidence("a clue", -0.5, 3, 5),) if i == 0 else ())
         for i, score in enumerate(scores)
     )
-    return Ranking(query_id, hits, (Clue((4, 7), "a clue", -0.5, -0.3, Span(2, 9)),))
+    return Ranking(query_id, hits, (Clue((4, 7), "a clue", -0.5, -0.3, Span(2, 9, 2)),))
 
 
 def test_round_trip_keeps_the_order_of_ties(tmp_path: Path) -> None:

@@ -12,11 +12,13 @@ from gemkr.cli.retrieve import add_config_arguments, retrieve, say_speed
 
 if TYPE_CHECKING:
     from gemkr.config import EvalConfig
+    from gemkr.evaluation.cards import Box
     from gemkr.evaluation.harness import RunResult
     from gemkr.evaluation.judge import Judge
     from gemkr.evaluation.metrics import Scores
     from gemkr.evaluation.significance import PairedTest
     from gemkr.retrievers.factory import Sources
+    from gemkr.vision.store import RegionStore
 
 HELP = "retrieve, score against baselines, and write metrics and an HTML report"
 
@@ -151,10 +153,23 @@ def _tokenizer(config: EvalConfig):
     return None if config.model is None else load_tokenizer(config.model.tokenizer or config.model.llm)
 
 
-def _picture(image: str | None, sources: Sources) -> tuple[Path | None, list]:
+def shown_boxes(regions: RegionStore, image: str) -> list[Box]:
+    """The boxes of a picture as the report draws them; none for a picture that the store does not hold."""
+    from gemkr.evaluation.cards import Box
+
+    if image not in regions:
+        return []
+    found = regions.get(image)
+    width, height = found.size
+    return [
+        Box(x0 / width, y0 / height, x1 / width, y1 / height, label, score)
+        for (x0, y0, x1, y1), label, score in zip(found.boxes.tolist(), found.classes, found.scores)
+    ]
+
+
+def _picture(image: str | None, sources: Sources) -> tuple[Path | None, list[Box]]:
     """The file and boxes of a query's picture, as far as the configuration knows them."""
     from gemkr.errors import VisionError
-    from gemkr.evaluation.cards import Box
 
     if image is None or sources.pictures is None:
         return None, []
@@ -162,15 +177,7 @@ def _picture(image: str | None, sources: Sources) -> tuple[Path | None, list]:
         path = sources.pictures.path(image)
     except VisionError:
         return None, []
-    if sources.regions is None or image not in sources.regions:
-        return path, []
-    found = sources.regions.get(image)
-    width, height = found.size
-    boxes = [
-        Box(x0 / width, y0 / height, x1 / width, y1 / height, label, score)
-        for (x0, y0, x1, y1), label, score in zip(found.boxes.tolist(), found.classes, found.scores)
-    ]
-    return path, boxes
+    return path, [] if sources.regions is None else shown_boxes(sources.regions, image)
 
 
 def _metrics_json(

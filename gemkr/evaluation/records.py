@@ -63,7 +63,7 @@ def from_record(record: dict[str, Any]) -> Ranking:
         for hit in record["hits"]
     )
     clues = tuple(
-        Clue(tuple(c["tokens"]), c["text"], c["log_prob"], c["score"], Span(*c["rows"]))
+        Clue(tuple(c["tokens"]), c["text"], c["log_prob"], c["score"], Span(*c["rows"], len(c["tokens"])))
         for c in record["clues"]
     )
     return Ranking(record["query_id"], hits, clues)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from gemkr.config import EvalConfig, ModelConfig
 from gemkr.documents import DocumentStore
-from gemkr.errors import CheckpointError, ConfigError, DataError, ModelError, TokenizerError, VisionError
+from gemkr.errors import CheckpointError, ConfigError, DataError, ModelError, VisionError
 from gemkr.interfaces import Reranker
 from gemkr.queries import read_queries
 from gemkr.rerankers.bm25 import BM25
@@ -119,12 +119,7 @@ def load_model(config: ModelConfig) -> GeMKR:
 
 def require_compatible(index: FMIndex, model: GeMKR) -> None:
     """Raise unless an index can steer a model: same tokenizer, vocabulary not wider than the logits."""
-    theirs, ours = index.tokenizer_fingerprint, model.tokenizer.fingerprint()
-    if theirs and theirs != ours:
-        raise TokenizerError(
-            f"the index was built with the tokenizer {theirs[:12]}, the model has {ours[:12]}; "
-            "build the index with the model's tokenizer"
-        )
+    index.check_tokenizer(model.tokenizer)
     if index.vocab_size > model.vocab_size:
         raise ModelError(
             f"the index has a vocabulary of {index.vocab_size} tokens, the model's logits have {model.vocab_size}; "
@@ -183,7 +178,7 @@ def _generative(kind, config: EvalConfig, sources: Sources):
     """Either generative retriever, after all checks; the cheap parts are looked at before the model is loaded."""
     index, second = sources.index, sources.second
     pictures = regions = None
-    if config.model is not None and config.model.tower is not None:
+    if config.model is not None and config.model.tower is not None and config.images is not None:
         pictures, regions = sources.pictures, sources.regions
         require_pictures(sources.queries, pictures, regions)
     model = sources.model

@@ -1,0 +1,239 @@
+"""`gemkr quickstart`: the whole system on the embedded sample, each step by the command that a user would type.
+
+Renders the scenes, builds the index, finds and encodes regions, mines clues, fine-tunes with and without regions, and
+evaluates on held-out scenes beside the ablations. Leaves `results.json`, TREC runs and `report.html`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+HELP = "run everything on the embedded sample: index, regions, training, evaluation, report"
+METRICS = ("S@1", "S@5", "P@5", "D@10")
+NO_REGIONS = ("regions=null", "model.visual_tokens.regions=false")
+MODELS = {"full": (), "no_regions": ("data.regions=null", "model.visual_tokens.regions=false")}
+"""What is trained, and what each one changes of `train_configs/quickstart.yaml`."""
+ROWS = {
+    "full": ("full", ()),
+    "no_regions": ("no_regions", NO_REGIONS),
+    "no_picture": ("full", ("images=null", "regions=null")),
+    "no_index": ("full", ("retriever=free_text",)),
+    "bm25": (None, ("retriever=bm25", "model=null")),
+}
+"""The rows of the main table: the model that is used, and what changes of `eval_configs/quickstart.yaml`."""
+TITLES = {
+    "full": "gemkr",
+    "no_regions": "trained and run without regions",
+    "no_picture": "without the picture",
+    "no_index": "without the FM-index",
+    "bm25": "BM25 of the question",
+    "held_out_combinations": "gemkr, country and kind never asked together in training",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("runs/quickstart"), help="default: runs/quickstart"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the scenes, the questions and the training")
+    parser.add_argument("--max-steps", type=int, help="train so many steps only (a smoke test)")
+    parser.add_argument("--limit", type=int, help="evaluate so many queries only (a smoke test)")
+
+
+def run(args: argparse.Namespace) -> int:
+    from gemkr.cli.output import require_writable
+
+    require_writable(args.output / "results.json")
+    return Quickstart(args.output, args.seed, args.max_steps, args.limit).run()
+
+
+class StepError(Exception):
+    """A command of the quickstart ended with a status other than 0; it has said why."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+@dataclass
+class Quickstart:
+    """One run of all steps into `folder`; earlier results there are replaced."""
+
+    folder: Path
+    seed: int = 0
+    max_steps: int | None = None
+    limit: int | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def run(self) -> int:
+        """All steps; the exit status of the first one that fails, else 0."""
+        began = time.perf_counter()
+        try:
+            self._prepare()
+            self._train()
+            rows = self._evaluate()
+        except StepError as error:
+            return error.status
+        self.seconds["total"] = time.perf_counter() - began
+        self._write(rows)
+        return 0
+
+    @property
+    def _data(self) -> Path:
+        return self.folder / "data"
+
+    def _prepare(self) -> None:
+        from data_process.sample.materialize import materialize
+
+        from data_process.sample import models_folder
+
+        models = models_folder()
+        for name in ("data", "regions", "train", "eval"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        with self._step("render scenes"):
+            materialize(self._data, self.seed)
+        images, boxes, regions = self._data / "images", self.folder / "boxes.jsonl", self.folder / "regions"
+        boxes.unlink(missing_ok=True)
+        corpus, index = self._data / "corpus.csv", self.folder / "corpus.fmi"
+        tower = [
+            "--tower",
+            "flag-vit",
+            "--config",
+            models / "flag-vit.json",
+            "--weights",
+            models / "flag-vit.safetensors",
+        ]
+        with self._step("index"):
+            _gemkr("index", "build", corpus, "--tokenizer", models / "llm", "-o", index)
+        with self._step("detect regions"):
+            _gemkr("regions", "detect", images, "--weights", models / "flags.pt", "-o", boxes, "--regions", 3)
+        with self._step("encode regions"):
+            _gemkr("regions", "encode", images, boxes, *tower, "-o", regions)
+        with self._step("mine clues"):
+            mined = [
+                "--forms",
+                "long",
+                "--anchor",
+                "opening",
+                "--per-question",
+                1,
+                "-o",
+                self.folder / "clues.jsonl",
+            ]
+            _gemkr(
+                "mine",
+                self._data / "train.jsonl",
+                "--corpus",
+                corpus,
+                "--index",
+                index,
+                "--tokenizer",
+                models / "llm",
+                *mined,
+            )
+
+    def _train(self) -> None:
+        """Both models at the same time, each on its share of the cores."""
+        threads = max(1, (os.cpu_count() or 1) // len(MODELS))
+        environment = {**os.environ, **self._environment, "OMP_NUM_THREADS": str(threads)}
+        limit = [f"max_steps={self.max_steps}"] if self.max_steps else []
+        with self._step("train"):
+            runs = []
+            for name, changes in MODELS.items():
+                output = f"output={self.folder / 'train' / name}"
+                words = [
+                    "train",
+                    str(_configs("train_configs")),
+                    output,
+                    f"seed={self.seed}",
+                    *changes,
+                    *limit,
+                ]
+                _say(words)
+                runs.append(subprocess.Popen([sys.executable, "-m", "gemkr", *words], env=environment))
+            for status in [process.wait() for process in runs]:
+                if status:
+                    raise StepError(status)
+
+    def _evaluate(self) -> dict[str, dict[str, Any]]:
+        os.environ.update(self._environment)
+        queries = {name: ("test.jsonl", *row) for name, row in ROWS.items()}
+        queries["held_out_combinations"] = ("held_out_combinations.jsonl", "full", ())
+        rows = {}
+        for name, (file, model, changes) in queries.items():
+            checkpoint = [f"model.checkpoint={self.folder / 'train' / model / 'final'}"] if model else []
+            limit = [f"limit={self.limit}"] if self.limit else []
+            output = self.folder / "eval" / name
+            with self._step(f"evaluate {name}"):
+                words = [f"queries={self._data / file}", f"output={output}", *checkpoint, *changes, *limit]
+                _gemkr("eval", _configs("eval_configs"), *words)
+            rows[name] = _row(output)
+        return rows
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        """What the two configurations take from the environment."""
+        from data_process.sample import models_folder
+
+        return {"GEMKR_QUICKSTART": str(self.folder), "GEMKR_SAMPLE_MODELS": str(models_folder())}
+
+    def _write(self, rows: dict[str, dict[str, Any]]) -> None:
+        from gemkr.cli.quickstart_report import write_quickstart_report
+        from gemkr.evaluation.files import write_atomically
+
+        seconds = {name: round(value, 1) for name, value in self.seconds.items()}
+        shutil.copyfile(self.folder / "eval" / "full" / "run.trec", self.folder / "run.trec")
+        report = write_quickstart_report(self.folder, {name: TITLES[name] for name in rows}, seconds)
+        write_atomically(
+            self.folder / "results.json", json.dumps({"rows": rows, "seconds": seconds}, indent=1) + "\n"
+        )
+        print(f"\n{'':<22}" + "".join(f"{metric:>8}" for metric in (*METRICS, "queries")))
+        for name, row in rows.items():
+            print(
+                f"{name:<22}" + "".join(f"{row[metric]:>8.3f}" for metric in METRICS) + f"{row['queries']:>8}"
+            )
+        print(f"\n{seconds['total']:.0f} seconds; look at {report}")
+
+    @contextmanager
+    def _step(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - began
+
+
+def _gemkr(*words: Any) -> None:
+    """Run one command in this process, after saying it."""
+    from gemkr.cli import main
+
+    argv = [str(word) for word in words]
+    _say(argv)
+    status = main(argv)
+    if status:
+        raise StepError(status)
+
+
+def _say(words: Sequence[str]) -> None:
+    print(f"\n$ gemkr {shlex.join(words)}", flush=True)
+
+
+def _configs(kind: str) -> Path:
+    """The quickstart's file among the configurations that stand beside the package."""
+    return Path(__file__).resolve().parents[2] / kind / "quickstart.yaml"
+
+
+def _row(output: Path) -> dict[str, Any]:
+    result = json.loads((output / "metrics.json").read_text(encoding="utf-8"))
+    (row,) = result["rows"].values()
+    return {metric: row[metric] for metric in (*METRICS, "queries")}

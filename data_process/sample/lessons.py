@@ -21,6 +21,9 @@ CLUE_TOKENS = 10
 TEXT_ONLY_SHARE = 0.15
 SHORT_SHARE = 0.1
 LONG_SHARE = 0.25
+NAME_SHARE = 0.3
+"""Of the questions, how many ask for no more than the country's name: they teach where left and right are."""
+NAME_QUESTIONS = ("What is the name of {who}?", "Name {who}.", "Which one is {who}?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,9 @@ class Teacher:
 
     def questions(self, count: int, rng: random.Random) -> list[Lesson]:
         """Some questions about named flags (or, for a share, about a country by its name) with their clues."""
-        return [self._ask(rng.choice(self._asked), rng) for _ in range(count)]
+        names = round(NAME_SHARE * count)
+        lessons = [self._ask(rng.choice(self._asked), rng) for _ in range(count - names)]
+        return lessons + [self._ask_name(rng.choice(countries()), rng) for _ in range(names)]
 
     def exam(self, per_fact: int, held_out: bool, seed: int = 0) -> list[tuple[list[int], Fact]]:
         """Prompts without their clues, about the held-out facts or about all others, and what they ask for."""
@@ -69,14 +74,17 @@ class Teacher:
         prompt, length = self._prompt(fact, rng, form, clue)
         return Lesson(prompt, length)
 
+    def _ask_name(self, country: str, rng: random.Random) -> Lesson:
+        names, place = _hang(country, rng)
+        query = Query("-", rng.choice(NAME_QUESTIONS).format(who=refer(place, rng)))
+        sample = build_sample(query, self._tokenizer, image=names, clue=self._tokenizer.encode(country))
+        return Lesson(sample.tokens.tolist(), sample.prompt_length)
+
     def _prompt(
         self, fact: Fact, rng: random.Random, form: str | None, clue: list[int] | None = None
     ) -> tuple[list[int], int]:
-        places = PLACES[rng.choice((1, 2, 2, 3, 3, 3))]
-        at = rng.randrange(len(places))
-        names = rng.sample([name for name in countries() if name != fact.country], len(places))
-        names[at] = fact.country
-        query = Query("-", word_question(fact.kind, refer(places[at], rng), rng))
+        names, place = _hang(fact.country, rng)
+        query = Query("-", word_question(fact.kind, refer(place, rng), rng))
         sample = build_sample(query, self._tokenizer, image=names, form=form, clue=clue)
         return sample.tokens.tolist(), sample.prompt_length
 
@@ -90,3 +98,12 @@ class Teacher:
         while text[starts[stop] - 1].isalnum() and text[starts[stop]].isalnum():
             stop -= 1
         return tokens[:stop]
+
+
+def _hang(country: str, rng: random.Random) -> tuple[list[str], str]:
+    """Names of one to three flags from left to right, one of them the country's, and the name of its place."""
+    places = PLACES[rng.choice((1, 2, 2, 3, 3, 3))]
+    at = rng.randrange(len(places))
+    names = rng.sample([name for name in countries() if name != country], len(places))
+    names[at] = country
+    return names, places[at]

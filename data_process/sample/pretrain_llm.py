@@ -23,7 +23,7 @@ from data_process.sample.tokenizer import train_tokenizer
 from gemkr.tokenizer import Tokenizer, load_tokenizer
 
 STEPS = 3000
-QUESTIONS, PASSAGES = 40, 8
+QUESTIONS, PASSAGES = 32, 6
 LEARNING_RATE, WARM_UP, WEIGHT_DECAY = 3e-3, 100, 0.05
 MAX_CLUE = 14
 
@@ -113,7 +113,7 @@ def pretrain(folder: Path, steps: int = STEPS, seed: int = 0, log: Path | None =
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         row: dict[str, Any] = {"step": step + 1, "answers": answers.item(), "texts": texts.item()}
-        if (step + 1) % 300 == 0:
+        if (step + 1) % 250 == 0:
             row |= {
                 "held_out": examine(model, teacher, eos, teacher.exam(1, True)),
                 "seconds": round(time.perf_counter() - began),
@@ -121,7 +121,7 @@ def pretrain(folder: Path, steps: int = STEPS, seed: int = 0, log: Path | None =
         if log is not None and (step + 1) % 50 == 0:
             with log.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
-        if (step + 1) % 300 == 0 and step + 1 < steps:
+        if (step + 1) % 250 == 0 and step + 1 < steps:
             _save(model, folder)
     _save(model, folder)
     return {

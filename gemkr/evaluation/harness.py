@@ -101,7 +101,7 @@ def _claim(folder: Path, settings: dict[str, Any], restart: bool) -> None:
     records = folder / "run.jsonl"
     if restart:
         records.unlink(missing_ok=True)
-    if records.exists() and path.exists():
+    if path.exists() and records.exists() and records.stat().st_size:
         earlier = _flatten(json.loads(path.read_text(encoding="utf-8")))
         now = _flatten(settings)
         for key in [*now, *earlier]:

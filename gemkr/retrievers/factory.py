@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 SHAPING = ("tower", "prefix", "visual_tokens", "prompt", "lora")
 """Model settings that must be those of the training run; others (paths, precision) may change."""
+PATHS = ("config", "weights", "template", "dropout")
+"""Settings inside them that may differ: where files lie, and what decoding has no use for."""
 
 
 class Sources:
@@ -192,17 +194,25 @@ def _generative(kind, config: EvalConfig, sources: Sources):
 
 
 def _require_same_shape(config: ModelConfig, trained: dict, where: str) -> None:
-    ours = asdict(config)
-    for name in SHAPING:
-        theirs = trained.get(name, ours[name])
-        mine = ours[name]
-        if name == "tower" and isinstance(theirs, dict) and isinstance(mine, dict):
-            theirs, mine = theirs.get("architecture"), mine.get("architecture")
-        if theirs != mine:
+    ours, theirs = _shape(asdict(config)), _shape(trained)
+    for name, value in theirs.items():
+        if ours.get(name) != value:
             raise CheckpointError(
-                f"the checkpoint {where} was trained with model.{name} = {theirs}, this configuration has {mine}; "
-                "use the settings it was trained with"
+                f"the checkpoint {where} was trained with model.{name} = {value}, this configuration has "
+                f"{ours.get(name)}; use the settings it was trained with"
             )
+
+
+def _shape(model: dict) -> dict:
+    """The settings that training fixed, by dotted name; a section that is null counts as one value."""
+    shape = {}
+    for section in SHAPING:
+        values = model.get(section)
+        if isinstance(values, dict):
+            shape |= {f"{section}.{name}": value for name, value in values.items() if name not in PATHS}
+        elif section in model:
+            shape[section] = values
+    return shape
 
 
 def _there(pictures: PictureFolder, image: str) -> bool:

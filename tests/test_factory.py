@@ -1,0 +1,183 @@
+"""`gemkr eval` with a generative retriever, and every way in which its parts may not belong together."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gemkr.cli import main
+from gemkr.config import LlamaConfig, LoraConfig, ModelConfig
+from gemkr.evaluation.records import read_records
+from gemkr.fm_index import FMIndex
+from gemkr.models.gemkr import load_gemkr
+from gemkr.testing import toy_corpus
+from gemkr.tokenizer import load_tokenizer
+from gemkr.training.checkpoint import Origin, save_checkpoint
+from gemkr.training.pretrain import build_llama, save_llama
+from gemkr.training.vocabulary import train_vocabulary
+
+TEXTS = [document.text for document in toy_corpus()]
+
+
+def build_index(path: Path, tokenizer, texts: list[str], *, anonymous: bool = False, wide: int = 0) -> None:
+    index = FMIndex.build(
+        [tokenizer.encode(text) for text in texts],
+        [f"d{i}" for i in range(len(texts))],
+        vocab_size=tokenizer.vocab_size + wide,
+        tokenizer=None if anonymous else tokenizer,
+    )
+    index.save(path)
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus, its index, an LLM folder with random weights and a checkpoint; pictures of two of three queries."""
+    folder = tmp_path_factory.mktemp("material")
+    train_vocabulary(TEXTS * 20, folder / "t.model", pieces=340)
+    tokenizer = load_tokenizer(folder / "t.model")
+    size = LlamaConfig(hidden=32, layers=2, heads=2, intermediate=48, context=256)
+    save_llama(build_llama(size, tokenizer), tokenizer, folder / "llm")
+    (folder / "corpus.csv").write_text(
+        "kid,text\n" + "".join(f'd{i},"{text}"\n' for i, text in enumerate(TEXTS))
+    )
+    build_index(folder / "corpus.fmi", tokenizer, TEXTS)
+    rows = [
+        {"query_id": str(i), "question": "What is it?", "image": f"p{i}", "answers": ["tea"]}
+        for i in range(3)
+    ]
+    (folder / "queries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "images").mkdir()
+    for i in range(2):
+        Image.fromarray(np.full((48, 48, 3), 90 * i, dtype=np.uint8)).save(folder / "images" / f"p{i}.png")
+    vit = {
+        "embed_dim": 8,
+        "vision_cfg": {"image_size": 32, "layers": 2, "width": 16, "head_width": 8, "patch_size": 16},
+    }
+    (folder / "vit.json").write_text(json.dumps(vit))
+    config = ModelConfig(llm=str(folder / "llm"), lora=LoraConfig(r=2))
+    model = load_gemkr(config)
+    settings = {"model": {"lora": {"r": 2, "alpha": 16, "dropout": 0.0, "targets": LoraConfig().targets}}}
+    origin = Origin("gemkr", tokenizer.fingerprint(), "data", settings)
+    save_checkpoint(folder / "final", origin, model.trained_state())
+    (folder / "eval.yaml").write_text(
+        f"queries: {folder}/queries.jsonl\ncorpus: {folder}/corpus.csv\nindex: {folder}/corpus.fmi\noutput: out\n"
+        f"model: {{llm: {folder}/llm, lora: {{r: 2}}, checkpoint: {folder}/final}}\n"
+        "decoding: {beam_size: 4, groups: 2, max_tokens: 6}\nmetrics: [P@5, S@5, D@10]\n"
+    )
+    return folder
+
+
+def test_a_generative_evaluation_from_file_to_report(material: Path, tmp_path: Path) -> None:
+    command = ["eval", str(material / "eval.yaml"), f"output={tmp_path}", "baselines=[bm25, free_text]"]
+    assert main(command) == 0
+    tokenizer = load_tokenizer(material / "t.model")
+    rankings = list(read_records(tmp_path / "run.jsonl"))
+    assert [ranking.query_id for ranking in rankings] == ["0", "1", "2"]
+    index = FMIndex.load(material / "corpus.fmi")
+    for ranking in rankings:
+        assert ranking.clues
+        for clue in ranking.clues:
+            assert index.search(clue.tokens) == clue.span
+        for hit in ranking.hits:
+            tokens = tokenizer.encode(TEXTS[int(hit.doc_id[1:])])
+            assert hit.evidence
+            for each in hit.evidence:
+                assert tokenizer.decode(tokens[each.start : each.stop]) == each.text
+    assert 'class="clue' in (tmp_path / "report.html").read_text()
+    assert set(json.loads((tmp_path / "metrics.json").read_text())["rows"]) == {
+        "generative",
+        "bm25",
+        "free_text",
+    }
+
+
+def refusal(material: Path, tmp_path: Path, capsys: pytest.CaptureFixture, *overrides: str) -> str:
+    """What the command says when it refuses; nothing may have been retrieved."""
+    capsys.readouterr()
+    assert main(["retrieve", str(material / "eval.yaml"), f"output={tmp_path}/out", *overrides]) == 1
+    error = capsys.readouterr().err
+    said = [line for line in error.splitlines() if line.startswith("gemkr: ")]
+    assert len(said) == 1, error
+    records = tmp_path / "out" / "run.jsonl"
+    assert not records.exists() or not records.read_text()
+    return said[0]
+
+
+def test_an_index_of_another_tokenizer(material: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    train_vocabulary([text.upper() for text in TEXTS] * 20, tmp_path / "other.model", pieces=330)
+    build_index(tmp_path / "other.fmi", load_tokenizer(tmp_path / "other.model"), TEXTS)
+    assert "built with the tokenizer" in refusal(material, tmp_path, capsys, f"index={tmp_path}/other.fmi")
+
+
+def test_an_index_with_a_wider_vocabulary(
+    material: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    build_index(tmp_path / "wide.fmi", load_tokenizer(material / "t.model"), TEXTS, anonymous=True, wide=7)
+    assert "a vocabulary of 347" in refusal(material, tmp_path, capsys, f"index={tmp_path}/wide.fmi")
+
+
+def test_an_index_of_another_corpus(material: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    build_index(tmp_path / "less.fmi", load_tokenizer(material / "t.model"), TEXTS[:5])
+    said = refusal(material, tmp_path, capsys, f"index={tmp_path}/less.fmi")
+    assert "holds 5 documents, the corpus 12" in said
+
+
+def test_a_checkpoint_of_another_model(material: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    said = refusal(material, tmp_path, capsys, "model.lora.r=4")
+    assert "model.lora.r = 2, this configuration has 4" in said
+
+
+def test_a_checkpoint_of_another_tokenizer(
+    material: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    model = load_gemkr(ModelConfig(llm=str(material / "llm"), lora=LoraConfig(r=2)))
+    save_checkpoint(tmp_path / "final", Origin("gemkr", "f" * 64, "data", {}), model.trained_state())
+    said = refusal(material, tmp_path, capsys, f"model.checkpoint={tmp_path}/final")
+    assert "was trained with the tokenizer ffffffffffff" in said
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["index=null"], "needs an index"),
+        (["model=null"], "needs a model"),
+        (["scoring.inside_span=bm26"], "scoring.inside_span is 'bm26'"),
+        (["scoring.method=best"], "'best'"),
+        (["decoding.groups=3"], "3"),
+    ],
+)
+def test_missing_parts_and_unknown_names(
+    material: Path, tmp_path: Path, capsys: pytest.CaptureFixture, overrides: list[str], message: str
+) -> None:
+    assert message in refusal(material, tmp_path, capsys, *overrides)
+
+
+def test_pictures_and_features_are_looked_for_first(
+    material: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    tower = [f"model.tower.config={material}/vit.json", "model.prefix.blocks=1", "model.checkpoint=null"]
+    said = refusal(material, tmp_path, capsys, *tower, f"images={material}/images")
+    assert "1 of the 3 pictures of the queries are not in" in said
+    assert "'p2'" in said
+    store = tmp_path / "store"
+    store.mkdir()
+    row = {"image": "p0", "size": [48, 48], "boxes": [[1, 1, 20, 20]], "classes": ["flag"], "scores": [0.9]}
+    index = {
+        "format": 1,
+        "detector": "d",
+        "encoder": "e",
+        "features_sha256": "",
+        "shape": [1, 10, 16],
+        "pictures": [row],
+    }
+    (store / "index.json").write_text(json.dumps(index))
+    np.save(store / "features.npy", np.zeros((1, 10, 16), dtype=np.float16))
+    shutil.copytree(material / "images", tmp_path / "images")
+    shutil.copyfile(tmp_path / "images" / "p0.png", tmp_path / "images" / "p2.png")
+    said = refusal(material, tmp_path, capsys, *tower, f"images={tmp_path}/images", f"regions={store}")
+    assert "2 of the 3 pictures of the queries have no features" in said

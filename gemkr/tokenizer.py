@@ -94,15 +94,6 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     return FastTokenizer(path, _read(path)) if path.suffix == ".json" else SentencePieceTokenizer(path)
 
 
-def require_same_tokenizer(fingerprint: str | None, tokenizer: Tokenizer, where: str | Path) -> None:
-    """Raise TokenizerError unless `where` (an index, say) was made with this tokenizer; unknown origin passes."""
-    if fingerprint and fingerprint != tokenizer.fingerprint():
-        raise TokenizerError(
-            f"{where} was made with the tokenizer {fingerprint[:12]}, {tokenizer.path} is {tokenizer.fingerprint()[:12]}; "
-            "give the tokenizer that it was made with"
-        )
-
-
 class SentencePieceTokenizer:
     """A sentencepiece model, as LLaMA, Mistral and Gemma use them."""
 

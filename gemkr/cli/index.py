@@ -95,16 +95,23 @@ def _build(args: argparse.Namespace) -> int:
             progress=lambda documents, tokens: bar.update(documents - bar.n),
         )
     tokenized = time.perf_counter()
-    index = FMIndex.build_flat(
-        corpus.tokens,
-        corpus.offsets,
-        corpus.doc_ids,
-        vocab_size=tokenizer.vocab_size,
-        tokenizer=tokenizer,
-        sample_rate=args.sample_rate,
-        document_array=args.document_array,
-        threads=args.threads,
-    )
+    with tqdm(total=1.0, bar_format="building: {percentage:3.0f}%|{bar}| {elapsed}{postfix}") as bar:
+
+        def show(stage: str, share: float) -> None:
+            bar.set_postfix_str(stage, refresh=False)
+            bar.n = share
+            bar.refresh()
+
+        index = FMIndex.build_flat(
+            corpus.tokens,
+            corpus.offsets,
+            corpus.doc_ids,
+            tokenizer=tokenizer,
+            sample_rate=args.sample_rate,
+            document_array=args.document_array,
+            threads=args.threads,
+            progress=show,
+        )
     built = time.perf_counter()
     index.save(output)
     saved = time.perf_counter()
@@ -127,8 +134,12 @@ def _info(args: argparse.Namespace) -> int:
     from gemkr.fm_index import FMIndex
 
     index = FMIndex.load(args.index)
-    for name, value in index.info().items():
-        print(f"{name:<22} {value}")
+    info = index.info()
+    sections = info.pop("sections")
+    for name, value in info.items():
+        print(f"{name:<22} {value:,}" if type(value) is int else f"{name:<22} {value}")
+    for name, size in sections.items():
+        print(f"section {name:<14} {size:>15,} bytes")
     return 0
 
 
@@ -147,11 +158,11 @@ def _verify(args: argparse.Namespace) -> int:
 def _query(args: argparse.Namespace) -> int:
     from gemkr.documents import DocumentStore
     from gemkr.fm_index import FMIndex
-    from gemkr.tokenizer import load_tokenizer, require_same_tokenizer
+    from gemkr.tokenizer import load_tokenizer
 
     index = FMIndex.load(args.index)
     tokenizer = load_tokenizer(args.tokenizer)
-    require_same_tokenizer(index.tokenizer_fingerprint, tokenizer, args.index)
+    index.check_tokenizer(tokenizer)
     store = None if args.corpus is None else DocumentStore.open_indexed(args.corpus, index.doc_ids)
     tokens = tokenizer.encode(args.text)
     span = index.search(tokens)

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from gemkr.fm_index import FMIndex
     from gemkr.queries import read_queries
     from gemkr.rerankers.bm25 import BM25
-    from gemkr.tokenizer import load_tokenizer, require_same_tokenizer
+    from gemkr.tokenizer import load_tokenizer
     from gemkr.training.clues import read_clues, write_clues
     from gemkr.training.mine import Miner, MiningSettings, MiningStatistics, mine_all
 
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     queries = list(islice(read_queries(args.queries), args.limit))
     index = FMIndex.load(args.index)
     tokenizer = load_tokenizer(args.tokenizer)
-    require_same_tokenizer(index.tokenizer_fingerprint, tokenizer, args.index)
+    index.check_tokenizer(tokenizer)
     documents = DocumentStore.open_indexed(args.corpus, index.doc_ids)
     miner = Miner(index, documents, tokenizer, BM25(documents), settings)
     ready = time.perf_counter()

@@ -14,8 +14,10 @@ from torch import nn
 
 from gemkr.config import ModelConfig
 from gemkr.errors import CheckpointError, ModelError
+from gemkr.models import branches
+from gemkr.models.branches import BranchState
 from gemkr.models.inputs import Batch, Example, InputBuilder, collate
-from gemkr.models.llm import LLM, PRECISIONS, CacheState, load_llm
+from gemkr.models.llm import LLM, PRECISIONS, load_llm
 from gemkr.models.prefix import PrefixedTower, keep_rows
 from gemkr.models.projector import Projector
 from gemkr.models.prompt import IGNORED_LABEL
@@ -97,17 +99,18 @@ class GeMKR(nn.Module):
         return losses.sum(dim=1), (labels != IGNORED_LABEL).sum(dim=1)
 
     @torch.no_grad()
-    def prefill(self, prompts: Sequence[Example]) -> tuple[torch.Tensor, CacheState]:
-        """The logits after each prompt, float32[Q, V], and the state of Q rows (see `LanguageModel`)."""
+    def prefill(self, prompts: Sequence[Example]) -> tuple[torch.Tensor, BranchState]:
+        """The logits after each prompt, float32[Q, V], and the state of Q beams (see `LanguageModel`)."""
         batch = self.collate(prompts).to(self.device)
         with self._autocast():
-            return self.llm.prefill(self._embeddings(batch), batch.mask)
+            logits, state = self.llm.prefill(self._embeddings(batch), batch.mask)
+        return logits, BranchState.root(state)
 
     @torch.no_grad()
-    def step(self, tokens: torch.Tensor, state: CacheState) -> tuple[torch.Tensor, CacheState]:
+    def step(self, tokens: torch.Tensor, state: BranchState) -> tuple[torch.Tensor, BranchState]:
         """Feed one token per row, int64[B]: logits float32[B, V] and the new state (see `LanguageModel`)."""
         with self._autocast():
-            return self.llm.step(tokens.to(self.device), state)
+            return branches.step(self.llm, tokens.to(self.device), state)
 
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
         """Everything that learns, by name: LoRA (or the LLM), prefixes, gates, projector."""

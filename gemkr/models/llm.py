@@ -30,7 +30,7 @@ class CacheState:
     def select(self, rows: torch.Tensor) -> CacheState:
         """Rows `rows` (int64[B'], repeats and drops allowed); the old state stays valid."""
         rows = torch.as_tensor(rows, dtype=torch.int64, device=self.mask.device)
-        cache = _shallow_copy(self.cache)
+        cache = shallow_copy(self.cache)
         for layer in cache.layers:
             layer.reorder_cache(rows)
         return CacheState(cache, self.mask[rows], self.positions[rows])
@@ -51,6 +51,16 @@ class LLM(nn.Module):
     @property
     def hidden_size(self) -> int:
         return self.model.get_input_embeddings().weight.shape[1]
+
+    @property
+    def body(self) -> nn.Module:
+        """The model without its output head: embeddings to hidden states."""
+        return self.model.base_model
+
+    @property
+    def head(self) -> nn.Module:
+        """Hidden states to logits."""
+        return self.model.get_output_embeddings()
 
     @property
     def embedding_scale(self) -> float:
@@ -85,19 +95,6 @@ class LLM(nn.Module):
         state = CacheState(output.past_key_values, mask, positions[:, -1] + 1)
         return output.logits[:, -1].float(), state
 
-    def step(self, tokens: torch.Tensor, state: CacheState) -> tuple[torch.Tensor, CacheState]:
-        """Feed int64[B], one token per row: float32[B, V] and the new state; the old one stays valid."""
-        mask = torch.cat([state.mask, state.mask.new_ones(len(tokens), 1)], dim=1)
-        output = self.model(
-            inputs_embeds=self.embed(tokens[:, None]),
-            attention_mask=mask,
-            position_ids=state.positions[:, None],
-            past_key_values=_shallow_copy(state.cache),
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        return output.logits[:, -1].float(), CacheState(output.past_key_values, mask, state.positions + 1)
-
     def follow(self, tokens: torch.Tensor, state: CacheState) -> torch.Tensor:
         """Feed int64[B, L] behind each row of a state: float32[B, L, V]. Padding on the right changes nothing before it."""
         length = tokens.shape[1]
@@ -107,7 +104,7 @@ class LLM(nn.Module):
             inputs_embeds=self.embed(tokens),
             attention_mask=mask,
             position_ids=state.positions[:, None] + steps,
-            past_key_values=_shallow_copy(state.cache),
+            past_key_values=shallow_copy(state.cache),
             use_cache=True,
         )
         return output.logits.float()
@@ -161,7 +158,7 @@ def _positions(mask: torch.Tensor) -> torch.Tensor:
     return (mask.cumsum(dim=1) - 1).clamp(min=0)
 
 
-def _shallow_copy(cache: Any) -> Any:
+def shallow_copy(cache: Any) -> Any:
     """A cache whose growth or reordering leaves the original alone; keys and values are shared until then."""
     copied = copy.copy(cache)
     copied.layers = [copy.copy(layer) for layer in cache.layers]

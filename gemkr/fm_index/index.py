@@ -27,7 +27,7 @@ __all__ = ["FMIndex", "Progress", "Span"]
 Progress = Callable[[str, float], None]
 """Called as `progress(stage, share)`, share in [0, 1]; what it raises stops the build."""
 
-DEFAULT_CONTEXT_BITS = 3.5
+DEFAULT_CONTEXT_BITS = 4.0
 
 
 class Fingerprinted(Protocol):

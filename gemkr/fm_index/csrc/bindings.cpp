@@ -11,7 +11,7 @@
 #include <system_error>
 
 #include "builder.hpp"
-#include "packed.hpp"
+#include "contexts.hpp"
 
 namespace py = pybind11;
 
@@ -231,6 +231,21 @@ PyObject* guarded(Body&& body) {
     }
 }
 
+// A fresh int64 array, made without pybind11's search for the type.
+py::object new_longs(std::size_t size) {
+    static const py::dtype* const type = new py::dtype(py::dtype::of<i64>());
+    const auto& api = py::detail::npy_api::get();
+    Py_INCREF(type->ptr());
+    const Py_intptr_t shape = static_cast<Py_intptr_t>(size);
+    PyObject* array = api.PyArray_NewFromDescr_(api.PyArray_Type_, type->ptr(), 1, &shape, nullptr, nullptr, 0, nullptr);
+    if (!array) throw py::error_already_set();
+    return py::reinterpret_steal<py::object>(array);
+}
+
+i64* longs_of(const py::object& array) {
+    return reinterpret_cast<i64*>(py::detail::array_proxy(array.ptr())->data);
+}
+
 PyObject* query_extend(PyObject* self, PyObject* const* args, Py_ssize_t count) {
     return guarded([&] {
         need(count, 2, "extend");
@@ -264,19 +279,24 @@ PyObject* query_next_tokens(PyObject* self, PyObject* const* args, Py_ssize_t co
         need(count, 1, "next_tokens");
         const Index& index = *self_index(self);
         const SpanObject* span = span_argument(index, args[0]);
+        const Job job{static_cast<u64>(span->lo), static_cast<u64>(span->hi), 0};
+        ListView list;
+        if (job.lo < job.hi && find_list(index.view(), job.lo, job.hi, list)) {
+            const py::object tokens = new_longs(list.size), counts = new_longs(list.size);
+            index.kernels().decode(index.view(), list, longs_of(tokens), longs_of(counts));
+            return PyTuple_Pack(2, tokens.ptr(), counts.ptr());
+        }
         thread_local Scratch scratch;
         scratch.found.clear();
-        const Job job{static_cast<u64>(span->lo), static_cast<u64>(span->hi), 0};
-        if (job.lo < job.hi) index.kernels().successors(index.view(), &job, 1, scratch);
-        const auto size = static_cast<py::ssize_t>(scratch.found.size());
-        py::array_t<i64> tokens(size), counts(size);
-        i64* token = tokens.mutable_data();
-        i64* number = counts.mutable_data();
+        if (job.lo < job.hi) index.kernels().walk(index.view(), &job, 1, scratch);
+        const py::object tokens = new_longs(scratch.found.size()), counts = new_longs(scratch.found.size());
+        i64* token = longs_of(tokens);
+        i64* number = longs_of(counts);
         for (const Successor& s : scratch.found) {
-            *token++ = s.token;
+            *token++ = s.token();
             *number++ = static_cast<i64>(s.count);
         }
-        return py::make_tuple(std::move(tokens), std::move(counts)).release().ptr();
+        return PyTuple_Pack(2, tokens.ptr(), counts.ptr());
     });
 }
 
@@ -350,12 +370,20 @@ void fill_mask(const Index& index, const Longs& lo, const Longs& hi, py::array& 
 
 py::tuple next_tokens_many(const Index& index, const Longs& lo, const Longs& hi) {
     const Batch batch = batch_of(index, lo, hi);
-    std::vector<i64> offsets, tokens, counts;
+    SuccessorTable table;
+    py::object tokens, counts;
+    table.allocate = [&](std::size_t size) {
+        const py::gil_scoped_acquire acquire;
+        tokens = new_longs(size);
+        counts = new_longs(size);
+        table.tokens = longs_of(tokens);
+        table.counts = longs_of(counts);
+    };
     {
         const py::gil_scoped_release release;
-        index.successors_many(batch.lo, batch.hi, batch.count, offsets, tokens, counts);
+        index.successors_many(batch.lo, batch.hi, batch.count, table);
     }
-    return py::make_tuple(to_array(offsets), to_array(tokens), to_array(counts));
+    return py::make_tuple(to_array(table.offsets), tokens, counts);
 }
 
 // The rows of spans in one piece.

@@ -88,4 +88,10 @@ inline bool open_list(const View& view, u64 place, ListView& list) {
     return true;
 }
 
+// The precomputed list of rows [lo, hi), if there is one.
+inline bool find_list(const View& view, u64 lo, u64 hi, ListView& list) {
+    const u64 place = find_context(view, lo, hi);
+    return place != ~u64{0} && open_list(view, place, list);
+}
+
 }  // namespace gemkr

@@ -12,7 +12,7 @@ namespace {
 
 constexpr u64 MIN_ROWS = 12;           // smaller contexts are walked faster than looked up
 constexpr u64 MAX_PASSES = 24;         // rows read, as a multiple of the text: bounds the time on repetitive texts
-constexpr u64 BITMAP_FACTOR = 4;       // a bitmap may be this much larger than the coded tokens: it is copied, not decoded
+constexpr u64 BITMAP_FACTOR = 3;       // a bitmap may be this much larger than the coded tokens: it is copied, not decoded
 constexpr unsigned BUCKET_BYTES = 4;
 
 struct Context {

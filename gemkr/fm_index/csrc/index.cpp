@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <system_error>
 
+#include "contexts.hpp"
 #include "packed.hpp"
 
 namespace gemkr {
@@ -201,36 +202,47 @@ void Index::fill_mask(const i64* lo, const i64* hi, std::size_t count, u32* out)
     });
 }
 
-void Index::successors_many(const i64* lo, const i64* hi, std::size_t count, std::vector<i64>& offsets,
-                            std::vector<i64>& tokens, std::vector<i64>& counts) const {
+void Index::successors_many(const i64* lo, const i64* hi, std::size_t count, SuccessorTable& out) const {
     const std::size_t pieces = ceil_div(count, PIECE);
-    std::vector<std::vector<Successor>> found(pieces);
+    std::vector<std::vector<Successor>> walked(pieces);
+    std::vector<ListView> lists(count);
+    out.offsets.assign(count + 1, 0);
     pool_->run(pieces, [&](std::size_t piece) {
         const std::size_t from = piece * PIECE, to = std::min(count, from + PIECE);
         Job jobs[PIECE];
         std::size_t busy = 0;
-        for (std::size_t k = from; k < to; ++k)
-            if (lo[k] < hi[k])
-                jobs[busy++] = {static_cast<u64>(lo[k]), static_cast<u64>(hi[k]), static_cast<u32>(k)};
+        for (std::size_t k = from; k < to; ++k) {
+            if (lo[k] >= hi[k]) continue;
+            const Job job{static_cast<u64>(lo[k]), static_cast<u64>(hi[k]), static_cast<u32>(k)};
+            if (find_list(view_, job.lo, job.hi, lists[k]))
+                out.offsets[k + 1] = static_cast<i64>(lists[k].size);
+            else
+                jobs[busy++] = job;
+        }
         Scratch& scratch = thread_scratch();
         scratch.found.clear();
-        kernels_->successors(view_, jobs, busy, scratch);
-        found[piece] = scratch.found;
+        kernels_->walk(view_, jobs, busy, scratch);
+        walked[piece] = scratch.found;
+        for (const Successor& s : scratch.found) ++out.offsets[s.job() + 1];
     });
-    offsets.assign(count + 1, 0);
-    std::size_t total = 0;
-    for (const auto& piece : found) total += piece.size();
-    tokens.resize(total);
-    counts.resize(total);
-    std::size_t at = 0;
-    for (const auto& piece : found) {
-        for (const Successor& s : piece) {
-            ++offsets[s.job + 1];
-            tokens[at] = s.token;
-            counts[at++] = static_cast<i64>(s.count);
+    for (std::size_t k = 0; k < count; ++k) out.offsets[k + 1] += out.offsets[k];
+    out.allocate(static_cast<std::size_t>(out.offsets[count]));
+    pool_->run(pieces, [&](std::size_t piece) {
+        const std::size_t from = piece * PIECE, to = std::min(count, from + PIECE);
+        auto next = walked[piece].begin();
+        for (std::size_t k = from; k < to; ++k) {
+            i64* tokens = out.tokens + out.offsets[k];
+            i64* counts = out.counts + out.offsets[k];
+            if (lists[k].size) {
+                kernels_->decode(view_, lists[k], tokens, counts);
+                continue;
+            }
+            for (; next != walked[piece].end() && next->job() == k; ++next) {
+                *tokens++ = next->token();
+                *counts++ = static_cast<i64>(next->count);
+            }
         }
-    }
-    for (std::size_t k = 0; k < count; ++k) offsets[k + 1] += offsets[k];
+    });
 }
 
 std::vector<u64> Index::positions_of(const u64* rows, std::size_t count) const {

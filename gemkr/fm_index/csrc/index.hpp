@@ -2,6 +2,7 @@
 // Thread-safe: any number of readers at a time.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,6 +17,14 @@ namespace gemkr {
 struct Occurrence {
     u64 doc;
     u64 gap;  // tokens of the document before the end of the pattern
+};
+
+// Successors of a batch: those of span k stand at offsets[k] .. offsets[k + 1] of tokens and counts.
+struct SuccessorTable {
+    std::vector<i64> offsets;
+    i64* tokens = nullptr;
+    i64* counts = nullptr;
+    std::function<void(std::size_t)> allocate;  // called once, must set tokens and counts
 };
 
 class Index {
@@ -55,9 +64,8 @@ public:
     void extend_many(const i64* lo, const i64* hi, const i64* tokens, i64* out_lo, i64* out_hi, std::size_t count) const;
     // out: count rows of ceil(vocab / 32) words, overwritten. Equal spans are worked out once.
     void fill_mask(const i64* lo, const i64* hi, std::size_t count, u32* out) const;
-    // Successors of every span: offsets (count + 1) into tokens and counts.
-    void successors_many(const i64* lo, const i64* hi, std::size_t count, std::vector<i64>& offsets,
-                         std::vector<i64>& tokens, std::vector<i64>& counts) const;
+    // Successors of every span, as the table describes.
+    void successors_many(const i64* lo, const i64* hi, std::size_t count, SuccessorTable& out) const;
     std::vector<Occurrence> locate_rows(const u64* rows, std::size_t count) const;
     std::vector<u64> docs_of_rows(const u64* rows, std::size_t count) const;
 

@@ -13,10 +13,13 @@ struct Job {
     u32 id;
 };
 
+struct ListView;
+
 struct Successor {
+    u64 key;  // number of the job << 32 | token: the order in which results are given
     u64 count;
-    u32 job;
-    u32 token;
+    u32 token() const { return static_cast<u32>(key); }
+    u32 job() const { return static_cast<u32>(key >> 32); }
 };
 
 // Frontiers of the walk through the wavelet matrix, kept between calls so that no call allocates.
@@ -33,7 +36,6 @@ struct Scratch {
     std::vector<Single> single, next_single;
     std::vector<Job> jobs;
     std::vector<Successor> found;
-    std::vector<u64> sorted, offsets;
 };
 
 struct Kernels {
@@ -47,10 +49,11 @@ struct Kernels {
     u64 (*count_ends)(const View&, u64 lo, u64 hi);
     // Sets bit t of row job.id of out (words_per_row words each) for every successor t. Rows must be zero.
     void (*fill_rows)(const View&, const Job* jobs, std::size_t count, u32* out, std::size_t words_per_row, Scratch&);
-    // Appends to scratch.found the successors of every job: grouped by job in the order given, sorted by token.
-    void (*successors)(const View&, const Job* jobs, std::size_t count, Scratch&);
-    // The successors without the precomputed lists and without order.
+    // Appends to scratch.found the successors of every job, sorted by job number and token, without the help of
+    // precomputed lists.
     void (*walk)(const View&, const Job* jobs, std::size_t count, Scratch&);
+    // Decodes a precomputed list into list.size tokens, ascending, and their counts. Throws CorruptError.
+    void (*decode)(const View&, const ListView& list, i64* tokens, i64* counts);
     // Text position of each row; walks in lock step. Throws CorruptError.
     void (*positions)(const View&, const u64* rows, u64* out, std::size_t count);
     // The tokens [start, stop) of a document; stop is at most its length. Throws CorruptError.

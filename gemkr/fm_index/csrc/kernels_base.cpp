@@ -2,13 +2,13 @@
 #include "kernels.hpp"
 
 #define GEMKR_ISA base
-#include "kernels.inl"
+#include "kernels_isa.hpp"
 
 namespace gemkr {
 
 const Kernels base_kernels = {
-    "base",          base::extend, base::extend_many, base::count_ends, base::fill_rows,
-    base::successors, base::walk,   base::positions,   base::extract,
+    "base",         base::extend, base::extend_many, base::count_ends, base::fill_rows,
+    base::walk, base::decode, base::positions,   base::extract,
 };
 
 const Kernels& best_kernels() {

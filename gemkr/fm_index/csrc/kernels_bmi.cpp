@@ -14,14 +14,14 @@
 #pragma GCC target("popcnt,bmi,bmi2,lzcnt")
 #define GEMKR_ISA bmi
 #define GEMKR_BMI
-#include "kernels.inl"
+#include "kernels_isa.hpp"
 #pragma GCC pop_options
 
 namespace gemkr {
 
 const Kernels bmi_kernels = {
-    "bmi",          bmi::extend, bmi::extend_many, bmi::count_ends, bmi::fill_rows,
-    bmi::successors, bmi::walk,   bmi::positions,   bmi::extract,
+    "bmi",         bmi::extend, bmi::extend_many, bmi::count_ends, bmi::fill_rows,
+    bmi::walk, bmi::decode, bmi::positions,   bmi::extract,
 };
 
 }  // namespace gemkr

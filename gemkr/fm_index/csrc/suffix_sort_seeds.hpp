@@ -31,35 +31,54 @@ public:
           seed_at_(seed_at),
           tied_(tied),
           limit_(std::max<std::size_t>(kLeast, seed_count / 16)),
-          budget_(static_cast<std::int64_t>(seed_count) * 2) {}
+          budget_(static_cast<std::int64_t>(seed_count) * kReads) {}
+
+    struct Range {
+        Row* first;
+        Row* last;
+        std::size_t depth;
+    };
 
     bool any_tied() const { return any_tied_.load(); }
 
-    // One per thread: the copies of keys and the lists of tied groups.
+    // One per thread: copies of keys, tied groups still to sort, and a share of the budget.
     struct Bench {
         std::vector<Record<Row>> records, room;
         std::vector<std::pair<Row*, std::size_t>> groups, next;
+        std::vector<Range> pending;
+        std::int64_t allowance = 0;
     };
 
-    void sort(Row* first, Row* last, Bench& bench) { sort_from(first, last, 1, bench); }
+    void sort(Row* first, Row* last, Bench& bench) {
+        bench.pending.push_back({first, last, 1});
+        while (!bench.pending.empty()) {
+            const Range range = bench.pending.back();
+            bench.pending.pop_back();
+            sort_range(range, bench);
+        }
+    }
 
 private:
     static constexpr std::size_t kSymbols = KeyReader<Sym, Width>::kSymbols;
     static constexpr std::size_t kLeast = std::size_t{1} << 16;
     static constexpr std::size_t kDeep = 32;
     static constexpr std::size_t kDeepest = 1024;
+    static constexpr std::int64_t kReads = 32;
+    static constexpr std::int64_t kShare = 4096;
+    static constexpr std::size_t kTiny = 8;
     static constexpr std::size_t kAhead = 16;
 
-    void sort_from(Row* first, Row* last, std::size_t depth, Bench& bench) {
+    void sort_range(const Range& range, Bench& bench) {
+        const std::size_t depth = range.depth;
         ternary_sort(
-            first, last, limit_, [&](Row at) { return reader_(at + depth); },
+            range.first, range.last, limit_, [&](Row at) { return reader_(at + depth); },
             [&](Row* a, Row* b) { sort_leaf(a, b, depth, bench); },
             [&](Row* a, Row* b, std::uint64_t key) {
                 if (b - a < 2) return;
                 if (reader_.ended(key)) {
                     std::sort(a, b);
-                } else if (!leave(a, b, depth + kSymbols)) {
-                    sort_from(a, b, depth + kSymbols, bench);
+                } else if (!set_aside(a, b, depth + kSymbols, bench)) {
+                    bench.pending.push_back({a, b, depth + kSymbols});
                 }
             });
     }
@@ -73,15 +92,46 @@ private:
         bench.groups.assign(1, {first, m});
         while (!bench.groups.empty()) {
             bench.next.clear();
-            for (std::size_t g = 0; g < bench.groups.size(); ++g) sort_group(g, depth, bench);
+            for (std::size_t g = 0; g < bench.groups.size(); ++g) {
+                if (g + kAhead < bench.groups.size()) {
+                    const Row* rows = bench.groups[g + kAhead].first;
+                    reader_.prefetch(rows[0] + depth);
+                    reader_.prefetch(rows[1] + depth);
+                }
+                const auto [rows, size] = bench.groups[g];
+                if (size <= kTiny) {
+                    sort_tiny(rows, size, depth, bench);
+                } else if (!set_aside(rows, rows + size, depth, bench)) {
+                    sort_group(rows, size, depth, bench);
+                }
+            }
             depth += kSymbols;
-            if (depth > kDeep) set_aside(depth, bench);
             bench.groups.swap(bench.next);
         }
     }
 
-    void sort_group(std::size_t g, std::size_t depth, Bench& bench) {
-        const auto [rows, m] = bench.groups[g];
+    // Down to the end of all ties at once: what follows the symbols just read lies in the same cache lines.
+    void sort_tiny(Row* rows, std::size_t m, std::size_t depth, Bench& bench) {
+        for (; !set_aside(rows, rows + m, depth, bench); depth += kSymbols) {
+            Record<Row> records[kTiny];
+            for (std::size_t k = 0; k < m; ++k) records[k] = {reader_(rows[k] + depth), rows[k]};
+            insertion_sort(records, records + m);
+            if (records[0].key == records[m - 1].key && !reader_.ended(records[0].key)) continue;
+            for (std::size_t k = 0; k < m; ++k) rows[k] = records[k].at;
+            for (std::size_t k = 0, end; k < m; k = end) {
+                for (end = k + 1; end < m && records[end].key == records[k].key;) ++end;
+                if (end - k < 2) continue;
+                if (reader_.ended(records[k].key)) {
+                    std::sort(rows + k, rows + end);
+                } else {
+                    sort_tiny(rows + k, end - k, depth + kSymbols, bench);
+                }
+            }
+            return;
+        }
+    }
+
+    void sort_group(Row* rows, std::size_t m, std::size_t depth, Bench& bench) {
         Record<Row>* records = bench.records.data();
         for (std::size_t k = 0; k < m; ++k) {
             if (k + kAhead < m) reader_.prefetch(rows[k + kAhead] + depth);
@@ -104,18 +154,24 @@ private:
         });
     }
 
-    // Drops from bench.next the groups that are left to the shorter text.
-    void set_aside(std::size_t depth, Bench& bench) {
-        std::size_t reads = 0;
-        for (const auto& group : bench.next) reads += group.second;
-        if (budget_.fetch_sub(static_cast<std::int64_t>(reads)) > 0 && depth < kDeepest) return;
-        auto left = [&](const auto& group) { return leave(group.first, group.first + group.second, depth); };
-        bench.next.erase(std::remove_if(bench.next.begin(), bench.next.end(), left), bench.next.end());
+    // Takes `reads` from the budget; false when it is spent.
+    bool spend(std::size_t reads, Bench& bench) {
+        bench.allowance -= static_cast<std::int64_t>(reads);
+        if (bench.allowance >= 0) return true;
+        if (budget_.load(std::memory_order_relaxed) <= 0) return false;
+        budget_.fetch_sub(kShare, std::memory_order_relaxed);
+        bench.allowance += kShare;
+        return true;
     }
 
-    // Marks a group as tied and returns true when its members, equal in `depth` symbols, all have the next
-    // seed at the same distance inside them.
-    bool leave(Row* first, Row* last, std::size_t depth) {
+    // Whether a group, equal in `depth` symbols, is left to the shorter text: when it is deep, the budget is spent
+    // and all members have the next seed at the same distance inside those symbols. Beyond kDeepest this is asked
+    // at powers of two only, since finding the next seed may take as long as the ties do.
+    bool set_aside(Row* first, Row* last, std::size_t depth, Bench& bench) {
+        if (depth <= kDeep) return false;
+        if (spend(static_cast<std::size_t>(last - first), bench) && depth < kDeepest) return false;
+        const std::size_t step = depth / kSymbols;
+        if (depth > kDeepest && (step & (step - 1)) != 0) return false;
         auto distance = [&](Row at) { return seed_at_.next(std::size_t{at} + 1, n_) - at; };
         const std::size_t common = distance(*first);
         if (common >= depth) return false;

@@ -1,4 +1,5 @@
 // The kernels themselves; included by kernels_base.cpp and kernels_bmi.cpp, which name GEMKR_ISA.
+#pragma once
 
 #include "contexts.hpp"
 #include "rank.hpp"
@@ -7,7 +8,6 @@ namespace gemkr::GEMKR_ISA {
 
 namespace {
 
-constexpr std::size_t AHEAD = 8;       // nodes between a prefetch and its use
 constexpr std::size_t IN_FLIGHT = 32;  // states that walk in lock step
 
 bool extend(const View& view, u64& lo, u64& hi, u64 token) {
@@ -95,6 +95,8 @@ void walk_jobs(const View& view, const Job* jobs, std::size_t count, Scratch& sc
     wide.clear();
     single.clear();
     for (std::size_t k = 0; k < count; ++k) {
+        prefetch_place(view.levels[0], jobs[k].lo);
+        prefetch_place(view.levels[0], jobs[k].hi);
         if (jobs[k].hi - jobs[k].lo == 1)
             single.push_back({jobs[k].lo, jobs[k].id, 0});
         else
@@ -106,11 +108,8 @@ void walk_jobs(const View& view, const Job* jobs, std::size_t count, Scratch& sc
         auto& next_single = scratch.next_single;
         next_wide.clear();
         next_single.clear();
+        const Level& below = view.levels[l + 1 < view.level_count ? l + 1 : l];
         for (std::size_t k = 0; k < wide.size(); ++k) {
-            if (k + AHEAD < wide.size()) {
-                prefetch_place(level, wide[k + AHEAD].lo);
-                prefetch_place(level, wide[k + AHEAD].hi);
-            }
             const auto node = wide[k];
             u64 lo[4], hi[4];
             step_all(place_of(level, node.lo), lo);
@@ -121,6 +120,8 @@ void walk_jobs(const View& view, const Job* jobs, std::size_t count, Scratch& sc
                 if (child >= level.leaf_begin) {
                     sink(node.job, level.leaves[child - level.leaf_begin], hi[digit] - lo[digit]);
                 } else if (hi[digit] <= level.next_length) {
+                    prefetch_place(below, lo[digit]);
+                    prefetch_place(below, hi[digit]);
                     if (hi[digit] - lo[digit] == 1)
                         next_single.push_back({lo[digit], node.job, static_cast<u32>(child)});
                     else
@@ -129,13 +130,14 @@ void walk_jobs(const View& view, const Job* jobs, std::size_t count, Scratch& sc
             }
         }
         for (std::size_t k = 0; k < single.size(); ++k) {
-            if (k + AHEAD < single.size()) prefetch_place(level, single[k + AHEAD].at);
             Descent d{single[k].at, single[k].node};
             const u32 symbol = descend(level, d);
             if (symbol != NO_TOKEN)
                 sink(single[k].job, symbol, u64{1});
-            else
+            else {
+                prefetch_place(below, d.at);
                 next_single.push_back({d.at, single[k].job, static_cast<u32>(d.node)});
+            }
         }
         wide.swap(next_wide);
         single.swap(next_single);
@@ -188,8 +190,7 @@ void fill_rows(const View& view, const Job* jobs, std::size_t count, u32* out, s
     scratch.jobs.clear();
     for (std::size_t k = 0; k < count; ++k) {
         ListView list;
-        const u64 place = find_context(view, jobs[k].lo, jobs[k].hi);
-        if (place != ~u64{0} && open_list(view, place, list))
+        if (find_list(view, jobs[k].lo, jobs[k].hi, list))
             fill_from_list(view, list, out + jobs[k].id * words, words);
         else
             scratch.jobs.push_back(jobs[k]);
@@ -200,46 +201,30 @@ void fill_rows(const View& view, const Job* jobs, std::size_t count, u32* out, s
     });
 }
 
-void append_list(const View& view, const ListView& list, u32 job, std::vector<Successor>& found) {
-    const u8* extra = list.extra;
-    const std::size_t first = found.size();
-    found.resize(first + list.size);
-    Successor* to = found.data() + first;
-    u64 index = 0;
-    each_token(view, list, [&](u32 token) {
-        u64 count = list.nibbles[index >> 1] >> 4 * (index & 1) & 15;
-        if (count == 15) count += read_varint(extra, list.end);
-        ++index;
-        if (token < view.vocab_size) *to++ = {count, job, token};
-    });
-    found.resize(static_cast<std::size_t>(to - found.data()));
-}
-
 void walk(const View& view, const Job* jobs, std::size_t count, Scratch& scratch) {
+    const std::size_t first = scratch.found.size();
     walk_jobs(view, jobs, count, scratch, [&](u32 job, u32 symbol, u64 number) {
         const u32 token = token_of(view, symbol);
-        if (token < view.vocab_size) scratch.found.push_back({number, job, token});
+        if (token < view.vocab_size) scratch.found.push_back({u64{job} << 32 | token, number});
     });
+    std::sort(scratch.found.begin() + static_cast<std::ptrdiff_t>(first), scratch.found.end(),
+              [](const Successor& a, const Successor& b) { return a.key < b.key; });
 }
 
-void successors(const View& view, const Job* jobs, std::size_t count, Scratch& scratch) {
-    for (std::size_t k = 0; k < count;) {
-        ListView list;
-        const u64 place = find_context(view, jobs[k].lo, jobs[k].hi);
-        if (place != ~u64{0} && open_list(view, place, list)) {
-            append_list(view, list, jobs[k].id, scratch.found);
-            ++k;
-            continue;
-        }
-        const std::size_t first = scratch.found.size();
-        std::size_t stop = k + 1;
-        while (stop < count && stop - k < 64 && find_context(view, jobs[stop].lo, jobs[stop].hi) == ~u64{0}) ++stop;
-        walk(view, jobs + k, stop - k, scratch);
-        std::sort(scratch.found.begin() + static_cast<std::ptrdiff_t>(first), scratch.found.end(),
-                  [](const Successor& a, const Successor& b) {
-                      return a.job != b.job ? a.job < b.job : a.token < b.token;
-                  });
-        k = stop;
+void decode(const View& view, const ListView& list, i64* tokens, i64* counts) {
+    i64* to = tokens;
+    u32 most = 0;
+    each_token(view, list, [&](u32 token) {
+        *to++ = token;
+        most = std::max(most, token);
+    });
+    if (static_cast<u64>(to - tokens) != list.size || (list.size && most >= view.vocab_size))
+        throw CorruptError("section 'context_lists' holds a list of tokens that are not there; build the index again");
+    const u8* extra = list.extra;
+    for (u64 k = 0; k < list.size; ++k) {
+        u64 count = list.nibbles[k >> 1] >> 4 * (k & 1) & 15;
+        if (count == 15) count += read_varint(extra, list.end);
+        counts[k] = static_cast<i64>(count);
     }
 }
 

@@ -1,0 +1,142 @@
+"""Typed contract of the extension. `lo`, `hi`, `tokens`, `rows`: int64 arrays; anything else is converted."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Longs = NDArray[np.int64]
+
+@final
+class Span:
+    """The rows [lo, hi) of a pattern of `length` tokens; an immutable value, falsy when empty.
+
+    Spans are equal when their rows are. An empty result is always Span(0, 0).
+    """
+
+    def __new__(cls, lo: int, hi: int, length: int = 0) -> Span: ...
+    @property
+    def lo(self) -> int: ...
+    @property
+    def hi(self) -> int: ...
+    @property
+    def length(self) -> int:
+        """Tokens of the pattern; 0 when not known, then `locate` tells where occurrences end."""
+
+    @property
+    def count(self) -> int:
+        """hi - lo: the number of occurrences."""
+
+    def __bool__(self) -> bool: ...
+    def __iter__(self) -> Iterator[int]: ...
+    def __eq__(self, other: object) -> bool: ...
+    def __hash__(self) -> int: ...
+
+class Builder:
+    """Collects documents and ids for one build. Raises IndexBuildError."""
+
+    def __init__(self, vocab_limit: int) -> None: ...
+    def add(self, tokens: Sequence[int] | np.ndarray) -> None: ...
+    def add_flat(self, tokens: np.ndarray, offsets: ArrayLike) -> None: ...
+    def add_id(self, doc_id: str) -> None: ...
+    def expect_ids(self) -> None: ...
+    @property
+    def documents(self) -> int: ...
+
+class Index:
+    """Base of FMIndex. L is the number of levels of the wavelet matrix (5-6 on average), k a number of results.
+
+    Every query raises IndexQueryError for rows that this index does not have, and IndexCorruptError where
+    it runs into damage of the file.
+    """
+
+    def __init__(
+        self,
+        path_or_builder: str | Builder,
+        mmap_or_sample_rate: bool | int,
+        document_array: bool = ...,
+        threads: int = ...,
+        context_bits: float = ...,
+        tokenizer: str = ...,
+        wide_rows: bool = ...,
+        progress: Callable[[str, float], None] | None = ...,
+    ) -> None: ...
+    def __len__(self) -> int:
+        """Number of documents."""
+
+    @property
+    def n_tokens(self) -> int: ...
+    @property
+    def n_rows(self) -> int:
+        """Tokens plus documents: the rows of the root."""
+
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def sample_rate(self) -> int: ...
+    @property
+    def has_document_array(self) -> bool: ...
+    @property
+    def root(self) -> Span:
+        """Span of the empty pattern, which stands once between any two tokens and at both ends of a document."""
+
+    threads: int
+    """Threads of the batch queries; not to be set while queries run."""
+
+    def search(self, tokens: Sequence[int], /) -> Span:
+        """Rows of a token sequence. Cost: 2 L cache lines per token."""
+
+    def extend(self, span: Span, token: int, /) -> Span:
+        """Append one token on the right; an unknown token gives an empty span. Cost: 2 L cache lines."""
+
+    def next_tokens(self, span: Span, /) -> tuple[Longs, Longs]:
+        """Tokens that follow the span somewhere, ascending, and how often; never a separator.
+
+        Cost: a few ns per token for precomputed contexts, else about 2 L lines per token.
+        """
+
+    def count_ends(self, span: Span, /) -> int:
+        """Occurrences of the span that stand at the end of a document. Cost: 2 L cache lines."""
+
+    def documents(self, span: Span, limit: int | None = None) -> tuple[Longs, Longs]:
+        """Distinct document numbers and their occurrences, most first, ties by number; the first `limit`.
+
+        Cost: span.count walks of at most sample_rate steps, whatever the limit; one line each with a document array.
+        """
+
+    def documents_many(
+        self, lo: ArrayLike, hi: ArrayLike, limit: int | None = None
+    ) -> tuple[Longs, Longs, Longs]:
+        """`documents` of each span: (indptr, docs, counts)."""
+
+    def locate(self, span: Span, limit: int | None = None) -> Longs:
+        """(document, offset of the pattern's first token) of each occurrence, int64[count, 2], sorted.
+
+        `limit` keeps the first ones. Cost: as `documents`.
+        """
+
+    def locate_rows(self, rows: ArrayLike) -> tuple[Longs, Longs]:
+        """(docs, ends) per row: the document, and how many of its tokens stand before the pattern's end."""
+
+    def docs_of_rows(self, rows: ArrayLike) -> Longs:
+        """Document number of each row."""
+
+    def extract(self, doc: int, start: int = 0, stop: int | None = None) -> Longs:
+        """Token ids [start, stop) of a document. Cost: stop steps of L lines each."""
+
+    def doc_length(self, doc: int) -> int: ...
+    def extend_many(self, lo: ArrayLike, hi: ArrayLike, tokens: ArrayLike) -> tuple[Longs, Longs]:
+        """`extend` for n states in lock step; empty results are (0, 0)."""
+
+    def fill_mask(self, lo: ArrayLike, hi: ArrayLike, out: NDArray[np.uint32]) -> None:
+        """Overwrite out, uint32[n, ceil(vocab / 32)]: bit t % 32 of word t // 32 of row i = token t may follow span i."""
+
+    def next_tokens_many(self, lo: ArrayLike, hi: ArrayLike) -> tuple[Longs, Longs, Longs]:
+        """`next_tokens` of each span as CSR: (indptr int64[n + 1], tokens, counts)."""
+
+    def _verify(self) -> None: ...
+    def _write(self, descriptor: int) -> None: ...
+    def _info(self) -> dict[str, Any]: ...
+    def _doc_id(self, doc: int) -> bytes: ...
+    def _use_kernels(self, name: str) -> None: ...

@@ -5,6 +5,7 @@ English stop words, Snowball stemmer, Lucene's formula. Needs bm25s and PyStemme
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
 import numpy as np
@@ -30,6 +31,7 @@ class BM25:
         import Stemmer
         from bm25s.tokenization import Tokenizer
 
+        logging.getLogger("bm25s").setLevel(logging.WARNING)  # its import sets DEBUG
         self._detections = detections
         self._tokenizer = Tokenizer(stopwords="english", stemmer=Stemmer.Stemmer("english"))
         texts = [document.contents for document in documents]

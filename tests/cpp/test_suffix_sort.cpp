@@ -2,11 +2,10 @@
 //
 // Usage: test_suffix_sort small SEED TEXTS | large | growth. Prints what failed and exits with 1.
 #include <algorithm>
-#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
+#include <ctime>
 #include <functional>
 #include <random>
 #include <stdexcept>
@@ -153,14 +152,18 @@ Text shaped(const std::string& kind, std::size_t n) {
             if (left == 0) left = 1 + below(rng, 1000);
             text[i] = i && left > 1 ? text[i - 1] : 1 + static_cast<std::uint32_t>(below(rng, 3));
         }
+    } else if (kind == "rising runs") {
+        // Two documents "9 1 1 ... 1 5": pairs of seeds whose next seeds lie half a text apart.
+        for (std::size_t i = 0; i < n; ++i) text[i] = i % (n / 2) == 0 ? 9 : i % (n / 2) < n / 2 - 3 ? 1 : 5;
+        text[n / 2 - 1] = 0;
     } else if (kind == "empty documents") {
         std::fill(text.begin(), text.end(), 0u);
     } else {
         // Zipf-like words with long copies of earlier text, as natural corpora have.
-        for (std::size_t i = 0; i < n; ++i) text[i] = 1 + static_cast<std::uint32_t>(below(rng, 1 + below(rng, 1 + below(rng, 30000))));
+        for (auto& symbol : text) symbol = 1 + static_cast<std::uint32_t>(below(rng, 1 + below(rng, 30000)));
         for (std::size_t k = 0; k < n / 2000; ++k) {
             const std::size_t length = 50 + below(rng, 300), from = below(rng, n - length), to = below(rng, n - length);
-            std::copy_n(Text(text.begin() + static_cast<std::ptrdiff_t>(from), text.begin() + static_cast<std::ptrdiff_t>(from + length)).begin(), length, text.begin() + static_cast<std::ptrdiff_t>(to));
+            for (std::size_t i = 0; i < length; ++i) text[to + i] = text[from + i];
         }
         for (std::size_t i = 150; i < n; i += 150) text[i] = 0;
     }
@@ -169,7 +172,8 @@ Text shaped(const std::string& kind, std::size_t n) {
 }
 
 const char* const kKinds[] = {"one token", "fibonacci", "period 2", "period 64", "equal documents",
-                              "equal long documents", "two symbols", "runs", "empty documents", "words"};
+                              "equal long documents", "two symbols", "runs", "rising runs", "empty documents",
+                              "words"};
 
 // Linear-time proof that sa is the suffix array: a permutation whose neighbours are ordered by first symbol and,
 // on a tie, by the ranks of the suffixes behind it.
@@ -188,12 +192,13 @@ void verify(const std::vector<Sym>& text, const std::vector<Row>& sa, const std:
     }
 }
 
+// Seconds of processor time, so that a busy machine does not disturb the growth test.
 template <class Sym, class Row>
 double timed(const std::vector<Sym>& text, unsigned threads, std::vector<Row>& sa) {
     sa.assign(text.size(), 0);
-    const auto start = std::chrono::steady_clock::now();
+    const std::clock_t start = std::clock();
     gemkr::suffix_sort(text.data(), sa.data(), text.size(), 65536, threads);
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
 }
 
 void large() {
@@ -215,12 +220,12 @@ void large() {
     }
 }
 
-// Time at 4 n over time at n: 4 when linear; quadratic work would show as 16.
+// Time at 8 n over time at n: 8 when linear, some more for the caches; 64 when quadratic.
 void growth() {
     bool good = true;
     for (const char* kind : kKinds) {
         double seconds[2] = {1e9, 1e9};
-        const std::size_t sizes[2] = {500000, 2000000};
+        const std::size_t sizes[2] = {250000, 2000000};
         for (int s = 0; s < 2; ++s) {
             const Text wide = shaped(kind, sizes[s]);
             const std::vector<std::uint16_t> text(wide.begin(), wide.end());
@@ -228,8 +233,8 @@ void growth() {
             for (int repeat = 0; repeat < 3; ++repeat) seconds[s] = std::min(seconds[s], timed(text, 1, sa));
         }
         const double ratio = seconds[1] / seconds[0];
-        std::printf("%-22s %7.2f Mtok/s at %zu, time x %.1f for 4 n\n", kind, 2 / seconds[1], sizes[1], ratio);
-        if (ratio > 10) good = false;
+        std::printf("%-22s %7.2f Mtok/s at %zu, time x %.1f for 8 n\n", kind, 2 / seconds[1], sizes[1], ratio);
+        if (ratio > 40) good = false;
     }
     if (!good) std::exit(1);
 }

@@ -159,7 +159,12 @@ class FastTokenizer:
 
     def __init__(self, path: Path, description: str) -> None:
         """`path` is the file or folder that `description`, the text of a tokenizer.json, was read from."""
-        from tokenizers import Tokenizer as Engine
+        try:
+            from tokenizers import Tokenizer as Engine
+        except ImportError as error:
+            raise TokenizerError(
+                f"the tokenizer {path} needs the package tokenizers; pip install 'gemkr[model]'"
+            ) from error
 
         self.path = path
         try:

@@ -238,7 +238,8 @@ def test_an_interrupted_run_keeps_what_was_done_and_goes_on(tmp_path: Path) -> N
     finished = retrieve_into(
         tmp_path, lambda: pytest.fail("built for nothing"), queries, 10, settings={"a": 1}
     )
-    assert finished.resumed == 4
+    assert finished.resumed == finished.answered == 4
+    assert finished.seconds == pytest.approx(result.seconds, abs=0.01)
     with pytest.raises(ConfigError, match="b = None, this one has 2"):
         retrieve_into(tmp_path, lambda: second, queries, 10, settings={"a": 1, "b": 2})
     assert os.listdir(tmp_path).count("settings.json") == 1

@@ -73,7 +73,12 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_generative_evaluation_from_file_to_report(material: Path, tmp_path: Path) -> None:
-    command = ["eval", str(material / "eval.yaml"), f"output={tmp_path}", "baselines=[bm25, free_text]"]
+    command = [
+        "eval",
+        str(material / "eval.yaml"),
+        f"output={tmp_path}",
+        "baselines=[bm25, free_text, rescored_random, rescored_coverage]",
+    ]
     assert main(command) == 0
     tokenizer = load_tokenizer(material / "t.model")
     rankings = list(read_records(tmp_path / "run.jsonl"))
@@ -89,11 +94,17 @@ def test_a_generative_evaluation_from_file_to_report(material: Path, tmp_path: P
             for each in hit.evidence:
                 assert tokenizer.decode(tokens[each.start : each.stop]) == each.text
     assert 'class="clue' in (tmp_path / "report.html").read_text()
-    assert set(json.loads((tmp_path / "metrics.json").read_text())["rows"]) == {
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["rows"].keys() == {
         "generative",
         "bm25",
         "free_text",
+        "rescored_random",
+        "rescored_coverage",
     }
+    assert metrics["rows"]["rescored_coverage"] == metrics["rows"]["generative"]
+    assert metrics["clues"]["per_query"] > 1
+    assert list(read_records(tmp_path / "baselines" / "rescored_coverage" / "run.jsonl")) == rankings
 
 
 def refusal(material: Path, tmp_path: Path, capsys: pytest.CaptureFixture, *overrides: str) -> str:
@@ -149,6 +160,7 @@ def test_a_checkpoint_of_another_tokenizer(
         (["scoring.inside_span=bm26"], "scoring.inside_span is 'bm26'"),
         (["scoring.method=best"], "'best'"),
         (["decoding.groups=3"], "3"),
+        (["retriever=rescored_seal"], "holds no clues to rank anew"),
     ],
 )
 def test_missing_parts_and_unknown_names(

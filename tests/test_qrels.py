@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemkr.errors import ConfigError, DataError
+from gemkr.evaluation.clues import ClueFigures, clue_figures
 from gemkr.evaluation.qrels import (
     MATCHES,
     AnswerMatcher,
@@ -20,7 +21,8 @@ from gemkr.evaluation.qrels import (
     read_qrels,
     write_qrels,
 )
-from gemkr.types import Hit, Query
+from gemkr.fm_index import Span
+from gemkr.types import Clue, Hit, Query, Ranking
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -125,3 +127,19 @@ def test_judging_25000_documents_takes_seconds() -> None:
     start = time.perf_counter()
     judge_answers(run, queries, texts.__getitem__, "word")
     assert time.perf_counter() - start < 5
+
+
+def test_figures_of_clues() -> None:
+    def clue(text: str, log_prob: float, count: int) -> Clue:
+        return Clue((1,) * len(text.split()), text, log_prob, 0.0, Span(0, count, 1))
+
+    rankings = {
+        "1": Ranking("1", (), (clue("the races", -1.0, 4), clue("a race", -2.0, 2))),
+        "2": Ranking("2", (), (clue("race", -0.1, 6),)),
+        "3": Ranking("3", ()),
+    }
+    queries = [Query(q, "?", answers=("race",)) for q in "123"] + [Query("unanswered", "?")]
+    figures = clue_figures(rankings, queries, "word")
+    assert figures == ClueFigures(1.0, 2 / 3, 2 / 3, 1 / 3, 5 / 3, 4.0)
+    assert "66.7 % of the clues" in str(figures)
+    assert clue_figures({"3": rankings["3"]}, queries, "word") is None

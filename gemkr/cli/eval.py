@@ -13,6 +13,7 @@ from gemkr.cli.retrieve import add_config_arguments, retrieve, say_speed
 if TYPE_CHECKING:
     from gemkr.config import EvalConfig
     from gemkr.evaluation.cards import Box
+    from gemkr.evaluation.clues import ClueFigures
     from gemkr.evaluation.harness import RunResult
     from gemkr.evaluation.judge import Judge
     from gemkr.evaluation.metrics import Scores
@@ -31,8 +32,9 @@ def run(args: argparse.Namespace) -> int:
     import time
 
     from gemkr.config import EvalConfig, load_config
+    from gemkr.evaluation.clues import clue_figures
     from gemkr.evaluation.files import require_writable_folder, write_atomically
-    from gemkr.evaluation.judge import make_judge
+    from gemkr.evaluation.judge import DEFAULT_MATCH, make_judge
     from gemkr.evaluation.metrics import parse_metrics
     from gemkr.evaluation.significance import paired_test
     from gemkr.evaluation.table import text_comparison, text_table
@@ -56,16 +58,15 @@ def run(args: argparse.Namespace) -> int:
         contents=lambda doc_id: documents.by_id(doc_id).contents,
         match=config.match,
     )
-    seconds = {"reading queries and corpus": time.perf_counter() - began}
     results: dict[str, RunResult] = {}
     rows: dict[str, Scores] = {}
     for name in names:
-        began = time.perf_counter()
         folder = output if name == config.retriever else output / "baselines" / name
         results[name] = retrieve(config, sources, name, folder, restart=args.restart)
-        seconds[name] = time.perf_counter() - began
         say_speed(name, results[name])
         rows[name] = judge.score(results[name].run, metrics, seed=config.seed)
+    seconds = {f"retrieve with {name}": result.seconds for name, result in results.items()}
+    seconds["this evaluation, with loading"] = time.perf_counter() - began
     ours = rows[config.retriever]
     tests = {
         name: {
@@ -78,11 +79,16 @@ def run(args: argparse.Namespace) -> int:
     for name, test in tests.items():
         print()
         print(text_comparison(test, config.retriever, name))
+    figures = clue_figures(results[config.retriever].rankings, queries, judge.match or DEFAULT_MATCH)
+    if figures is not None:
+        print(f"\n{config.retriever}: {figures}")
     print(f"\n{judge.describe}; {len(ours.query_ids):,} queries, {len(documents):,} documents")
 
-    write_atomically(output / "metrics.json", _metrics_json(config, judge, rows, tests, seconds))
+    write_atomically(output / "metrics.json", _metrics_json(config, judge, rows, tests, figures, seconds))
     write_atomically(output / "per_query.jsonl", _per_query(rows))
-    report = write_eval_report(output / "report.html", config, sources, judge, results, rows, tests, seconds)
+    report = write_eval_report(
+        output / "report.html", config, sources, judge, results, rows, tests, figures, seconds
+    )
     print(f"report: {report}", file=sys.stderr)
     return 0
 
@@ -95,6 +101,7 @@ def write_eval_report(
     results: dict[str, RunResult],
     rows: dict[str, Scores],
     tests: dict[str, dict[str, PairedTest]],
+    figures: ClueFigures | None,
     seconds: dict[str, float],
 ) -> Path:
     """The HTML report of an evaluation; the configuration's retriever is shown query by query."""
@@ -130,6 +137,8 @@ def write_eval_report(
             )
         )
     notes = [f"Means over {len(right):,} queries with bootstrap 95 % intervals; {judge.describe}."]
+    if figures is not None:
+        notes.append(f"The model wrote {figures}.")
     for name, by_metric in tests.items():
         parts = [f"{m} {t.difference:+.3f} (p = {t.p_value:.4f})" for m, t in by_metric.items()]
         notes.append(f"{config.retriever} against {name}, paired randomization test: {', '.join(parts)}.")
@@ -185,6 +194,7 @@ def _metrics_json(
     judge: Judge,
     rows: dict[str, Scores],
     tests: dict[str, dict[str, PairedTest]],
+    figures: ClueFigures | None,
     seconds: dict[str, float],
 ) -> str:
     from dataclasses import asdict
@@ -201,6 +211,7 @@ def _metrics_json(
         "tests": {
             name: {m: asdict(test) for m, test in by_metric.items()} for name, by_metric in tests.items()
         },
+        "clues": None if figures is None else asdict(figures),
         "seconds": seconds,
         "config": to_mapping(config),
     }

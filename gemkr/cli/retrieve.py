@@ -87,10 +87,9 @@ def run_settings(config: EvalConfig, name: str) -> dict[str, Any]:
 
 def say_speed(name: str, result: RunResult) -> None:
     """One line on stderr: how many queries, how fast, how many were there already."""
-    new = len(result.rankings) - result.resumed
     parts = [f"{name}: {len(result.rankings):,} queries"]
     if result.resumed:
         parts.append(f"{result.resumed:,} of them from an earlier run")
-    if new and result.seconds > 0:
-        parts.append(f"{new / result.seconds:,.1f} a second")
+    if result.seconds > 0:
+        parts.append(f"{result.answered / result.seconds:,.1f} a second")
     print(", ".join(parts), file=sys.stderr)

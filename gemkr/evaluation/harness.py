@@ -22,17 +22,23 @@ from gemkr.interfaces import Retriever
 from gemkr.types import Query, Ranking
 
 SETTINGS_FILE = "settings.json"
+SPENT_FILE = "seconds.json"
 QUIET_SECONDS = 30.0
 """Between two progress lines where nobody watches: a log file."""
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """All rankings in the order of the queries, and what this call had to do for them."""
+    """All rankings in the order of the queries; `resumed` of them were there before this call.
+
+    `seconds` is the time that retrieval took in all calls together, without loading; `answered` the number of queries
+    that it was spent on.
+    """
 
     rankings: dict[str, Ranking]
     resumed: int
     seconds: float
+    answered: int
 
     @property
     def run(self) -> dict[str, tuple]:
@@ -55,15 +61,15 @@ def retrieve_into(
 
     `build` is called only when there is something left to do. `settings` (plain json values) are kept in the folder:
     a run is continued only under equal ones, else ConfigError names the first difference; `restart` starts
-    over. `seconds` counts retrieval, not loading. The order of `rankings` is that of `queries`.
+    over. The order of `rankings` is that of `queries`.
     """
     folder = require_writable_folder(folder)
     _claim(folder, json.loads(json.dumps(settings)), restart)
     wanted = {query.query_id for query in queries}
+    spent = _read_spent(folder)
     with RunLog(folder) as log:
         left = [query for query in queries if query.query_id not in log.done]
         resumed = len(queries) - len(left)
-        seconds = 0.0
         if left:
             retriever = build()
             began = time.perf_counter()
@@ -76,13 +82,24 @@ def retrieve_into(
                 disable=not progress,
                 mininterval=0.2 if sys.stderr.isatty() else QUIET_SECONDS,
             )
-            for ranking in bar:
-                log.append(ranking)
-            seconds = time.perf_counter() - began
-        path = log.records_path
+            try:
+                for ranking in bar:
+                    log.append(ranking)
+            finally:
+                spent += time.perf_counter() - began
+                write_atomically(folder / SPENT_FILE, json.dumps({"seconds": round(spent, 3)}) + "\n")
+        path, answered = log.records_path, len(log.done)
     rankings = {ranking.query_id: ranking for ranking in read_records(path) if ranking.query_id in wanted}
     ordered = {query.query_id: rankings[query.query_id] for query in queries if query.query_id in rankings}
-    return RunResult(ordered, resumed, seconds)
+    return RunResult(ordered, resumed, spent, answered)
+
+
+def _read_spent(folder: Path) -> float:
+    """Seconds of earlier calls for the records that are there."""
+    path, records = folder / SPENT_FILE, folder / "run.jsonl"
+    if not path.exists() or not records.exists() or not records.stat().st_size:
+        return 0.0
+    return float(json.loads(path.read_text(encoding="utf-8"))["seconds"])
 
 
 def file_stamp(path: str | Path | None) -> str | None:

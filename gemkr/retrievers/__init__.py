@@ -15,11 +15,18 @@ if TYPE_CHECKING:
 RETRIEVERS = {
     "generative": "gemkr.retrievers.factory:generative",
     "free_text": "gemkr.retrievers.factory:free_text",
+    "rescored_random": "gemkr.retrievers.factory:rescored_random",
+    "rescored_reference": "gemkr.retrievers.factory:rescored_reference",
+    "rescored_seal": "gemkr.retrievers.factory:rescored_seal",
+    "rescored_coverage": "gemkr.retrievers.factory:rescored_coverage",
     "bm25": "gemkr.retrievers.factory:bm25",
     "bm25_caption": "gemkr.retrievers.factory:bm25_caption",
     "bm25_detections": "gemkr.retrievers.factory:bm25_detections",
 }
-"""name -> "module:function"; each function takes (EvalConfig, Sources) and returns a Retriever."""
+"""name -> "module:function"; each function takes (EvalConfig, Sources) and returns a Retriever.
+
+The rescored ones are baselines beside `generative`: the clues that it left in the output folder, ranked anew.
+"""
 
 
 def require_known(name: str) -> None:

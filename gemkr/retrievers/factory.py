@@ -6,16 +6,19 @@ Every check runs before the first query. Knows files; ranking and decoding live 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gemkr.config import EvalConfig, ModelConfig
 from gemkr.documents import DocumentStore
 from gemkr.errors import CheckpointError, ConfigError, DataError, ModelError, VisionError
+from gemkr.evaluation.records import read_records
 from gemkr.interfaces import Reranker
 from gemkr.queries import read_queries
 from gemkr.rerankers.bm25 import BM25
+from gemkr.rerankers.random_order import RandomOrder
 from gemkr.retrievers.bm25 import BM25Retriever
 from gemkr.types import Query
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from gemkr.models.gemkr import GeMKR
     from gemkr.retrievers.free_text import FreeTextRetriever
     from gemkr.retrievers.generative import GenerativeRetriever
+    from gemkr.retrievers.rescored import RescoredRetriever
     from gemkr.vision.pictures import PictureFolder
     from gemkr.vision.store import RegionStore
 
@@ -88,10 +92,15 @@ class Sources:
 
     @property
     def second(self) -> Reranker | None:
-        """The second scorer that `scoring.inside_span` names; None where the scorer needs no help."""
-        name = self.config.scoring.inside_span
+        """The second scorer that `scoring.inside_span` names."""
+        return self.inside_span(self.config.scoring.inside_span)
+
+    def inside_span(self, name: str) -> Reranker | None:
+        """A second scorer by name; None for the number of occurrences, which scorers know themselves."""
         if name not in INSIDE_SPAN:
             raise ConfigError(f"scoring.inside_span is {name!r}; known are {', '.join(INSIDE_SPAN)}")
+        if name == "random":
+            return RandomOrder()
         return self.bm25 if name == "bm25" else None
 
 
@@ -161,6 +170,26 @@ def free_text(config: EvalConfig, sources: Sources) -> FreeTextRetriever:
     return _generative(FreeTextRetriever, config, sources)
 
 
+def rescored_random(config: EvalConfig, sources: Sources) -> RescoredRetriever:
+    """The same clues and scorer, documents inside a span in random order."""
+    return _rescored(config, sources, inside_span="random")
+
+
+def rescored_reference(config: EvalConfig, sources: Sources) -> RescoredRetriever:
+    """The same clues, the published ranking: the first document of each."""
+    return _rescored(config, sources, method="reference")
+
+
+def rescored_seal(config: EvalConfig, sources: Sources) -> RescoredRetriever:
+    """The same clues under SEAL's weights."""
+    return _rescored(config, sources, method="seal")
+
+
+def rescored_coverage(config: EvalConfig, sources: Sources) -> RescoredRetriever:
+    """The same clues under greedy coverage."""
+    return _rescored(config, sources, method="coverage")
+
+
 def bm25(config: EvalConfig, sources: Sources) -> BM25Retriever:
     """BM25 of the question."""
     return BM25Retriever(sources.bm25, sources.documents.doc_ids)
@@ -191,6 +220,22 @@ def _generative(kind, config: EvalConfig, sources: Sources):
         return builder(query, form=config.form)
 
     return kind(model, index, model.tokenizer, prompts, config.decoding, config.scoring, second)
+
+
+def _rescored(config: EvalConfig, sources: Sources, **changes: str) -> RescoredRetriever:
+    from gemkr.retrievers.rescored import RescoredRetriever
+    from gemkr.retrievers.scoring import make_scorer
+
+    scoring = replace(config.scoring, **changes)
+    path = Path(config.output) / "run.jsonl"
+    clues = {ranking.query_id: ranking.clues for ranking in read_records(path)}
+    if not any(clues.values()):
+        raise ConfigError(
+            f"{path} holds no clues to rank anew; run a generative retriever into {config.output} first"
+        )
+    return RescoredRetriever(
+        clues, make_scorer(sources.index, scoring, sources.inside_span(scoring.inside_span))
+    )
 
 
 def _require_same_shape(config: ModelConfig, trained: dict, where: str) -> None:

@@ -18,16 +18,16 @@ from data_process.sample.plan import plan
 from data_process.sample.scenes import render
 
 SEED = 1001
-IMAGE_SIZE = 192
+IMAGE_SIZE = 224
 WIDTH = 0.125
-EPOCHS = 12
-PICTURES = {"train": 480, "test": 0, "dev": 80}
+EPOCHS = 16
+PICTURES = {"train": 640, "test": 0, "dev": 80}
 """How many scenes of each split are learned from; those of dev are validated on."""
-BATCH = 16
+BATCH = 8
 
 
 def write_detection_data(folder: Path, seed: int = SEED) -> Path:
-    """Pictures and labels in ultralytics' layout (480 to train, 80 to validate); the path of its yaml."""
+    """Pictures and labels in ultralytics' layout (640 to train, 80 to validate); the path of its yaml."""
     for scene in plan(seed):
         if int(scene.scene_id.split("-")[1]) >= PICTURES[scene.split]:
             continue
@@ -67,7 +67,7 @@ def train_yolo(path: Path, epochs: int = EPOCHS) -> dict[str, float]:
         model.train(
             data=str(data), epochs=epochs, imgsz=IMAGE_SIZE, batch=BATCH, device="cpu", workers=0, amp=False,
             plots=False, seed=0, deterministic=True, optimizer="AdamW", lr0=4e-3, lrf=0.02, warmup_epochs=1.0,
-            mosaic=0.5, close_mosaic=4, scale=0.3, translate=0.1, fliplr=0.5, hsv_h=0.01, project=str(folder),
+            mosaic=0.0, scale=0.25, cache="ram", translate=0.1, fliplr=0.5, hsv_h=0.01, project=str(folder),
             name="train", exist_ok=True, verbose=False, val=False,
         )  # fmt: skip
         _publish(folder / "train" / "weights" / "last.pt", path)

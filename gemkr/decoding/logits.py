@@ -14,6 +14,8 @@ import torch
 
 from gemkr.decoding.matcher import Allowed
 
+CACHE_FLOATS = 1 << 19
+"""On a CPU, rows are normalised in lots that fit its cache: less than half the time of one go."""
 _LOW = 0xFFFFFFFF
 _PAD = torch.iinfo(torch.int64).min
 
@@ -34,7 +36,10 @@ class Candidates:
 
 def normalizer(logits: torch.Tensor) -> torch.Tensor:
     """log-sum-exp of each row of logits [n, V] -> float32[n]: log p(t) = logits[t] - normalizer."""
-    return torch.logsumexp(logits.float(), dim=-1)
+    if logits.device.type != "cpu":
+        return torch.logsumexp(logits.float(), dim=-1)
+    few = max(1, CACHE_FLOATS // logits.shape[1])
+    return torch.cat([torch.logsumexp(rows.float(), dim=-1) for rows in logits.split(few)])
 
 
 def end_log_probs(logits: torch.Tensor, norm: torch.Tensor, eos_token_ids: Sequence[int]) -> torch.Tensor:
@@ -69,8 +74,8 @@ def top_allowed(
         inside = places < stops
         ids = tokens[torch.minimum(places, stops - 1)]
         scores = logits[rows.unsqueeze(1), ids].float() - norm[rows].unsqueeze(1)
-        keys = torch.where(inside, _sortable(scores, ids), _PAD)
-        best[rows, : min(k, width)] = keys.topk(min(k, width), dim=1).values
+        scores, ids = torch.where(inside, scores, -torch.inf), torch.where(inside, ids, 0)
+        best[rows, : min(k, width)] = _best_keys(scores, ids, k)
     return _unsorted(best)
 
 
@@ -78,10 +83,10 @@ def top_shared(
     logits: torch.Tensor, norm: torch.Tensor, tokens: torch.Tensor, k: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """`top_allowed` for rows that all may choose among the same tokens (int64[m]): the first step."""
-    n, k_here = len(logits), min(k, len(tokens))
+    n = len(logits)
     scores = logits.index_select(1, tokens).float() - norm.unsqueeze(1)
     best = torch.full((n, k), _PAD, dtype=torch.int64, device=logits.device)
-    best[:, :k_here] = _sortable(scores, tokens.expand(n, -1)).topk(k_here, dim=1).values
+    best[:, : min(k, len(tokens))] = _best_keys(scores, tokens.expand(n, -1), k)
     return _unsorted(best)
 
 
@@ -108,6 +113,20 @@ def top_free(
     return scores.topk(min(k, scores.shape[1]), dim=1)
 
 
+def _best_keys(scores: torch.Tensor, ids: torch.Tensor, k: int) -> torch.Tensor:
+    """The k best (score, token) pairs of each row, sorted, as `_sortable` keys: int64[n, min(k, width)].
+
+    Wide rows are first cut to a few more than k by score alone, unless ties reach past the cut.
+    """
+    width = scores.shape[1]
+    k, few = min(k, width), 2 * k + 16
+    if width > 2 * few:
+        values, places = scores.topk(few, dim=1)
+        if bool(((values[:, -1] < values[:, k - 1]) | values[:, k - 1].isneginf()).all()):
+            scores, ids = values, ids.gather(1, places)
+    return _sortable(scores, ids).topk(k, dim=1).values
+
+
 def _sortable(scores: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
     """One int64 per (score, token) whose order is: higher score first, then lower token id."""
     bits = (scores + 0.0).view(torch.int32).long()
@@ -120,6 +139,5 @@ def _unsorted(keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     ordered = keys >> 32
     bits = torch.where(ordered < 0, ordered ^ 0x7FFFFFFF, ordered)
     scores = bits.to(torch.int32).view(torch.float32)
-    padding = keys == _PAD
-    scores = scores.masked_fill(padding, -torch.inf)
-    return scores, torch.where(padding, 0, _LOW - (keys & _LOW))
+    scores = scores.masked_fill(keys == _PAD, -torch.inf)
+    return scores, torch.where(scores.isneginf(), 0, _LOW - (keys & _LOW))

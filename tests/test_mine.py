@@ -62,7 +62,8 @@ def occurrences(tokens: tuple[int, ...], texts: list[list[int]]) -> int:
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"per_question": 1}, {"max_tokens": 4}, {"common": 1}, {"anchor": "opening"}]
+    "settings",
+    [{}, {"per_question": 1}, {"max_tokens": 4}, {"common": 1}, {"anchor": "opening"}, {"full": True}],
 )
 def test_every_clue_is_a_true_slice_with_a_true_count(tokenizer: Tokenizer, settings: dict) -> None:
     docs = documents()
@@ -121,6 +122,17 @@ def test_when_nothing_is_unique_the_rarest_is_taken_and_counted(tokenizer: Token
     )
     assert (short.text, short.count) == ("blue", 3)
     assert (long.text, long.count) == ("blue tongue", 2)
+
+
+def test_full_clues_go_on_where_others_end(tokenizer: Tokenizer) -> None:
+    settings = {"forms": ("long",), "anchor": "opening"}
+    short, full = miner_of(tokenizer, **settings), miner_of(tokenizer, **settings, full=True)
+    for query in QUERIES:
+        for a, b in zip(short.mine(query), full.mine(query), strict=True):
+            assert (a.doc_id, a.start) == (b.doc_id, b.start)
+            assert b.tokens[: len(a.tokens)] == a.tokens
+            assert b.count <= a.count
+    assert any(len(clue.tokens) > 5 for query in QUERIES for clue in full.mine(query))
 
 
 def test_gold_passages_without_the_answer_give_their_openings(tokenizer: Tokenizer) -> None:

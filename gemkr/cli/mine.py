@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
         per_question=args.per_question,
         max_tokens=args.max_tokens,
         anchor=args.anchor,
+        full=args.full,
     )
     output = require_writable(args.output)
     began = time.perf_counter()

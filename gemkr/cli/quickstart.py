@@ -95,9 +95,8 @@ class Quickstart:
         return self.folder / "data"
 
     def _prepare(self) -> None:
-        from data_process.sample.materialize import materialize
-
         from data_process.sample import models_folder
+        from data_process.sample.materialize import materialize
 
         models = models_folder()
         for name in ("data", "regions", "train", "eval"):
@@ -107,41 +106,31 @@ class Quickstart:
         images, boxes, regions = self._data / "images", self.folder / "boxes.jsonl", self.folder / "regions"
         boxes.unlink(missing_ok=True)
         corpus, index = self._data / "corpus.csv", self.folder / "corpus.fmi"
-        tower = [
-            "--tower",
-            "flag-vit",
-            "--config",
-            models / "flag-vit.json",
-            "--weights",
-            models / "flag-vit.safetensors",
-        ]
+        tower = {"config": models / "flag-vit.json", "weights": models / "flag-vit.safetensors"}
+        flags = {
+            "weights": models / "flags.pt",
+            "regions": 3,
+            "confidence": 0.4,
+            "image_size": 192,
+            "batch": 32,
+        }
+        clues = {"forms": "long", "anchor": "opening", "full": True, "per_question": 1}
         with self._step("index"):
-            _gemkr("index", "build", corpus, "--tokenizer", models / "llm", "-o", index)
+            _gemkr("index", "build", corpus, tokenizer=models / "llm", output=index)
         with self._step("detect regions"):
-            _gemkr("regions", "detect", images, "--weights", models / "flags.pt", "-o", boxes, "--regions", 3)
+            _gemkr("regions", "detect", images, **flags, output=boxes)
         with self._step("encode regions"):
-            _gemkr("regions", "encode", images, boxes, *tower, "-o", regions)
+            _gemkr("regions", "encode", images, boxes, tower="flag-vit", **tower, output=regions)
         with self._step("mine clues"):
-            mined = [
-                "--forms",
-                "long",
-                "--anchor",
-                "opening",
-                "--per-question",
-                1,
-                "-o",
-                self.folder / "clues.jsonl",
-            ]
+            mined = self.folder / "clues.jsonl"
             _gemkr(
                 "mine",
                 self._data / "train.jsonl",
-                "--corpus",
-                corpus,
-                "--index",
-                index,
-                "--tokenizer",
-                models / "llm",
-                *mined,
+                corpus=corpus,
+                index=index,
+                tokenizer=models / "llm",
+                **clues,
+                output=mined,
             )
 
     def _train(self) -> None:
@@ -213,11 +202,14 @@ class Quickstart:
         self.seconds[name] = time.perf_counter() - began
 
 
-def _gemkr(*words: Any) -> None:
-    """Run one command in this process, after saying it."""
+def _gemkr(*words: Any, **options: Any) -> None:
+    """Run one command in this process, after saying it; an option `a_b=1` becomes `--a-b 1`, True the bare flag."""
     from gemkr.cli import main
 
     argv = [str(word) for word in words]
+    for name, value in options.items():
+        flag = f"--{name.replace('_', '-')}"
+        argv += [flag] if value is True else [flag, str(value)]
     _say(argv)
     status = main(argv)
     if status:

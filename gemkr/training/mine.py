@@ -32,6 +32,7 @@ class MiningSettings:
 
     forms: any of short, long. per_question: passages per query, spread over its answers. max_tokens: longest slice.
     anchor: long slices begin with the `answer`, or are the `opening` of the passage that holds it.
+    full: long slices take all of `max_tokens` (the paper's ten), not just what makes them unique.
     common: an answer with more occurrences than this is looked for among `candidates` passages that BM25 ranks
     first, a rarer one among all that hold it.
     """
@@ -40,6 +41,7 @@ class MiningSettings:
     per_question: int = 4
     max_tokens: int = 10
     anchor: str = "answer"
+    full: bool = False
     common: int = 2000
     candidates: int = 200
 
@@ -208,15 +210,17 @@ class Miner:
     def _grow(
         self, query: Query, answer: str | None, passage: _Passage, start: int, least: int
     ) -> MinedClue | None:
-        """The rarest slice from `start` to `least` or beyond that ends with a word; the shortest of those."""
+        """The rarest slice from `start` to `least` or beyond that ends with a word; the shortest (or longest) of those."""
         span = self._index.root
         best = None
         for stop in range(start + 1, min(start + self._settings.max_tokens, len(passage.tokens)) + 1):
             span = self._index.extend(span, int(passage.tokens[stop - 1]))
-            if stop >= least and passage.is_border(stop) and (best is None or span.count < best[1]):
+            if stop < least or not passage.is_border(stop) or not passage.slice_text(stop - 1, stop):
+                continue
+            if best is None or span.count < best[1] or self._settings.full:
                 best = stop, span.count
-                if span.count == 1:
-                    break
+            if span.count == 1 and not self._settings.full:
+                break
         return None if best is None else self._clue(query, answer, passage, "long", start, best[0], best[1])
 
     def _clue(

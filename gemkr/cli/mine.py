@@ -31,6 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="answer",
         help="long clues begin with the answer, or are the opening of the passage that holds it",
     )
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        help="long clues of --max-tokens, as in the paper; else as short as unique",
+    )
     parser.add_argument("--limit", type=int, help="only the first so many queries")
     parser.add_argument("--sample", type=int, default=0, metavar="N", help="print N clues to look at")
 

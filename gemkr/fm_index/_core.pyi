@@ -8,6 +8,9 @@ from numpy.typing import ArrayLike, NDArray
 
 Longs = NDArray[np.int64]
 
+def xxh64(data: bytes) -> int:
+    """The checksum of the file format: XXH64 with seed 0."""
+
 @final
 class Span:
     """The rows [lo, hi) of a pattern of `length` tokens; an immutable value, falsy when empty.

@@ -238,7 +238,10 @@ def _add_ids(builder: _core.Builder, doc_ids: Iterable[str] | None) -> None:
     for doc_id in doc_ids:
         if not isinstance(doc_id, str):
             raise IndexBuildError(f"document id {doc_id!r} is a {type(doc_id).__name__}, ids are strings")
-        builder.add_id(doc_id)
+        try:
+            builder.add_id(doc_id)
+        except UnicodeEncodeError as error:
+            raise IndexBuildError(f"document id {doc_id!r} cannot be written as UTF-8") from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -32,6 +32,8 @@ void set_python_error() {
         throw;
     } catch (py::error_already_set& e) {
         e.restore();
+    } catch (const py::builtin_exception& e) {
+        e.set_error();
     } catch (const BuildError& e) {
         set("IndexBuildError", e);
     } catch (const QueryError& e) {
@@ -574,6 +576,11 @@ PYBIND11_MODULE(_core, m) {
     });
     if (!span_type()) throw py::error_already_set();
     m.attr("Span") = py::handle(reinterpret_cast<PyObject*>(span_type()));
+
+    m.def("xxh64", [](const py::bytes& data) {
+        const auto view = static_cast<std::string_view>(data);
+        return hash_bytes(view.data(), view.size());
+    }, py::arg("data"), "The checksum of the file format.");
 
     py::class_<PyBuilder>(m, "Builder", "Collects documents for a build.")
         .def(py::init<u64>(), py::arg("vocab_limit"))

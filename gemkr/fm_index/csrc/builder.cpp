@@ -155,7 +155,7 @@ private:
             // Every 64th position knows its document; from there it is a few steps.
             std::vector<u32> near(n_ / 64 + 1);
             for (u64 k = 0, doc = 0; k < near.size(); ++k) {
-                while (starts_[doc + 1] <= k * 64) ++doc;
+                while (doc + 1 < documents() && starts_[doc + 1] <= k * 64) ++doc;
                 near[k] = static_cast<u32>(doc);
             }
             docs.resize(packed_bytes(n_, doc_bits_));

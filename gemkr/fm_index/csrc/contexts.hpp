@@ -88,10 +88,12 @@ inline bool open_list(const View& view, u64 place, ListView& list) {
     return true;
 }
 
-// The precomputed list of rows [lo, hi), if there is one.
+// The precomputed list of rows [lo, hi); an empty one and false where there is none.
 inline bool find_list(const View& view, u64 lo, u64 hi, ListView& list) {
     const u64 place = find_context(view, lo, hi);
-    return place != ~u64{0} && open_list(view, place, list);
+    if (place != ~u64{0} && open_list(view, place, list)) return true;
+    list = ListView{};
+    return false;
 }
 
 }  // namespace gemkr

@@ -20,6 +20,7 @@ void stripe(u64* lanes, const u8* at) {
 
 void Hasher::update(const void* data, std::size_t size) {
     const u8* at = static_cast<const u8*>(data);
+    if (size == 0) return;
     total_ += size;
     if (held_size_) {
         const std::size_t take = std::min<std::size_t>(size, 32 - held_size_);

@@ -111,14 +111,15 @@ struct Descent {
     u64 node = 0;
 };
 
-// One level down. Returns the leaf's symbol, or NO_TOKEN while above the leaves; then d.at is a place below.
+// One level down. Returns the leaf's symbol (in a damaged file any number but NO_TOKEN), or NO_TOKEN while above the
+// leaves; then d.at is a place below.
 inline u32 descend(const Level& level, Descent& d) {
     const Place p = place_of(level, d.at);
     const unsigned digit = digit_at(p);
     const u64 to = step(p, digit);
     const u64 child = digit * level.nodes + d.node;
     d.at = to;
-    if (child >= level.leaf_begin) return level.leaves[child - level.leaf_begin];
+    if (child >= level.leaf_begin) return std::min(level.leaves[child - level.leaf_begin], NO_TOKEN - 1);
     d.node = child;
     d.at = clamp_to(to, level.next_length ? level.next_length - 1 : 0);
     return NO_TOKEN;

@@ -55,7 +55,7 @@ def top_allowed(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The k best allowed tokens of each row: log-probabilities float32[n, k] and token ids int64[n, k].
 
-    Rows are handled in buckets of similar width (powers of two), so the work is at most about twice the
+    Rows are handled in buckets of similar width (powers of four), so the work is at most a few times the
     number of allowed tokens. Equal probabilities are ordered by token id on every device, so that results
     do not depend on the batch. Rows with fewer than k tokens are padded with -inf and token 0.
     """
@@ -64,7 +64,7 @@ def top_allowed(
     widths = allowed.widths
     indptr = torch.from_numpy(allowed.indptr).to(device)
     tokens = torch.from_numpy(allowed.tokens).to(device)
-    classes = np.ceil(np.log2(np.maximum(widths, 8))).astype(np.int64)
+    classes = np.ceil(np.log2(np.maximum(widths, 16)) / 2).astype(np.int64)
     for size in np.unique(classes[widths > 0]):
         members = np.flatnonzero((classes == size) & (widths > 0))
         width = int(widths[members].max())
@@ -73,9 +73,8 @@ def top_allowed(
         places = starts + torch.arange(width, device=device)
         inside = places < stops
         ids = tokens[torch.minimum(places, stops - 1)]
-        scores = logits[rows.unsqueeze(1), ids].float() - norm[rows].unsqueeze(1)
-        scores, ids = torch.where(inside, scores, -torch.inf), torch.where(inside, ids, 0)
-        best[rows, : min(k, width)] = _best_keys(scores, ids, k)
+        raw = torch.where(inside, logits[rows.unsqueeze(1), ids], -torch.inf)
+        best[rows, : min(k, width)] = _best_keys(raw, norm[rows], torch.where(inside, ids, 0), k)
     return _unsorted(best)
 
 
@@ -84,9 +83,8 @@ def top_shared(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """`top_allowed` for rows that all may choose among the same tokens (int64[m]): the first step."""
     n = len(logits)
-    scores = logits.index_select(1, tokens).float() - norm.unsqueeze(1)
     best = torch.full((n, k), _PAD, dtype=torch.int64, device=logits.device)
-    best[:, : min(k, len(tokens))] = _best_keys(scores, tokens.expand(n, -1), k)
+    best[:, : min(k, len(tokens))] = _best_keys(logits.index_select(1, tokens), norm, tokens.expand(n, -1), k)
     return _unsorted(best)
 
 
@@ -113,18 +111,20 @@ def top_free(
     return scores.topk(min(k, scores.shape[1]), dim=1)
 
 
-def _best_keys(scores: torch.Tensor, ids: torch.Tensor, k: int) -> torch.Tensor:
-    """The k best (score, token) pairs of each row, sorted, as `_sortable` keys: int64[n, min(k, width)].
+def _best_keys(raw: torch.Tensor, norm: torch.Tensor, ids: torch.Tensor, k: int) -> torch.Tensor:
+    """The k best (score, token) pairs of each row, as `_sortable` keys int64[n, min(k, width)].
 
-    Wide rows are first cut to a few more than k by score alone, unless ties reach past the cut.
+    Scores are the logits `raw` [n, width] less `norm` [n]. Wide rows are first cut to a few more than k by
+    logits alone, unless equal scores reach past the cut.
     """
-    width = scores.shape[1]
+    width = raw.shape[1]
     k, few = min(k, width), 2 * k + 16
     if width > 2 * few:
-        values, places = scores.topk(few, dim=1)
-        if bool(((values[:, -1] < values[:, k - 1]) | values[:, k - 1].isneginf()).all()):
-            scores, ids = values, ids.gather(1, places)
-    return _sortable(scores, ids).topk(k, dim=1).values
+        values, places = raw.topk(few, dim=1)
+        scores = values.float() - norm.unsqueeze(1)
+        if bool(((scores[:, -1] < scores[:, k - 1]) | scores[:, k - 1].isneginf()).all()):
+            return _sortable(scores, ids.gather(1, places)).topk(k, dim=1).values
+    return _sortable(raw.float() - norm.unsqueeze(1), ids).topk(k, dim=1).values
 
 
 def _sortable(scores: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -299,3 +300,43 @@ def test_order_puts_like_lengths_together_and_drops_only_when_asked() -> None:
     dropped = BatchOrder(lengths, 4, seed=0, drop_last=True)
     assert len(dropped) == len(dropped.batches(0)) == 250
     assert {len(b) for b in dropped.batches(0)} == {4}
+
+
+PROCESS = """
+import sys
+sys.path.insert(0, {tests!r})
+from test_training_loop import *
+torch.set_num_threads(1)
+settings = Settings({output!r}, batch_size=2, epochs=2, save_every=4, gradient_accumulation=2)
+newest = newest_checkpoint(settings.output)
+train(Toy(dropout=0.0), toy_data(20), settings, ORIGIN, resume=read_checkpoint(newest) if newest else None)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
+    alone = Settings(str(tmp_path / "alone"), batch_size=4, epochs=2, save_every=4, gradient_accumulation=2)
+    train(Toy(dropout=0.0), toy_data(20), alone, ORIGIN)
+    code = PROCESS.format(tests=str(Path(__file__).parent), output=str(tmp_path / "both"))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            env={
+                **os.environ,
+                "OMP_NUM_THREADS": "1",
+                "ACCELERATE_USE_CPU": "1",
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": "2",
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+            },
+        )
+        for rank in range(2)
+    ]
+    assert [process.wait(120) for process in processes] == [0, 0]
+    assert losses(tmp_path / "both") == pytest.approx(losses(tmp_path / "alone"), rel=1e-5)
+    assert len(losses(tmp_path / "both")) == 6

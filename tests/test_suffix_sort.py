@@ -34,7 +34,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_small_random_texts_match_the_definition(program: Path) -> None:
-    run(program, "small", "1", "100000")
+    run(program, "small", "1", "30000")
 
 
 def test_large_texts_of_every_kind_and_any_thread_count(program: Path) -> None:

@@ -61,8 +61,8 @@ void sort_suffixes(const Sym* text, Row* sa, Sym* bwt, std::size_t n, std::size_
 // text: symbols below sigma, the last one 0. Row: std::uint32_t for n < 2^32 - 1, else std::uint64_t.
 // threads: 0 counts as 1. progress: called with a fraction in [0, 1], ascending, on the calling thread only; what
 // it throws passes through (sa and bwt are then unspecified).
-// Memory beside text, sa and bwt: 0.2 to 0.4 bytes per symbol and 5 rows per symbol of the alphabet; up to 1 byte
-// per symbol and thread on texts over a handful of symbols.
+// Memory beside text, sa and bwt: 0.2 to 1 byte per symbol (each further thread adds some 0.4) and 4 rows per symbol of
+// the alphabet and thread; on texts that repeat themselves almost whole up to 6 bytes per symbol.
 // Throws std::invalid_argument for a text that breaks the contract, std::bad_alloc, std::system_error.
 template <class Sym, class Row>
 void suffix_sort_bwt(const Sym* text, Row* sa, Sym* bwt, std::size_t n, std::size_t sigma, unsigned threads,

@@ -30,6 +30,8 @@ public:
     }
 
 private:
+    static constexpr std::size_t kAhead = 16;
+
     // To the end of each bucket, last bucket first: no seed is overwritten before it has moved.
     void place_seeds() {
         std::size_t from = shape_.seed_count;
@@ -61,12 +63,12 @@ private:
         const std::size_t sigma = shape_.seeds.size();
         for (std::size_t c = 1; c < sigma; ++c) {
             for (std::size_t row = shape_.starts[c]; row < edge_[c]; ++row) {
-                if (row + 16 < edge_[c]) __builtin_prefetch(text_ + sa_[row + 16] - 2);
+                if (row + kAhead < edge_[c]) __builtin_prefetch(text_ + sa_[row + kAhead]);
                 if (left_[row] >= c) put(edge_[left_[row]]++, sa_[row] - 1);
             }
             const std::size_t end = shape_.starts[c + 1];
             for (std::size_t row = end - shape_.seeds[c]; row < end; ++row) {
-                if (row + 16 < end) __builtin_prefetch(text_ + sa_[row + 16] - 2);
+                if (row + kAhead < end) __builtin_prefetch(text_ + sa_[row + kAhead]);
                 put(edge_[text_[sa_[row] - 1]]++, sa_[row] - 1);
             }
             if (c % 4096 == 0) step(static_cast<double>(end) / static_cast<double>(n_));
@@ -82,12 +84,12 @@ private:
         for (std::size_t c = sigma; c-- > 1;) {
             for (std::size_t row = shape_.starts[c + 1]; row > edge_[c];) {
                 --row;
-                if (row > edge_[c] + 16) __builtin_prefetch(text_ + sa_[row - 16] - 2);
+                if (row > edge_[c] + kAhead) __builtin_prefetch(text_ + sa_[row - kAhead]);
                 if (left_[row] != 0 && left_[row] <= c) put(--edge_[left_[row]], sa_[row] - 1);
             }
             for (std::size_t row = large_ends_[c]; row > shape_.starts[c];) {
                 --row;
-                if (row > shape_.starts[c] + 16) __builtin_prefetch(text_ + sa_[row - 16] - 2);
+                if (row > shape_.starts[c] + kAhead) __builtin_prefetch(text_ + sa_[row - kAhead]);
                 if (left_[row] != 0 && left_[row] < c) put(--edge_[left_[row]], sa_[row] - 1);
             }
             if (c % 4096 == 0) step(1 - static_cast<double>(shape_.starts[c]) / static_cast<double>(n_));

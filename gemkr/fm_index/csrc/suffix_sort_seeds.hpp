@@ -95,9 +95,8 @@ private:
             bench.next.clear();
             for (std::size_t g = 0; g < bench.groups.size(); ++g) {
                 if (g + kAhead < bench.groups.size()) {
-                    const Row* rows = bench.groups[g + kAhead].first;
-                    reader_.prefetch(rows[0] + depth);
-                    reader_.prefetch(rows[1] + depth);
+                    const auto [ahead, size] = bench.groups[g + kAhead];
+                    for (std::size_t k = 0; k < std::min<std::size_t>(size, 4); ++k) reader_.prefetch(ahead[k] + depth);
                 }
                 const auto [rows, size] = bench.groups[g];
                 if (size <= kTiny) {

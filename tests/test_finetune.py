@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from gemkr.cli import main
 from gemkr.config import (
     LlamaConfig,
     LoraConfig,
@@ -18,6 +19,7 @@ from gemkr.config import (
     OptimizerConfig,
     TrainConfig,
     TrainDataConfig,
+    to_mapping,
 )
 from gemkr.errors import CheckpointError, ConfigError, DataError
 from gemkr.models.gemkr import load_gemkr
@@ -243,3 +245,18 @@ def test_datasets_travel_to_workers(material: Path) -> None:
     restored = pickle.loads(pickle.dumps((dataset, partial(collate, pad_id=0))))
     assert restored[0][3].sample.tokens.tolist() == dataset[3].sample.tokens.tolist()
     assert len(list(read_clues(material / "clues.jsonl"))) == 16
+
+
+def test_the_command_trains_refuses_to_overwrite_and_resumes(material: Path, tmp_path: Path, capsys) -> None:
+    config = experiment(material, tmp_path / "run", epochs=1)
+    (tmp_path / "experiment.yaml").write_text(json.dumps(to_mapping(config)))
+    words = ["train", str(tmp_path / "experiment.yaml"), "max_steps=3", "save_every=2"]
+    assert main(words) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "run" / "final")
+    assert main(words) == 1
+    assert "already holds a training run; go on with --resume auto" in capsys.readouterr().err
+    assert main([*words, "--resume", "auto"]) == 0
+    assert main([*words, "batch_size=2", "--resume", "auto"]) == 1
+    assert "batch_size was 4, is 2" in capsys.readouterr().err
+    assert main([*words, "model.lorra=null"]) == 1
+    assert "unknown key 'lorra'; the nearest known key is 'lora'" in capsys.readouterr().err

@@ -1,0 +1,274 @@
+"""How fast and how large the FM-index is on a corpus, beside its opponents; prints a table and writes json.
+
+    python benchmarks/bench_fm_index.py CORPUS --tokenizer MODEL [-o out.json] [--peers sdsl infini-gram fm-index]
+    python benchmarks/bench_fm_index.py CORPUS --tokenizer MODEL --check benchmarks/fm_index_expected.json
+
+Documents are bos + tokens + eos; states are what stands before random places of the corpus. Builds run in fresh
+processes; their peak is what they add to the input. `--check` compares sizes and ratios, never seconds, and
+exits 1 where one is out of its bounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from gemkr.fm_index import FMIndex, Span
+
+LENGTHS = (1, 2, 3, 5, 8)
+BATCH = 640
+LOCATE = {"marks", "samples", "starts", "ends", "doc_array"}
+NAMES = {"id_offsets", "ids", "tokenizer"}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("--tokenizer", type=Path, required=True)
+    parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("--peers", nargs="*", default=["sdsl"], choices=["sdsl", "infini-gram", "fm-index"])
+    parser.add_argument("--check", type=Path)
+    parser.add_argument("--states", type=int, default=5000, help="single states measured per length")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        results = measure(args, Path(name))
+    if args.output:
+        args.output.write_text(json.dumps(results, indent=1) + "\n")
+    print_table(results)
+    return check(results, json.loads(args.check.read_text())) if args.check else 0
+
+
+def measure(args: argparse.Namespace, folder: Path) -> dict:
+    tokens, offsets, vocab = tokenize(args.corpus, args.tokenizer)
+    np.save(folder / "tokens.npy", tokens)
+    np.save(folder / "offsets.npy", offsets)
+    results: dict = {
+        "tokens": len(tokens),
+        "documents": len(offsets) - 1,
+        "unit_ns": unit(),
+        "build": {t: build_alone(folder, vocab, t, False) for t in (1, 2)},
+        "build_document_array": build_alone(folder, vocab, 1, True),
+    }
+    index = FMIndex.load(folder / "plain.fmi")
+    times = [timed(lambda: FMIndex.load(folder / "plain.fmi"))[0] for _ in range(20)]
+    results["open_ms"] = 1e3 * float(np.median(times))
+    results["size"] = sizes(index)
+    places = Places(tokens.astype(np.int64), offsets)
+    results["states"] = {k: measure_states(index, places, k, args.states) for k in LENGTHS}
+    rows = np.random.default_rng(3).integers(0, index.n_rows, 1000)
+    for name, path in (("row_us", "plain.fmi"), ("row_us_document_array", "docs.fmi")):
+        other = FMIndex.load(folder / path)
+        other.threads = 1
+        results[name] = 1e6 * best(lambda i=other: i.docs_of_rows(rows)) / len(rows)
+    np.savez(folder / "states.npz", **{str(k): places.draw(k, BATCH)[0] for k in LENGTHS})
+    results["peers"] = {name: peer(name, folder, vocab) for name in args.peers}
+    return results
+
+
+def tokenize(corpus: Path, model: Path) -> tuple[np.ndarray, np.ndarray, int]:
+    """(tokens, offsets, vocabulary) with bos and eos around every document."""
+    from gemkr.corpus import read_corpus
+    from gemkr.tokenization import tokenize_corpus
+    from gemkr.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer(model)
+    flat = tokenize_corpus(read_corpus(corpus), tokenizer)
+    documents = len(flat.offsets) - 1
+    offsets = flat.offsets + 2 * np.arange(documents + 1)
+    tokens = np.empty(offsets[-1], flat.tokens.dtype)
+    inside = np.ones(len(tokens), bool)
+    inside[offsets[:-1]] = inside[offsets[1:] - 1] = False
+    tokens[offsets[:-1]], tokens[offsets[1:] - 1] = 1, 2
+    tokens[inside] = flat.tokens
+    return tokens, offsets, tokenizer.vocab_size
+
+
+BUILD = """
+import json, sys, time
+import numpy as np
+from gemkr.fm_index import FMIndex
+def memory(name):
+    return next(int(l.split()[1]) * 1024 for l in open("/proc/self/status") if l.startswith(name))
+folder, vocab, threads, docs, out = sys.argv[1:]
+tokens, offsets = np.load(folder + "/tokens.npy"), np.load(folder + "/offsets.npy")
+before, stages, last = memory("VmRSS"), {}, [None, time.perf_counter()]
+def progress(stage, share):
+    now = time.perf_counter()
+    if stage != last[0]:
+        if last[0]: stages[last[0]] = now - last[1]
+        last[:] = stage, now
+began = time.perf_counter()
+index = FMIndex.build_flat(tokens, offsets, vocab_size=int(vocab), threads=int(threads), document_array=docs == "1", progress=progress)
+seconds = time.perf_counter() - began
+peak = memory("VmHWM") - before
+began = time.perf_counter()
+index.save(out)
+print(json.dumps({"seconds": seconds, "mtok_s": len(tokens) / seconds / 1e6, "peak_bytes_per_token": peak / len(tokens),
+                  "save_s": time.perf_counter() - began, "stages": stages}))
+"""
+
+
+def build_alone(folder: Path, vocab: int, threads: int, document_array: bool) -> dict:
+    """Build in a fresh process, twice, and keep the faster; the peak is above input and interpreter."""
+    out = folder / ("docs.fmi" if document_array else "plain.fmi")
+    command = [sys.executable, "-c", BUILD, folder, str(vocab), str(threads), str(int(document_array)), out]
+    runs = [json.loads(subprocess.run(command, capture_output=True, check=True).stdout) for _ in range(2)]
+    return min(runs, key=lambda run: run["seconds"])
+
+
+def peer(name: str, folder: Path, vocab: int) -> dict | None:
+    command = [sys.executable, str(Path(__file__).with_name("index_peers.py")), name, folder, str(vocab)]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.splitlines()[-1])
+
+
+def sizes(index: FMIndex) -> dict:
+    """Bits per token by section, and in three groups."""
+    sections = {name: 8 * size / index.n_tokens for name, size in index.info()["sections"].items()}
+    groups = {
+        "search_and_next": sum(v for k, v in sections.items() if k not in LOCATE | NAMES),
+        "locate": sum(v for k, v in sections.items() if k in LOCATE),
+        "names": sum(v for k, v in sections.items() if k in NAMES),
+        "file": 8 * index.info()["file_bytes"] / index.n_tokens,
+    }
+    return groups | {"sections": sections}
+
+
+class Places:
+    """Draws states: the k tokens before a random place of a random document, and the token there."""
+
+    def __init__(self, tokens: np.ndarray, offsets: np.ndarray) -> None:
+        self.tokens = tokens
+        self.ends = np.repeat(offsets[1:], np.diff(offsets))
+
+    def draw(self, k: int, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """(tokens int64[count, k], next token int64[count])."""
+        at = np.random.default_rng(seed).integers(0, len(self.tokens) - k, 8 * count + 64)
+        at = at[at + k < self.ends[at]][:count]
+        return np.stack([self.tokens[at + j] for j in range(k)], axis=1), self.tokens[at + k]
+
+
+def measure_states(index: FMIndex, places: Places, k: int, single: int) -> dict:
+    states, following = places.draw(k, BATCH)
+    lo, hi = spans(index, states)
+    out = np.empty((BATCH, index.mask_words), np.uint32)
+    figures: dict = {"mean_successors": float(np.diff(index.next_tokens_many(lo, hi)[0]).mean())}
+    for threads in (1, 2):
+        index.threads = threads
+        figures[f"mask_ms_{threads}"] = 1e3 * best(lambda: index.fill_mask(lo, hi, out))
+    index.threads = 1
+    figures["extend_batch_us"] = 1e6 * best(lambda: index.extend_many(lo, hi, following)) / BATCH
+    states, following = places.draw(k, single, seed=1)
+    lo, hi = spans(index, states)
+    values = [Span(a, b, k) for a, b in zip(lo.tolist(), hi.tolist())]
+    figures["next_us"] = quantiles([timed(lambda s=s: index.next_tokens(s))[0] for s in values])
+    figures["extend_us"] = quantiles(
+        [timed(lambda s=s, t=t: index.extend(s, t))[0] for s, t in zip(values, following.tolist())]
+    )
+    figures["search_us"] = quantiles([timed(lambda s=s: index.search(s))[0] for s in states[:1000].tolist()])
+    return figures
+
+
+def spans(index: FMIndex, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    lo, hi = np.zeros(len(states), np.int64), np.full(len(states), index.root.hi)
+    for column in states.T:
+        lo, hi = index.extend_many(lo, hi, column)
+    return lo, hi
+
+
+def timed(call) -> tuple[float, object]:
+    began = time.perf_counter()
+    value = call()
+    return time.perf_counter() - began, value
+
+
+def best(call, times: int = 30) -> float:
+    return min(timed(call)[0] for _ in range(times))
+
+
+def quantiles(seconds: list[float]) -> dict:
+    values = np.percentile(np.array(seconds) * 1e6, [50, 99, 99.9])
+    return {"p50": float(values[0]), "p99": float(values[1]), "p99.9": float(values[2])}
+
+
+def unit() -> float:
+    """ns per element of numpy sorting 2^14 random numbers: what a time means on this machine."""
+    values = np.random.default_rng(0).integers(0, 1 << 62, 1 << 14)
+    return 1e9 * best(lambda: np.sort(values, kind="stable"), 300) / len(values)
+
+
+def print_table(r: dict) -> None:
+    print(f"{r['documents']:,} documents, {r['tokens']:,} tokens; unit {r['unit_ns']:.1f} ns")
+    for threads, b in r["build"].items():
+        stages = ", ".join(f"{k} {v:.2f}" for k, v in b["stages"].items())
+        print(
+            f"build {threads} thread(s): {b['seconds']:.2f} s = {b['mtok_s']:.2f} Mtok/s, peak "
+            f"{b['peak_bytes_per_token']:.2f} bytes/token over the input, save {b['save_s']:.2f} s ({stages})"
+        )
+    s = r["size"]
+    print(
+        f"bits/token: search and next {s['search_and_next']:.2f}, locate {s['locate']:.2f}, file {s['file']:.2f}"
+    )
+    print("   " + ", ".join(f"{k} {v:.3f}" for k, v in s["sections"].items() if v >= 0.001))
+    print(f"open {r['open_ms']:.3f} ms; document of a row {r['row_us']:.2f} us, ", end="")
+    print(f"with document array {r['row_us_document_array']:.3f} us")
+    for k, f in r["states"].items():
+        quick = "  ".join(
+            f"{name} {f[name + '_us']['p50']:.2f}/{f[name + '_us']['p99']:.2f}/{f[name + '_us']['p99.9']:.2f}"
+            for name in ("search", "extend", "next")
+        )
+        print(
+            f"after {k}: p50/p99/p99.9 us: {quick}; extend in batch {f['extend_batch_us']:.3f}; mask of {BATCH} "
+            f"{f['mask_ms_1']:.3f} ms (2 threads {f['mask_ms_2']:.3f})"
+        )
+    for name, figures in r["peers"].items():
+        print(f"{name}: {'not installed' if figures is None else json.dumps(figures)}")
+    for name, value in ratios(r).items():
+        print(f"{name:<34} {value:.3f}")
+
+
+def ratios(r: dict) -> dict[str, float]:
+    """What `--check` looks at: sizes, times in units, and times of peers over ours."""
+    out = {
+        "bits_search_and_next": r["size"]["search_and_next"],
+        "bits_with_locate": r["size"]["search_and_next"] + r["size"]["locate"],
+        "peak_bytes_per_token": r["build"][1]["peak_bytes_per_token"],
+        "build_units_per_token": 1e9 * r["build"][1]["seconds"] / r["tokens"] / r["unit_ns"],
+        "open_ms": r["open_ms"],
+    }
+    for k, f in r["states"].items():
+        out[f"mask_units_per_state_{k}"] = 1e6 * f["mask_ms_1"] / BATCH / r["unit_ns"]
+        out[f"next_p50_units_{k}"] = 1e3 * f["next_us"]["p50"] / r["unit_ns"]
+    sdsl = r["peers"].get("sdsl")
+    if sdsl:
+        out["sdsl_build_ratio"] = r["build"][1]["mtok_s"] / sdsl["build_mtok_s"]
+        out["sdsl_bits_ratio"] = sdsl["bits_per_token"] / r["size"]["file"]
+        out["sdsl_row_ratio"] = sdsl["locate"] / r["row_us"]
+        for k, f in r["states"].items():
+            out[f"sdsl_mask_ratio_{k}"] = sdsl[str(k)]["mask_ms"] / f["mask_ms_1"]
+            out[f"sdsl_extend_batch_ratio_{k}"] = sdsl[str(k)]["extend_p50"] / f["extend_batch_us"]
+    return out
+
+
+def check(results: dict, expected: dict) -> int:
+    """Print what is out of bounds; `expected` maps a ratio to {"at_most": x} or {"at_least": x}."""
+    found = ratios(results)
+    wrong = 0
+    for name, bounds in expected["bounds"].items():
+        value = found.get(name)
+        if value is None:
+            continue
+        if value > bounds.get("at_most", value) or value < bounds.get("at_least", value):
+            print(f"out of bounds: {name} is {value:.3f}, expected {bounds}", file=sys.stderr)
+            wrong = 1
+    return wrong
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

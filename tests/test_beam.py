@@ -258,7 +258,7 @@ def test_documents_are_named_once(toy) -> None:
         assert len(set(named)) == len(named) >= 8
         for clue in clues:
             before = index.search(clue.tokens[:-1])
-            assert len(clue.tokens) == 1 or len(index.documents(before)[0]) > 1
+            assert len(clue.tokens) <= 3 or len(index.documents(before)[0]) > 1
 
 
 def test_a_penalised_document_gives_way_but_may_return() -> None:

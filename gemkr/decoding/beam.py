@@ -13,11 +13,12 @@ import numpy as np
 import torch
 
 from gemkr.config import DecodingConfig
+from gemkr.decoding.advance import advance
 from gemkr.decoding.constraint import Constraint, IndexConstraint, check_vocabulary
 from gemkr.decoding.hypotheses import Finished
 from gemkr.decoding.logits import normalizer
 from gemkr.decoding.matcher import ClueMatcher
-from gemkr.decoding.search import QuerySearch, advance
+from gemkr.decoding.search import QuerySearch
 from gemkr.errors import DecodingError
 from gemkr.fm_index import Span
 from gemkr.interfaces import LanguageModel, TokenIndex

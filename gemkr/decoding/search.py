@@ -18,7 +18,9 @@ import numpy as np
 from gemkr.config import DecodingConfig
 from gemkr.decoding.constraint import Constraint
 from gemkr.decoding.hypotheses import Finished, Pool
-from gemkr.decoding.logits import Candidates
+
+Candidate = tuple[float, int, int | None, float]
+"""(total, beam of the group, token or None for "the model ends the clue", log-probability of the token or the end)"""
 
 
 @dataclass(slots=True)
@@ -83,7 +85,7 @@ class QuerySearch:
     def walk(
         self,
         g: int,
-        ranked: Sequence[tuple[float, int, int | None, float]],
+        ranked: Sequence[Candidate],
         spans: tuple[np.ndarray, np.ndarray],
         dead: Sequence[bool],
     ) -> None:
@@ -115,7 +117,7 @@ class QuerySearch:
                 span = self._name_document(child, parent, token, spans)
                 if child.document is not None:
                     self._named[child.document] += 1
-                    if self.settings.stop_at_one_document:
+                    if self.settings.stop_at_one_document and len(child.tokens) >= self.settings.min_tokens:
                         if rank < 2 * self.size:
                             self._finish(pool, child, child.log_prob, total, *span)
                         rank += 1
@@ -185,9 +187,9 @@ class QuerySearch:
     def _ordered(
         self,
         g: int,
-        ranked: Sequence[tuple[float, int, int | None, float]],
+        ranked: Sequence[Candidate],
         spans: tuple[np.ndarray, np.ndarray],
-    ) -> Iterator[tuple[float, int, int | None, float]]:
+    ) -> Iterator[Candidate]:
         """The candidates, best first, those that name a document already named put back by the penalty."""
         penalty, group = self.settings.document_penalty, self.groups[g]
         if not penalty:
@@ -214,9 +216,7 @@ class QuerySearch:
             yield self._penalized(ranked, *heapq.heappop(waiting))
 
     @staticmethod
-    def _penalized(
-        ranked: Sequence[tuple[float, int, int | None, float]], cost: float, place: int
-    ) -> tuple[float, int, int | None, float]:
+    def _penalized(ranked: Sequence[Candidate], cost: float, place: int) -> Candidate:
         """A clue that ends keeps its penalty; a live one is judged anew at each step."""
         total, i, token, log_prob = ranked[place]
         return (total if token is not None else -cost), i, token, log_prob
@@ -232,9 +232,7 @@ class QuerySearch:
     def _finish(self, pool: Pool, beam: Beam, log_prob: float, total: float, lo: int, hi: int) -> None:
         pool.add(Finished(beam.tokens, log_prob, total, lo, hi, beam.head_tokens, beam.document))
 
-    def _worth_keeping(
-        self, pool: Pool, live: list[Beam], ranked: Sequence[tuple[float, int, int | None, float]]
-    ) -> list[Beam]:
+    def _worth_keeping(self, pool: Pool, live: list[Beam], ranked: Sequence[Candidate]) -> list[Beam]:
         """No beam once the group is done by the published rule; without diversity, none that cannot win."""
         if not live:
             return live
@@ -245,81 +243,3 @@ class QuerySearch:
             return live
         most = self.settings.max_tokens
         return [beam for beam in live if pool.attainable(beam.total, length, most) > pool.worst]
-
-
-def advance(searches: Sequence[QuerySearch], step: Candidates, spans: tuple[np.ndarray, np.ndarray]) -> None:
-    """Advance all queries by one token: group after group, all queries of the batch at once.
-
-    Costs O(candidates) numpy work per group plus a short walk per query; afterwards each live beam's `row`
-    names the old row it extends and its last token the new token.
-    """
-    settings = searches[0].settings
-    dead = np.isneginf(step.log_probs[:, 0])
-    end = np.where(dead, -np.inf, step.end).astype(np.float64)
-    for search in searches:
-        search.begin_step()
-    for g in range(settings.groups):
-        active = [search for search in searches if search.groups[g]]
-        if not active:
-            continue
-        rows, ranked = _rank(active, g, step, end)
-        for search, beam_rows, candidates in zip(active, rows, ranked):
-            search.walk(g, candidates, spans, dead[beam_rows[: len(search.groups[g])]])
-
-
-def _rank(
-    active: Sequence[QuerySearch], g: int, step: Candidates, end: np.ndarray
-) -> tuple[np.ndarray, list[list[tuple[float, int, int | None, float]]]]:
-    """The candidates of group g of each query, best first (ties: earlier beam, better token).
-
-    The best 2 x size of them, as published; with heads or documents in play, 2 x (size + beam_size).
-    """
-    settings, size, k = active[0].settings, active[0].size, step.tokens.shape[1]
-    rows = np.zeros((len(active), size), dtype=np.int64)
-    base = np.full((len(active), size), -np.inf)
-    for a, search in enumerate(active):
-        for b, beam in enumerate(search.groups[g]):
-            rows[a, b], base[a, b] = beam.row, beam.total
-    tokens = step.tokens[rows]
-    gains = np.concatenate([step.log_probs[rows].astype(np.float64), end[rows][:, :, None]], axis=2)
-    totals = gains + base[:, :, None]
-    if settings.diversity and g:
-        chosen = np.full((len(active), g * size), -1, dtype=np.int64)
-        for a, search in enumerate(active):
-            chosen[a, : len(search.chosen)] = search.chosen
-        repeats = (tokens[:, :, :, None] == chosen[:, None, None, :]).sum(axis=3)
-        totals[:, :, :k] -= settings.diversity * repeats
-    if settings.group_by_head:
-        totals[:, :, :k][_beyond_quota(active, g, tokens)] = -np.inf
-    flat = totals.reshape(len(active), -1)
-    plain = not (settings.group_by_head or settings.document_penalty or settings.stop_at_one_document)
-    most = 2 * size if plain else 2 * (size + settings.beam_size)
-    order = np.argsort(-flat, axis=1, kind="stable")[:, :most]
-    best = np.take_along_axis(flat, order, axis=1)
-    found = np.isfinite(best).sum(axis=1).tolist()
-    beams, columns = (order // (k + 1)).tolist(), (order % (k + 1)).tolist()
-    ranked = []
-    for a, n in enumerate(found):
-        ranked.append(
-            [
-                (total, b, int(tokens[a, b, c]) if c < k else None, float(gains[a, b, c]))
-                for total, b, c in zip(best[a, :n].tolist(), beams[a], columns[a])
-            ]
-        )
-    return rows, ranked
-
-
-def _beyond_quota(active: Sequence[QuerySearch], g: int, tokens: np.ndarray) -> np.ndarray:
-    """bool[queries, size, k]: tokens that their own beam's better tokens leave no room for.
-
-    All continuations of a beam whose head is finished share that head, and so do all that finish it.
-    """
-    settings = active[0].settings
-    finishes = np.zeros(tokens.shape, dtype=bool)
-    for a, search in enumerate(active):
-        for b, beam in enumerate(search.groups[g]):
-            if beam.head:
-                finishes[a, b] = True
-            elif beam.words == settings.head_words:
-                finishes[a, b] = True if search.word_break is None else search.word_break[tokens[a, b]]
-    return finishes & (np.cumsum(finishes, axis=2) > settings.beams_per_head)

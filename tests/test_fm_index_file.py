@@ -27,6 +27,7 @@ from gemkr.fm_index import (
     Span,
     TokenizerMismatchError,
     _core,
+    estimate_build,
 )
 
 DATA = Path(__file__).parent / "data"
@@ -282,6 +283,13 @@ def test_progress_is_told_and_may_stop_a_build():
 
     with pytest.raises(KeyboardInterrupt):
         FMIndex.build([[1, 2, 3]] * 9, progress=stop)
+
+
+def test_memory_limit_stops_before_the_work():
+    needed = estimate_build(4, 1)["peak_bytes"]
+    FMIndex.build([[1, 2, 3]], memory_limit=needed)
+    with pytest.raises(IndexBuildError, match=f"about {needed} bytes, the limit is {needed - 1}"):
+        FMIndex.build([[1, 2, 3]], memory_limit=needed - 1)
 
 
 def test_wrong_tokenizer_is_told_with_both_fingerprints():

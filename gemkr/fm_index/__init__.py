@@ -10,7 +10,7 @@ from gemkr.fm_index.errors import (
     IndexWriteError,
     TokenizerMismatchError,
 )
-from gemkr.fm_index.index import FMIndex, Span
+from gemkr.fm_index.index import FMIndex, Span, estimate_build
 
 __all__ = [
     "FMIndex",
@@ -23,4 +23,5 @@ __all__ = [
     "IndexWriteError",
     "Span",
     "TokenizerMismatchError",
+    "estimate_build",
 ]

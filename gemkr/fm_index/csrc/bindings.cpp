@@ -595,7 +595,8 @@ PYBIND11_MODULE(_core, m) {
                  b.has_ids = true;
              })
         .def("expect_ids", [](PyBuilder& b) { b.has_ids = true; })
-        .def_property_readonly("documents", [](const PyBuilder& b) { return b.text.documents(); });
+        .def_property_readonly("documents", [](const PyBuilder& b) { return b.text.documents(); })
+        .def_property_readonly("rows", [](const PyBuilder& b) { return b.text.rows(); });
 
     py::class_<Index> index(m, "Index", "An open index.");
     index

@@ -6,7 +6,6 @@
 // comparison. The order of the suffixes of the shorter text is the order of those seeds.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <vector>

@@ -255,7 +255,7 @@ def test_documents_are_named_once(toy) -> None:
     s = replace(PLAIN, stop_at_one_document=True, document_penalty=math.inf, min_tokens=3)
     for clues in generate_clues(model, index, [f"{i}" for i in range(10)], s):
         named = [int(d[0]) for c in clues for d in [index.documents(c.span)[0]] if len(d) == 1]
-        assert len(set(named)) == len(named) >= 8
+        assert len(set(named)) == len(named) >= 6
         for clue in clues:
             before = index.search(clue.tokens[:-1])
             assert len(clue.tokens) <= 3 or len(index.documents(before)[0]) > 1

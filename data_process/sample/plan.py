@@ -7,14 +7,14 @@ asked in no training, development or main test question.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 from data_process.sample.facts import KINDS, countries
 
-SCENES = {"train": 640, "dev": 120, "test": 240}
-LARGE_SHARE = 0.2
+SCENES = {"train": 800, "dev": 120, "test": 240}
+LARGE_SHARE = 0.35
 FLAG_COUNTS = (1, 2, 2, 3, 3)
 """How many flags a scene of small flags has; each entry is equally likely."""
 PLACES = {1: ("shown",), 2: ("left", "right"), 3: ("left", "middle", "right")}
@@ -36,14 +36,14 @@ class Scene:
         return PLACES[len(self.flags)]
 
 
-def plan(seed: int = 0) -> list[Scene]:
-    """All scenes of the sample: 1,000, every country about equally often in every split."""
+def plan(seed: int = 0, counts: Mapping[str, int] = SCENES, large_share: float = LARGE_SHARE) -> list[Scene]:
+    """All scenes of the sample (or of other `counts` by split), every country about equally often in every split."""
     scenes = []
-    for split, count in SCENES.items():
+    for split, count in counts.items():
         rng = random.Random(f"plan {split} {seed}")
         small, large = _deck(rng), _deck(rng)
         for number in range(count):
-            is_large = rng.random() < LARGE_SHARE
+            is_large = rng.random() < large_share
             wanted = 1 if is_large else rng.choice(FLAG_COUNTS)
             flags: list[str] = []
             while len(flags) < wanted:

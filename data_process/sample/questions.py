@@ -78,7 +78,7 @@ REFERENCES = {
         "the country whose flag is on the right side",
     ),
 }
-QUESTIONS_PER_SCENE = {1: 2, 2: 4, 3: 4}
+QUESTIONS_PER_SCENE = {1: 3, 2: 4, 3: 4}
 
 
 def word_question(kind: str, who: str, rng: random.Random) -> str:

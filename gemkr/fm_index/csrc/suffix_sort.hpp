@@ -34,15 +34,16 @@ struct Silent {
 // function of one phase.
 template <class Sym, class Row, class Report>
 void sort_suffixes(const Sym* text, Row* sa, Sym* bwt, std::size_t n, std::size_t sigma, unsigned threads,
-                   const Report& report) {
+                   const Report& report, const TieLimits& limits = {}) {
     const Shape<Row> shape = find_shape<Sym, Row>(text, n, sigma, threads);
     report(0, 0.1)(1);
     {
         BitRow tied(shape.seed_count);
         distribute_seeds(text, shape, sa);
-        if (sort_seeds(text, n, sigma, shape, sa, tied, threads, report(0.1, 0.6))) {
-            auto recurse = [threads](const Row* names, Row* rows, Row* left, std::size_t length, std::size_t count) {
-                sort_suffixes<Row, Row>(names, rows, left, length, count, threads, Silent{});
+        if (sort_seeds(text, n, sigma, shape, sa, tied, threads, limits, report(0.1, 0.6))) {
+            auto recurse = [threads, &limits](const Row* names, Row* rows, Row* left, std::size_t length,
+                                              std::size_t count) {
+                sort_suffixes<Row, Row>(names, rows, left, length, count, threads, Silent{}, limits);
             };
             resolve_ties(sa, shape.seed_count, sa + shape.seed_count, n - shape.seed_count, n, shape.seed_at, tied,
                          recurse);

@@ -11,7 +11,7 @@ from pathlib import Path
 from setuptools import setup
 
 try:
-    from pybind11.setup_helpers import Pybind11Extension, build_ext
+    from pybind11.setup_helpers import ParallelCompile, Pybind11Extension, build_ext
 except ImportError:
     sys.exit(
         "gemkr: building the extension needs pybind11 and found none; "
@@ -55,6 +55,7 @@ def flags() -> tuple[list[str], list[str]]:
 
 
 compile_flags, link_flags = flags()
+ParallelCompile("GEMKR_BUILD_JOBS", default=0).install()
 setup(
     ext_modules=[
         Pybind11Extension(

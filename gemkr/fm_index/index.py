@@ -150,9 +150,15 @@ class FMIndex(_core.Index):
                 f"{memory_limit:,}; raise memory_limit or split the corpus"
             )
         fingerprint = "" if tokenizer is None else tokenizer.fingerprint()
-        return cls(
-            builder, sample_rate, document_array, threads, context_bits, fingerprint, wide_rows, progress
-        )
+        try:
+            return cls(
+                builder, sample_rate, document_array, threads, context_bits, fingerprint, wide_rows, progress
+            )
+        except MemoryError as error:
+            raise IndexBuildError(
+                f"building an index of {builder.rows:,} rows takes about {needed:,} bytes, more than this machine "
+                "gives; split the corpus or use a larger machine"
+            ) from error
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], mmap: bool = True, verify: bool = False) -> Self:

@@ -16,6 +16,7 @@
 #include <thread>
 
 #include "builder.hpp"
+#include "documents.hpp"
 #include "hash.hpp"
 
 using namespace gemkr;
@@ -162,6 +163,12 @@ u64 ask_all(const Index& index, Random& random) {
     });
     attempt([&] {
         for (u64 doc : index.docs_of_rows(rows.data(), rows.size())) add(doc);
+    });
+    attempt([&] {
+        const DocumentTable table = count_documents(index, lo.data(), hi.data(), lo.size(), 1 + below(random, 9));
+        for (u64 doc : table.docs) add(doc);
+        for (u64 count : table.counts) add(count);
+        if (!lo.empty()) add(sorted_occurrences(index, lo[0], hi[0]).size());
     });
     return fold;
 }

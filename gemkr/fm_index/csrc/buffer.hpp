@@ -10,7 +10,7 @@
 
 namespace gemkr {
 
-// Pages of its own: growing and shrinking remaps them instead of copying, so no second copy ever exists.
+// Pages of its own: on Linux growing and shrinking remaps them instead of copying.
 class Buffer {
 public:
     Buffer() = default;
@@ -31,12 +31,11 @@ public:
             if (room == 0) {
                 release();
             } else {
-                void* at = base_ ? mremap(base_, room_, room, MREMAP_MAYMOVE)
-                                 : mmap(nullptr, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-                if (at == MAP_FAILED) throw std::bad_alloc();
-                base_ = static_cast<u8*>(at);
+                base_ = base_ ? remap(room) : map(room);
                 room_ = room;
+#ifdef MADV_HUGEPAGE
                 if (room >= HUGE) madvise(base_, room, MADV_HUGEPAGE);
+#endif
             }
         }
         size_ = size;
@@ -65,6 +64,24 @@ public:
     }
 
 private:
+    static u8* map(std::size_t room) {
+        void* at = mmap(nullptr, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (at == MAP_FAILED) throw std::bad_alloc();
+        return static_cast<u8*>(at);
+    }
+    u8* remap(std::size_t room) {
+#ifdef MREMAP_MAYMOVE
+        void* at = mremap(base_, room_, room, MREMAP_MAYMOVE);
+        if (at == MAP_FAILED) throw std::bad_alloc();
+        return static_cast<u8*>(at);
+#else
+        u8* at = map(room);
+        std::memcpy(at, base_, room < room_ ? room : room_);
+        munmap(base_, room_);
+        return at;
+#endif
+    }
+
     static constexpr std::size_t PAGE = 4096, HUGE = std::size_t{4} << 20;
     u8* base_ = nullptr;
     std::size_t size_ = 0, room_ = 0;

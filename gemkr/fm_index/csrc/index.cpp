@@ -65,7 +65,9 @@ Index::Index(const std::string& path, bool map)
         if (at == MAP_FAILED) fail_io("cannot map ", path);
         image_ = static_cast<const u8*>(at);
         mapped_ = true;
+#ifdef MADV_HUGEPAGE
         madvise(at, image_size_, MADV_HUGEPAGE);
+#endif
     } else {
         read_.resize(image_size_);
         read_all(fd, read_.data(), image_size_, path);

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <exception>
@@ -79,7 +80,8 @@ void Pool::run(std::size_t pieces, const std::function<void(std::size_t)>& work)
         for (std::size_t k = 0; k < pieces; ++k) work(k);
         return;
     }
-    while (s.threads.size() + 1 < threads_) s.threads.emplace_back([&s] { s.serve(); });
+    const std::size_t helpers = std::min<std::size_t>(threads_, pieces) - 1;
+    while (s.threads.size() < helpers) s.threads.emplace_back([&s] { s.serve(); });
     {
         const std::lock_guard<std::mutex> lock(s.mutex);
         s.work = &work;
@@ -88,7 +90,7 @@ void Pool::run(std::size_t pieces, const std::function<void(std::size_t)>& work)
         s.error = nullptr;
         ++s.round;
     }
-    s.wake.notify_all();
+    for (std::size_t k = 0; k < helpers; ++k) s.wake.notify_one();
     s.take_pieces();
     std::unique_lock<std::mutex> lock(s.mutex);
     s.idle.wait(lock, [&] { return s.busy == 0; });

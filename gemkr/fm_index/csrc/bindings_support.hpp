@@ -1,0 +1,90 @@
+// Part of bindings.cpp: errors, arrays and arguments that all bindings share.
+#pragma once
+
+#include "span.hpp"
+
+#include <pybind11/functional.h>
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include "index.hpp"
+
+namespace py = pybind11;
+
+namespace gemkr {
+
+namespace {
+
+using Longs = py::array_t<i64, py::array::c_style | py::array::forcecast>;
+
+py::object error_class(const char* name) { return py::module_::import("gemkr.fm_index.errors").attr(name); }
+
+// Turns the exception in flight into a Python error.
+void set_python_error() {
+    auto set = [](const char* name, const std::exception& e) {
+        PyErr_SetString(error_class(name).ptr(), e.what());
+    };
+    try {
+        throw;
+    } catch (py::error_already_set& e) {
+        e.restore();
+    } catch (const py::builtin_exception& e) {
+        e.set_error();
+    } catch (const BuildError& e) {
+        set("IndexBuildError", e);
+    } catch (const QueryError& e) {
+        set("IndexQueryError", e);
+    } catch (const FormatError& e) {
+        set("IndexFormatError", e);
+    } catch (const CorruptError& e) {
+        set("IndexCorruptError", e);
+    } catch (const std::system_error& e) {
+        py::object args = py::make_tuple(e.code().value(), e.what());
+        PyErr_SetObject(PyExc_OSError, args.ptr());
+    } catch (const std::bad_alloc&) {
+        PyErr_NoMemory();
+    } catch (const std::exception& e) {
+        PyErr_SetString(PyExc_RuntimeError, e.what());
+    }
+}
+
+template <class T>
+py::array_t<i64> to_array(const std::vector<T>& values) {
+    py::array_t<i64> out(static_cast<py::ssize_t>(values.size()));
+    std::copy(values.begin(), values.end(), out.mutable_data());
+    return out;
+}
+
+// A fresh int64 array, made without pybind11's search for the type.
+py::object new_longs(std::size_t size) {
+    static const py::dtype* const type = new py::dtype(py::dtype::of<i64>());
+    const auto& api = py::detail::npy_api::get();
+    Py_INCREF(type->ptr());
+    const Py_intptr_t shape = static_cast<Py_intptr_t>(size);
+    PyObject* array = api.PyArray_NewFromDescr_(api.PyArray_Type_, type->ptr(), 1, &shape, nullptr, nullptr, 0, nullptr);
+    if (!array) throw py::error_already_set();
+    return py::reinterpret_steal<py::object>(array);
+}
+
+i64* longs_of(const py::object& array) {
+    return reinterpret_cast<i64*>(py::detail::array_proxy(array.ptr())->data);
+}
+
+const SpanObject* span_argument(const Index& index, PyObject* object) {
+    if (Py_TYPE(object) != span_type())
+        throw py::type_error("expected a Span, got " +
+                             std::string(py::str(py::type::handle_of(py::handle(object)).attr("__name__"))));
+    const auto* span = reinterpret_cast<SpanObject*>(object);
+    index.check_span(span->lo, span->hi);
+    return span;
+}
+
+}  // namespace
+
+}  // namespace gemkr

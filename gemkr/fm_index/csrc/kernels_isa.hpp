@@ -87,60 +87,74 @@ void extend_many(const View& view, const i64* lo, const i64* hi, const i64* toke
     }
 }
 
+template <class T>
+T* room_for(std::vector<T>& frontier, std::size_t count) {
+    if (frontier.size() < count) frontier.resize(count + count / 2);
+    return frontier.data();
+}
+
 // Walks all jobs down the wavelet matrix level by level. sink(job id, symbol, count) in no useful order.
+// Nodes are written to both frontiers and kept by moving the end, because which one is right is not predictable.
 template <class Sink>
 void walk_jobs(const View& view, const Job* jobs, std::size_t count, Scratch& scratch, Sink&& sink) {
-    auto& wide = scratch.wide;
-    auto& single = scratch.single;
-    wide.clear();
-    single.clear();
+    Scratch::Wide* wide = room_for(scratch.wide, count + 1);
+    Scratch::Single* single = room_for(scratch.single, count + 1);
+    std::size_t wides = 0, singles = 0;
     for (std::size_t k = 0; k < count; ++k) {
         prefetch_place(view.levels[0], jobs[k].lo);
         prefetch_place(view.levels[0], jobs[k].hi);
-        if (jobs[k].hi - jobs[k].lo == 1)
-            single.push_back({jobs[k].lo, jobs[k].id, 0});
-        else
-            wide.push_back({jobs[k].lo, jobs[k].hi, jobs[k].id, 0});
+        const bool one = jobs[k].hi - jobs[k].lo == 1;
+        single[singles] = {jobs[k].lo, jobs[k].id, 0};
+        wide[wides] = {jobs[k].lo, jobs[k].hi, jobs[k].id, 0};
+        singles += one;
+        wides += !one;
     }
-    for (unsigned l = 0; l < view.level_count && !(wide.empty() && single.empty()); ++l) {
+    for (unsigned l = 0; l < view.level_count && wides + singles; ++l) {
         const Level& level = view.levels[l];
-        auto& next_wide = scratch.next_wide;
-        auto& next_single = scratch.next_single;
-        next_wide.clear();
-        next_single.clear();
         const Level& below = view.levels[l + 1 < view.level_count ? l + 1 : l];
-        for (std::size_t k = 0; k < wide.size(); ++k) {
-            const auto node = wide[k];
+        Scratch::Wide* next_wide = room_for(scratch.next_wide, 4 * wides + 1);
+        Scratch::Single* next_single = room_for(scratch.next_single, 4 * wides + singles + 1);
+        std::size_t next_wides = 0, next_singles = 0;
+        for (std::size_t k = 0; k < wides; ++k) {
+            const Scratch::Wide node = wide[k];
             u64 lo[4], hi[4];
             step_all(place_of(level, node.lo), lo);
             step_all(place_of(level, node.hi), hi);
             for (unsigned digit = 0; digit < 4; ++digit) {
-                if (lo[digit] >= hi[digit]) continue;
                 const u64 child = digit * level.nodes + node.node;
                 if (child >= level.leaf_begin) {
-                    sink(node.job, level.leaves[child - level.leaf_begin], hi[digit] - lo[digit]);
-                } else if (hi[digit] <= level.next_length) {
+                    if (lo[digit] < hi[digit])
+                        sink(node.job, level.leaves[child - level.leaf_begin], hi[digit] - lo[digit]);
+                    continue;
+                }
+                const bool some = lo[digit] < hi[digit] && hi[digit] <= level.next_length;
+                const bool one = hi[digit] - lo[digit] == 1;
+                next_wide[next_wides] = {lo[digit], hi[digit], node.job, static_cast<u32>(child)};
+                next_single[next_singles] = {lo[digit], node.job, static_cast<u32>(child)};
+                next_wides += some && !one;
+                next_singles += some && one;
+                if (some) {
                     prefetch_place(below, lo[digit]);
                     prefetch_place(below, hi[digit]);
-                    if (hi[digit] - lo[digit] == 1)
-                        next_single.push_back({lo[digit], node.job, static_cast<u32>(child)});
-                    else
-                        next_wide.push_back({lo[digit], hi[digit], node.job, static_cast<u32>(child)});
                 }
             }
         }
-        for (std::size_t k = 0; k < single.size(); ++k) {
+        for (std::size_t k = 0; k < singles; ++k) {
             Descent d{single[k].at, single[k].node};
             const u32 symbol = descend(level, d);
-            if (symbol != NO_TOKEN)
+            if (symbol != NO_TOKEN) {
                 sink(single[k].job, symbol, u64{1});
-            else {
-                prefetch_place(below, d.at);
-                next_single.push_back({d.at, single[k].job, static_cast<u32>(d.node)});
+                continue;
             }
+            prefetch_place(below, d.at);
+            next_single[next_singles++] = {d.at, single[k].job, static_cast<u32>(d.node)};
         }
-        wide.swap(next_wide);
-        single.swap(next_single);
+        scratch.wide.swap(scratch.next_wide);
+        scratch.single.swap(scratch.next_single);
+        wide = next_wide;
+        single = next_single;
+        wides = next_wides;
+        singles = next_singles;
     }
 }
 

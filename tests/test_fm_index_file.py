@@ -302,6 +302,34 @@ def test_wrong_tokenizer_is_told_with_both_fingerprints():
     FMIndex.build([[1]]).check_tokenizer(FakeTokenizer("any"))
 
 
+def test_info_tells_the_price_of_each_part():
+    index = toy_index(document_array=True)
+    info = index.info()
+    total = 8 * sum(info["sections"].values()) / index.n_tokens
+    assert sum(info["bits_per_token"].values()) == pytest.approx(total, abs=0.01)
+    assert info["bits_per_token"]["document array"] > 0
+    assert toy_index().info()["bits_per_token"]["document array"] == 0
+
+
+def test_threads_may_change_while_queries_run():
+    from threading import Thread
+
+    index = toy_index()
+    lo, hi = np.arange(index.n_rows - 1), np.arange(1, index.n_rows)
+    want = [a.tolist() for a in index.next_tokens_many(lo, hi)]
+    wrong = []
+
+    def ask() -> None:
+        wrong.extend(None for _ in range(60) if [a.tolist() for a in index.next_tokens_many(lo, hi)] != want)
+
+    reader = Thread(target=ask)
+    reader.start()
+    for threads in range(1, 40):
+        index.threads = threads % 4 + 1
+    reader.join()
+    assert not wrong
+
+
 def test_hostile_arguments_are_refused():
     index = toy_index()
     n = index.n_rows

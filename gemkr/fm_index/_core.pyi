@@ -87,7 +87,7 @@ class Index:
         """Span of the empty pattern, which stands once between any two tokens and at both ends of a document."""
 
     threads: int
-    """Threads of the batch queries; not to be set while queries run."""
+    """Threads of the batch queries (setting 0 means all processors); queries that run keep what they began with."""
 
     def search(self, tokens: Sequence[int], /) -> Span:
         """Rows of a token sequence. Cost: 2 L cache lines per token."""

@@ -29,6 +29,13 @@ Progress = Callable[[str, float], None]
 
 DEFAULT_CONTEXT_BITS = 4.0
 
+PARTS = {
+    "precomputed contexts": ("context_buckets", "context_entries", "context_lists"),
+    "locate (sample rate)": ("marks", "samples", "starts", "ends"),
+    "document array": ("doc_array",),
+    "document ids": ("id_offsets", "ids"),
+}
+
 
 class Fingerprinted(Protocol):
     """What an index records of a tokenizer."""
@@ -225,8 +232,13 @@ class FMIndex(_core.Index):
             )
 
     def info(self) -> dict[str, Any]:
-        """What the header tells, with the bytes of each section under "sections"."""
-        return self._info() | {"corpus_hash": self.corpus_hash, "threads": self.threads}
+        """What the header tells: "sections" holds the bytes of each section, "bits_per_token" the price of each part."""
+        told = self._info()
+        sections = told["sections"]
+        price = {part: sum(sections[name] for name in names) for part, names in PARTS.items()}
+        price["search"] = sum(sections.values()) - sum(price.values())
+        bits = {part: round(8 * size / max(self.n_tokens, 1), 3) for part, size in sorted(price.items())}
+        return told | {"corpus_hash": self.corpus_hash, "threads": self.threads, "bits_per_token": bits}
 
     @property
     def doc_ids(self) -> DocIds:

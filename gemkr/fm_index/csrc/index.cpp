@@ -45,13 +45,13 @@ Scratch& thread_scratch() {
 
 Index::Index(Header header, std::array<Buffer, SECTION_COUNT> sections)
     : header_(header), where_("built index"), built_(std::move(sections)), kernels_(&best_kernels()),
-      pool_(std::make_unique<Pool>(0)) {
+      pool_(std::make_shared<Pool>(0)) {
     for (unsigned k = 0; k < SECTION_COUNT; ++k) sections_[k] = {built_[k].data(), built_[k].size()};
     view_ = make_view(header_, sections_, where_);
 }
 
 Index::Index(const std::string& path, bool map)
-    : where_(path), kernels_(&best_kernels()), pool_(std::make_unique<Pool>(0)) {
+    : where_(path), kernels_(&best_kernels()), pool_(std::make_shared<Pool>(0)) {
     const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (fd < 0) fail_io("", path);
     const Descriptor closer{fd};
@@ -157,7 +157,7 @@ u64 Index::doc_length(u64 doc) const {
 void Index::extend_many(const i64* lo, const i64* hi, const i64* tokens, i64* out_lo, i64* out_hi,
                         std::size_t count) const {
     constexpr std::size_t SHARE = 512;
-    pool_->run(ceil_div(count, SHARE), [&](std::size_t piece) {
+    pool()->run(ceil_div(count, SHARE), [&](std::size_t piece) {
         const std::size_t from = piece * SHARE, share = std::min(SHARE, count - from);
         kernels_->extend_many(view_, lo + from, hi + from, tokens + from, out_lo + from, out_hi + from, share);
     });
@@ -188,7 +188,7 @@ void Index::fill_mask(const i64* lo, const i64* hi, std::size_t count, u32* out)
             }
         }
     }
-    pool_->run(ceil_div(first_rows.size(), PIECE), [&](std::size_t piece) {
+    pool()->run(ceil_div(first_rows.size(), PIECE), [&](std::size_t piece) {
         const std::size_t from = piece * PIECE, to = std::min(first_rows.size(), from + PIECE);
         Job jobs[PIECE];
         std::size_t busy = 0;
@@ -205,11 +205,12 @@ void Index::fill_mask(const i64* lo, const i64* hi, std::size_t count, u32* out)
 }
 
 void Index::successors_many(const i64* lo, const i64* hi, std::size_t count, SuccessorTable& out) const {
+    const std::shared_ptr<Pool> pool = this->pool();
     const std::size_t pieces = ceil_div(count, PIECE);
     std::vector<std::vector<Successor>> walked(pieces);
     std::vector<ListView> lists(count);
     out.offsets.assign(count + 1, 0);
-    pool_->run(pieces, [&](std::size_t piece) {
+    pool->run(pieces, [&](std::size_t piece) {
         const std::size_t from = piece * PIECE, to = std::min(count, from + PIECE);
         Job jobs[PIECE];
         std::size_t busy = 0;
@@ -229,7 +230,7 @@ void Index::successors_many(const i64* lo, const i64* hi, std::size_t count, Suc
     });
     for (std::size_t k = 0; k < count; ++k) out.offsets[k + 1] += out.offsets[k];
     out.allocate(static_cast<std::size_t>(out.offsets[count]));
-    pool_->run(pieces, [&](std::size_t piece) {
+    pool->run(pieces, [&](std::size_t piece) {
         const std::size_t from = piece * PIECE, to = std::min(count, from + PIECE);
         auto next = walked[piece].begin();
         for (std::size_t k = from; k < to; ++k) {
@@ -250,7 +251,7 @@ void Index::successors_many(const i64* lo, const i64* hi, std::size_t count, Suc
 std::vector<u64> Index::positions_of(const u64* rows, std::size_t count) const {
     constexpr std::size_t SHARE = 256;
     std::vector<u64> out(count);
-    pool_->run(ceil_div(count, SHARE), [&](std::size_t piece) {
+    pool()->run(ceil_div(count, SHARE), [&](std::size_t piece) {
         const std::size_t from = piece * SHARE;
         kernels_->positions(view_, rows + from, out.data() + from, std::min(SHARE, count - from));
     });

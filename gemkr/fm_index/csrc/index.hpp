@@ -43,8 +43,9 @@ public:
     const Sections& sections() const { return sections_; }
     const Kernels& kernels() const { return *kernels_; }
     void use_kernels(const std::string& name);
-    unsigned threads() const { return pool_->threads(); }
-    void set_threads(unsigned threads) { pool_ = std::make_unique<Pool>(threads); }
+    unsigned threads() const { return pool()->threads(); }
+    // Queries that run keep the threads they began with.
+    void set_threads(unsigned threads) { std::atomic_store(&pool_, std::make_shared<Pool>(threads)); }
     u64 image_bytes() const { return image_size(sections_); }
     std::string tokenizer() const;
     std::string doc_id(u64 doc) const;
@@ -70,6 +71,7 @@ public:
     std::vector<u64> docs_of_rows(const u64* rows, std::size_t count) const;
 
 private:
+    std::shared_ptr<Pool> pool() const { return std::atomic_load(&pool_); }
     Occurrence occurrence_at(u64 position) const;
     std::vector<u64> positions_of(const u64* rows, std::size_t count) const;
 
@@ -83,7 +85,7 @@ private:
     Sections sections_{};
     View view_;
     const Kernels* kernels_;
-    std::unique_ptr<Pool> pool_;
+    std::shared_ptr<Pool> pool_;  // read and replaced atomically
 };
 
 }  // namespace gemkr

@@ -87,7 +87,8 @@ class TrainDataConfig:
     """Training material: queries, the clues mined for them, pictures and their region features.
 
     `development` is a second clue file over the same queries, whose loss is measured at each checkpoint. A query's
-    clues share one reading of its prompt, up to `clues_per_prompt` of them: the same loss, much sooner.
+    clues share one reading of its prompt, up to `clues_per_prompt` of them: the same loss, much sooner. The regions of
+    a share `hide_regions` of the queries are withheld, so that the model also learns from whole pictures alone.
     """
 
     queries: str
@@ -97,6 +98,7 @@ class TrainDataConfig:
     development: str | None = None
     max_prompt_tokens: int = 256
     clues_per_prompt: int = 1
+    hide_regions: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,7 @@ class GeMKR(nn.Module):
         regions: RegionStore | None = None,
         *,
         max_prompt_tokens: int | None = None,
+        hide_regions: float = 0.0,
     ) -> InputBuilder:
         """What makes this model's examples; it carries no weights."""
         tower = None if self.tower is None else self.tower.tower
@@ -78,6 +79,7 @@ class GeMKR(nn.Module):
             images=images,
             regions=regions,
             max_prompt_tokens=max_prompt_tokens,
+            hide_regions=hide_regions,
         )
 
     def collate(self, examples: Sequence[Example]) -> Batch:

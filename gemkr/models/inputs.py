@@ -6,6 +6,7 @@ knows pictures and region features by image id; it knows no weights, so that dat
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -98,8 +99,12 @@ class InputBuilder:
         images: PictureFolder | None = None,
         regions: RegionStore | None = None,
         max_prompt_tokens: int | None = None,
+        hide_regions: float = 0.0,
     ) -> None:
         """`preprocess`, `width` and `encoder` (fingerprint) are the tower's; see `GeMKR.input_builder`.
+
+        `hide_regions` withholds the regions of this share of queries (always the same ones, by their ids), so that
+        a model also learns from whole pictures alone. For training only.
 
         Raises ModelError when the region features come from another tower or have another width.
         """
@@ -110,6 +115,7 @@ class InputBuilder:
         self.images = images
         self.regions = regions
         self.max_prompt_tokens = max_prompt_tokens
+        self.hide_regions = hide_regions
         self.template = Template.load(config.prompt.template) if config.prompt.template else None
         tokens = config.visual_tokens
         self.whole = int(tokens.cls) + (tokens.prefix_rows if config.prefix.blocks else 0)
@@ -134,7 +140,7 @@ class InputBuilder:
         """The example of a query; `clue` are token ids to be learned, `form` the clue form asked for."""
         pixels, regions, slot = None, None, None
         if self.sees_pictures and query.image is not None:
-            regions = self._regions(query.image)
+            regions = self._regions(query.image, hidden=_draw(query.query_id) < self.hide_regions)
             shown = len(regions.order) if self.config.visual_tokens.regions else 0
             slot = VisualSlot(self.whole, shown)
             if self.whole:
@@ -152,11 +158,11 @@ class InputBuilder:
         )
         return Example(sample, pixels, regions)
 
-    def _regions(self, image: str) -> RegionInput:
+    def _regions(self, image: str, *, hidden: bool) -> RegionInput:
         rows = self.config.prefix.rows
         features = np.zeros((rows, self.width), np.float16)
         boxes = np.zeros((rows, 4), np.float32)
-        if self.regions is None:
+        if self.regions is None or hidden:
             return RegionInput(features, boxes, np.zeros(0, np.int64))
         found = self.regions.get(image)
         count = min(found.count, rows)
@@ -164,6 +170,11 @@ class InputBuilder:
         width, height = found.size
         boxes[:count] = found.boxes[:count] / np.array([width, height, width, height], np.float32)
         return RegionInput(features, boxes, reading_order(boxes[:count]))
+
+
+def _draw(query_id: str) -> float:
+    """A number in [0, 1) that belongs to a query."""
+    return zlib.crc32(query_id.encode()) / 2**32
 
 
 def collate(examples: Sequence[Example], pad_id: int = 0) -> Batch:

@@ -88,7 +88,12 @@ def _input_builder(model: GeMKR, config: TrainConfig) -> InputBuilder:
         pictures = PictureFolder(config.data.images)
         if config.data.regions is not None:
             regions = RegionStore.open(config.data.regions)
-    return model.input_builder(pictures, regions, max_prompt_tokens=config.data.max_prompt_tokens)
+    return model.input_builder(
+        pictures,
+        regions,
+        max_prompt_tokens=config.data.max_prompt_tokens,
+        hide_regions=config.data.hide_regions,
+    )
 
 
 def _warm_start(model: GeMKR, config: ModelConfig) -> None:

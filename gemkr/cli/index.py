@@ -65,6 +65,12 @@ def _add_build_arguments(parser: argparse.ArgumentParser) -> None:
         "--threads", type=int, default=0, help="processes and threads; 0 means all cores (default)"
     )
     parser.add_argument(
+        "--memory-limit",
+        type=float,
+        metavar="GB",
+        help="stop before the build begins when it would take more memory than this",
+    )
+    parser.add_argument(
         "--skip-bad-rows", action="store_true", help="list bad rows instead of stopping at the first"
     )
 
@@ -79,7 +85,7 @@ def _build(args: argparse.Namespace) -> int:
 
     from gemkr.cli.output import bytes_text, peak_memory, require_writable
     from gemkr.corpus import BadRows, read_corpus
-    from gemkr.fm_index import FMIndex
+    from gemkr.fm_index import FMIndex, estimate_build
     from gemkr.tokenization import tokenize_corpus
     from gemkr.tokenizer import load_tokenizer
 
@@ -95,6 +101,12 @@ def _build(args: argparse.Namespace) -> int:
             progress=lambda documents, tokens: bar.update(documents - bar.n),
         )
     tokenized = time.perf_counter()
+    expected = estimate_build(len(corpus.tokens) + len(corpus), len(corpus), threads=args.threads)
+    print(
+        f"the build will take about {bytes_text(expected['peak_bytes'])} of memory, {expected['seconds']:.0f} s, "
+        f"and {bytes_text(expected['file_bytes'])} on disk",
+        file=sys.stderr,
+    )
     with tqdm(total=1.0, bar_format="building: {percentage:3.0f}%|{bar}| {elapsed}{postfix}") as bar:
 
         def show(stage: str, share: float) -> None:
@@ -111,6 +123,7 @@ def _build(args: argparse.Namespace) -> int:
             document_array=args.document_array,
             threads=args.threads,
             progress=show,
+            memory_limit=None if args.memory_limit is None else int(args.memory_limit * 1e9),
         )
     built = time.perf_counter()
     index.save(output)

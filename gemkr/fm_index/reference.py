@@ -62,8 +62,16 @@ class ReferenceIndex:
         return sum(len(doc) for doc in self._docs)
 
     @property
+    def n_rows(self) -> int:
+        return len(self._gaps)
+
+    @property
+    def mask_words(self) -> int:
+        return -(-self.vocab_size // 32)
+
+    @property
     def root(self) -> Span:
-        return Span(0, len(self._gaps), 0)
+        return Span(0, self.n_rows, 0)
 
     def search(self, tokens: Sequence[int]) -> Span:
         span = self.root

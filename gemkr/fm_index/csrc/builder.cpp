@@ -32,12 +32,6 @@ void IdTable::check_distinct() const {
     }
 }
 
-Buffer IdTable::offsets() const {
-    Buffer out(offsets_.size() * 8);
-    std::memcpy(out.data(), offsets_.data(), offsets_.size() * 8);
-    return out;
-}
-
 Buffer IdTable::texts() const {
     Buffer out(texts_.size());
     if (!texts_.empty()) std::memcpy(out.data(), texts_.data(), texts_.size());
@@ -88,7 +82,7 @@ public:
         }
         if (ids) {
             h.flags |= HAS_IDS;
-            sections_[ID_OFFSETS] = ids->offsets();
+            sections_[ID_OFFSETS] = pack(ids->offsets(), bit_width(ids->blob().size()));
             sections_[IDS] = ids->texts();
             text_.hasher().update(ids->blob().data(), ids->blob().size());
         }

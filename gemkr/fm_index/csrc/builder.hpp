@@ -28,7 +28,7 @@ public:
     u64 size() const { return offsets_.size() - 1; }
     // Throws BuildError that names an id given twice.
     void check_distinct() const;
-    Buffer offsets() const;
+    const std::vector<u64>& offsets() const { return offsets_; }  // where each id begins, and the end
     Buffer texts() const;
     const std::string& blob() const { return texts_; }
 

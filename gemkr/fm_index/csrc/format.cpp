@@ -251,7 +251,9 @@ View make_view(const Header& h, const Sections& sections, const std::string& whe
     expect(STARTS, packed_bytes(h.n_docs + 1, v.row_bits));
     expect(ENDS, packed_bytes(h.n_docs, v.doc_bits));
     expect(DOC_ARRAY, h.flags & HAS_DOC_ARRAY ? packed_bytes(h.n_rows, v.doc_bits) : 0);
-    expect(ID_OFFSETS, h.flags & HAS_IDS ? (h.n_docs + 1) * 8 : 0);
+    limit("ids", sections[IDS].size, low_bits(PACKED_MAX_WIDTH));
+    v.id_bits = bit_width(sections[IDS].size);
+    expect(ID_OFFSETS, h.flags & HAS_IDS ? packed_bytes(h.n_docs + 1, v.id_bits) : 0);
     if (!(h.flags & HAS_IDS)) expect(IDS, 0);
     v.marks = reinterpret_cast<const u64*>(sections[MARKS].data);
     v.samples = sections[SAMPLES].data;

@@ -104,8 +104,9 @@ std::string Index::tokenizer() const {
 std::string Index::doc_id(u64 doc) const {
     check_doc(static_cast<i64>(doc));
     if (!(header_.flags & HAS_IDS)) return std::to_string(doc);
-    const u64* offsets = reinterpret_cast<const u64*>(sections_[ID_OFFSETS].data);
-    const u64 from = offsets[doc], to = offsets[doc + 1];
+    const u8* offsets = sections_[ID_OFFSETS].data;
+    const u64 from = read_bits(offsets, doc * view_.id_bits, view_.id_bits);
+    const u64 to = read_bits(offsets, (doc + 1) * view_.id_bits, view_.id_bits);
     if (from > to || to > sections_[IDS].size)
         throw CorruptError(where_ + ": section 'id_offsets' is damaged at document " + std::to_string(doc) +
                            "; build the index again");

@@ -40,7 +40,7 @@ struct Level {
 
 struct View {
     u64 n_rows = 0, n_tokens = 0, n_docs = 0, vocab_size = 0, sigma = 0, sample_rate = 1;
-    unsigned row_bits = 0, sample_bits = 0, doc_bits = 0;
+    unsigned row_bits = 0, sample_bits = 0, doc_bits = 0, id_bits = 0;
     unsigned level_count = 0;
     Level levels[MAX_LEVELS];
     const u32* alphabet = nullptr;  // token -> symbol, 0 where the corpus does not hold the token

@@ -34,7 +34,8 @@ class MiningSettings:
     anchor: long slices begin with the `answer`, or are the `opening` of the passage that holds it.
     full: long slices take all of `max_tokens` (the paper's ten), not just what makes them unique.
     common: an answer with more occurrences than this is looked for among `candidates` passages that BM25 ranks
-    first, a rarer one among all that hold it.
+    first, a rarer one among all that hold it. patience: passages in a row that give nothing new before a query is done
+    (short clues of common answers soon repeat themselves).
     """
 
     forms: tuple[str, ...] = FORMS
@@ -44,6 +45,7 @@ class MiningSettings:
     full: bool = False
     common: int = 2000
     candidates: int = 200
+    patience: int = 50
 
     def __post_init__(self) -> None:
         unknown = [form for form in self.forms if form not in FORMS]
@@ -114,14 +116,15 @@ class Miner:
         ranked = [(a, self._rank(query, a, gold)) for a in dict.fromkeys(query.answers) if a.strip()]
         clues: list[MinedClue] = []
         seen: set[tuple[str, tuple[int, ...]]] = set()
-        used = 0
+        used = in_vain = 0
         for answer, doc in _take_turns(ranked):
-            if used == self._settings.per_question:
+            if used == self._settings.per_question or in_vain == self._settings.patience:
                 break
             found = [c for c in self._clues_in(query, answer, doc) if (c.form, c.tokens) not in seen]
             seen.update((clue.form, clue.tokens) for clue in found)
             clues += found
             used += bool(found)
+            in_vain = 0 if found else in_vain + 1
         if not clues and len(gold) and "long" in self._settings.forms:
             openings = [self._opening(query, int(doc), None) for doc in gold[: self._settings.per_question]]
             clues = [clue for clue in openings if clue is not None]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gemkr.config import DecodingConfig, ScoringConfig
 from gemkr.fm_index import FMIndex
 from gemkr.retrievers.free_text import FreeTextRetriever
-from gemkr.retrievers.generative import GenerativeRetriever, word_breaks
+from gemkr.retrievers.generative import GenerativeRetriever, word_breaks, words_of
 from gemkr.testing import RandomLM, ScriptedLM, ToyTokenizer, toy_corpus
 from gemkr.types import Query
 
@@ -130,3 +132,23 @@ def test_word_breaks_are_word_starts_and_punctuation() -> None:
             return self.pieces[token]
 
     assert word_breaks(Pieces()).tolist() == [True, True, False, True, False, True]
+
+
+def test_heads_that_differ_in_case_are_one() -> None:
+    texts = ["Lake Como is deep .", "the lake is cold .", "a lake freezes .", "water is wet ."]
+    tokenizer = ToyTokenizer(texts)
+    words = words_of(tokenizer, tokenizer.vocab_size + 3)
+    upper, lower = tokenizer.encode("Lake lake")
+    assert words.fold[lower] == words.fold[upper]
+    assert words.fold[-1] == tokenizer.vocab_size + 2
+    index = FMIndex.build([tokenizer.encode(t) for t in texts], vocab_size=tokenizer.vocab_size)
+    scripts = {"q": {(lower,): 0.5, (upper,): 0.4, tuple(tokenizer.encode("water is")): 0.1}}
+    model = ScriptedLM(tokenizer.vocab_size, 2, scripts)
+    heads = DecodingConfig(beam_size=2, groups=1, length_penalty=0.0, group_by_head=True)
+    for decoding, expected in (
+        (heads, ["lake", "water is"]),
+        (replace(heads, group_by_head=False), ["lake", "Lake"]),
+    ):
+        retriever = GenerativeRetriever(model, index, tokenizer, lambda q: q.question, decoding)
+        (ranking,) = retriever.retrieve([Query("1", "q")], 1)
+        assert [clue.text for clue in ranking.clues] == expected

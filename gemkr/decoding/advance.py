@@ -87,5 +87,5 @@ def _beyond_quota(active: Sequence[QuerySearch], g: int, tokens: np.ndarray) -> 
             if beam.head:
                 finishes[a, b] = True
             elif beam.words == settings.head_words:
-                finishes[a, b] = True if search.word_break is None else search.word_break[tokens[a, b]]
+                finishes[a, b] = search.words.breaks(tokens[a, b])
     return finishes & (np.cumsum(finishes, axis=2) > settings.beams_per_head)

@@ -18,7 +18,7 @@ from gemkr.decoding.constraint import Constraint, IndexConstraint, check_vocabul
 from gemkr.decoding.hypotheses import Finished
 from gemkr.decoding.logits import normalizer
 from gemkr.decoding.matcher import ClueMatcher
-from gemkr.decoding.search import QuerySearch
+from gemkr.decoding.search import QuerySearch, Words
 from gemkr.errors import DecodingError
 from gemkr.fm_index import Span
 from gemkr.interfaces import LanguageModel, TokenIndex
@@ -33,6 +33,7 @@ def generate_clues(
     *,
     word_start: np.ndarray | None = None,
     word_break: np.ndarray | None = None,
+    fold: np.ndarray | None = None,
     tokenizer: Any = None,
 ) -> list[list[Clue]]:
     """Write up to `beam_size` clues for each prompt, best first; every clue is a substring of the corpus.
@@ -47,7 +48,8 @@ def generate_clues(
 
     `word_start` (bool[V]: the token starts a word) is needed for the settings `word_start` and
     `group_by_head`; `word_break` (bool[V]: the token cannot belong to the word before it, punctuation for
-    example; default `word_start`) says where a head ends. `tokenizer.decode` fills the clues' text, which is
+    example; default `word_start`) says where a head ends, and `fold` (int64[V]: the token that stands for it,
+    its lower-case form for example; default itself) which heads are the same. `tokenizer.decode` fills the clues' text, which is
     empty without one. Equal token sequences of several groups are given once.
     A prompt's clues do not depend on `batch_size`, as far as the model's logits do not. Raises DecodingError
     for settings or an index that leave nothing to decode, ModelError for a vocabulary wider than the logits
@@ -66,10 +68,10 @@ def generate_clues(
         allow_eos=settings.allow_eos,
     )
     constraint = IndexConstraint(matcher, model.eos_token_ids)
-    breaks = word_start if word_break is None else word_break
+    words = Words(word_start if word_break is None else word_break, fold)
     return [
         [_clue(found, tokenizer) for found in finished]
-        for finished in beam_search(model, constraint, prompts, settings, word_break=breaks)
+        for finished in beam_search(model, constraint, prompts, settings, words=words)
     ]
 
 
@@ -79,13 +81,13 @@ def beam_search(
     prompts: Sequence[Any],
     settings: DecodingConfig,
     *,
-    word_break: np.ndarray | None = None,
+    words: Words | None = None,
 ) -> list[list[Finished]]:
     """The search of `generate_clues` under any constraint; at most `beam_size` results per prompt, best first."""
     results: list[list[Finished]] = []
     for start in range(0, len(prompts), settings.batch_size):
         batch = prompts[start : start + settings.batch_size]
-        results += _search_batch(model, constraint, batch, settings, word_break)
+        results += _search_batch(model, constraint, batch, settings, words or Words())
     return results
 
 
@@ -95,9 +97,9 @@ def _search_batch(
     constraint: Constraint,
     prompts: Sequence[Any],
     settings: DecodingConfig,
-    word_break: np.ndarray | None,
+    words: Words,
 ) -> list[list[Finished]]:
-    searches = [QuerySearch(settings, constraint, word_break, row) for row in range(len(prompts))]
+    searches = [QuerySearch(settings, constraint, words, row) for row in range(len(prompts))]
     spans = constraint.start(len(prompts))
     logits, state = model.prefill(prompts)
     k = settings.beam_size + settings.beam_size // settings.groups

@@ -63,8 +63,11 @@ class IndexConstraint:
             return _on_host(scores, tokens, end)
         allowed = self.matcher.allowed(lo, hi, np.full(len(lo), length))
         scores, tokens = choose.top_allowed(logits, norm, allowed, k)
-        end = choose.end_log_probs(logits, norm, self.eos_token_ids).cpu().numpy()
-        return _on_host(scores, tokens, np.where(allowed.may_end, end, -np.inf).astype(np.float32))
+        end = np.full(len(lo), -np.inf, dtype=np.float32)
+        if allowed.may_end.any():
+            ends = choose.end_log_probs(logits, norm, self.eos_token_ids).cpu().numpy()
+            end = np.where(allowed.may_end, ends, end)
+        return _on_host(scores, tokens, end)
 
 
 class NoConstraint:

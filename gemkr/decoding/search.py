@@ -12,12 +12,35 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from gemkr.config import DecodingConfig
 from gemkr.decoding.constraint import Constraint
 from gemkr.decoding.hypotheses import Finished, Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What heads need to know of tokens.
+
+    `word_break` bool[V]: the token cannot belong to the word before it (None: no token can); `fold` int64[V]:
+    the token that stands for it when heads are compared (None: itself).
+    """
+
+    word_break: np.ndarray | None = None
+    fold: np.ndarray | None = None
+
+    def breaks(self, tokens: Any) -> Any:
+        """bool or bool[...] for a token or an array of them."""
+        if self.word_break is None:
+            return np.ones_like(tokens, dtype=bool)
+        return self.word_break[tokens]
+
+    def folded(self, tokens: tuple[int, ...]) -> tuple[int, ...]:
+        return tokens if self.fold is None else tuple(self.fold[list(tokens)].tolist())
+
 
 Candidate = tuple[float, int, int | None, float]
 """(total, beam of the group, token or None for "the model ends the clue", log-probability of the token or the end)"""
@@ -39,10 +62,6 @@ class Beam:
     head: int = 0
     document: int | None = None
 
-    @property
-    def head_tokens(self) -> tuple[int, ...]:
-        return self.tokens[: self.head] if self.head else self.tokens
-
 
 class QuerySearch:
     """The state of one query's search; `groups[g]` holds the live beams of group g, `pools[g]` its finished clues.
@@ -50,12 +69,10 @@ class QuerySearch:
     `chosen` lists the tokens that the groups have chosen at this step (diversity counts them).
     """
 
-    def __init__(
-        self, settings: DecodingConfig, constraint: Constraint, word_break: np.ndarray | None, row: int
-    ) -> None:
+    def __init__(self, settings: DecodingConfig, constraint: Constraint, words: Words, row: int) -> None:
         self.settings = settings
         self.constraint = constraint
-        self.word_break = word_break
+        self.words = words
         self.size = settings.beam_size // settings.groups
         self.groups = [[Beam((), 0.0, 0.0, row)] for _ in range(settings.groups)]
         self.pools = [
@@ -147,7 +164,7 @@ class QuerySearch:
 
     def _child(self, parent: Beam, token: int, log_prob: float, total: float) -> Beam:
         words, head = parent.words, parent.head
-        breaks = not parent.tokens or self.word_break is None or bool(self.word_break[token])
+        breaks = not parent.tokens or self.words.breaks(token)
         if not head and breaks:
             words += 1
             head = len(parent.tokens) if words > self.settings.head_words else 0
@@ -161,9 +178,12 @@ class QuerySearch:
             parent.document,
         )
 
+    def _head(self, beam: Beam) -> tuple[int, ...]:
+        return self.words.folded(beam.tokens[: beam.head] if beam.head else beam.tokens)
+
     def _claim_head(self, child: Beam, pool: Pool) -> bool:
         """Whether the head of `child` has room among the live beams and can still beat its finished clues."""
-        head, quota = child.head_tokens, self.settings.beams_per_head
+        head, quota = self._head(child), self.settings.beams_per_head
         if self._heads[head] >= quota:
             return False
         hope = pool.attainable(child.total, len(child.tokens), self.settings.max_tokens)
@@ -230,7 +250,7 @@ class QuerySearch:
         )
 
     def _finish(self, pool: Pool, beam: Beam, log_prob: float, total: float, lo: int, hi: int) -> None:
-        pool.add(Finished(beam.tokens, log_prob, total, lo, hi, beam.head_tokens, beam.document))
+        pool.add(Finished(beam.tokens, log_prob, total, lo, hi, self._head(beam), beam.document))
 
     def _worth_keeping(self, pool: Pool, live: list[Beam], ranked: Sequence[Candidate]) -> list[Beam]:
         """No beam once the group is done by the published rule; without diversity, none that cannot win."""

@@ -14,7 +14,7 @@ from gemkr.decoding.constraint import NoConstraint, check_vocabulary
 from gemkr.fm_index import Span
 from gemkr.interfaces import LanguageModel, Reranker, TokenIndex
 from gemkr.rerankers.random_order import RandomOrder
-from gemkr.retrievers.generative import batches, widened, word_breaks
+from gemkr.retrievers.generative import batches, words_of
 from gemkr.retrievers.scoring import make_scorer
 from gemkr.tokenizer import Tokenizer
 from gemkr.types import Clue, Query, Ranking
@@ -48,15 +48,15 @@ class FreeTextRetriever:
         if second is None and scoring.inside_span == "random":
             second = RandomOrder()
         self.scorer = make_scorer(index, scoring, second)
-        self._word_break = widened(word_breaks(tokenizer), model.vocab_size)
-        check_settings(self.decoding, self._word_break)
+        self._words = words_of(tokenizer, model.vocab_size)
+        check_settings(self.decoding, self._words.word_break)
 
     def retrieve(self, queries: Iterable[Query], k: int) -> Iterator[Ranking]:
         """Rankings in the order of the queries; a query none of whose texts occurs gets no hits."""
         constraint = NoConstraint(self.model.eos_token_ids, self.decoding.min_tokens)
         for batch in batches(queries, self.decoding.batch_size):
             prompts = [self.prompts(query) for query in batch]
-            found = beam_search(self.model, constraint, prompts, self.decoding, word_break=self._word_break)
+            found = beam_search(self.model, constraint, prompts, self.decoding, words=self._words)
             for query, texts in zip(batch, found, strict=True):
                 clues = self._clues([(t.tokens, t.log_prob, t.score) for t in texts])
                 yield Ranking(query.query_id, self.scorer.rank(query, clues, k), tuple(clues))

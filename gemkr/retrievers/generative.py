@@ -14,6 +14,7 @@ import numpy as np
 
 from gemkr.config import DecodingConfig, ScoringConfig
 from gemkr.decoding.beam import generate_clues
+from gemkr.decoding.search import Words
 from gemkr.interfaces import LanguageModel, Reranker, TokenIndex
 from gemkr.rerankers.random_order import RandomOrder
 from gemkr.retrievers.scoring import make_scorer
@@ -49,7 +50,7 @@ class GenerativeRetriever:
             second = RandomOrder()
         self.scorer = make_scorer(index, scoring, second)
         self._word_start = widened(tokenizer.word_start, index.vocab_size)
-        self._word_break = widened(word_breaks(tokenizer), index.vocab_size)
+        self._words = words_of(tokenizer, index.vocab_size)
 
     def retrieve(self, queries: Iterable[Query], k: int) -> Iterator[Ranking]:
         """Rankings of at most k hits in the order of the queries, as each batch of `batch_size` is done.
@@ -63,7 +64,8 @@ class GenerativeRetriever:
                 [self.prompts(query) for query in batch],
                 self.decoding,
                 word_start=self._word_start,
-                word_break=self._word_break,
+                word_break=self._words.word_break,
+                fold=self._words.fold,
                 tokenizer=self.tokenizer,
             )
             for query, clues in zip(batch, found, strict=True):
@@ -80,15 +82,37 @@ def batches(queries: Iterable[Query], size: int) -> Iterator[list[Query]]:
 def word_breaks(tokenizer: Tokenizer) -> np.ndarray:
     """bool[V]: tokens that cannot belong to the word before them: word starts, punctuation, special tokens."""
     breaks = np.array(tokenizer.word_start, dtype=bool)
-    for token in range(tokenizer.vocab_size):
-        piece = tokenizer.piece(token)
+    for token, piece in enumerate(_pieces(tokenizer)):
         byte = len(piece) == 6 and piece.startswith("<0x")
         if piece and not piece[0].isalnum() and not byte:
             breaks[token] = True
     return breaks
 
 
+def folded_tokens(tokenizer: Tokenizer) -> np.ndarray:
+    """int64[V]: the first token of the vocabulary whose piece is the same but for case."""
+    first: dict[str, int] = {}
+    pieces = enumerate(_pieces(tokenizer))
+    return np.array([first.setdefault(piece.casefold(), token) for token, piece in pieces], dtype=np.int64)
+
+
+def words_of(tokenizer: Tokenizer, vocab_size: int) -> Words:
+    """How a tokenizer's tokens form the heads of clues, for a vocabulary of at least `vocab_size` tokens."""
+    fold = folded_tokens(tokenizer)
+    beyond = np.arange(len(fold), max(vocab_size, len(fold)), dtype=np.int64)
+    return Words(widened(word_breaks(tokenizer), vocab_size), np.concatenate([fold, beyond]))
+
+
 def widened(flags: np.ndarray, size: int) -> np.ndarray:
     """bool flags of at least `size` tokens; tokens that the tokenizer does not know get False."""
     missing = max(0, size - len(flags))
     return np.concatenate([flags, np.zeros(missing, dtype=bool)]) if missing else flags
+
+
+def _pieces(tokenizer: Tokenizer) -> Iterator[str]:
+    """Every token's piece; "" for ids that a vocabulary leaves out."""
+    for token in range(tokenizer.vocab_size):
+        try:
+            yield tokenizer.piece(token)
+        except IndexError:
+            yield ""

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import math
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -47,6 +45,7 @@ from gemkr.training.optimizer import (
 )
 from gemkr.training.order import BatchOrder
 from gemkr.training.schedule import WarmupCosine
+from gemkr.training.stop import stop_signals
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -179,7 +178,7 @@ class _Trainer:
         self.model.train()
         with (
             RunLog(self.output, start=self.step, total=self.total, title=self.title, active=main) as log,
-            _stop_signals() as stop,
+            stop_signals() as stop,
         ):
             for group in self._groups():
                 self._take_step(group, log)
@@ -371,24 +370,3 @@ def _autocast_dtype(precision: str, device: str) -> torch.dtype | None:
 def _seed(seed: int, step: int, rank: int) -> None:
     """Dropout of step `step` depends on nothing that happened before it."""
     torch.manual_seed((seed * 1_000_003 + step) * 1009 + rank)
-
-
-@contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """Collect SIGTERM and the first SIGINT while a run is under way; a second SIGINT interrupts at once."""
-    received: list[int] = []
-
-    def note(number: int, frame: Any) -> None:
-        if received and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -2,6 +2,7 @@
 
     python benchmarks/bench_fm_index.py CORPUS --tokenizer MODEL [-o out.json] [--peers sdsl infini-gram fm-index]
     python benchmarks/bench_fm_index.py CORPUS --tokenizer MODEL --check benchmarks/fm_index_expected.json
+    python benchmarks/bench_fm_index.py CORPUS --tokenizer MODEL --copies 4 --peers
 
 Documents are bos + tokens + eos; states are what stands before random places of the corpus. Builds run in fresh
 processes; their peak is what they add to the input. `--check` compares sizes and ratios, never seconds, and
@@ -35,6 +36,9 @@ def main() -> int:
     parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--peers", nargs="*", default=["sdsl"], choices=["sdsl", "infini-gram", "fm-index"])
     parser.add_argument("--check", type=Path)
+    parser.add_argument(
+        "--copies", type=int, default=1, help="times the corpus, each copy with 5 %% other tokens"
+    )
     parser.add_argument("--states", type=int, default=5000, help="single states measured per length")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -47,6 +51,7 @@ def main() -> int:
 
 def measure(args: argparse.Namespace, folder: Path) -> dict:
     tokens, offsets, vocab = tokenize(args.corpus, args.tokenizer)
+    tokens, offsets = copies_of(tokens, offsets, args.copies)
     np.save(folder / "tokens.npy", tokens)
     np.save(folder / "offsets.npy", offsets)
     results: dict = {
@@ -88,6 +93,20 @@ def tokenize(corpus: Path, model: Path) -> tuple[np.ndarray, np.ndarray, int]:
     tokens[offsets[:-1]], tokens[offsets[1:] - 1] = 1, 2
     tokens[inside] = flat.tokens
     return tokens, offsets, tokenizer.vocab_size
+
+
+def copies_of(tokens: np.ndarray, offsets: np.ndarray, copies: int) -> tuple[np.ndarray, np.ndarray]:
+    """A larger corpus of the same kind: each further copy has one token in twenty drawn anew from the corpus."""
+    rng = np.random.default_rng(7)
+    parts = [tokens]
+    for _ in range(copies - 1):
+        changed = rng.random(len(tokens)) < 0.05
+        changed[offsets[:-1]] = changed[offsets[1:] - 1] = False
+        copy = tokens.copy()
+        copy[changed] = rng.choice(tokens, int(changed.sum()))
+        parts.append(copy)
+    starts = [offsets[:-1] + k * len(tokens) for k in range(copies)]
+    return np.concatenate(parts), np.concatenate([*starts, [copies * len(tokens)]])
 
 
 BUILD = """

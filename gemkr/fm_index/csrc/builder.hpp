@@ -15,7 +15,7 @@ struct BuildOptions {
     u64 sample_rate = 32;
     bool doc_array = false;
     unsigned threads = 0;
-    double context_bits = 3.5;  // budget of the precomputed contexts, bits per row
+    double context_bits = 0;    // budget of the precomputed contexts, bits per row; the root's list is always written
     std::string tokenizer;      // fingerprint
     bool wide_rows = false;     // 64-bit rows whatever the size
     // Called on the building thread with the name of a stage and its finished share; may throw to stop.

@@ -26,8 +26,8 @@ ROWS = {
     "no_picture": ("test", ("images=null", "regions=null")),
     "no_index": ("test", ("retriever=free_text",)),
     "bm25": ("test", ("retriever=bm25", "model=null")),
-    "held_out_combinations": ("held_out_combinations", ()),
-    "held_out_no_index": ("held_out_combinations", ("retriever=free_text",)),
+    "unseen_facts": ("held_out_combinations", ()),
+    "unseen_no_index": ("held_out_combinations", ("retriever=free_text",)),
 }
 """The rows of the table: the questions that are asked, and what changes of `eval_configs/quickstart.yaml`."""
 TITLES = {
@@ -36,8 +36,8 @@ TITLES = {
     "no_picture": "without the picture",
     "no_index": "without the FM-index",
     "bm25": "BM25 of the question",
-    "held_out_combinations": "gemkr, facts never asked for in training",
-    "held_out_no_index": "the same without the FM-index",
+    "unseen_facts": "gemkr, facts never asked for in training",
+    "unseen_no_index": "the same without the FM-index",
 }
 
 

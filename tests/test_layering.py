@@ -23,6 +23,7 @@ DOORS = {
     "omegaconf": {"gemkr/config.py"},
     "ultralytics": {"gemkr/vision/detect.py"},
     "open_clip": {"gemkr/vision/encode.py"},
+    "vllm": {"gemkr/decoding/vllm.py"},
     "pybind11": set(),
 }
 TORCH_SIDE = {"torch", "transformers", "peft", "accelerate", "open_clip", "ultralytics", "timm", "bm25s"}

@@ -8,17 +8,36 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
+import reprlib
 import types
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gemkr.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Range:
+    """The values that a number may have, ends included; part of the annotation of a setting."""
+
+    least: float
+    most: float = math.inf
+
+    def __str__(self) -> str:
+        return f"at least {self.least}" if self.most == math.inf else f"between {self.least} and {self.most}"
+
+
+Natural = Annotated[int, Range(0)]
+Positive = Annotated[int, Range(1)]
+NotNegative = Annotated[float, Range(0)]
+Share = Annotated[float, Range(0, 1)]
 
 
 @dataclass(frozen=True)
@@ -34,8 +53,8 @@ class TowerConfig:
 class PrefixConfig:
     """Object-aware prefix tuning (GeMKR, section 3.2): the last `blocks` blocks get `rows` learned rows each."""
 
-    blocks: int = 20
-    rows: int = 10
+    blocks: Positive = 20
+    rows: Positive = 10
 
 
 @dataclass(frozen=True)
@@ -43,7 +62,7 @@ class VisualTokensConfig:
     """What the LLM is shown: the CLS state, the first rows of the last prefix, the regions in reading order."""
 
     cls: bool = True
-    prefix_rows: int = 2
+    prefix_rows: Natural = 2
     regions: bool = True
 
 
@@ -51,9 +70,9 @@ class VisualTokensConfig:
 class LoraConfig:
     """Low-rank adapters on the LLM; `targets` is a regex on full module names."""
 
-    r: int = 8
-    alpha: int = 16
-    dropout: float = 0.05
+    r: Positive = 8
+    alpha: Positive = 16
+    dropout: Share = 0.05
     targets: str = r".*\.(q_proj|v_proj)"
 
 
@@ -96,23 +115,23 @@ class TrainDataConfig:
     images: str | None = None
     regions: str | None = None
     development: str | None = None
-    max_prompt_tokens: int = 256
-    clues_per_prompt: int = 1
-    hide_regions: float = 0.0
+    max_prompt_tokens: Positive = 256
+    clues_per_prompt: Positive = 1
+    hide_regions: Share = 0.0
 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
     """AdamW with linear warm-up and cosine decay (the paper's defaults)."""
 
-    lr: float = 6e-5
-    projector_lr: float | None = None
-    warmup_lr: float = 1e-6
-    min_lr: float = 1e-5
-    warmup_steps: int = 200
-    weight_decay: float = 0.05
-    max_grad_norm: float = 1.0
-    beta2: float = 0.999
+    lr: NotNegative = 6e-5
+    projector_lr: NotNegative | None = None
+    warmup_lr: NotNegative = 1e-6
+    min_lr: NotNegative = 1e-5
+    warmup_steps: Natural = 200
+    weight_decay: NotNegative = 0.05
+    max_grad_norm: NotNegative = 1.0
+    beta2: Share = 0.999
 
 
 @dataclass(frozen=True)
@@ -123,34 +142,34 @@ class TrainConfig:
     data: TrainDataConfig
     output: str
     optimizer: OptimizerConfig = OptimizerConfig()
-    batch_size: int = 12
-    gradient_accumulation: int = 1
-    epochs: int = 5
-    max_steps: int | None = None
-    save_every: int = 500
-    keep_checkpoints: int = 2
-    log_every: int = 10
-    workers: int = 2
-    seed: int = 0
+    batch_size: Positive = 12
+    gradient_accumulation: Positive = 1
+    epochs: Positive = 5
+    max_steps: Positive | None = None
+    save_every: Positive = 500
+    keep_checkpoints: Positive = 2
+    log_every: Positive = 10
+    workers: Natural = 2
+    seed: Natural = 0
 
 
 @dataclass(frozen=True)
 class VocabularyConfig:
     """A sentencepiece vocabulary of one's own: how many pieces, learned from how many of the corpus's lines."""
 
-    pieces: int = 8000
-    lines: int = 300_000
+    pieces: Positive = 8000
+    lines: Positive = 300_000
 
 
 @dataclass(frozen=True)
 class LlamaConfig:
     """The size of a LLaMA that is trained from scratch; `context` is the longest sequence it can ever read."""
 
-    hidden: int = 256
-    layers: int = 4
-    heads: int = 4
-    intermediate: int = 704
-    context: int = 1024
+    hidden: Positive = 256
+    layers: Positive = 4
+    heads: Positive = 4
+    intermediate: Positive = 704
+    context: Positive = 1024
     tie_embeddings: bool = True
 
 
@@ -168,43 +187,43 @@ class PretrainConfig:
     vocabulary: VocabularyConfig = VocabularyConfig()
     queries: str | None = None
     lines: str | None = None
-    repeat: int = 1
+    repeat: Positive = 1
     prompt: PromptConfig = PromptConfig()
     llama: LlamaConfig = LlamaConfig()
     optimizer: OptimizerConfig = OptimizerConfig(
         lr=2e-3, min_lr=1e-4, warmup_steps=100, weight_decay=0.1, beta2=0.95
     )
     precision: str = "fp32"
-    sequence_tokens: int = 256
-    batch_size: int = 16
-    gradient_accumulation: int = 1
-    epochs: int = 1
-    max_steps: int | None = None
-    save_every: int = 500
-    keep_checkpoints: int = 2
-    log_every: int = 10
-    workers: int = 0
-    seed: int = 0
+    sequence_tokens: Positive = 256
+    batch_size: Positive = 16
+    gradient_accumulation: Positive = 1
+    epochs: Positive = 1
+    max_steps: Positive | None = None
+    save_every: Positive = 500
+    keep_checkpoints: Positive = 2
+    log_every: Positive = 10
+    workers: Natural = 0
+    seed: Natural = 0
 
 
 @dataclass(frozen=True)
 class DecodingConfig:
     """Beam search under the index (DESIGN 5); the defaults of `reference` are the published settings."""
 
-    beam_size: int = 10
-    groups: int = 10
-    diversity: float = 0.5
-    max_tokens: int = 10
-    min_tokens: int = 1
+    beam_size: Positive = 10
+    groups: Positive = 10
+    diversity: NotNegative = 0.5
+    max_tokens: Positive = 10
+    min_tokens: Positive = 1
     length_penalty: float = 1.5
     word_start: bool = False
     allow_eos: bool = True
     stop_at_one_document: bool = False
     document_penalty: float = 0.0
     group_by_head: bool = False
-    head_words: int = 1
-    beams_per_head: int = 1
-    batch_size: int = 8
+    head_words: Positive = 1
+    beams_per_head: Positive = 1
+    batch_size: Positive = 8
 
 
 @dataclass(frozen=True)
@@ -215,8 +234,8 @@ class ScoringConfig:
     inside_span: str = "bm25"
     discount: float = 0.3
     second_weight: float = 0.1
-    documents_per_clue: int = 100
-    rows_per_clue: int = 50_000
+    documents_per_clue: Positive = 100
+    rows_per_clue: Positive = 50_000
     alpha: float = 2.0
     beta: float = 0.8
 
@@ -242,13 +261,13 @@ class EvalConfig:
     qrels: str | None = None
     match: str | None = None
     metrics: tuple[str, ...] = ("P@5", "S@1", "S@5", "S@10", "MRR@10", "D@10")
-    k: int = 10
+    k: Positive = 10
     form: str | None = None
-    max_prompt_tokens: int | None = None
+    max_prompt_tokens: Positive | None = None
     baselines: tuple[str, ...] = ()
-    cards: int = 60
-    limit: int | None = None
-    seed: int = 0
+    cards: Natural = 60
+    limit: Positive | None = None
+    seed: Natural = 0
 
 
 T = TypeVar("T")
@@ -262,8 +281,9 @@ def load_config(path: str | Path, kind: type[T], overrides: Sequence[str] = ()) 
     """
     path = Path(path)
     if not path.is_file():
+        wrong = "is not a file" if path.exists() else "does not exist"
         raise ConfigError(
-            f"the configuration {path} does not exist; the ready-made ones are in train_configs/ and eval_configs/"
+            f"the configuration {path} {wrong}; the ready-made ones are in train_configs/ and eval_configs/"
         )
     for override in overrides:
         if "=" not in override:
@@ -274,6 +294,10 @@ def load_config(path: str | Path, kind: type[T], overrides: Sequence[str] = ()) 
         values = OmegaConf.to_container(merged, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"{path}: {str(error).splitlines()[0]}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text, so it is no YAML; name a configuration") from error
+    except OSError as error:
+        raise ConfigError(f"the configuration {path} cannot be read: {error.strerror}") from error
     except Exception as error:
         if type(error).__module__.startswith("yaml"):
             raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
@@ -291,11 +315,13 @@ def to_mapping(config: Any) -> dict[str, Any]:
 def from_mapping(values: dict[str, Any], kind: type[T], where: str) -> T:
     """A dataclass from a nested dict, checked against its annotations; `where` opens the error messages."""
     fields = {f.name: f for f in dataclasses.fields(kind)}
-    hints = typing.get_type_hints(kind)
+    hints = typing.get_type_hints(kind, include_extras=True)
     for key in values:
         if key not in fields:
             near = difflib.get_close_matches(str(key), fields, n=1, cutoff=0.0)
-            raise ConfigError(f"{where}: unknown key {key!r}; the nearest known key is {near[0]!r}")
+            raise ConfigError(
+                f"{where}: unknown key {reprlib.repr(key)}; the nearest known key is {near[0]!r}"
+            )
     missing = [n for n, f in fields.items() if n not in values and _required(f)]
     if missing:
         raise ConfigError(f"{where}: the required key {missing[0]!r} is missing")
@@ -308,6 +334,12 @@ def _required(f: dataclasses.Field) -> bool:
 
 def _convert(value: Any, hint: Any, where: str) -> Any:
     origin = typing.get_origin(hint)
+    if origin is Annotated:
+        kind, allowed = typing.get_args(hint)
+        number = _convert(value, kind, where)
+        if not allowed.least <= number <= allowed.most:
+            raise ConfigError(f"{where} must be {allowed}, it is {number!r}")
+        return number
     if origin in (types.UnionType, typing.Union):
         if value is None:
             return None
@@ -322,13 +354,15 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
             raise ConfigError(f"{where} must be a list, it is {value!r}")
         return tuple(_convert(v, typing.get_args(hint)[0], where) for v in value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        value = float(value)
     if hint is float and isinstance(value, str):
-        return _number(value, where)
+        value = _number(value, where)
     if hint is str and isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise ConfigError(f"{where} must be of type {hint.__name__}, it is {value!r}")
+    if hint is float and not math.isfinite(value):
+        raise ConfigError(f"{where} must be a finite number, it is {value!r}")
     return value
 
 

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gemkr.cli.numbers import natural, not_negative, positive
 from gemkr.errors import DataError
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from gemkr.tokenizer import Tokenizer
 
 HELP = "build, describe, verify and query an FM-index"
+INDEX = "an index file, from `gemkr index build`"
 SHOWN_BAD_ROWS = 20
 
 
@@ -27,21 +29,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     build.set_defaults(act=_build)
 
     info = actions.add_parser("info", help="print what the header of an index says")
-    info.add_argument("index", type=Path)
+    info.add_argument("index", type=Path, help=INDEX)
     info.set_defaults(act=_info)
 
     verify = actions.add_parser("verify", help="read the whole index and check every checksum")
-    verify.add_argument("index", type=Path)
+    verify.add_argument("index", type=Path, help=INDEX)
     verify.set_defaults(act=_verify)
 
     query = actions.add_parser("query", help="count a text, list what may follow it and where it occurs")
-    query.add_argument("index", type=Path)
-    query.add_argument("text")
+    query.add_argument("index", type=Path, help=INDEX)
+    query.add_argument("text", help="as it stands in the documents")
     query.add_argument(
         "--tokenizer", type=Path, required=True, help="the tokenizer that the index was built with"
     )
     query.add_argument("--corpus", type=Path, help="show snippets of the documents from this corpus")
-    query.add_argument("--limit", type=int, default=10, help="rows of each list (default 10)")
+    query.add_argument("--limit", type=natural, default=10, help="rows of each list (default 10)")
     query.set_defaults(act=_query)
 
 
@@ -54,7 +56,7 @@ def _add_build_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--output", type=Path, required=True, help="the index file, usually *.fmi")
     parser.add_argument(
-        "--sample-rate", type=int, default=32, help="suffix array sampling for locate (default 32)"
+        "--sample-rate", type=positive, default=32, help="suffix array sampling for locate (default 32)"
     )
     parser.add_argument(
         "--document-array",
@@ -62,11 +64,11 @@ def _add_build_arguments(parser: argparse.ArgumentParser) -> None:
         help="store the document of every row: larger file, quicker lookup",
     )
     parser.add_argument(
-        "--threads", type=int, default=0, help="processes and threads; 0 means all cores (default)"
+        "--threads", type=natural, default=0, help="processes and threads; 0 means all cores (default)"
     )
     parser.add_argument(
         "--memory-limit",
-        type=float,
+        type=not_negative,
         metavar="GB",
         help="stop before the build begins when it would take more memory than this",
     )
@@ -89,7 +91,7 @@ def _build(args: argparse.Namespace) -> int:
     from gemkr.tokenization import tokenize_corpus
     from gemkr.tokenizer import load_tokenizer
 
-    output = require_writable(args.output)
+    output = require_writable(args.output, args.corpus, args.tokenizer)
     tokenizer = load_tokenizer(args.tokenizer)
     bad = BadRows() if args.skip_bad_rows else None
     began = time.perf_counter()

@@ -7,6 +7,9 @@ import random
 import time
 from pathlib import Path
 
+from gemkr.cli.numbers import natural, positive
+from gemkr.errors import DataError
+
 HELP = "mine training clues: slices of real passages that answer a question"
 
 
@@ -15,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "queries", type=Path, help="jsonl with query_id, question, caption, answers[, positives]"
     )
     parser.add_argument("--corpus", type=Path, required=True, help="the corpus that the index was built from")
-    parser.add_argument("--index", type=Path, required=True)
+    parser.add_argument("--index", type=Path, required=True, help="an index file, from `gemkr index build`")
     parser.add_argument(
         "--tokenizer", type=Path, required=True, help="the tokenizer that the index was built with"
     )
@@ -23,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--forms", default="short,long", help="short (the answer alone), long (unique), or both"
     )
-    parser.add_argument("--per-question", type=int, default=4, help="passages per question (default 4)")
-    parser.add_argument("--max-tokens", type=int, default=10, help="longest clue (default 10)")
+    parser.add_argument("--per-question", type=positive, default=4, help="passages per question (default 4)")
+    parser.add_argument("--max-tokens", type=positive, default=10, help="longest clue (default 10)")
     parser.add_argument(
         "--anchor",
         choices=("answer", "opening"),
@@ -36,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="long clues of --max-tokens, as in the paper; else as short as unique",
     )
-    parser.add_argument("--limit", type=int, help="only the first so many queries")
-    parser.add_argument("--sample", type=int, default=0, metavar="N", help="print N clues to look at")
+    parser.add_argument("--limit", type=positive, help="only the first so many queries")
+    parser.add_argument("--sample", type=natural, default=0, metavar="N", help="print N clues to look at")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -61,9 +64,14 @@ def run(args: argparse.Namespace) -> int:
         anchor=args.anchor,
         full=args.full,
     )
-    output = require_writable(args.output)
+    output = require_writable(args.output, args.queries, args.corpus, args.index, args.tokenizer)
     began = time.perf_counter()
     queries = list(islice(read_queries(args.queries), args.limit))
+    if not any(query.answers or query.positives for query in queries):
+        raise DataError(
+            f"none of the {len(queries):,} queries of {args.queries} has answers or positives; mining needs the key "
+            "'answers'"
+        )
     index = FMIndex.load(args.index)
     tokenizer = load_tokenizer(args.tokenizer)
     index.check_tokenizer(tokenizer)

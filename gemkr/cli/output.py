@@ -10,8 +10,11 @@ from pathlib import Path
 from gemkr.errors import DataError
 
 
-def require_writable(path: str | Path) -> Path:
-    """Make the folder of a result file and try to write into it; raises DataError when that fails."""
+def require_writable(path: str | Path, *inputs: str | Path | None) -> Path:
+    """Make the folder of a result file and try to write into it; raises DataError when that fails.
+
+    The result would replace what stands at `path`: a device and the files of `inputs` are refused.
+    """
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -23,6 +26,10 @@ def require_writable(path: str | Path) -> Path:
         ) from error
     if path.is_dir():
         raise DataError(f"the output {path} is a folder; name a file with -o")
+    if any(given is not None and path.resolve() == Path(given).resolve() for given in inputs):
+        raise DataError(f"the output {path} is the same file as an input; choose another with -o")
+    if path.exists() and not path.is_file():
+        raise DataError(f"the output {path} is a device, not a file; name a file with -o")
     return path
 
 

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gemkr.cli.numbers import natural, positive
+
 HELP = "run everything on the embedded sample: index, regions, training, evaluation, report"
 METRICS = ("S@1", "S@5", "P@5", "D@10")
 ROWS = {
@@ -45,9 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("runs/quickstart"), help="default: runs/quickstart"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the scenes, the questions and the training")
-    parser.add_argument("--max-steps", type=int, help="train so many steps only (a smoke test)")
-    parser.add_argument("--limit", type=int, help="evaluate so many queries only (a smoke test)")
+    parser.add_argument(
+        "--seed", type=natural, default=0, help="of the scenes, the questions and the training"
+    )
+    parser.add_argument("--max-steps", type=positive, help="train so many steps only (a smoke test)")
+    parser.add_argument("--limit", type=positive, help="evaluate so many queries only (a smoke test)")
 
 
 def run(args: argparse.Namespace) -> int:

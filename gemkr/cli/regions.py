@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gemkr.cli.numbers import natural, not_negative, positive, share
+
 if TYPE_CHECKING:
     from gemkr.vision.pictures import PictureFolder
     from gemkr.vision.regions import Report
@@ -23,16 +25,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     detect.add_argument(
         "--weights", required=True, help="an ultralytics .pt file (or a model .yaml: random weights)"
     )
-    detect.add_argument("-o", "--output", required=True, metavar="BOXES.jsonl")
-    detect.add_argument("--queries", metavar="FILE", help="only the pictures that these queries name")
-    detect.add_argument("--regions", type=_positive, default=10, help="most boxes per picture (default 10)")
-    detect.add_argument("--confidence", type=float, default=0.1, help="least score of a box (default 0.1)")
     detect.add_argument(
-        "--overlap", type=float, default=0.6, help="IoU of the class-agnostic NMS (default 0.6)"
+        "-o", "--output", required=True, metavar="BOXES.jsonl", help="the file of boxes to write"
     )
-    detect.add_argument("--image-size", type=_positive, default=640, help="side in pixels (default 640)")
-    detect.add_argument("--batch", type=_positive, default=8, help="pictures at once (default 8)")
-    detect.add_argument("--preview", type=int, default=0, metavar="N", help="draw the boxes of N pictures")
+    detect.add_argument("--queries", metavar="FILE", help="only the pictures that these queries name")
+    detect.add_argument("--regions", type=positive, default=10, help="most boxes per picture (default 10)")
+    detect.add_argument("--confidence", type=share, default=0.1, help="least score of a box (default 0.1)")
+    detect.add_argument(
+        "--overlap", type=share, default=0.6, help="IoU of the class-agnostic NMS (default 0.6)"
+    )
+    detect.add_argument("--image-size", type=positive, default=640, help="side in pixels (default 640)")
+    detect.add_argument("--batch", type=positive, default=8, help="pictures at once (default 8)")
+    detect.add_argument(
+        "--preview", type=natural, default=0, metavar="N", help="draw the boxes of N pictures"
+    )
     detect.add_argument("--preview-dir", metavar="FOLDER", help="where to (default: BOXES.preview)")
     encode = commands.add_parser("encode", help="CLIP features of the boxes, as a memory-mapped store")
     encode.add_argument("images", metavar="IMAGES", help="the folder that the boxes were found in")
@@ -44,12 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     encode.add_argument("--config", help="an open_clip json configuration of your own, instead of --tower")
     encode.add_argument("--weights", help="local open_clip weights; without them the tower is random")
     encode.add_argument(
-        "--regions", type=_positive, default=10, help="rows per picture in the store (default 10)"
+        "--regions", type=positive, default=10, help="rows per picture in the store (default 10)"
     )
     encode.add_argument(
-        "--margin", type=float, default=0.05, help="crop margin, share of the box (default 0.05)"
+        "--margin", type=not_negative, default=0.05, help="crop margin, share of the box (default 0.05)"
     )
-    encode.add_argument("--batch", type=_positive, default=32, help="crops at once (default 32)")
+    encode.add_argument("--batch", type=positive, default=32, help="crops at once (default 32)")
     for command in (detect, encode):
         command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ... (default cpu)")
         command.add_argument(
@@ -58,16 +64,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from gemkr.vision.device import require_device
     from gemkr.vision.pictures import PictureFolder
 
+    require_device(args.device)
     pictures = PictureFolder(args.images)
     return _detect(args, pictures) if args.action == "detect" else _encode(args, pictures)
 
 
 def _detect(args: argparse.Namespace, pictures: PictureFolder) -> int:
+    from gemkr.cli.output import require_writable
     from gemkr.vision.detect import Detector, DetectorSettings
     from gemkr.vision.regions import detect_regions
 
+    require_writable(args.output, args.weights, args.queries)
+    folder = Path(args.preview_dir or f"{args.output}.preview")
+    if args.preview:
+        require_writable(folder / "picture.jpg")
     settings = DetectorSettings(args.regions, args.confidence, args.overlap, args.image_size)
     detector = Detector(args.weights, settings, args.device)
     ids = _image_ids(args.queries) if args.queries else None
@@ -76,7 +89,6 @@ def _detect(args: argparse.Namespace, pictures: PictureFolder) -> int:
     )
     _print(report, args.output)
     if args.preview:
-        folder = Path(args.preview_dir or f"{args.output}.preview")
         print(
             f"{_preview(args.output, pictures, args.preview, folder)} pictures with boxes drawn in {folder}"
         )
@@ -127,17 +139,9 @@ def _preview(boxes: str, pictures: PictureFolder, wanted: int, folder: Path) -> 
     from gemkr.vision.draw import draw_boxes
 
     _, found = read_boxes(boxes)
-    folder.mkdir(parents=True, exist_ok=True)
     chosen = found[:: max(1, len(found) // wanted)][:wanted]
     for one in chosen:
         labels = [f"{name} {score:.2f}" for name, score in zip(one.classes, one.scores, strict=True)]
         drawn = draw_boxes(pictures.open(one.image), one.boxes, labels)
         drawn.save(folder / f"{one.image.replace('/', '_')}.jpg", quality=90)
     return len(chosen)
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, it is {value}")
-    return value

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gemkr.cli.numbers import natural
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -36,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", metavar="OUT", help="write means, intervals, tests and per-query values there"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap and the tests (default 0)")
+    parser.add_argument("--seed", type=natural, default=0, help="of the bootstrap and the tests (default 0)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -52,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
     from gemkr.queries import read_queries
 
     metrics = parse_metrics([name for word in args.metrics for name in word.split(",") if name])
-    output = require_writable(args.json) if args.json else None
+    inputs = (args.run_file, args.qrels, args.compare, args.queries, args.corpus)
+    output = require_writable(args.json, *inputs) if args.json is not None else None
     queries = list(read_queries(args.queries)) if args.queries else []
     files = [args.run_file, *([args.compare] if args.compare else [])]
     runs = {_label(file, files): load_run(file, queries) for file in files}

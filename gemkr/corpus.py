@@ -16,6 +16,7 @@ import csv
 import gzip
 import io
 import json
+import reprlib
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -141,6 +142,8 @@ def _rows(path: Path) -> Iterator[tuple[int, Document | str]]:
         return _table(path, "\t") if _tsv_has_header(path) else _kilt(path)
     if plain.endswith((".jsonl", ".ndjson")):
         return _jsonl(path)
+    if not path.exists():
+        raise DataError(f"the corpus {path} does not exist")
     raise DataError(
         f"the corpus {path} has an unknown extension; known are .csv, .tsv and .jsonl, plain or .gz"
     )
@@ -187,7 +190,7 @@ def _column(path: Path, names: list[str], known: Iterable[str], what: str) -> in
         if name in names:
             return names.index(name)
     raise DataError(
-        f"{path}: the header {names} names no {what} column; call one of the columns {' or '.join(known)}"
+        f"{path}: the header {reprlib.repr(names)} names no {what} column; call one of the columns {' or '.join(known)}"
     )
 
 

@@ -18,7 +18,14 @@ __all__ = [
     "ModelError",
     "TokenizerError",
     "VisionError",
+    "first_line",
 ]
+
+
+def first_line(error: Exception) -> str:
+    """What a foreign error says, cut down to one line fit for the middle of a sentence."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 class ConfigError(GemkrError):

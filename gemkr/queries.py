@@ -35,6 +35,8 @@ def read_queries(path: str | Path) -> Iterator[Query]:
         return _checked(path, ((where, _from_jsonl(row, where)) for where, row in rows))
     if plain.endswith(".json"):
         return _checked(path, _from_gemkr(path))
+    if not path.exists():
+        raise DataError(f"the query file {path} does not exist")
     raise DataError(
         f"the query file {path} has an unknown extension; known are .jsonl and .json, plain or .gz"
     )

@@ -97,6 +97,7 @@ def test_bad_queries_are_named(tmp_path: Path, rows: list, reason: str) -> None:
 
 
 def test_bad_query_files(tmp_path: Path) -> None:
+    (tmp_path / "q.txt").write_text("x")
     with pytest.raises(DataError, match="unknown extension"):
         list(read_queries(tmp_path / "q.txt"))
     with pytest.raises(DataError, match="does not exist"):

@@ -66,6 +66,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except BrokenPipeError:
         return 1
+    except OSError as error:  # a full disk or a lost file that no reader or writer has put into its own words
+        where = f" ({error.filename})" if error.filename else ""
+        print(
+            f"gemkr: the operating system refused: {error.strerror or error}{where}; make room or correct the path",
+            file=sys.stderr,
+        )
+        return 1
     except KeyboardInterrupt:
         print("gemkr: interrupted", file=sys.stderr)
         return 130

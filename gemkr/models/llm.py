@@ -6,6 +6,7 @@ The only door to transformers and peft. Works on input embeddings; knows nothing
 from __future__ import annotations
 
 import copy
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from torch import nn
 
 from gemkr.config import LoraConfig
-from gemkr.errors import ModelError
+from gemkr.errors import ModelError, first_line
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -131,7 +132,7 @@ def load_llm(folder: str, *, lora: LoraConfig | None, train_llm: bool, precision
             folder, dtype=torch.float32 if train_llm else PRECISIONS[precision], local_files_only=True
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ModelError(f"the LLM folder {folder} cannot be loaded: {_first_line(error)}") from error
+        raise ModelError(f"the LLM folder {folder} cannot be loaded: {first_line(error)}") from error
     model.requires_grad_(train_llm)
     if lora is not None:
         _add_lora(model, lora)
@@ -149,8 +150,8 @@ def _add_lora(model: nn.Module, lora: LoraConfig) -> None:
     )
     try:
         peft.inject_adapter_in_model(settings, model)
-    except ValueError as error:
-        raise ModelError(f"LoRA cannot be added at {lora.targets!r}: {_first_line(error)}") from error
+    except (ValueError, re.error) as error:
+        raise ModelError(f"LoRA cannot be added at {lora.targets!r}: {first_line(error)}") from error
 
 
 def _positions(mask: torch.Tensor) -> torch.Tensor:
@@ -163,8 +164,3 @@ def shallow_copy(cache: Any) -> Any:
     copied = copy.copy(cache)
     copied.layers = [copy.copy(layer) for layer in cache.layers]
     return copied
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -86,6 +86,8 @@ class Template:
             text = Path(path).read_text(encoding="utf-8")
         except OSError as error:
             raise ModelError(f"the prompt template {path} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise ModelError(f"the prompt template {path} is not UTF-8 text; save it as UTF-8") from error
         return Template.parse(text, f"the prompt template {path}")
 
     def render(self, fields: dict[str, str], image: bool) -> tuple[str, str | None]:

@@ -26,7 +26,7 @@ from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
-from gemkr.errors import CheckpointError
+from gemkr.errors import CheckpointError, DataError
 
 FORMAT = 1
 MANIFEST, WEIGHTS, OPTIMIZER, STATE, CONFIG = (
@@ -234,11 +234,14 @@ def require_tokenizer(origin: Origin, fingerprint: str, where: str | Path) -> No
 
 
 def hash_files(paths: list[str | Path]) -> str:
-    """Hexadecimal SHA-256 over the contents of files, in order."""
+    """Hexadecimal SHA-256 over the contents of files, in order; DataError names one that cannot be read."""
     digest = hashlib.sha256()
     for path in paths:
-        with open(path, "rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+        try:
+            with open(path, "rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+        except OSError as error:
+            raise DataError(f"the file {path} cannot be read: {error.strerror}; correct its path") from error
     return digest.hexdigest()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from gemkr.config import ModelConfig, TrainConfig, to_mapping
-from gemkr.errors import ConfigError
+from gemkr.errors import ConfigError, DataError
 from gemkr.models.gemkr import GeMKR, load_gemkr
 from gemkr.models.inputs import InputBuilder, collate
 from gemkr.models.shared import collate_shared
@@ -39,12 +39,14 @@ def finetune(config: TrainConfig, *, resume: ResumeFrom = None) -> Outcome:
         _warm_start(model, config.model)
     build = _input_builder(model, config)
     dataset = read_clue_dataset(config.data.queries, config.data.clues, build)
+    _check_tokens(dataset, model, config.data.clues)
     _check_pictures(dataset, build)
     development = None
     if config.data.development is not None:
         development = read_clue_dataset(
             config.data.queries, config.data.development, build, tell_form=dataset.tell_form
         )
+        _check_tokens(development, model, config.data.development)
         _check_pictures(development, build)
     origin = Origin(KIND, model.tokenizer.fingerprint(), _data_hash(config), to_mapping(config))
     trained = model.trainable_parameters()
@@ -100,6 +102,17 @@ def _warm_start(model: GeMKR, config: ModelConfig) -> None:
     checkpoint = read_checkpoint(str(config.checkpoint))
     require_tokenizer(checkpoint.origin, model.tokenizer.fingerprint(), checkpoint.path)
     load_weights(model.trainable_parameters(), checkpoint.weights, checkpoint.path)
+
+
+def _check_tokens(dataset: ClueDataset, model: GeMKR, where: str) -> None:
+    """The clues must be sequences of this model's tokens."""
+    size = model.tokenizer.vocab_size
+    for clue in dataset.clues:
+        if not 0 <= min(clue.tokens) <= max(clue.tokens) < size:
+            raise DataError(
+                f"{where}: a clue of the query {clue.query_id!r} holds the token {max(clue.tokens)}, the model's tokenizer "
+                f"has {size}; mine the clues with the tokenizer {model.tokenizer.path}"
+            )
 
 
 def _check_pictures(dataset: ClueDataset, build: InputBuilder) -> None:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from gemkr.config import LlamaConfig, PretrainConfig, to_mapping
 from gemkr.corpus import open_text, read_corpus
 from gemkr.errors import CheckpointError, ConfigError, DataError
+from gemkr.evaluation.files import require_writable_folder
 from gemkr.models.prompt import Template, build_sample, default_template
 from gemkr.queries import read_queries
 from gemkr.tokenization import tokenize_corpus
@@ -73,7 +74,7 @@ def pretrain(config: PretrainConfig, *, resume: ResumeFrom = None) -> Outcome:
     """
     output = Path(config.output)
     where = find_resume(output, resume)
-    output.mkdir(parents=True, exist_ok=True)
+    require_writable_folder(output)
     tokenizer = _tokenizer(config, output)
     rows, data_hash = pack(config, tokenizer)
     logger.info("%d rows of %d tokens, %d pieces", len(rows), config.sequence_tokens, tokenizer.vocab_size)

@@ -54,6 +54,10 @@ def read_boxes(path: str | Path) -> tuple[dict[str, Any], list[PictureBoxes]]:
     try:
         with path.open(encoding="utf-8") as stream:
             header, rows = _parse(path, stream)
+    except UnicodeDecodeError as error:
+        raise VisionError(
+            f"the boxes file {path} is not UTF-8 text; make it with `gemkr regions detect`"
+        ) from error
     except OSError as error:
         raise VisionError(f"the boxes file {path} cannot be read: {error.strerror}") from error
     return header, rows
@@ -79,23 +83,34 @@ class BoxesWriter:
             fresh.replace(self.part)
             self._stream = self.part.open("a", encoding="utf-8")
         except OSError as error:
-            raise VisionError(
-                f"the boxes file {path} cannot be written: {error.strerror}; choose another place"
-            ) from error
+            raise self._failure(error) from error
 
     def add(self, rows: Iterable[PictureBoxes]) -> None:
-        """Append pictures and hand them to the operating system."""
-        for row in rows:
-            self._stream.write(json.dumps(row.to_row()) + "\n")
-            self.count += len(row.boxes)
-            self.done.add(row.image)
-        self._stream.flush()
+        """Append pictures and hand them to the operating system; VisionError when it takes no more."""
+        try:
+            for row in rows:
+                self._stream.write(json.dumps(row.to_row()) + "\n")
+                self.count += len(row.boxes)
+                self.done.add(row.image)
+            self._stream.flush()
+        except OSError as error:
+            raise self._failure(error) from error
 
     def finish(self) -> None:
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
-        self._stream.close()
-        self.part.replace(self.path)
+        """Give the file its name; VisionError when that fails, `PATH.part` then stays."""
+        try:
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+            self._stream.close()
+            self.part.replace(self.path)
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: OSError) -> VisionError:
+        return VisionError(
+            f"the boxes file {self.path} cannot be written: {error.strerror}; choose another place, or make room and run "
+            "the same command again"
+        )
 
     def _left_over(self) -> list[PictureBoxes]:
         if not self.part.is_file():
@@ -118,6 +133,8 @@ def _parse(path: Path, lines: Iterable[str]) -> tuple[dict[str, Any], list[Pictu
             f"{path} is no boxes file of format {FORMAT}: its first line says {header.get('format')!r}; make it with "
             "`gemkr regions detect`"
         )
+    if not isinstance(header.get("detector"), str):
+        raise VisionError(f"{path}:1 names no detector; make the file with `gemkr regions detect`")
     return header, list(_rows(path, numbered))
 
 

@@ -15,8 +15,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from gemkr.errors import VisionError
+from gemkr.errors import VisionError, first_line
 from gemkr.vision.boxes import PictureBoxes
+
+SUFFIXES = (".pt", ".yaml", ".yml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,14 @@ class Detector:
         self.device = device
         path = Path(weights)
         if not path.is_file():
+            wrong = "are a folder" if path.is_dir() else "do not exist"
             raise VisionError(
-                f"the detector's weights {path} do not exist; give a .pt or .yaml file of ultralytics"
+                f"the detector's weights {path} {wrong}; give a .pt or .yaml file of ultralytics"
+            )
+        if path.suffix not in SUFFIXES:
+            raise VisionError(
+                f"the detector's weights {path} end in {path.suffix!r}, not in {' or '.join(SUFFIXES)}; give a file of "
+                "ultralytics"
             )
         os.environ.setdefault("YOLO_OFFLINE", "true")
         os.environ.setdefault("YOLO_AUTOINSTALL", "false")
@@ -58,7 +66,7 @@ class Detector:
             self._model = YOLO(str(path), verbose=False)
         except Exception as error:  # whatever unpickling a foreign file raises
             raise VisionError(
-                f"the detector's weights {path} cannot be loaded: {_first_line(error)}"
+                f"the detector's weights {path} cannot be loaded: {first_line(error)}"
             ) from error
         if self._model.task != "detect":
             raise VisionError(f"{path} is a model for {self._model.task!r}, not for 'detect'")
@@ -106,8 +114,3 @@ def best_rows(boxes: np.ndarray, scores: np.ndarray, regions: int) -> np.ndarray
     """int64[<= regions]: rows by score x area (boxes float[n, 4] xyxy), largest first; equal ones in their order."""
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     return np.argsort(-scores * areas, kind="stable")[:regions]
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -23,7 +23,7 @@ from PIL import Image
 from torch import nn
 
 from gemkr.config import TowerConfig
-from gemkr.errors import VisionError
+from gemkr.errors import VisionError, first_line
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +112,11 @@ def _describe(config: TowerConfig) -> tuple[str, dict[str, Any], dict[str, Any]]
         raise VisionError(f"the tower configuration {path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise VisionError(f"the tower configuration {path} is not valid json: {error}") from error
+    if not isinstance(values, dict):
+        raise VisionError(
+            f"the tower configuration {path} must be a json object, it is {type(values).__name__}; see open_clip's "
+            "model_configs"
+        )
     model_cfg = values.get("model_cfg", values)
     for key in ("embed_dim", "vision_cfg"):
         if key not in model_cfg:
@@ -121,11 +126,16 @@ def _describe(config: TowerConfig) -> tuple[str, dict[str, Any], dict[str, Any]]
 
 def _load_weights(visual: nn.Module, path: Path, name: str) -> None:
     if not path.is_file():
-        raise VisionError(f"the weights {path} of the vision tower {name} do not exist")
+        wrong = "are a folder" if path.is_dir() else "do not exist"
+        raise VisionError(
+            f"the weights {path} of the vision tower {name} {wrong}; give a .safetensors or .pt file"
+        )
     try:
         state = load_state_dict(str(path), device="cpu")
     except Exception as error:  # torch, pickle and safetensors each raise their own kinds
-        raise VisionError(f"the weights {path} of the vision tower {name} cannot be read: {error}") from error
+        raise VisionError(
+            f"the weights {path} of the vision tower {name} cannot be read: {first_line(error)}"
+        ) from error
     prefixed = {k.removeprefix("visual."): v for k, v in state.items() if k.startswith("visual.")}
     state = prefixed or state
     own = visual.state_dict()

@@ -17,10 +17,11 @@ class PictureFolder:
     """A folder of pictures named `<image id>.jpg|jpeg|png|webp`; ids may lead into subfolders, never out."""
 
     def __init__(self, folder: str | Path) -> None:
-        """VisionError when the folder does not exist."""
+        """VisionError when there is no such folder."""
         self.folder = Path(folder)
         if not self.folder.is_dir():
-            raise VisionError(f"the picture folder {folder} does not exist")
+            wrong = "is not a folder" if self.folder.exists() else "does not exist"
+            raise VisionError(f"the picture folder {folder} {wrong}; name the folder that holds the pictures")
 
     def ids(self) -> list[str]:
         """All image ids in the folder itself, sorted."""
@@ -40,7 +41,7 @@ class PictureFolder:
                     return candidate
         raise VisionError(
             f"the picture {image_id!r} is not in {self.folder}; put it there as .jpg, .jpeg, .png or .webp, or pass it "
-            "over with --skip-missing"
+            "over (regions: --skip-missing)"
         )
 
     def open(self, image_id: str) -> Image.Image:
@@ -60,7 +61,7 @@ class PictureFolder:
             Image.DecompressionBombWarning,
         ) as e:
             raise VisionError(
-                f"the picture {image_id!r} ({path}) cannot be read: {e}; replace it, or pass it over with --skip-missing"
+                f"the picture {image_id!r} ({path}) cannot be read: {e}; replace it, or pass it over (regions: --skip-missing)"
             ) from e
 
     def open_all(

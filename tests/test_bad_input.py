@@ -1,0 +1,269 @@
+"""Bad input on the command line: one sentence that names the thing, exit status 1 (usage: 2), nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import sentencepiece
+
+from gemkr.cli import main
+from gemkr.config import EvalConfig, PretrainConfig, TrainConfig, load_config
+from gemkr.errors import ConfigError
+from gemkr.testing import FakeLM, toy_corpus
+
+GARBAGE = bytes(range(128, 256)) * 8
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus, its tokenizer and index, a query, a boxes file, an empty folder and files of garbage."""
+    folder = tmp_path_factory.mktemp("material")
+    texts = [document.text for document in toy_corpus()]
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts),
+        model_prefix=str(folder / "pieces"),
+        vocab_size=90,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    rows = "".join(f'd{i},"{text}"\n' for i, text in enumerate(texts))
+    (folder / "corpus.csv").write_text("kid,text\n" + rows)
+    (folder / "queries.jsonl").write_text('{"query_id": "1", "question": "x", "answers": ["Paris"]}\n')
+    (folder / "unanswered.jsonl").write_text('{"query_id": "1", "question": "x"}\n')
+    (folder / "run.trec").write_text("1 Q0 d0 1 2.0 t\n")
+    (folder / "qrels").write_text("1 0 d0 1\n")
+    (folder / "pictures").mkdir()
+    os.mkfifo(folder / "pipe")
+    (folder / "boxes.jsonl").write_text('{"format": 1}\n')
+    for name in ("bad.csv", "bad.pt", "bad.fmi", "bad.yaml", "bad.txt"):
+        (folder / name).write_bytes(GARBAGE)
+    assert main(build(folder, folder / "corpus.fmi")) == 0
+    return folder
+
+
+def build(folder: Path, output: Path | str, *more: str, corpus: str = "corpus.csv") -> list[str]:
+    words = ["index", "build", str(folder / corpus), "--tokenizer", str(folder / "pieces.model")]
+    return [*words, "-o", str(output), "--threads", "1", *more]
+
+
+def refused(argv: list[str], capsys: pytest.CaptureFixture) -> str:
+    """The one line that a command with exit status 1 says."""
+    capsys.readouterr()
+    assert main(argv) == 1
+    lines = [line for line in capsys.readouterr().err.replace("\r", "\n").splitlines() if "gemkr: " in line]
+    assert len(lines) == 1
+    return lines[0]
+
+
+@pytest.mark.parametrize("output", ["corpus.csv/x.fmi", "pictures", "pipe", "corpus.csv"])
+def test_an_output_that_is_no_place_for_a_file(
+    output: str, material: Path, capsys: pytest.CaptureFixture
+) -> None:
+    before = (material / "corpus.csv").read_bytes()
+    said = refused(build(material, material / output), capsys)
+    assert "with -o" in said
+    assert Path(output).name in said or "corpus.csv" in said
+    assert (material / "corpus.csv").read_bytes() == before
+    assert (material / "pipe").is_fifo()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["index", "build", "c", "--tokenizer", "t", "-o", "o", "--sample-rate", "0"],
+        ["index", "build", "c", "--tokenizer", "t", "-o", "o", "--sample-rate", "99999999999999999999"],
+        ["index", "build", "c", "--tokenizer", "t", "-o", "o", "--threads", "-1"],
+        ["index", "build", "c", "--tokenizer", "t", "-o", "o", "--memory-limit", "nan"],
+        ["index", "query", "i", "text", "--tokenizer", "t", "--limit", "-1"],
+        ["mine", "q", "--corpus", "c", "--index", "i", "--tokenizer", "t", "-o", "o", "--limit", "-1"],
+        ["mine", "q", "--corpus", "c", "--index", "i", "--tokenizer", "t", "-o", "o", "--sample", "-1"],
+        ["regions", "detect", "p", "--weights", "w", "-o", "o", "--confidence", "nan"],
+        ["regions", "detect", "p", "--weights", "w", "-o", "o", "--overlap", "1.5"],
+        ["regions", "encode", "p", "b", "-o", "o", "--margin", "-1"],
+        ["score", "r", "--seed", "-1"],
+        ["quickstart", "--max-steps", "-1"],
+    ],
+    ids=" ".join,
+)
+def test_numbers_out_of_range_are_usage_errors(words: list[str], capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+    assert f"argument {words[-2]}: must be" in capsys.readouterr().err
+
+
+def test_garbage_as_csv_is_told_in_a_short_line(material: Path, capsys: pytest.CaptureFixture) -> None:
+    said = refused(build(material, material / "new.fmi", corpus="bad.csv"), capsys)
+    assert "bad.csv: the header" in said
+    assert len(said) < 300
+    assert not (material / "new.fmi").exists()
+
+
+@pytest.mark.parametrize("name", ["corpus", "pictures/none.xyz"])
+def test_an_absent_corpus_is_not_blamed_on_its_extension(
+    name: str, material: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert "does not exist" in refused(build(material, material / "new.fmi", corpus=name), capsys)
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_the_old_index(
+    material: Path, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    import resource
+    import signal
+
+    output = tmp_path / "old.fmi"
+    output.write_bytes(b"old")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2048, limits[1]))
+        said = refused(build(material, output), capsys)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert "old.fmi" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["old.fmi"]
+    assert output.read_bytes() == b"old"
+
+
+def test_mining_without_answers(material: Path, capsys: pytest.CaptureFixture) -> None:
+    output = material / "clues.jsonl"
+    words = ["mine", f"{material}/unanswered.jsonl", "--corpus", f"{material}/corpus.csv", "-o", str(output)]
+    words += ["--index", f"{material}/corpus.fmi", "--tokenizer", f"{material}/pieces.model"]
+    assert "none of the 1 queries" in refused(words, capsys)
+    assert not output.exists()
+
+
+def test_a_score_does_not_overwrite_its_run(material: Path, capsys: pytest.CaptureFixture) -> None:
+    run = str(material / "run.trec")
+    assert "same file as an input" in refused(["score", run, f"{material}/qrels", "--json", run], capsys)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("k=0", "k must be at least 1, it is 0"),
+        ("limit=-1", "limit must be at least 1, it is -1"),
+        ("cards=-1", "cards must be at least 0"),
+        ("seed=-1", "seed must be at least 0"),
+        ("decoding.batch_size=0", "decoding: batch_size must be at least 1"),
+        ("decoding.length_penalty=.nan", "length_penalty must be a finite number"),
+        ("scoring.alpha=nan", "alpha must be a finite number, it is nan"),
+    ],
+)
+def test_evaluation_settings_out_of_range(setting: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "eval.yaml"
+    path.write_text("queries: q\ncorpus: c\noutput: o\n")
+    with pytest.raises(ConfigError, match=said):
+        load_config(path, EvalConfig, [setting])
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("workers=-1", "workers must be at least 0"),
+        ("optimizer.lr=-1", "lr must be at least 0"),
+        ("optimizer.beta2=1.5", "beta2 must be between 0 and 1, it is 1.5"),
+        ("data.hide_regions=2", "hide_regions must be between 0 and 1, it is 2.0"),
+        ("max_steps=0", "max_steps must be at least 1"),
+    ],
+)
+def test_training_settings_out_of_range(setting: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "train.yaml"
+    path.write_text("model: {llm: m}\ndata: {queries: q, clues: c}\noutput: o\n")
+    assert load_config(path, TrainConfig).max_steps is None
+    with pytest.raises(ConfigError, match=said):
+        load_config(path, TrainConfig, [setting])
+
+
+def test_configurations_that_are_none(material: Path) -> None:
+    with pytest.raises(ConfigError, match=r"bad\.yaml is not UTF-8 text"):
+        load_config(material / "bad.yaml", PretrainConfig)
+    with pytest.raises(ConfigError, match="is not a file"):
+        load_config(material / "pictures", PretrainConfig)
+    with pytest.raises(ConfigError, match="unknown key") as refusal:
+        load_config(material / "corpus.csv", PretrainConfig)
+    assert len(str(refusal.value)) < 300
+
+
+def detect(material: Path, weights: Path, *more: str) -> list[str]:
+    return ["regions", "detect", f"{material}/pictures", "--weights", str(weights), *more]
+
+
+def test_detector_weights_that_are_none(
+    material: Path, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    output = ["-o", str(tmp_path / "boxes.jsonl")]
+    assert "are a folder" in refused(detect(material, material / "pictures", *output), capsys)
+    assert "end in '.csv'" in refused(detect(material, material / "corpus.csv", *output), capsys)
+    assert "'tpu' is unknown" in refused(detect(material, material, *output, "--device", "tpu"), capsys)
+    assert "cuda:99" in refused(detect(material, material, *output, "--device", "cuda:99"), capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_boxes_go_to_a_file_that_can_be_one(material: Path, capsys: pytest.CaptureFixture) -> None:
+    words = detect(material, material / "bad.pt")
+    assert "is a folder" in refused([*words, "-o", str(material / "pictures")], capsys)
+    preview = ["-o", str(material / "b.jsonl"), "--preview", "1", "--preview-dir", f"{material}/bad.pt/x"]
+    assert "cannot be written" in refused([*words, *preview], capsys)
+
+
+def test_boxes_files_that_are_none(material: Path, tmp_path: Path) -> None:
+    from gemkr.errors import VisionError
+    from gemkr.vision.boxes import read_boxes
+
+    with pytest.raises(VisionError, match="names no detector"):
+        read_boxes(material / "boxes.jsonl")
+    with pytest.raises(VisionError, match="is not UTF-8 text"):
+        read_boxes(material / "bad.txt")
+
+
+def test_foreign_tower_weights_are_told_in_one_line(material: Path, tmp_path: Path) -> None:
+    from gemkr.config import TowerConfig
+    from gemkr.errors import VisionError
+    from gemkr.vision.encode import load_tower
+
+    tower = {
+        "embed_dim": 8,
+        "vision_cfg": {"image_size": 8, "layers": 1, "width": 16, "patch_size": 8, "head_width": 8},
+    }
+    (tmp_path / "vit.json").write_text(json.dumps(tower))
+    for weights in ("bad.pt", "corpus.csv", "pictures", "none.pt"):
+        with pytest.raises(VisionError, match=weights) as refusal:
+            load_tower(TowerConfig(config=str(tmp_path / "vit.json"), weights=str(material / weights)))
+        assert "\n" not in str(refusal.value)
+    (tmp_path / "list.json").write_text("[1]")
+    with pytest.raises(VisionError, match="must be a json object, it is list"):
+        load_tower(TowerConfig(config=str(tmp_path / "list.json")))
+
+
+def test_texts_that_are_not_utf8_and_files_that_are_absent(material: Path) -> None:
+    from gemkr.errors import DataError, ModelError
+    from gemkr.models.prompt import Template
+    from gemkr.training.checkpoint import hash_files
+
+    with pytest.raises(ModelError, match="not UTF-8"):
+        Template.load(material / "bad.txt")
+    with pytest.raises(DataError, match=r"none\.txt cannot be read"):
+        hash_files([material / "none.txt"])
+
+
+def test_an_unforeseen_refusal_of_the_system_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    import gemkr.cli.score
+
+    def full(args: object) -> int:
+        raise OSError(28, "No space left on device", "out.json")
+
+    monkeypatch.setattr(gemkr.cli.score, "run", full)
+    assert "No space left on device (out.json)" in refused(["score", "run"], capsys)
+
+
+def test_a_fake_model_without_logits_cannot_be_made() -> None:
+    with pytest.raises(TypeError, match="logits_of"):
+        FakeLM(5, ())

@@ -6,6 +6,7 @@ All of it is deterministic and small. The models implement `LanguageModel`; thei
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ class PrefixState:
         return PrefixState(tuple(self.rows[int(r)] for r in rows))
 
 
-class FakeLM:
+class FakeLM(ABC):
     """A language model whose logits are a function of (prompt, prefix): override `logits_of`."""
 
     def __init__(self, vocab_size: int, eos_token_ids: Sequence[int]) -> None:
@@ -35,9 +36,9 @@ class FakeLM:
         self.eos_token_ids = tuple(eos_token_ids)
         self.device = torch.device("cpu")
 
+    @abstractmethod
     def logits_of(self, prompt: Any, prefix: tuple[int, ...]) -> np.ndarray:
         """float32[V] after `prefix`; must not depend on anything else."""
-        raise NotImplementedError
 
     def prefill(self, prompts: Sequence[Any]) -> tuple[torch.Tensor, PrefixState]:
         return self._look(PrefixState(tuple((prompt, ()) for prompt in prompts)))

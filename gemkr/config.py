@@ -223,6 +223,7 @@ class DecodingConfig:
     group_by_head: bool = False
     head_words: Positive = 1
     beams_per_head: Positive = 1
+    count_prior: NotNegative = 0.0
     batch_size: Positive = 8
 
 

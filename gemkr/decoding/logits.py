@@ -26,12 +26,14 @@ class Candidates:
 
     `log_probs` float32[n, k], best first, padded with -inf; `tokens` int64[n, k] (0 under the padding);
     `end` float32[n]: log-probability that the model ends the clue here, -inf where it may not. The
-    probabilities are the model's own, normalised over its full vocabulary.
+    probabilities are the model's own, normalised over its full vocabulary. `prior` float32[n, k] is added to
+    them for ranking only; then the order is that of the sums. None: nothing is.
     """
 
     log_probs: np.ndarray
     tokens: np.ndarray
     end: np.ndarray
+    prior: np.ndarray | None = None
 
 
 def normalizer(logits: torch.Tensor) -> torch.Tensor:
@@ -51,9 +53,15 @@ def end_log_probs(logits: torch.Tensor, norm: torch.Tensor, eos_token_ids: Seque
 
 
 def top_allowed(
-    logits: torch.Tensor, norm: torch.Tensor, allowed: Allowed, k: int
+    logits: torch.Tensor,
+    norm: torch.Tensor,
+    allowed: Allowed,
+    k: int,
+    prior: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The k best allowed tokens of each row: log-probabilities float32[n, k] and token ids int64[n, k].
+
+    `prior` (float32, one for each of `allowed.tokens`) is added to the scores before they are ranked, and stays in.
 
     Rows are handled in buckets of similar width (powers of four), so the work is at most a few times the
     number of allowed tokens. Equal probabilities are ordered by token id on every device, so that results
@@ -72,19 +80,27 @@ def top_allowed(
         starts, stops = indptr[rows].unsqueeze(1), indptr[rows + 1].unsqueeze(1)
         places = starts + torch.arange(width, device=device)
         inside = places < stops
-        ids = tokens[torch.minimum(places, stops - 1)]
-        raw = torch.where(inside, logits[rows.unsqueeze(1), ids], -torch.inf)
+        places = torch.minimum(places, stops - 1)
+        ids = tokens[places]
+        raw = logits[rows.unsqueeze(1), ids]
+        raw = torch.where(inside, raw if prior is None else raw.float() + prior[places], -torch.inf)
         best[rows, : min(k, width)] = _best_keys(raw, norm[rows], torch.where(inside, ids, 0), k)
     return _unsorted(best)
 
 
 def top_shared(
-    logits: torch.Tensor, norm: torch.Tensor, tokens: torch.Tensor, k: int
+    logits: torch.Tensor,
+    norm: torch.Tensor,
+    tokens: torch.Tensor,
+    k: int,
+    prior: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """`top_allowed` for rows that all may choose among the same tokens (int64[m]): the first step."""
     n = len(logits)
+    raw = logits.index_select(1, tokens)
+    raw = raw if prior is None else raw.float() + prior
     best = torch.full((n, k), _PAD, dtype=torch.int64, device=logits.device)
-    best[:, : min(k, len(tokens))] = _best_keys(logits.index_select(1, tokens), norm, tokens.expand(n, -1), k)
+    best[:, : min(k, len(tokens))] = _best_keys(raw, norm, tokens.expand(n, -1), k)
     return _unsorted(best)
 
 
@@ -109,6 +125,13 @@ def top_free(
     if banned:
         scores[:, list(banned)] = -torch.inf
     return scores.topk(min(k, scores.shape[1]), dim=1)
+
+
+def without_prior(
+    logits: torch.Tensor, norm: torch.Tensor, scores: torch.Tensor, tokens: torch.Tensor
+) -> torch.Tensor:
+    """The log-probabilities float32[n, k] of tokens that were ranked with a prior; padding stays -inf."""
+    return (logits.gather(1, tokens).float() - norm.unsqueeze(1)).masked_fill(scores.isneginf(), -torch.inf)
 
 
 def _best_keys(raw: torch.Tensor, norm: torch.Tensor, ids: torch.Tensor, k: int) -> torch.Tensor:

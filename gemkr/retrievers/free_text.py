@@ -24,8 +24,8 @@ class FreeTextRetriever:
     """Ranks documents by freely generated texts, each cut to its longest beginning that the corpus holds.
 
     A text whose first token occurs nowhere finds nothing. Equal beginnings count once, with the probability
-    of the best text. Settings that need an index (`word_start`, `stop_at_one_document`, `document_penalty`)
-    have no effect here.
+    of the best text. Settings that need an index (`word_start`, `stop_at_one_document`, `document_penalty`,
+    `count_prior`) have no effect here.
     """
 
     def __init__(

@@ -11,7 +11,14 @@ import pytest
 from gemkr.cli import build_parser
 
 ROOT = Path(__file__).resolve().parents[1]
-PAPERS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "index/README.md", "dataset/README.md"]
+PAPERS = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "index/README.md",
+    "dataset/README.md",
+    "docs/real-data.md",
+]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

@@ -224,6 +224,7 @@ class DecodingConfig:
     head_words: Positive = 1
     beams_per_head: Positive = 1
     count_prior: NotNegative = 0.0
+    second_pass: Natural = 0
     batch_size: Positive = 8
 
 

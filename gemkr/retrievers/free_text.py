@@ -25,7 +25,7 @@ class FreeTextRetriever:
 
     A text whose first token occurs nowhere finds nothing. Equal beginnings count once, with the probability
     of the best text. Settings that need an index (`word_start`, `stop_at_one_document`, `document_penalty`,
-    `count_prior`) have no effect here.
+    `count_prior`, `second_pass`) have no effect here.
     """
 
     def __init__(

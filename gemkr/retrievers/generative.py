@@ -6,7 +6,7 @@ as whatever `prompts(query)` returns; it knows nothing of pictures.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -17,9 +17,10 @@ from gemkr.decoding.beam import generate_clues
 from gemkr.decoding.search import Words
 from gemkr.interfaces import LanguageModel, Reranker, TokenIndex
 from gemkr.rerankers.random_order import RandomOrder
-from gemkr.retrievers.scoring import make_scorer
+from gemkr.retrievers.scoring import ClueDocuments, make_scorer
+from gemkr.retrievers.second_pass import merged, second_settings, window
 from gemkr.tokenizer import Tokenizer
-from gemkr.types import Query, Ranking
+from gemkr.types import Clue, Query, Ranking
 
 
 class GenerativeRetriever:
@@ -27,7 +28,8 @@ class GenerativeRetriever:
 
     `prompts(query)` builds what `model.prefill` takes. `second` ranks the documents inside a clue's span;
     without one, `scoring.inside_span = "random"` draws them at random (the same each time) and anything
-    else goes by the number of occurrences.
+    else goes by the number of occurrences. With `decoding.second_pass`, each query is decoded again under an index
+    of that many documents, the best of the first pass, and ranked by the clues of both.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class GenerativeRetriever:
         if second is None and scoring.inside_span == "random":
             second = RandomOrder()
         self.scorer = make_scorer(index, scoring, second)
+        self._lookup = ClueDocuments(index, scoring, second)
         self._word_start = widened(tokenizer.word_start, index.vocab_size)
         self._words = words_of(tokenizer, index.vocab_size)
 
@@ -58,18 +61,30 @@ class GenerativeRetriever:
         Each hit carries every clue that occurs in its document, with the clue's first place there.
         """
         for batch in batches(queries, self.decoding.batch_size):
-            found = generate_clues(
-                self.model,
-                self.index,
-                [self.prompts(query) for query in batch],
-                self.decoding,
-                word_start=self._word_start,
-                word_break=self._words.word_break,
-                fold=self._words.fold,
-                tokenizer=self.tokenizer,
-            )
-            for query, clues in zip(batch, found, strict=True):
+            prompts = [self.prompts(query) for query in batch]
+            found = self._write(self.index, prompts, self.decoding)
+            for query, prompt, clues in zip(batch, prompts, found, strict=True):
+                if self.decoding.second_pass and clues:
+                    clues = self._look_again(query, prompt, clues)
                 yield Ranking(query.query_id, self.scorer.rank(query, clues, k), tuple(clues))
+
+    def _write(self, index: TokenIndex, prompts: Sequence[Any], decoding: DecodingConfig) -> list[list[Clue]]:
+        return generate_clues(
+            self.model,
+            index,
+            prompts,
+            decoding,
+            word_start=self._word_start,
+            word_break=self._words.word_break,
+            fold=self._words.fold,
+            tokenizer=self.tokenizer,
+        )
+
+    def _look_again(self, query: Query, prompt: Any, clues: Sequence[Clue]) -> list[Clue]:
+        hits = self.scorer.rank(query, clues, self.decoding.second_pass)
+        near = window(self.index, self._lookup, query, clues, hits)
+        (again,) = self._write(near, [prompt], second_settings(self.decoding))
+        return merged(self.index, clues, again)
 
 
 def batches(queries: Iterable[Query], size: int) -> Iterator[list[Query]]:

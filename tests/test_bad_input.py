@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -56,6 +60,19 @@ def refused(argv: list[str], capsys: pytest.CaptureFixture) -> str:
     lines = [line for line in capsys.readouterr().err.replace("\r", "\n").splitlines() if "gemkr: " in line]
     assert len(lines) == 1
     return lines[0]
+
+
+@contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    """No file of this process can grow beyond `size` bytes: what a full disk looks like to a program."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 @pytest.mark.parametrize("output", ["corpus.csv/x.fmi", "pictures", "pipe", "corpus.csv"])
@@ -112,22 +129,44 @@ def test_an_absent_corpus_is_not_blamed_on_its_extension(
 def test_a_full_disk_is_one_sentence_and_leaves_the_old_index(
     material: Path, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
-    import resource
-    import signal
-
     output = tmp_path / "old.fmi"
     output.write_bytes(b"old")
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2048, limits[1]))
+    with file_size_limit(2048):
         said = refused(build(material, output), capsys)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
     assert "old.fmi" in said
     assert [path.name for path in tmp_path.iterdir()] == ["old.fmi"]
     assert output.read_bytes() == b"old"
+
+
+def test_a_disk_that_fills_up_during_a_run_keeps_what_was_done(tmp_path: Path) -> None:
+    from gemkr.errors import DataError
+    from gemkr.evaluation.records import RunLog, read_records
+    from gemkr.types import Hit, Ranking
+
+    def retrieve() -> None:
+        with file_size_limit(1024), RunLog(tmp_path) as run:
+            run.append(Ranking("1", (Hit("d0", 1.0),), ()))
+            run.append(Ranking("2", tuple(Hit(f"d{i}", 1.0) for i in range(100)), ()))
+
+    with pytest.raises(DataError, match=r"run\.jsonl cannot be written .*the 1 queries done are kept"):
+        retrieve()
+    with RunLog(tmp_path) as run:
+        assert run.done == {"1"}
+    assert [ranking.query_id for ranking in read_records(tmp_path / "run.jsonl")] == ["1"]
+
+
+def test_a_disk_that_fills_up_in_training_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gemkr.errors import CheckpointError
+    from gemkr.training import log as log_module
+
+    monkeypatch.setattr(log_module, "_has_tensorboard", lambda: False)
+
+    def train() -> None:
+        with file_size_limit(64), log_module.RunLog(tmp_path, start=0, total=2, title="train") as log:
+            log.row(1, loss=0.5, note="x" * 100)
+
+    with pytest.raises(CheckpointError, match=r"loss\.jsonl cannot be written .* --resume auto"):
+        train()
 
 
 def test_mining_without_answers(material: Path, capsys: pytest.CaptureFixture) -> None:

@@ -79,7 +79,8 @@ def run(args: argparse.Namespace) -> int:
     miner = Miner(index, documents, tokenizer, BM25(documents), settings)
     ready = time.perf_counter()
     statistics = MiningStatistics()
-    written = write_clues(output, mine_all(miner, tqdm(queries, desc="mining", unit=" queries"), statistics))
+    with tqdm(queries, desc="mining", unit=" queries") as bar:
+        written = write_clues(output, mine_all(miner, bar, statistics))
     print(f"clues              {written:>9,}  {output}")
     for line in statistics.lines():
         print(line)

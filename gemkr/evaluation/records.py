@@ -106,20 +106,30 @@ class RunLog:
                 stream.write(text)
                 stream.flush()
         except OSError as error:
-            raise DataError(
-                f"{self.records_path} cannot be written ({error.strerror}); free space and start again, "
-                f"the {len(self.done)} queries done are kept"
-            ) from error
+            raise self._failure(error) from error
         self.done.add(ranking.query_id)
 
     def __enter__(self) -> RunLog:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Close both files; a failure to do so never hides an error that is already on its way."""
         for stream in (self._records, self._trec):
-            stream.flush()
-            os.fsync(stream.fileno())
-            stream.close()
+            try:
+                try:
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                finally:
+                    stream.close()
+            except OSError as error:
+                if kind is None:
+                    raise self._failure(error) from error
+
+    def _failure(self, error: OSError) -> DataError:
+        return DataError(
+            f"{self.records_path} cannot be written ({error.strerror}); free space and start again, "
+            f"the {len(self.done)} queries done are kept"
+        )
 
 
 def _cut_half_line(path: Path) -> None:

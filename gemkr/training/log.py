@@ -28,6 +28,7 @@ class RunLog:
     """
 
     def __init__(self, folder: Path, *, start: int, total: int, title: str, active: bool = True) -> None:
+        self._folder = folder
         self._stream = self._board = self._bar = None
         if not active:
             return
@@ -37,13 +38,15 @@ class RunLog:
             _keep_rows_until(path, start)
             self._stream = path.open("a", encoding="utf-8")
         except OSError as error:
-            raise CheckpointError(
-                f"the loss log {path} cannot be written ({error.strerror}); choose another output folder"
-            ) from error
-        if importlib.util.find_spec("tensorboard") is not None:
+            raise _failure(path, error) from error
+        if _has_tensorboard():
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1)
+            board = folder / "tensorboard"
+            try:
+                self._board = SummaryWriter(str(board), purge_step=start + 1)
+            except OSError as error:
+                raise _failure(board, error) from error
         self._bar = tqdm(
             total=total, initial=start, desc=title, unit="step", file=sys.stderr, mininterval=2.0
         )
@@ -55,8 +58,12 @@ class RunLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for part in (self._stream, self._board, self._bar):
-            if part is not None:
-                part.close()
+            try:
+                if part is not None:
+                    part.close()
+            except OSError as failure:
+                if kind is None:
+                    raise _failure(self._folder, failure) from failure
 
     def step(self) -> None:
         """Advance the bar by one step."""
@@ -64,17 +71,34 @@ class RunLog:
             self._bar.update()
 
     def row(self, step: int, **values: Any) -> None:
-        """Record the figures of a step (python numbers); the line is on disk's way when this returns."""
-        if self._stream is not None:
-            self._stream.write(json.dumps({"step": step, **values}) + "\n")
-            self._stream.flush()
-        if self._board is not None:
-            for name, value in values.items():
-                if isinstance(value, (int, float)):
-                    self._board.add_scalar(name, value, step)
+        """Record the figures of a step (python numbers); the line is on disk's way when this returns.
+
+        CheckpointError when the disk is full.
+        """
+        try:
+            if self._stream is not None:
+                self._stream.write(json.dumps({"step": step, **values}) + "\n")
+                self._stream.flush()
+            if self._board is not None:
+                for name, value in values.items():
+                    if isinstance(value, (int, float)):
+                        self._board.add_scalar(name, value, step)
+        except OSError as failure:
+            raise _failure(self._folder / LOSS_LOG, failure) from failure
         if self._bar is not None:
             shown = {n: f"{v:.4g}" for n, v in values.items() if n in ("loss", "development_loss", "lr")}
             self._bar.set_postfix(shown, refresh=False)
+
+
+def _has_tensorboard() -> bool:
+    return importlib.util.find_spec("tensorboard") is not None
+
+
+def _failure(path: Path, error: OSError) -> CheckpointError:
+    return CheckpointError(
+        f"the training log {path} cannot be written ({error.strerror}); make room and go on with --resume auto, or choose "
+        "another output folder"
+    )
 
 
 def read_rows(folder: str | Path) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ Written as it comes to `PATH.part`, so that an interrupted run goes on where it 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -74,15 +75,17 @@ class BoxesWriter:
         rows = self._left_over()
         self.done = {row.image for row in rows}
         self.count = sum(len(row.boxes) for row in rows)
+        fresh = self.part.with_name(self.part.name + ".new")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            fresh = self.part.with_name(self.part.name + ".new")
             with fresh.open("w", encoding="utf-8") as stream:
                 for value in (self.header, *(row.to_row() for row in rows)):
                     stream.write(json.dumps(value) + "\n")
             fresh.replace(self.part)
             self._stream = self.part.open("a", encoding="utf-8")
         except OSError as error:
+            with contextlib.suppress(OSError):
+                fresh.unlink(missing_ok=True)
             raise self._failure(error) from error
 
     def add(self, rows: Iterable[PictureBoxes]) -> None:

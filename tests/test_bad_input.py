@@ -261,6 +261,7 @@ def test_boxes_files_that_are_none(material: Path, tmp_path: Path) -> None:
         read_boxes(material / "bad.txt")
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_foreign_tower_weights_are_told_in_one_line(material: Path, tmp_path: Path) -> None:
     from gemkr.config import TowerConfig
     from gemkr.errors import VisionError

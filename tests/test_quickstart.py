@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gemkr.cli import main
+from gemkr.cli.quickstart import claim
 from gemkr.evaluation.records import read_records
 from gemkr.evaluation.trec import read_run
 
@@ -60,3 +61,18 @@ def test_an_output_that_cannot_be_written_is_named(
     (tmp_path / "file").write_text("")
     assert main(["quickstart", "-o", str(tmp_path / "file" / "run")]) == 1
     assert "cannot be written" in capsys.readouterr().err
+
+
+def test_somebody_elses_folder_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "precious.csv").write_text("kid,text\n")
+    assert main(["quickstart", "-o", str(tmp_path)]) == 1
+    assert "already holds 'data'" in capsys.readouterr().err
+    assert (tmp_path / "data" / "precious.csv").exists()
+
+
+def test_a_stopped_quickstart_may_be_started_again(tmp_path: Path) -> None:
+    claim(tmp_path, 0)
+    (tmp_path / "data").mkdir()
+    claim(tmp_path, 1)
+    assert json.loads((tmp_path / "quickstart.json").read_text()) == {"seed": 1}

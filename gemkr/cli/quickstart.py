@@ -32,6 +32,19 @@ ROWS = {
     "unseen_no_index": ("held_out_combinations", ("retriever=free_text",)),
 }
 """The rows of the table: the questions that are asked, and what changes of `eval_configs/quickstart.yaml`."""
+MARK = "quickstart.json"
+"""Stands in a folder whose contents a quickstart made and may replace."""
+RESULTS = (
+    "data",
+    "regions",
+    "train",
+    "eval",
+    "boxes.jsonl",
+    "clues.jsonl",
+    "corpus.fmi",
+    "run.trec",
+    "results.json",
+)
 TITLES = {
     "full": "gemkr",
     "no_regions": "without regions",
@@ -58,7 +71,22 @@ def run(args: argparse.Namespace) -> int:
     from gemkr.cli.output import require_writable
 
     require_writable(args.output / "results.json")
+    claim(args.output, args.seed)
     return Quickstart(args.output, args.seed, args.max_steps, args.limit).run()
+
+
+def claim(folder: Path, seed: int) -> None:
+    """Mark a folder as a quickstart's; DataError when it holds results that no quickstart left there."""
+    from gemkr.errors import DataError
+    from gemkr.evaluation.files import write_atomically
+
+    strange = [name for name in RESULTS if (folder / name).exists()]
+    if strange and not (folder / MARK).is_file():
+        raise DataError(
+            f"the output folder {folder} already holds {strange[0]!r}, which no quickstart made and this one would "
+            "replace; choose another with -o"
+        )
+    write_atomically(folder / MARK, json.dumps({"seed": seed}) + "\n")
 
 
 class StepError(Exception):

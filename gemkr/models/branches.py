@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from gemkr.models.llm import LLM, CacheState, shallow_copy
+from gemkr.models.llm import LLM, CacheState, additive_mask, shallow_copy
 
 SPARSE = 0.5
 """Prompts without a live beam leave the cache when less than this share of its rows is in use."""
@@ -79,10 +79,9 @@ def step(llm: LLM, tokens: torch.Tensor, state: BranchState) -> tuple[torch.Tens
     visible[state.owner, column] = torch.cat([state.prompt[state.owner], seen], dim=1)
 
     embeddings = llm.embed(grid)
-    blocked = torch.zeros((), dtype=embeddings.dtype, device=device), torch.finfo(embeddings.dtype).min
     output = llm.body(
         inputs_embeds=embeddings,
-        attention_mask=torch.where(visible, *blocked)[:, None],
+        attention_mask=additive_mask(visible, embeddings.dtype),
         position_ids=places,
         past_key_values=shallow_copy(state.cache),
         use_cache=True,

@@ -89,9 +89,8 @@ class GeMKR(nn.Module):
     def forward(self, batch: Batch | SharedBatch) -> torch.Tensor:
         """The mean cross entropy (natural logarithm, float32) over all labels of the batch."""
         if isinstance(batch, SharedBatch):
-            logits, labels = self._shared_logits(batch), batch.targets
-        else:
-            logits, labels = self._target_logits(batch)
+            return self._shared_loss(batch)
+        logits, labels = self._target_logits(batch)
         return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED_LABEL)
 
     def token_losses(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -145,13 +144,18 @@ class GeMKR(nn.Module):
             logits = self.llm.logits(self._embeddings(batch), batch.mask, last=n + 1)
         return logits[:, :-1], batch.labels[:, -n:]
 
-    def _shared_logits(self, batch: SharedBatch) -> torch.Tensor:
-        """float32[C, L, V]: what the model expects first after each clue's prompt, then after each clue token."""
-        prompts = batch.prompts
+    def _shared_loss(self, batch: SharedBatch) -> torch.Tensor:
+        """The loss of a shared batch. Logits are made for targets only: one row per prompt, one per later clue token."""
+        learned = batch.targets != IGNORED_LABEL
         with self._autocast():
-            first, state = self.llm.prefill(self._embeddings(prompts), prompts.mask)
-            rest = self.llm.follow(batch.clues, state.select(batch.owner))
-        return torch.cat([first[batch.owner][:, None], rest], dim=1)
+            embeddings = torch.cat([self._embeddings(batch.prompts), self.llm.embed(batch.tokens)], dim=1)
+            states = self.llm.hidden(embeddings, batch.visible(), batch.positions())
+            length = batch.prompts.tokens.shape[1]
+            first = self.llm.head(states[:, length - 1]).float()
+            later = self.llm.head(states[:, length:][learned]).float()
+        begun = first.log_softmax(dim=-1)[batch.owner, batch.first]
+        rest = F.cross_entropy(later, batch.targets[learned], reduction="sum")
+        return (rest - begun.sum()) / (len(begun) + len(later))
 
     def _embeddings(self, batch: Batch) -> torch.Tensor:
         """[B, T, hidden]: the tokens' embeddings, with visual tokens in the slots."""

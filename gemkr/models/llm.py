@@ -96,19 +96,22 @@ class LLM(nn.Module):
         state = CacheState(output.past_key_values, mask, positions[:, -1] + 1)
         return output.logits[:, -1].float(), state
 
-    def follow(self, tokens: torch.Tensor, state: CacheState) -> torch.Tensor:
-        """Feed int64[B, L] behind each row of a state: float32[B, L, V]. Padding on the right changes nothing before it."""
-        length = tokens.shape[1]
-        mask = torch.cat([state.mask, state.mask.new_ones(len(tokens), length)], dim=1)
-        steps = torch.arange(length, device=tokens.device)
-        output = self.model(
-            inputs_embeds=self.embed(tokens),
-            attention_mask=mask,
-            position_ids=state.positions[:, None] + steps,
-            past_key_values=shallow_copy(state.cache),
-            use_cache=True,
-        )
-        return output.logits.float()
+    def hidden(
+        self, embeddings: torch.Tensor, visible: torch.Tensor, positions: torch.Tensor
+    ) -> torch.Tensor:
+        """The last hidden states [B, T, hidden] of rows in which token i sees the tokens `visible` bool[B, i, T] marks."""
+        return self.body(
+            inputs_embeds=embeddings,
+            attention_mask=additive_mask(visible, embeddings.dtype),
+            position_ids=positions,
+            use_cache=False,
+        ).last_hidden_state
+
+
+def additive_mask(visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """[B, 1, Q, K]: 0 where `visible` bool[B, Q, K], else the least number; a row that sees nothing stays finite."""
+    shown = torch.zeros((), dtype=dtype, device=visible.device)
+    return torch.where(visible, shown, torch.finfo(dtype).min)[:, None]
 
 
 def load_llm(folder: str, *, lora: LoraConfig | None, train_llm: bool, precision: str) -> LLM:

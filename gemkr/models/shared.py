@@ -1,7 +1,7 @@
-"""Several clues behind one prompt: the query is read once, and its keys and values serve all of its clues.
+"""Several clues behind one prompt: the query is read once, and all of its clues follow it side by side in one row.
 
 The loss is exactly that of one row per clue, at a fraction of the cost, because prompts are long and clues are short.
-Batches only: the model that reads them is `GeMKR`.
+Each clue sees the prompt and itself, never its neighbours. Batches only: the model that reads them is `GeMKR`.
 """
 
 from __future__ import annotations
@@ -20,51 +20,72 @@ from gemkr.models.prompt import IGNORED_LABEL
 
 SharedExample = tuple[Example, tuple[tuple[int, ...], ...]]
 """A prompt and the token ids of its clues."""
+NO_CLUE = -1
+"""The clue number of padding."""
 
 
 @dataclass(slots=True)
 class SharedBatch:
-    """B prompts and their C clues: `clues` and `targets` int64[C, L], right-padded, and `owner` int64[C], a prompt's row.
+    """B prompts of T tokens, S slots behind each for the tokens of its clues, C clues in all.
 
-    `clues` are the clues' tokens, `targets[:, t]` what comes after t of them: the clue's next token, at last EOS.
+    Slots, int64[B, S] each: `tokens`; `number`, which of the prompt's clues a slot belongs to (NO_CLUE: padding);
+    `place`, its position in the clue; `targets`, what comes next: the clue's next token, at last EOS. A clue's own
+    first token is predicted by its prompt: `owner` int64[C], the prompt's row, and `first` int64[C].
     """
 
     prompts: Batch
-    clues: Tensor
+    tokens: Tensor
+    number: Tensor
+    place: Tensor
     targets: Tensor
     owner: Tensor
+    first: Tensor
 
     @property
     def labels(self) -> Tensor:
-        """int64[C, L + 1]: the targets behind a first column that nothing predicts."""
-        return F.pad(self.targets, (1, 0), value=IGNORED_LABEL)
+        """int64[1, 1 + C + B * S]: all targets behind a first column that nothing predicts."""
+        return F.pad(torch.cat([self.first, self.targets.flatten()])[None], (1, 0), value=IGNORED_LABEL)
+
+    def visible(self) -> Tensor:
+        """bool[B, T + S, T + S]: prompts read from left to right, each clue its prompt and its own past."""
+        prompt, slots = self.prompts.mask.bool(), self.tokens.shape[1]
+        length = prompt.shape[1]
+        seen = torch.ones(length + slots, length + slots, dtype=torch.bool, device=prompt.device).tril()
+        seen = seen & F.pad(prompt, (0, slots), value=True)[:, None]
+        own = F.pad(self.number, (length, 0), value=NO_CLUE)
+        behind = torch.arange(length + slots, device=prompt.device) >= length
+        return seen & (~behind | (own[:, :, None] == own[:, None]))
+
+    def positions(self) -> Tensor:
+        """int64[B, T + S]: 0 at a prompt's first token; every clue begins right after its prompt."""
+        mask = self.prompts.mask
+        return torch.cat([(mask.cumsum(1) - 1).clamp(min=0), mask.sum(1, keepdim=True) + self.place], dim=1)
 
     def to(self, device: Any, non_blocking: bool = False) -> SharedBatch:
         """The same batch on another device."""
-        return SharedBatch(
-            self.prompts.to(device, non_blocking),
-            *(t.to(device, non_blocking=non_blocking) for t in (self.clues, self.targets, self.owner)),
-        )
+        prompts = self.prompts.to(device, non_blocking)
+        return SharedBatch(prompts, *(t.to(device, non_blocking=non_blocking) for t in self._tensors()))
 
     def pin_memory(self) -> SharedBatch:
-        return SharedBatch(
-            self.prompts.pin_memory(), *(t.pin_memory() for t in (self.clues, self.targets, self.owner))
-        )
+        return SharedBatch(self.prompts.pin_memory(), *(t.pin_memory() for t in self._tensors()))
+
+    def _tensors(self) -> tuple[Tensor, ...]:
+        return self.tokens, self.number, self.place, self.targets, self.owner, self.first
 
 
 def collate_shared(samples: Sequence[SharedExample], pad_id: int, eos_id: int) -> SharedBatch:
     """One batch of prompts with their clues."""
-    clues = [clue for _, own in samples for clue in own]
-    length = 1 + max(map(len, clues))
-    tokens = np.full((len(clues), length - 1), pad_id, np.int64)
-    targets = np.full((len(clues), length), IGNORED_LABEL, np.int64)
-    for i, clue in enumerate(clues):
-        tokens[i, : len(clue)] = clue
-        targets[i, : len(clue) + 1] = (*clue, eos_id)
-    owner = np.repeat(np.arange(len(samples)), [len(own) for _, own in samples])
-    return SharedBatch(
-        collate([example for example, _ in samples], pad_id),
-        torch.from_numpy(tokens),
-        torch.from_numpy(targets),
-        torch.from_numpy(owner),
-    )
+    shape = len(samples), max(sum(map(len, clues)) for _, clues in samples)
+    tokens, targets = np.full(shape, pad_id, np.int64), np.full(shape, IGNORED_LABEL, np.int64)
+    number, place = np.full(shape, NO_CLUE, np.int64), np.zeros(shape, np.int64)
+    for row, (_, clues) in enumerate(samples):
+        start = 0
+        for which, clue in enumerate(clues):
+            slots = row, slice(start, start + len(clue))
+            tokens[slots], targets[slots] = clue, (*clue[1:], eos_id)
+            number[slots], place[slots] = which, np.arange(len(clue))
+            start += len(clue)
+    owner = np.repeat(np.arange(len(samples)), [len(clues) for _, clues in samples])
+    first = np.array([clue[0] for _, clues in samples for clue in clues], np.int64)
+    arrays = tokens, number, place, targets, owner, first
+    return SharedBatch(collate([example for example, _ in samples], pad_id), *map(torch.from_numpy, arrays))

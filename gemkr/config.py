@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gemkr.errors import ConfigError
@@ -42,11 +42,16 @@ Share = Annotated[float, Range(0, 1)]
 
 @dataclass(frozen=True)
 class TowerConfig:
-    """A frozen open_clip vision tower: an architecture name or a json config of one's own, and local weights."""
+    """A frozen open_clip vision tower: an architecture name or a json config of one's own, and local weights.
+
+    With `depth` the tower ends after so many blocks, before its last LayerNorm: BLIP-2's way, and the paper's (39 of
+    EVA-CLIP-g's 40).
+    """
 
     architecture: str = "ViT-L-14"
     config: str | None = None
     weights: str | None = None
+    depth: Positive | None = None
 
 
 @dataclass(frozen=True)
@@ -155,10 +160,12 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class VocabularyConfig:
-    """A sentencepiece vocabulary of one's own: how many pieces, learned from how many of the corpus's lines."""
+    """A sentencepiece vocabulary of one's own: how many pieces, learned from how many of the corpus's lines; with
+    `fold_case` it reads everything in lower case."""
 
     pieces: Positive = 8000
     lines: Positive = 300_000
+    fold_case: bool = False
 
 
 @dataclass(frozen=True)
@@ -281,7 +288,20 @@ def load_config(path: str | Path, kind: type[T], overrides: Sequence[str] = ()) 
     Raises ConfigError for a missing file, broken YAML, an unknown key (naming the nearest one), a missing
     required key, a value of the wrong type, or an environment variable that is not set.
     """
-    path = Path(path)
+    return from_mapping(_read_yaml(Path(path), overrides), kind, str(path))
+
+
+def load_model_config(path: str | Path, overrides: Sequence[str] = ()) -> ModelConfig:
+    """The section `model` of a training or evaluation file, after overrides (`model.llm=…`); the rest is not looked at.
+
+    Raises ConfigError as `load_config` does, and for a file without that section.
+    """
+    values = _read_yaml(Path(path), overrides, section="model")
+    return from_mapping(values, ModelConfig, f"{path}: model")
+
+
+def _read_yaml(path: Path, overrides: Sequence[str], section: str | None = None) -> dict[str, Any]:
+    """The resolved settings of a file, or of one of its sections."""
     if not path.is_file():
         wrong = "is not a file" if path.exists() else "does not exist"
         raise ConfigError(
@@ -293,6 +313,12 @@ def load_config(path: str | Path, kind: type[T], overrides: Sequence[str] = ()) 
     try:
         loaded = OmegaConf.load(path)
         merged = OmegaConf.merge(loaded, OmegaConf.from_dotlist(list(overrides)))
+        if section is not None:
+            merged = OmegaConf.select(merged, section)
+            if not isinstance(merged, DictConfig):
+                raise ConfigError(
+                    f"{path} has no section {section!r}; name a file that describes a {section}"
+                )
         values = OmegaConf.to_container(merged, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"{path}: {str(error).splitlines()[0]}") from error
@@ -306,7 +332,7 @@ def load_config(path: str | Path, kind: type[T], overrides: Sequence[str] = ()) 
         raise
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold a mapping of settings, it holds {type(values).__name__}")
-    return from_mapping(values, kind, str(path))
+    return values
 
 
 def to_mapping(config: Any) -> dict[str, Any]:

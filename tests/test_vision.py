@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 import pickle
 import shutil
 from pathlib import Path
@@ -210,6 +211,46 @@ def test_tower_weights_are_strict(tower: Tower, tmp_path: Path) -> None:
     (tmp_path / "empty.json").write_text("{}")
     with pytest.raises(VisionError, match="lacks 'embed_dim'"):
         load_tower(TowerConfig(config=str(tmp_path / "empty.json")))
+
+
+def test_a_depth_ends_the_tower_before_its_last_layer_norm(tower: Tower, tmp_path: Path) -> None:
+    own = dict(tower.visual.state_dict())
+    kept = {k: v for k, v in own.items() if not k.startswith(("ln_post", "transformer.resblocks.1"))}
+    torch.save(kept, tmp_path / "kept.pt")
+    config = TowerConfig(config=str(tmp_path / "vit.json"), weights=str(tmp_path / "kept.pt"), depth=1)
+    cut = load_tower(config)
+    assert (len(cut.blocks), len(tower.blocks)) == (1, 2)
+    pixels = torch.randn(2, 3, 32, 32)
+    states = []
+    tower.blocks[0].register_forward_hook(lambda block, given, output: states.append(output))
+    tower(pixels)
+    assert torch.equal(cut(pixels), states[0][:, 0])
+    torch.save(own, tmp_path / "whole.pt")
+    whole = load_tower(replace(config, weights=str(tmp_path / "whole.pt")))
+    assert cut.fingerprint == whole.fingerprint != tower.fingerprint
+    with pytest.raises(VisionError, match=r"has 2 blocks, tower\.depth is 3; lower it"):
+        load_tower(replace(config, depth=3))
+    torch.save({**kept, "transformer.resblocks.7.ln_1.bias": torch.zeros(16)}, tmp_path / "more.pt")
+    with pytest.raises(VisionError, match=r"resblocks\.7\.ln_1\.bias is unknown"):
+        load_tower(replace(config, weights=str(tmp_path / "more.pt")))
+
+
+def test_a_timm_trunk_reads_its_own_names_and_can_be_cut(tmp_path: Path) -> None:
+    config = {
+        "embed_dim": 8,
+        "vision_cfg": {"timm_model_name": "vit_tiny_patch16_224", "timm_pool": "token", "image_size": 224},
+    }
+    (tmp_path / "timm.json").write_text(json.dumps(config))
+    whole = load_tower(TowerConfig(config=str(tmp_path / "timm.json")))
+    torch.save(whole.visual.trunk.state_dict(), tmp_path / "trunk.pt")
+    cut = load_tower(
+        TowerConfig(config=str(tmp_path / "timm.json"), weights=str(tmp_path / "trunk.pt"), depth=2)
+    )
+    states = []
+    whole.blocks[1].register_forward_hook(lambda block, given, output: states.append(output))
+    pixels = torch.randn(1, 3, 224, 224)
+    whole(pixels)
+    assert torch.equal(cut(pixels), states[0][:, 0])
 
 
 def test_crops_are_widened_and_cut_at_the_edges() -> None:

@@ -50,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     encode.add_argument("--config", help="an open_clip json configuration of your own, instead of --tower")
     encode.add_argument("--weights", help="local open_clip weights; without them the tower is random")
     encode.add_argument(
+        "--depth", type=positive, help="end the tower after so many blocks (the model's tower.depth)"
+    )
+    encode.add_argument(
         "--regions", type=positive, default=10, help="rows per picture in the store (default 10)"
     )
     encode.add_argument(
@@ -100,7 +103,7 @@ def _encode(args: argparse.Namespace, pictures: PictureFolder) -> int:
     from gemkr.vision.encode import load_tower
     from gemkr.vision.regions import encode_regions
 
-    tower = load_tower(TowerConfig(args.tower, args.config, args.weights))
+    tower = load_tower(TowerConfig(args.tower, args.config, args.weights, args.depth))
     store, report = encode_regions(
         tower,
         pictures,

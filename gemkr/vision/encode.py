@@ -75,8 +75,10 @@ def load_tower(config: TowerConfig) -> Tower:
 
     `config.config` is a json file in open_clip's form (bare, or with `model_cfg` and `preprocess_cfg`), used
     instead of a known architecture name. `config.weights` is a .safetensors or .pt file of the whole open_clip model or
-    of its vision half; without it the weights are random, which is warned about. Raises VisionError for an unknown
-    architecture, one that is no vision transformer, and weights that do not fit.
+    of its vision half (of a timm trunk alone, too); without it the weights are random, which is warned about.
+    With `config.depth` the weights may lack what it cuts off: later blocks, last LayerNorm, output projection.
+    Raises VisionError for an unknown architecture, one that is no vision transformer, a depth it does not have, and
+    weights that do not fit.
     """
     name, model_cfg, preprocess_cfg = _describe(config)
     vision_cfg = dict(model_cfg["vision_cfg"], timm_model_pretrained=False)
@@ -86,13 +88,19 @@ def load_tower(config: TowerConfig) -> Tower:
         )
     except (TypeError, RuntimeError, AssertionError) as error:
         raise VisionError(f"the vision tower {name} cannot be built: {error}") from error
+    known = set(visual.state_dict())
+    if config.depth is not None:
+        _drop_projection(visual, name)
+        _cut(visual, config.depth, name)
+        vision_cfg |= {"depth": config.depth}
     if config.weights is None:
         log.warning("the vision tower %s has random weights, because none were given", name)
     else:
-        _load_weights(visual, Path(config.weights), name)
+        _load_weights(visual, Path(config.weights), name, known)
     cfg = merge_preprocess_kwargs(PreprocessCfg(), **preprocess_cfg) | {"size": visual.image_size}
     fingerprint = _fingerprint(visual, vision_cfg, cfg)
-    _drop_projection(visual, name)
+    if config.depth is None:
+        _drop_projection(visual, name)
     return Tower(visual, image_transform_v2(PreprocessCfg(**cfg), is_train=False), fingerprint)
 
 
@@ -124,7 +132,8 @@ def _describe(config: TowerConfig) -> tuple[str, dict[str, Any], dict[str, Any]]
     return str(path), model_cfg, values.get("preprocess_cfg", {})
 
 
-def _load_weights(visual: nn.Module, path: Path, name: str) -> None:
+def _load_weights(visual: nn.Module, path: Path, name: str, known: set[str]) -> None:
+    """Strictly: every name of `visual`, and no name that is not `known` (those of the whole tower)."""
     if not path.is_file():
         wrong = "are a folder" if path.is_dir() else "do not exist"
         raise VisionError(
@@ -138,10 +147,12 @@ def _load_weights(visual: nn.Module, path: Path, name: str) -> None:
         ) from error
     prefixed = {k.removeprefix("visual."): v for k, v in state.items() if k.startswith("visual.")}
     state = prefixed or state
+    if hasattr(visual, "trunk") and not any(k.startswith("trunk.") for k in state):
+        state = {f"trunk.{k}": v for k, v in state.items()}
     own = visual.state_dict()
     wrong = [
         *(f"{k} is missing" for k in own if k not in state),
-        *(f"{k} is unknown" for k in state if k not in own),
+        *(f"{k} is unknown" for k in state if k not in known),
         *(
             f"{k} has shape {tuple(state[k].shape)} instead of {tuple(v.shape)}"
             for k, v in own.items()
@@ -152,7 +163,7 @@ def _load_weights(visual: nn.Module, path: Path, name: str) -> None:
         raise VisionError(
             f"the weights {path} do not fit the vision tower {name}: {wrong[0]}, and {len(wrong) - 1} more differences"
         )
-    visual.load_state_dict(state)
+    visual.load_state_dict({k: state[k] for k in own})
 
 
 def _width(visual: nn.Module) -> int:
@@ -172,6 +183,20 @@ def _drop_projection(visual: nn.Module, name: str) -> None:
         raise VisionError(
             f"the vision tower {name} is a {type(visual).__name__} without a CLS state; use a vision transformer"
         )
+
+
+def _cut(visual: nn.Module, depth: int, name: str) -> None:
+    """Let the tower end after `depth` blocks, without its last LayerNorm."""
+    trunk = getattr(visual, "trunk", None)
+    holder, attribute = (visual.transformer, "resblocks") if trunk is None else (trunk, "blocks")
+    blocks = getattr(holder, attribute)
+    if depth > len(blocks):
+        raise VisionError(
+            f"the vision tower {name} has {len(blocks)} blocks, tower.depth is {depth}; lower it"
+        )
+    setattr(holder, attribute, blocks[:depth])
+    for norm in ("ln_post",) if trunk is None else ("norm", "fc_norm"):
+        setattr(visual if trunk is None else trunk, norm, nn.Identity())
 
 
 def _fingerprint(visual: nn.Module, vision_cfg: dict[str, Any], preprocess_cfg: dict[str, Any]) -> str:

@@ -125,6 +125,16 @@ def test_templates_are_checked(tmp_path: Path) -> None:
     assert default_template().sections[-1] == "### Response:"
 
 
+def test_a_template_may_hold_line_ends(tmp_path: Path) -> None:
+    (tmp_path / "own.txt").write_text(
+        r"Do it.\n\n### Q:\n{question}\n\n### I:\n<ImageHere>\n\n### A:\n" + "\n"
+    )
+    template = Template.load(tmp_path / "own.txt")
+    before, after = template.render({"question": r"What is C:\new ?"}, image=True)
+    assert before == "Do it.\n\n### Q:\nWhat is C:\\new ?\n\n### I:\n"
+    assert after == "\n\n### A:\n"
+
+
 @pytest.mark.shared
 def test_the_llama_tokenizer_gives_the_same_ids_for_slot_and_text(shared_data: Path) -> None:
     tokenizer = load_tokenizer(shared_data / "llama_tokenizer" / "tokenizer.model")

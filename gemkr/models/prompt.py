@@ -62,7 +62,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A prompt's sections, one per line of its file; they are joined by one space.
+    """A prompt's sections, one per line of its file; they are joined by one space, and `\\n` in them is a line's end.
 
     A section that names a field (`{question} {caption} {detections} {form}` or `<ImageHere>`) is left out
     when that field is empty, so that one template serves text-only, image-only and full queries.
@@ -98,14 +98,15 @@ class Template:
             if any(not fields[name] for name in _FIELD.findall(section)):
                 continue
             before, mark, after = (
-                _FIELD.sub(lambda found: fields[found[1]], part) for part in section.partition(IMAGE_MARK)
+                _FIELD.sub(lambda found: fields[found[1]], part.strip().replace("\\n", "\n"))
+                for part in section.partition(IMAGE_MARK)
             )
             if mark and not image:
                 continue
-            halves[seen].append(before.strip())
+            halves[seen].append(before)
             if mark:
                 seen = 1
-                halves[seen].append(after.strip())
+                halves[seen].append(after)
         texts = [" ".join(part for part in half if part) for half in halves]
         return texts[0], texts[1] if image else None
 

@@ -64,7 +64,7 @@ def test_the_authors_lists(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     path.write_text(json.dumps([[5, 7, 5], ["9"]]))
     run = read_id_lists(path, ["a", "b"])
-    assert [hit.doc_id for hit in run["a"]] == ["5", "7", "5"]
+    assert run["a"] == [Hit("5", -1.0), Hit("7", -2.0)]
     assert run["b"] == [Hit("9", -1.0)]
     with pytest.raises(DataError, match="holds 2 lists of documents for 3 queries"):
         read_id_lists(path, ["a", "b", "c"])

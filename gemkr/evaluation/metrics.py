@@ -91,7 +91,7 @@ def evaluate(run: Run, qrels: Qrels, metrics: Sequence[Metric], *, seed: int = 0
     """Score a run on every query of the qrels; a query that the run lacks counts as 0 for every metric.
 
     Queries of the run that the qrels lack are left out. A document that a list repeats counts each time for
-    P@k (as in the paper's script), once for R@k, nDCG@k and D@k. Raises DataError when run and qrels share no
+    P@k, once for R@k, nDCG@k and D@k. Raises DataError when run and qrels share no
     query. Cost: O(queries × (largest k + judgements)).
     """
     if not any(query_id in run for query_id in qrels):

@@ -84,7 +84,7 @@ def write_run(path: str | Path, rankings: Iterable[Ranking], tag: str = TAG) -> 
 def read_id_lists(path: str | Path, query_ids: Sequence[str]) -> dict[str, list[Hit]]:
     """Read the GeMKR authors' result file: a json list with one list of document ids per query, in query order.
 
-    Scores are -rank; a list may name a document twice, as theirs do. Raises DataError when the number of lists is
+    A document that a list names again is left out, as their script does before it scores; scores are -rank. Raises DataError when the number of lists is
     not that of the queries.
     """
     with open_text(path) as stream:
@@ -99,6 +99,6 @@ def read_id_lists(path: str | Path, query_ids: Sequence[str]) -> dict[str, list[
             f"{path} holds {len(lists)} lists of documents for {len(query_ids)} queries; give the queries of that run"
         )
     return {
-        query_id: [Hit(str(doc_id), -float(rank)) for rank, doc_id in enumerate(ids, 1)]
+        query_id: [Hit(doc_id, -float(rank)) for rank, doc_id in enumerate(dict.fromkeys(map(str, ids)), 1)]
         for query_id, ids in zip(query_ids, lists)
     }

@@ -181,11 +181,20 @@ class LlamaConfig:
 
 
 @dataclass(frozen=True)
+class SpansConfig:
+    """Pre-training by withheld spans: windows of `window` tokens without up to `spans` of their words."""
+
+    window: Positive = 48
+    spans: Positive = 6
+
+
+@dataclass(frozen=True)
 class PretrainConfig:
     """Pre-training of a small LLaMA on a corpus: `gemkr pretrain CONFIG`.
 
-    `tokenizer` is used when given, else a `vocabulary` is trained. `queries` (with answers) and `lines` (a text file)
-    are mixed into the corpus, `repeat` times each; `sequence_tokens` is the length of a packed row.
+    `tokenizer` is used when given, else a `vocabulary` is trained. Without `spans` the model learns the next token of
+    rows of `sequence_tokens`, with `queries` (their answers) and `lines` (a text file) mixed into the corpus, `repeat`
+    times each. With `spans` it learns to name words withheld from the corpus's passages, the answers of `queries` first.
     """
 
     corpus: str
@@ -197,6 +206,7 @@ class PretrainConfig:
     repeat: Positive = 1
     prompt: PromptConfig = PromptConfig()
     llama: LlamaConfig = LlamaConfig()
+    spans: SpansConfig | None = None
     optimizer: OptimizerConfig = OptimizerConfig(
         lr=2e-3, min_lr=1e-4, warmup_steps=100, weight_decay=0.1, beta2=0.95
     )
@@ -250,6 +260,45 @@ class ScoringConfig:
 
 
 @dataclass(frozen=True)
+class ClassifierConfig:
+    """The answer classifier: `networks` averaged bag-of-words networks over the answers that `least_answers` queries give.
+
+    Words of fewer than `least_words` training queries are passed over; `word_dropout` leaves out words of a query.
+    """
+
+    networks: Positive = 2
+    hidden: Positive = 512
+    epochs: Positive = 8
+    batch_size: Positive = 64
+    lr: NotNegative = 6e-3
+    weight_decay: NotNegative = 0.0
+    word_dropout: Share = 0.2
+    dropout: Share = 0.5
+    least_answers: Positive = 2
+    least_words: Positive = 2
+    seed: Natural = 0
+
+
+@dataclass(frozen=True)
+class OpponentsConfig:
+    """Simple opponents, which learn from the answers of `train`, a file of queries, and never from those they are asked.
+
+    `neighbours` training questions vote for answers; greedy coverage looks at the best `answers` and discounts by
+    `discount`; `fused` are names of retrievers that `fusion` joins, `depth` documents of each, with the constant `rrf_k`.
+    """
+
+    train: str
+    neighbours: Positive = 30
+    classifier: ClassifierConfig = ClassifierConfig()
+    answers: Positive = 30
+    discount: Share = 0.3
+    second_weight: NotNegative = 0.1
+    fused: tuple[str, ...] = ("bm25_caption", "nearest_questions")
+    depth: Positive = 100
+    rrf_k: NotNegative = 60.0
+
+
+@dataclass(frozen=True)
 class EvalConfig:
     """One evaluation experiment: `gemkr eval CONFIG` retrieves, scores and reports.
 
@@ -267,6 +316,7 @@ class EvalConfig:
     regions: str | None = None
     decoding: DecodingConfig = DecodingConfig()
     scoring: ScoringConfig = ScoringConfig()
+    opponents: OpponentsConfig | None = None
     qrels: str | None = None
     match: str | None = None
     metrics: tuple[str, ...] = ("P@5", "S@1", "S@5", "S@10", "MRR@10", "D@10")

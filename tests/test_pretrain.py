@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from gemkr.config import LlamaConfig, OptimizerConfig, PretrainConfig, VocabularyConfig, load_config
+from gemkr.config import (
+    LlamaConfig,
+    OptimizerConfig,
+    PretrainConfig,
+    PromptConfig,
+    SpansConfig,
+    VocabularyConfig,
+    load_config,
+)
+from gemkr.corpus import read_corpus
 from gemkr.errors import CheckpointError, ConfigError, DataError, TokenizerError
+from gemkr.tokenization import tokenize_corpus
 from gemkr.tokenizer import load_tokenizer
 from gemkr.training.log import read_rows
 from gemkr.training.pretrain import PackedRows, pack, pretrain
+from gemkr.training.spans import SpanDataset
 from gemkr.training.vocabulary import train_vocabulary
 
 ANIMALS = ["fox", "hen", "otter", "heron", "badger", "mole"]
@@ -142,3 +154,63 @@ def test_rows_are_cut_without_the_rest() -> None:
     rows = PackedRows(np.arange(10, dtype=np.uint16), 4)
     assert len(rows) == 2
     assert rows[1].tolist() == [4, 5, 6, 7]
+
+
+def with_spans(config: PretrainConfig) -> PretrainConfig:
+    return dataclasses.replace(
+        config,
+        repeat=1,
+        prompt=PromptConfig(caption=True),
+        spans=SpansConfig(window=12, spans=2),
+        batch_size=16,
+        epochs=5,
+        max_steps=80,
+    )
+
+
+def test_withheld_spans_put_together_are_a_window_of_the_corpus(
+    config: PretrainConfig, tmp_path: Path
+) -> None:
+    train_vocabulary(sentences(), tmp_path / "t.model", pieces=400)
+    tokenizer = load_tokenizer(tmp_path / "t.model")
+    corpus = tokenize_corpus(read_corpus(config.corpus), tokenizer)
+    dataset = SpanDataset(
+        corpus, tokenizer, ["heron", "otter"], lambda q: q, SpansConfig(window=12, spans=2), 3
+    )
+    assert len(dataset) == len(corpus)
+    withheld: Counter[str] = Counter()
+    for number in range(len(dataset)):
+        query, clues = dataset[number]
+        assert dataset[number] == (query, clues)
+        assert 1 <= len(clues) <= 2
+        assert (query.question, bool(query.caption)) == ("", True)
+        assert len(tokenizer.encode(query.caption)) + sum(map(len, clues)) == 12
+        words = [tokenizer.decode(clue) for clue in clues]
+        withheld.update(words)
+        assert set(words) <= set(sentences()[number].rstrip(".").split())
+    plain = SpanDataset(corpus, tokenizer, [], lambda q: q, SpansConfig(window=12, spans=2), 3)
+    words = [tokenizer.decode(clue) for number in range(len(plain)) for clue in plain[number][1]]
+    assert withheld["heron"] + withheld["otter"] > 1.3 * (words.count("heron") + words.count("otter"))
+
+
+def test_a_llama_learns_to_name_what_was_withheld(config: PretrainConfig) -> None:
+    config = with_spans(config)
+    assert pretrain(config).stopped_by is None
+    rows = [row["loss"] for row in read_rows(config.output)]
+    assert rows[-1] < 0.6 * rows[0]
+    pretrain(dataclasses.replace(config, output=f"{config.output}2"))
+    whole = [row["loss"] for row in read_rows(f"{config.output}2")]
+    assert whole == rows
+    with pytest.raises(ConfigError, match="set prompt"):
+        pretrain(dataclasses.replace(config, output=f"{config.output}3", prompt=PromptConfig()))
+    with pytest.raises(ConfigError, match="have no part in it"):
+        pretrain(dataclasses.replace(config, output=f"{config.output}3", repeat=2))
+
+
+def test_a_vocabulary_that_folds_case_reads_words_alike(tmp_path: Path) -> None:
+    train_vocabulary(sentences(), tmp_path / "f.model", pieces=400, fold_case=True)
+    tokenizer = load_tokenizer(tmp_path / "f.model")
+    assert tokenizer.encode("OTTER Number") == tokenizer.encode("otter number")
+    ids, starts = tokenizer.encode_with_offsets("The OTTER swims")
+    assert "The OTTER swims"[starts[1] : starts[2]].strip() == "OTTER"
+    assert tokenizer.decode(ids) == "the otter swims"

@@ -1,4 +1,5 @@
-"""Pre-training of a small LLaMA from scratch: the corpus and question-answer samples as packed rows.
+"""Pre-training of a small LLaMA from scratch: on the corpus and question-answer samples as packed rows, or on spans
+withheld from the corpus (`gemkr.training.spans`).
 
 Runs in the same loop and with the same checkpoints as fine-tuning, and leaves an ordinary Hugging Face folder with its
 tokenizer. Pictures play no part here.
@@ -12,6 +13,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,17 +22,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gemkr.config import LlamaConfig, PretrainConfig, to_mapping
+from gemkr.config import LlamaConfig, ModelConfig, PretrainConfig, to_mapping
 from gemkr.corpus import open_text, read_corpus
 from gemkr.errors import CheckpointError, ConfigError, DataError
 from gemkr.evaluation.files import require_writable_folder
+from gemkr.models.gemkr import GeMKR
+from gemkr.models.llm import LLM
 from gemkr.models.prompt import Template, build_sample, default_template
+from gemkr.models.shared import collate_shared
 from gemkr.queries import read_queries
 from gemkr.tokenization import tokenize_corpus
 from gemkr.tokenizer import Tokenizer, load_tokenizer
 from gemkr.training.checkpoint import Origin, hash_files
 from gemkr.training.loop import Outcome, TrainingData, train
 from gemkr.training.resume import ResumeFrom, find_resume
+from gemkr.training.spans import SpanDataset
 from gemkr.training.vocabulary import train_vocabulary
 from gemkr.types import Query
 
@@ -76,21 +82,53 @@ def pretrain(config: PretrainConfig, *, resume: ResumeFrom = None) -> Outcome:
     where = find_resume(output, resume)
     require_writable_folder(output)
     tokenizer = _tokenizer(config, output)
-    rows, data_hash = pack(config, tokenizer)
-    logger.info("%d rows of %d tokens, %d pieces", len(rows), config.sequence_tokens, tokenizer.vocab_size)
     torch.manual_seed(config.seed)
-    model = CausalLoss(build_llama(config.llama, tokenizer))
-    size = sum(p.numel() for p in model.parameters())
+    llm = build_llama(config.llama, tokenizer)
+    model, data, data_hash = (_next_token if config.spans is None else _withheld_spans)(
+        config, tokenizer, llm
+    )
+    logger.info("%d samples, %d pieces", len(data.dataset), tokenizer.vocab_size)
+    size = sum(p.numel() for p in llm.parameters())
     logger.info("a LLaMA of %.2f M parameters", size / 1e6)
     origin = Origin(KIND, tokenizer.fingerprint(), data_hash, to_mapping(config))
-    data = TrainingData(rows, collate, np.full(len(rows), config.sequence_tokens))
     checkpoint = where.read(origin) if where else None
     outcome = train(
         model, data, config, origin, precision=config.precision, resume=checkpoint, title="pretrain"
     )
     if outcome.stopped_by is None:
-        save_llama(model.llm, tokenizer, output / MODEL_FOLDER)
+        save_llama(llm, tokenizer, output / MODEL_FOLDER)
     return outcome
+
+
+def _next_token(
+    config: PretrainConfig, tokenizer: Tokenizer, llm: nn.Module
+) -> tuple[nn.Module, TrainingData, str]:
+    rows, data_hash = pack(config, tokenizer)
+    return CausalLoss(llm), TrainingData(rows, collate, np.full(len(rows), config.sequence_tokens)), data_hash
+
+
+def _withheld_spans(
+    config: PretrainConfig, tokenizer: Tokenizer, llm: nn.Module
+) -> tuple[nn.Module, TrainingData, str]:
+    if config.lines is not None or config.repeat != 1:
+        raise ConfigError(
+            f"spans are withheld from the corpus alone: lines {config.lines!r} and repeat {config.repeat} have no part in "
+            f"it; drop them, or drop spans"
+        )
+    if not config.prompt.caption:
+        raise ConfigError("withheld spans are asked for in the caption's place; set prompt.caption to true")
+    settings = ModelConfig(
+        llm=config.output, lora=None, train_llm=True, prompt=config.prompt, precision=config.precision
+    )
+    model = GeMKR(settings, tokenizer, LLM(llm), None)
+    corpus = tokenize_corpus(read_corpus(config.corpus), tokenizer)
+    queries = [] if config.queries is None else list(read_queries(config.queries))
+    answers = [answer for query in queries for answer in query.answers]
+    dataset = SpanDataset(corpus, tokenizer, answers, model.input_builder(), config.spans, config.seed)
+    collator = partial(collate_shared, pad_id=tokenizer.pad_id, eos_id=tokenizer.eos_ids[0])
+    others = [] if config.queries is None else [config.queries]
+    data_hash = f"{corpus.corpus_hash[:32]}{hash_files(others)[:32]}"
+    return model, TrainingData(dataset, collator, dataset.lengths()), data_hash
 
 
 def collate(rows: list[np.ndarray]) -> dict[str, Tensor]:
@@ -222,6 +260,7 @@ def _tokenizer(config: PretrainConfig, output: Path) -> Tokenizer:
         "corpus": hash_files([config.corpus]),
         "pieces": config.vocabulary.pieces,
         "lines": config.vocabulary.lines,
+        "fold_case": config.vocabulary.fold_case,
         "seed": config.seed,
     }
     if not (path.is_file() and note.is_file() and json.loads(note.read_text()) == source):
@@ -231,6 +270,7 @@ def _tokenizer(config: PretrainConfig, output: Path) -> Tokenizer:
             path,
             pieces=config.vocabulary.pieces,
             lines=config.vocabulary.lines,
+            fold_case=config.vocabulary.fold_case,
             seed=config.seed,
         )
         note.write_text(json.dumps(source) + "\n")

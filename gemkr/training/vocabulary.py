@@ -1,7 +1,7 @@
 """A sentencepiece vocabulary of one's own, learned from a corpus the way LLaMA's was.
 
-Byte-pair encoding, digits apart, bytes for what no piece covers, no normalisation: every text decodes to itself.
-unk 0, bos 1, eos 2, no pad. Knows nothing of models.
+Byte-pair encoding, digits apart, bytes for what no piece covers. Without case folding there is no normalisation: every
+text decodes to itself. unk 0, bos 1, eos 2, no pad. Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -17,10 +17,18 @@ MAX_LINE_BYTES = 1 << 15
 
 
 def train_vocabulary(
-    texts: Iterable[str], path: str | Path, *, pieces: int, lines: int = 300_000, seed: int = 0
+    texts: Iterable[str],
+    path: str | Path,
+    *,
+    pieces: int,
+    lines: int = 300_000,
+    fold_case: bool = False,
+    seed: int = 0,
 ) -> None:
     """Write a sentencepiece model of `pieces` pieces to `path`, learned from a random sample of `lines` texts.
 
+    With `fold_case` the model reads every text in lower case and Unicode's compatibility form (NFKC), so that one word
+    has one spelling for index and LLM alike: a small vocabulary goes further, and clues match whatever their case.
     Deterministic for equal texts and seed. Raises TokenizerError when the texts are too few for so many pieces or the
     file cannot be written. Cost: about 20 s for 60 MB of text and 8,000 pieces.
     """
@@ -38,7 +46,7 @@ def train_vocabulary(
                 model_type="bpe",
                 byte_fallback=True,
                 split_digits=True,
-                normalization_rule_name="identity",
+                normalization_rule_name="nmt_nfkc_cf" if fold_case else "identity",
                 remove_extra_whitespaces=False,
                 character_coverage=0.9995,
                 max_sentence_length=MAX_LINE_BYTES,

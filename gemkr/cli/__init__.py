@@ -18,9 +18,11 @@ from gemkr.errors import GemkrError
 COMMANDS = {
     "index": "gemkr.cli.index",
     "regions": "gemkr.cli.regions",
+    "split": "gemkr.cli.split",
     "mine": "gemkr.cli.mine",
     "pretrain": "gemkr.cli.pretrain",
     "train": "gemkr.cli.train",
+    "import-checkpoint": "gemkr.cli.import_checkpoint",
     "retrieve": "gemkr.cli.retrieve",
     "score": "gemkr.cli.score",
     "eval": "gemkr.cli.eval",

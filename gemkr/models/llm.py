@@ -138,14 +138,15 @@ def load_llm(folder: str, *, lora: LoraConfig | None, train_llm: bool, precision
         raise ModelError(f"the LLM folder {folder} cannot be loaded: {first_line(error)}") from error
     model.requires_grad_(train_llm)
     if lora is not None:
-        _add_lora(model, lora)
+        add_lora(model, lora)
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     return LLM(model)
 
 
-def _add_lora(model: nn.Module, lora: LoraConfig) -> None:
+def add_lora(model: nn.Module, lora: LoraConfig) -> None:
+    """Put trainable low-rank adapters into a frozen model; ModelError when the targets match nothing."""
     import peft
 
     settings = peft.LoraConfig(

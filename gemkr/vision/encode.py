@@ -80,6 +80,30 @@ def load_tower(config: TowerConfig) -> Tower:
     Raises VisionError for an unknown architecture, one that is no vision transformer, a depth it does not have, and
     weights that do not fit.
     """
+    name, visual, vision_cfg, preprocess_cfg, known = _build(config)
+    if config.weights is None:
+        log.warning("the vision tower %s has random weights, because none were given", name)
+    else:
+        _load_weights(visual, Path(config.weights), name, known)
+    cfg = merge_preprocess_kwargs(PreprocessCfg(), **preprocess_cfg) | {"size": visual.image_size}
+    fingerprint = _fingerprint(visual, vision_cfg, cfg)
+    if config.depth is None:
+        _drop_projection(visual, name)
+    return Tower(visual, image_transform_v2(PreprocessCfg(**cfg), is_train=False), fingerprint)
+
+
+def outline_tower(config: TowerConfig) -> Tower:
+    """The tower on torch's meta device: names and shapes without weights, in no time and memory. Raises VisionError."""
+    with torch.device("meta"):
+        name, visual, _, preprocess_cfg, _ = _build(config)
+    if config.depth is None:
+        _drop_projection(visual, name)
+    cfg = merge_preprocess_kwargs(PreprocessCfg(), **preprocess_cfg) | {"size": visual.image_size}
+    return Tower(visual, image_transform_v2(PreprocessCfg(**cfg), is_train=False), fingerprint="outline")
+
+
+def _build(config: TowerConfig) -> tuple[str, nn.Module, dict[str, Any], dict[str, Any], set[str]]:
+    """Name for messages, the tower cut at its depth, its configuration and preprocessing, the whole tower's names."""
     name, model_cfg, preprocess_cfg = _describe(config)
     vision_cfg = dict(model_cfg["vision_cfg"], timm_model_pretrained=False)
     try:
@@ -93,15 +117,7 @@ def load_tower(config: TowerConfig) -> Tower:
         _drop_projection(visual, name)
         _cut(visual, config.depth, name)
         vision_cfg |= {"depth": config.depth}
-    if config.weights is None:
-        log.warning("the vision tower %s has random weights, because none were given", name)
-    else:
-        _load_weights(visual, Path(config.weights), name, known)
-    cfg = merge_preprocess_kwargs(PreprocessCfg(), **preprocess_cfg) | {"size": visual.image_size}
-    fingerprint = _fingerprint(visual, vision_cfg, cfg)
-    if config.depth is None:
-        _drop_projection(visual, name)
-    return Tower(visual, image_transform_v2(PreprocessCfg(**cfg), is_train=False), fingerprint)
+    return name, visual, vision_cfg, preprocess_cfg, known
 
 
 def _describe(config: TowerConfig) -> tuple[str, dict[str, Any], dict[str, Any]]:

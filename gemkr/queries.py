@@ -1,4 +1,4 @@
-"""Readers of queries: our jsonl, GeMKR's json, and the pair of files that OK-VQA publishes.
+"""Readers of queries: our jsonl, GeMKR's json, and the files that OK-VQA and COCO publish.
 
 Knows nothing of pictures: `Query.image` is an id that is never looked up here.
 """
@@ -6,6 +6,7 @@ Knows nothing of pictures: `Query.image` is an id that is never looked up here.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
@@ -16,6 +17,8 @@ from gemkr.errors import DataError
 from gemkr.types import Query
 
 ID_NAMES = ("query_id", "qid", "_id", "id", "question_id")
+COCO_2014_NAMES = "COCO_{split}_{image:012d}"
+"""How COCO's 2014 release names its pictures; in the 2017 release it is `{image:012d}`."""
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
 
@@ -24,7 +27,8 @@ def read_queries(path: str | Path) -> Iterator[Query]:
 
     `.jsonl` (plain or .gz): `query_id, question, image, caption, detections, answers, positives`, all but the id
     optional; `qid` and `gold` are understood for `query_id` and `positives`. `.json` (plain or .gz): GeMKR's list of
-    `{"input": question, "output": answer or answers, "image": id}`, numbered from 0 where no id is given.
+    `{"input": question, "output": answer or answers, "image": id}`, numbered from 0 where no id is given; or OK-VQA's
+    question file, without answers (see `read_okvqa`).
     Raises DataError naming file and line (jsonl) or entry (json) for a broken row, a duplicate id, and a query with
     neither question nor picture; and for a file without queries.
     """
@@ -34,7 +38,10 @@ def read_queries(path: str | Path) -> Iterator[Query]:
         rows = ((f"{path}:{line}", row) for line, row in json_lines(path))
         return _checked(path, ((where, _from_jsonl(row, where)) for where, row in rows))
     if plain.endswith(".json"):
-        return _checked(path, _from_gemkr(path))
+        data = _load_json(path)
+        if isinstance(data, dict) and "questions" in data:
+            return read_okvqa(path)
+        return _checked(path, _from_gemkr(path, data))
     if not path.exists():
         raise DataError(f"the query file {path} does not exist")
     raise DataError(
@@ -42,19 +49,48 @@ def read_queries(path: str | Path) -> Iterator[Query]:
     )
 
 
-def read_okvqa(questions: str | Path, annotations: str | Path | None = None) -> Iterator[Query]:
+def read_okvqa(
+    questions: str | Path, annotations: str | Path | None = None, *, names: str = COCO_2014_NAMES
+) -> Iterator[Query]:
     """Yield the queries of OK-VQA's question file; with its annotation file they carry answers.
 
-    Image ids have the form `COCO_val2014_000000297147`. Answers: as typed and in OK-VQA's normal form, distinct, those
-    that most annotators gave first. Raises DataError when a question has no annotation.
+    `names` makes the image id of `split` (the file's `data_subtype`, or the one in its name: train2014, val2014) and
+    `image` (COCO's number). Answers: as typed (`raw_answer`) and in OK-VQA's normal form (`answer`), distinct, those
+    that most annotators gave first. Raises DataError when a question has no annotation, or one of another picture.
     """
     questions = Path(questions)
     data = _load_json(questions)
     if not isinstance(data, dict) or not isinstance(data.get("questions"), list):
         raise DataError(f"{questions} is no OK-VQA question file: it holds no list 'questions'")
-    split = str(data.get("data_subtype", "")) or _split_of(questions)
-    answers = None if annotations is None else _okvqa_answers(Path(annotations))
-    return _checked(questions, _from_okvqa(questions, data["questions"], split, answers))
+    split = str(data.get("data_subtype") or "") or _split_of(questions)
+    notes = None if annotations is None else _okvqa_annotations(Path(annotations))
+    return _checked(questions, _from_okvqa(questions, data["questions"], split, notes, names))
+
+
+def read_captions(path: str | Path) -> dict[int, str]:
+    """COCO number -> caption, the first of each picture, from COCO's caption annotations or a list of results.
+
+    Both hold objects with `image_id` and `caption`. Raises DataError for a file of another form.
+    """
+    data = _load_json(Path(path))
+    rows = data.get("annotations") if isinstance(data, dict) else data
+    if not isinstance(rows, list) or not rows:
+        raise DataError(
+            f"{path} is no caption file: a list of objects with 'image_id' and 'caption' is needed"
+        )
+    captions: dict[int, str] = {}
+    for number, row in enumerate(rows):
+        try:
+            captions.setdefault(int(row["image_id"]), " ".join(row["caption"].split()))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(f"{path}: caption {number} lacks 'image_id' or 'caption' ({error!r})") from error
+    return captions
+
+
+def coco_number(image: str) -> int | None:
+    """The number at the end of a COCO image id, in any of its forms; None for a name without one."""
+    found = re.search(r"(\d+)$", image)
+    return int(found[1]) if found else None
 
 
 def _checked(path: Path, queries: Iterable[tuple[str, Query]]) -> Iterator[Query]:
@@ -91,8 +127,7 @@ def _from_jsonl(row: dict[str, Any] | str, where: str) -> Query:
     )
 
 
-def _from_gemkr(path: Path) -> Iterator[tuple[str, Query]]:
-    data = _load_json(path)
+def _from_gemkr(path: Path, data: Any) -> Iterator[tuple[str, Query]]:
     if not isinstance(data, list):
         raise DataError(
             f"{path} is no GeMKR file: a list of objects with 'input', 'output' and 'image' is needed"
@@ -117,7 +152,11 @@ def _from_gemkr(path: Path) -> Iterator[tuple[str, Query]]:
 
 
 def _from_okvqa(
-    path: Path, rows: list[Any], split: str, answers: dict[str, tuple[str, ...]] | None
+    path: Path,
+    rows: list[Any],
+    split: str,
+    notes: dict[str, tuple[int | None, tuple[str, ...]]] | None,
+    names: str,
 ) -> Iterator[tuple[str, Query]]:
     for number, row in enumerate(rows):
         where = f"{path}: question {number}"
@@ -125,28 +164,46 @@ def _from_okvqa(
             query_id, image, question = str(row["question_id"]), int(row["image_id"]), str(row["question"])
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{where} lacks 'question_id', 'image_id' or 'question' ({error!r})") from error
-        if answers is not None and query_id not in answers:
+        if notes is not None and query_id not in notes:
             raise DataError(
                 f"{where}: the annotations hold no answers to question {query_id}; give the file of its split"
             )
-        given = () if answers is None else answers[query_id]
-        yield where, Query(query_id, question, f"COCO_{split}_{image:012d}", answers=given)
+        of, answers = (None, ()) if notes is None else notes[query_id]
+        if of is not None and of != image:
+            raise DataError(
+                f"{where}: question {query_id} is about picture {image}, its annotation about {of}; give the files of "
+                "one release"
+            )
+        try:
+            name = names.format(split=split, image=image)
+        except (KeyError, IndexError, ValueError) as error:
+            raise DataError(
+                f"the picture names {names!r} cannot be filled in ({error!r}); use {{split}} and {{image}}, such as "
+                f"{COCO_2014_NAMES!r}"
+            ) from error
+        yield where, Query(query_id, question, name, answers=answers)
 
 
-def _okvqa_answers(path: Path) -> dict[str, tuple[str, ...]]:
+def _okvqa_annotations(path: Path) -> dict[str, tuple[int | None, tuple[str, ...]]]:
+    """Question id -> the picture it says (if it does) and the answers, most votes first."""
     data = _load_json(path)
     if not isinstance(data, dict) or not isinstance(data.get("annotations"), list):
         raise DataError(f"{path} is no OK-VQA annotation file: it holds no list 'annotations'")
-    answers: dict[str, tuple[str, ...]] = {}
+    notes: dict[str, tuple[int | None, tuple[str, ...]]] = {}
     for number, row in enumerate(data["annotations"]):
         try:
-            votes = Counter(a[form] for a in row["answers"] for form in ("raw_answer", "answer") if form in a)
-            answers[str(row["question_id"])] = tuple(answer for answer, _ in votes.most_common())
-        except (KeyError, TypeError) as error:
+            given = [str(a[form]) for a in row["answers"] for form in ("raw_answer", "answer") if form in a]
+            votes = Counter(answer for answer in given if answer.strip())
+            image = None if row.get("image_id") is None else int(row["image_id"])
+            query_id = str(row["question_id"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(
                 f"{path}: annotation {number} lacks 'question_id' or 'answers' ({error!r})"
             ) from error
-    return answers
+        if query_id in notes:
+            raise DataError(f"{path}: annotation {number} is the second of question {query_id}; keep one")
+        notes[query_id] = image, tuple(answer for answer, _ in votes.most_common())
+    return notes
 
 
 def _split_of(path: Path) -> str:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from gemkr.cli import main
 from gemkr.errors import DataError
-from gemkr.queries import read_okvqa, read_queries
+from gemkr.queries import coco_number, read_captions, read_okvqa, read_queries
 from gemkr.types import Query
 
 
@@ -68,6 +69,71 @@ def test_okvqa_pair(tmp_path: Path) -> None:
         list(read_okvqa(*paths))
     with pytest.raises(DataError, match="no list 'questions'"):
         list(read_okvqa(paths[1]))
+
+
+def test_okvqa_names_and_misfits(tmp_path: Path) -> None:
+    row = {"image_id": 297147, "question": "What sport?", "question_id": 2971475}
+    questions = put(tmp_path / "OpenEnded_mscoco_val2014_questions.json", {"questions": [row]})
+    assert next(read_queries(questions)).image == "COCO_val2014_000000297147"
+    assert next(read_okvqa(questions, names="{image:012d}")).image == "000000297147"
+    assert next(read_okvqa(questions, names="{split}/{image}")).image == "val2014/297147"
+    with pytest.raises(DataError, match=r"'\{picture\}' cannot be filled in"):
+        list(read_okvqa(questions, names="{picture}"))
+    note = {"question_id": 2971475, "image_id": 5, "answers": [{"raw_answer": "racing", "answer": " "}]}
+    notes = put(tmp_path / "notes.json", {"annotations": [note]})
+    with pytest.raises(DataError, match="about picture 297147, its annotation about 5"):
+        list(read_okvqa(questions, notes))
+    put(notes, {"annotations": [{**note, "image_id": 297147}]})
+    assert next(read_okvqa(questions, notes)).answers == ("racing",)
+    put(notes, {"annotations": [note, note]})
+    with pytest.raises(DataError, match="the second of question 2971475"):
+        list(read_okvqa(questions, notes))
+    put(notes, {"annotations": [{"question_id": 1, "answers": ["racing"]}]})
+    with pytest.raises(DataError, match="annotation 0 lacks"):
+        list(read_okvqa(questions, notes))
+
+
+def test_captions_of_coco(tmp_path: Path) -> None:
+    rows = [{"image_id": 7, "caption": "a  cat\n"}, {"image_id": 7, "caption": "b"}]
+    assert read_captions(put(tmp_path / "a.json", {"annotations": rows})) == {7: "a cat"}
+    assert read_captions(put(tmp_path / "b.json", rows)) == {7: "a cat"}
+    with pytest.raises(DataError, match="caption 0 lacks"):
+        read_captions(put(tmp_path / "c.json", [{"caption": "a"}]))
+    with pytest.raises(DataError, match="is no caption file"):
+        read_captions(put(tmp_path / "d.json", {"images": []}))
+    assert [coco_number(name) for name in ("COCO_val2014_000000297147", "000000000007", "cat")] == [
+        297147,
+        7,
+        None,
+    ]
+
+
+def test_the_command_joins_questions_answers_captions_and_pictures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"image_id": n, "question": f"What is {n}?", "question_id": n} for n in (1, 2)]
+    questions = put(tmp_path / "q.json", {"data_subtype": "val2014", "questions": rows})
+    notes = [
+        {"question_id": n, "image_id": n, "answers": [{"raw_answer": "x", "answer": "y"}]} for n in (1, 2)
+    ]
+    put(tmp_path / "a.json", {"annotations": notes})
+    put(tmp_path / "c.json", [{"image_id": 2, "caption": "a dog"}])
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "COCO_val2014_000000000002.jpg").touch()
+    out = tmp_path / "out.jsonl"
+    given = ["queries", str(questions), "-o", str(out), "--annotations", str(tmp_path / "a.json")]
+    assert main([*given, "--captions", str(tmp_path / "c.json"), "--images", str(tmp_path / "images")]) == 0
+    assert "1 of 2 queries, 1 pictures" in capsys.readouterr().out
+    assert list(read_queries(out)) == [
+        Query("2", "What is 2?", "COCO_val2014_000000000002", "a dog", answers=("x", "y"))
+    ]
+    assert main([*given, "--picture-names", "{image:012d}"]) == 0
+    assert [q.image for q in read_queries(out)] == ["000000000001", "000000000002"]
+    assert (
+        main(["queries", str(out), "-o", str(tmp_path / "none.jsonl"), "--images", str(tmp_path / "images")])
+        == 1
+    )
+    assert "none of the pictures" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from gemkr.errors import GemkrError
 COMMANDS = {
     "index": "gemkr.cli.index",
     "regions": "gemkr.cli.regions",
+    "queries": "gemkr.cli.queries",
     "split": "gemkr.cli.split",
     "mine": "gemkr.cli.mine",
     "pretrain": "gemkr.cli.pretrain",

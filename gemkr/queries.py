@@ -192,7 +192,8 @@ def _okvqa_annotations(path: Path) -> dict[str, tuple[int | None, tuple[str, ...
     notes: dict[str, tuple[int | None, tuple[str, ...]]] = {}
     for number, row in enumerate(data["annotations"]):
         try:
-            given = [str(a[form]) for a in row["answers"] for form in ("raw_answer", "answer") if form in a]
+            forms = [a.get(form) for a in row["answers"] for form in ("raw_answer", "answer")]
+            given = [str(form) for form in forms if form is not None]
             votes = Counter(answer for answer in given if answer.strip())
             image = None if row.get("image_id") is None else int(row["image_id"])
             query_id = str(row["question_id"])

@@ -267,11 +267,11 @@ class ClassifierConfig:
     """
 
     networks: Positive = 2
-    hidden: Positive = 512
-    epochs: Positive = 8
+    hidden: Positive = 256
+    epochs: Positive = 12
     batch_size: Positive = 64
     lr: NotNegative = 6e-3
-    weight_decay: NotNegative = 0.0
+    weight_decay: NotNegative = 0.3
     word_dropout: Share = 0.2
     dropout: Share = 0.5
     least_answers: Positive = 2

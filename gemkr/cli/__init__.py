@@ -25,6 +25,7 @@ COMMANDS = {
     "train": "gemkr.cli.train",
     "import-checkpoint": "gemkr.cli.import_checkpoint",
     "retrieve": "gemkr.cli.retrieve",
+    "fuse": "gemkr.cli.fuse",
     "score": "gemkr.cli.score",
     "eval": "gemkr.cli.eval",
     "quickstart": "gemkr.cli.quickstart",

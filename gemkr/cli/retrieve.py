@@ -15,8 +15,16 @@ if TYPE_CHECKING:
 HELP = "rank documents for queries: run.trec, and run.jsonl with the evidence"
 LEXICAL = ("queries", "corpus", "k")
 """Settings that a BM25 run depends on, beside its name."""
-IRRELEVANT = ("output", "qrels", "match", "metrics", "baselines", "cards", "limit", "seed")
-"""Settings that no run depends on."""
+LEARNED = (
+    "nearest_questions",
+    "nearest_questions_query",
+    "answer_classifier",
+    "answer_classifier_coverage",
+    "fusion",
+)
+"""Retrievers that depend on these and the section `opponents`."""
+IRRELEVANT = ("output", "qrels", "match", "metrics", "baselines", "cards", "limit", "seed", "opponents")
+"""Settings that no run of other retrievers depends on."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,13 +79,14 @@ def run_settings(config: EvalConfig, name: str) -> dict[str, Any]:
     from gemkr.config import to_mapping
     from gemkr.evaluation.harness import file_stamp
 
-    lexical = name.startswith("bm25")
-    values = {
-        key: value
-        for key, value in to_mapping(config).items()
-        if (key in LEXICAL if lexical else key not in IRRELEVANT)
-    }
+    learned = name in LEARNED and config.opponents is not None
+    members = config.opponents.fused if learned and name == "fusion" else (name,)
+    lexical = all(member.startswith("bm25") or member in LEARNED for member in members)
+    wanted = {key for key in to_mapping(config) if (key in LEXICAL if lexical else key not in IRRELEVANT)}
+    values = {k: v for k, v in to_mapping(config).items() if k in wanted or (learned and k == "opponents")}
     files = {"queries": config.queries, "corpus": config.corpus}
+    if learned:
+        files["train"] = config.opponents.train
     if not lexical:
         files |= {"index": config.index, "regions": config.regions}
         if config.model is not None:

@@ -105,7 +105,12 @@ class AnswerMatcher:
         """What is compared: a text or an answer is held by another when its form is a substring of the other's."""
         if self._match == "exact":
             return text
-        return _lower(text) if self._match == "lower" else f" {' '.join(_WORD.findall(_lower(text)))} "
+        return _lower(text) if self._match == "lower" else f" {' '.join(words(text))} "
+
+
+def words(text: str) -> list[str]:
+    """The words that `word` matching compares: runs of letters, digits and underscores, in lower case."""
+    return _WORD.findall(_lower(text))
 
 
 def judge_answers(

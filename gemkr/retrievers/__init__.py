@@ -22,6 +22,11 @@ RETRIEVERS = {
     "bm25": "gemkr.retrievers.factory:bm25",
     "bm25_caption": "gemkr.retrievers.factory:bm25_caption",
     "bm25_detections": "gemkr.retrievers.factory:bm25_detections",
+    "nearest_questions": "gemkr.retrievers.opponents:nearest_questions",
+    "nearest_questions_query": "gemkr.retrievers.opponents:nearest_questions_query",
+    "answer_classifier": "gemkr.retrievers.opponents:answer_classifier",
+    "answer_classifier_coverage": "gemkr.retrievers.opponents:answer_classifier_coverage",
+    "fusion": "gemkr.retrievers.opponents:fusion",
 }
 """name -> "module:function"; each function takes (EvalConfig, Sources) and returns a Retriever.
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gemkr.models.gemkr import GeMKR
     from gemkr.retrievers.free_text import FreeTextRetriever
     from gemkr.retrievers.generative import GenerativeRetriever
+    from gemkr.retrievers.opponents import OpponentParts
     from gemkr.retrievers.rescored import RescoredRetriever
     from gemkr.vision.pictures import PictureFolder
     from gemkr.vision.store import RegionStore
@@ -89,6 +90,13 @@ class Sources:
                 f"the retriever {self.config.retriever!r} needs a model; add the section 'model'"
             )
         return load_model(self.config.model)
+
+    @cached_property
+    def opponents(self) -> OpponentParts:
+        """What the simple opponents learn from the training queries."""
+        from gemkr.retrievers.opponents import OpponentParts
+
+        return OpponentParts(self)
 
     @property
     def second(self) -> Reranker | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sentencepiece import SentencePieceProcessor
 
 from gemkr.errors import DataError, ModelError
 from gemkr.models.prompt import IGNORED_LABEL, Template, VisualSlot, build_sample, default_template
@@ -143,3 +144,16 @@ def test_the_llama_tokenizer_gives_the_same_ids_for_slot_and_text(shared_data: P
     filled = slot.tokens.copy()
     filled[slot.visual] = [tokenizer.encode("France")[0], tokenizer.encode("Japan")[0]]
     assert filled.tolist() == names.tokens.tolist()
+
+
+@pytest.mark.shared
+def test_a_template_with_line_ends_gives_the_ids_of_its_two_halves(shared_data: Path, tmp_path: Path) -> None:
+    path = shared_data / "llama_tokenizer" / "tokenizer.model"
+    plain = SentencePieceProcessor(model_file=str(path))
+    (tmp_path / "own.txt").write_text(r"Do it.\n\n### Q:\n{question}\n\n### I:\n<ImageHere>\n\n### A:\n")
+    template = Template.load(tmp_path / "own.txt")
+    sample = build_sample(
+        Query("1", "What is it?"), load_tokenizer(path), image=VisualSlot(3), template=template
+    )
+    before, after = "Do it.\n\n### Q:\nWhat is it?\n\n### I:\n", "\n\n### A:\n"
+    assert sample.tokens.tolist() == [1, *plain.encode(before), 0, 0, 0, *plain.encode(after)]

@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gemkr.cli.numbers import natural, not_negative, positive
 from gemkr.errors import DataError
@@ -70,7 +70,8 @@ def _add_build_arguments(parser: argparse.ArgumentParser) -> None:
         "--memory-limit",
         type=not_negative,
         metavar="GB",
-        help="stop before the build begins when it would take more memory than this",
+        help="build in blocks that are merged, with temporary files beside the output, when the build would take more "
+        "memory than this",
     )
     parser.add_argument(
         "--skip-bad-rows", action="store_true", help="list bad rows instead of stopping at the first"
@@ -88,7 +89,7 @@ def _build(args: argparse.Namespace) -> int:
     from gemkr.cli.output import bytes_text, peak_memory, require_writable
     from gemkr.corpus import BadRows, read_corpus
     from gemkr.fm_index import FMIndex, estimate_build
-    from gemkr.tokenization import tokenize_corpus
+    from gemkr.tokenization import available_cores, tokenize_corpus
     from gemkr.tokenizer import load_tokenizer
 
     output = require_writable(args.output, args.corpus, args.tokenizer)
@@ -103,12 +104,15 @@ def _build(args: argparse.Namespace) -> int:
             progress=lambda documents, tokens: bar.update(documents - bar.n),
         )
     tokenized = time.perf_counter()
-    expected = estimate_build(len(corpus.tokens) + len(corpus), len(corpus), threads=args.threads)
-    print(
-        f"the build will take about {bytes_text(expected['peak_bytes'])} of memory, {expected['seconds']:.0f} s, "
-        f"and {bytes_text(expected['file_bytes'])} on disk",
-        file=sys.stderr,
+    limit = None if args.memory_limit is None else int(args.memory_limit * 1e9)
+    expected = estimate_build(
+        len(corpus.tokens) + len(corpus),
+        len(corpus),
+        wide_symbols=tokenizer.vocab_size > 65535,
+        threads=args.threads or available_cores(),
+        memory_limit=limit,
     )
+    print(_expectation(expected, output.parent), file=sys.stderr)
     with tqdm(total=1.0, bar_format="building: {percentage:3.0f}%|{bar}| {elapsed}{postfix}") as bar:
 
         def show(stage: str, share: float) -> None:
@@ -125,7 +129,8 @@ def _build(args: argparse.Namespace) -> int:
             document_array=args.document_array,
             threads=args.threads,
             progress=show,
-            memory_limit=None if args.memory_limit is None else int(args.memory_limit * 1e9),
+            memory_limit=limit,
+            work_folder=output.parent,
         )
     built = time.perf_counter()
     index.save(output)
@@ -143,6 +148,20 @@ def _build(args: argparse.Namespace) -> int:
     print(f"bits per token {8 * size / max(index.n_tokens, 1):.2f}")
     print(f"peak memory    {bytes_text(peak_memory())}")
     return 0
+
+
+def _expectation(expected: dict[str, Any], folder: Path) -> str:
+    """The sentence before a build."""
+    from gemkr.cli.output import bytes_text
+
+    blocks = ""
+    if expected["blocks"] > 1:
+        files = bytes_text(expected["temporary_bytes"])
+        blocks = f" in about {expected['blocks']} blocks, {files} of temporary files in {folder}"
+    return (
+        f"the build will take about {bytes_text(expected['peak_bytes'])} of memory{blocks}, {expected['seconds']:.0f} s, "
+        f"and {bytes_text(expected['file_bytes'])} on disk; at least {bytes_text(expected['least_bytes'])} of memory"
+    )
 
 
 def _info(args: argparse.Namespace) -> int:

@@ -10,7 +10,8 @@ from gemkr.fm_index.errors import (
     IndexWriteError,
     TokenizerMismatchError,
 )
-from gemkr.fm_index.index import FMIndex, Span, estimate_build
+from gemkr.fm_index.index import FMIndex, Span
+from gemkr.fm_index.plan import estimate_build
 
 __all__ = [
     "FMIndex",

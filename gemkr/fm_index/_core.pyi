@@ -11,6 +11,11 @@ Longs = NDArray[np.int64]
 def xxh64(data: bytes) -> int:
     """The checksum of the file format: XXH64 with seed 0."""
 
+def estimate_build(
+    rows: int, documents: int, wide_symbols: bool, threads: int, memory_limit: int
+) -> dict[str, int]:
+    """Memory, blocks and temporary files of a build; memory_limit 0 means none."""
+
 @final
 class Span:
     """The rows [lo, hi) of a pattern of `length` tokens; an immutable value, falsy when empty.
@@ -66,6 +71,9 @@ class Index:
         tokenizer: str = ...,
         wide_rows: bool = ...,
         progress: Callable[[str, float], None] | None = ...,
+        memory_limit: int = ...,
+        block_rows: int = ...,
+        work_folder: str = ...,
     ) -> None: ...
     def __len__(self) -> int:
         """Number of documents."""

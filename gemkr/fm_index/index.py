@@ -6,6 +6,7 @@ It knows files and arguments; the text, the suffix array and the file format are
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -21,8 +22,9 @@ from gemkr.fm_index.errors import (
     TokenizerMismatchError,
 )
 from gemkr.fm_index.ids import DocIds
+from gemkr.fm_index.plan import estimate_build
 
-__all__ = ["FMIndex", "Progress", "Span", "estimate_build"]
+__all__ = ["FMIndex", "Progress", "Span"]
 
 Progress = Callable[[str, float], None]
 """Called as `progress(stage, share)`, share in [0, 1]; what it raises stops the build."""
@@ -69,6 +71,7 @@ class FMIndex(_core.Index):
         progress: Progress | None = None,
         context_bits: float = DEFAULT_CONTEXT_BITS,
         memory_limit: int | None = None,
+        work_folder: str | os.PathLike[str] | None = None,
     ) -> Self:
         """Build an index of `docs`, an iterable (a generator will do) of int sequences or 1-d integer arrays.
 
@@ -79,9 +82,13 @@ class FMIndex(_core.Index):
         document_array: store the document of every row (log2(documents) bits each): one miss per lookup.
         threads: 0 means all processors; the index is the same for any number.
         context_bits: bits per token that precomputed continuations may take; 0 leaves the root's only.
-        memory_limit: stop before the work begins when `estimate_build` tells more bytes than this.
+        memory_limit: bytes that the build may take beside the documents as they were handed in. Where building at once
+            would pass it, the documents are sorted in blocks and merged, with temporary files (about 9 bytes per
+            token) in work_folder. The index is the same, byte for byte. See `estimate_build`.
+        work_folder: default the system's folder for temporary files. Its files have no names and vanish by themselves.
 
-        Cost: about 0.15 µs and 9 bytes per token on one thread. Raises IndexBuildError.
+        Cost: about 0.1 µs and 8.5 bytes per token on one thread. Raises IndexBuildError, and IndexWriteError
+        for temporary files that cannot be written.
         """
         builder = _core.Builder(_vocab_limit(vocab_size, tokenizer))
         for doc in docs:
@@ -96,6 +103,7 @@ class FMIndex(_core.Index):
             context_bits,
             progress,
             memory_limit=memory_limit,
+            work_folder=work_folder,
         )
 
     @classmethod
@@ -113,6 +121,7 @@ class FMIndex(_core.Index):
         progress: Progress | None = None,
         context_bits: float = DEFAULT_CONTEXT_BITS,
         memory_limit: int | None = None,
+        work_folder: str | os.PathLike[str] | None = None,
     ) -> Self:
         """`build` for all documents in one integer array: document d is `tokens[offsets[d]:offsets[d + 1]]`.
 
@@ -130,6 +139,7 @@ class FMIndex(_core.Index):
             context_bits,
             progress,
             memory_limit=memory_limit,
+            work_folder=work_folder,
         )
 
     @classmethod
@@ -144,27 +154,41 @@ class FMIndex(_core.Index):
         progress: Progress | None,
         wide_rows: bool = False,
         memory_limit: int | None = None,
+        work_folder: str | os.PathLike[str] | None = None,
+        block_rows: int = 0,
     ) -> Self:
         if sample_rate < 1 or threads < 0 or not 0 <= context_bits <= 64:
             raise IndexBuildError(
                 f"sample_rate must be at least 1, threads at least 0 and context_bits 0 to 64, "
                 f"got {sample_rate}, {threads} and {context_bits}"
             )
-        needed = estimate_build(builder.rows, builder.documents)["peak_bytes"]
-        if memory_limit is not None and needed > memory_limit:
-            raise IndexBuildError(
-                f"building an index of {builder.rows:,} rows takes about {needed:,} bytes, the limit is "
-                f"{memory_limit:,}; raise memory_limit or split the corpus"
-            )
+        if memory_limit is not None and memory_limit < 1:
+            raise IndexBuildError(f"memory_limit is {memory_limit}, it must be at least one byte")
         fingerprint = "" if tokenizer is None else tokenizer.fingerprint()
+        folder = os.fspath(tempfile.gettempdir() if work_folder is None else work_folder)
         try:
             return cls(
-                builder, sample_rate, document_array, threads, context_bits, fingerprint, wide_rows, progress
+                builder,
+                sample_rate,
+                document_array,
+                threads,
+                context_bits,
+                fingerprint,
+                wide_rows,
+                progress,
+                memory_limit or 0,
+                block_rows,
+                folder,
             )
         except MemoryError as error:
+            guess = estimate_build(builder.rows, builder.documents)
             raise IndexBuildError(
-                f"building an index of {builder.rows:,} rows takes about {needed:,} bytes, more than this machine "
-                "gives; split the corpus or use a larger machine"
+                f"building an index of {builder.rows:,} rows takes about {guess['peak_bytes']:,} bytes, more than this "
+                f"machine gives; set memory_limit (at least {guess['least_bytes']:,}) to build it in blocks"
+            ) from error
+        except OSError as error:
+            raise IndexWriteError(
+                f"the build's temporary files: {error.strerror}; name another work_folder or raise memory_limit"
             ) from error
 
     @classmethod
@@ -262,24 +286,6 @@ class FMIndex(_core.Index):
 
     def __repr__(self) -> str:
         return f"FMIndex({len(self)} documents, {self.n_tokens} tokens, vocabulary {self.vocab_size})"
-
-
-def estimate_build(
-    rows: int, documents: int, *, wide_symbols: bool = False, threads: int = 1
-) -> dict[str, float]:
-    """What a build of so many rows (tokens + documents) will take, before it is begun.
-
-    `wide_symbols`: more than 65,535 distinct tokens. Returns "peak_bytes" (beside the caller's own copy of the
-    documents), "file_bytes" (natural language, default parameters) and "seconds" (a 2020s server core).
-    """
-    symbol = 4 if wide_symbols else 2
-    row = 4 if rows < 2**32 - 1 else 8
-    seconds = rows * 0.12e-6 * (0.4 + 0.6 / min(max(threads, 1), 4))
-    return {
-        "peak_bytes": int(rows * (2 * symbol + row + 0.5)) + 32 * documents,
-        "file_bytes": int(rows * 2.45) + 1_000_000,
-        "seconds": seconds,
-    }
 
 
 def _vocab_limit(vocab_size: int | None, tokenizer: Fingerprinted | None) -> int:

@@ -33,6 +33,9 @@ PYBIND11_MODULE(_core, m) {
         return hash_bytes(view.data(), view.size());
     }, py::arg("data"), "The checksum of the file format.");
 
+    m.def("estimate_build", &estimate_build, py::arg("rows"), py::arg("documents"), py::arg("wide_symbols"),
+          py::arg("threads"), py::arg("memory_limit"), "What a build will take, guessed before it begins.");
+
     py::class_<PyBuilder>(m, "Builder", "Collects documents for a build.")
         .def(py::init<u64>(), py::arg("vocab_limit"))
         .def("add", &add_document, py::arg("tokens"))
@@ -57,7 +60,8 @@ PYBIND11_MODULE(_core, m) {
              }),
              py::arg("path"), py::arg("mmap"))
         .def(py::init(&finish_build), py::arg("builder"), py::arg("sample_rate"), py::arg("document_array"),
-             py::arg("threads"), py::arg("context_bits"), py::arg("tokenizer"), py::arg("wide_rows"), py::arg("progress"))
+             py::arg("threads"), py::arg("context_bits"), py::arg("tokenizer"), py::arg("wide_rows"), py::arg("progress"),
+             py::arg("memory_limit"), py::arg("block_rows"), py::arg("work_folder"))
         .def("_verify", &Index::verify, py::call_guard<py::gil_scoped_release>())
         .def("_write", &Index::write, py::call_guard<py::gil_scoped_release>())
         .def("_info", &info)

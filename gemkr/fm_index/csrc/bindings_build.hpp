@@ -5,6 +5,7 @@
 
 #include "bindings_support.hpp"
 #include "builder.hpp"
+#include "plan.hpp"
 
 namespace py = pybind11;
 
@@ -119,9 +120,23 @@ void add_flat(PyBuilder& builder, const py::array& tokens, const Longs& offsets)
         with_integers(flat, 0, add_all);
 }
 
+py::dict estimate_build(u64 rows, u64 documents, bool wide_symbols, unsigned threads, u64 memory_limit) {
+    const BuildFacts facts = BuildFacts::guess(rows, documents, wide_symbols, threads);
+    const bool whole = memory_limit == 0 || whole_bytes(facts) <= memory_limit;
+    const bool fits = whole || least_bytes(facts) <= memory_limit;
+    const u64 block_rows = whole ? rows : fits ? rows_within(facts, memory_limit) : 1;
+    py::dict out;
+    out["peak_bytes"] = whole ? whole_bytes(facts) : blocks_bytes(facts, block_rows);
+    out["least_bytes"] = least_bytes(facts);
+    out["blocks"] = whole ? 1 : ceil_div(rows, block_rows);
+    out["temporary_bytes"] = whole ? 0 : temporary_bytes(facts);
+    return out;
+}
+
 std::unique_ptr<Index> finish_build(PyBuilder& builder, u64 sample_rate, bool doc_array, unsigned threads,
                                     double context_bits, const std::string& tokenizer, bool wide_rows,
-                                    const py::object& progress) {
+                                    const py::object& progress, u64 memory_limit, u64 block_rows,
+                                    const std::string& work_folder) {
     BuildOptions options;
     options.sample_rate = sample_rate;
     options.doc_array = doc_array;
@@ -129,6 +144,9 @@ std::unique_ptr<Index> finish_build(PyBuilder& builder, u64 sample_rate, bool do
     options.context_bits = context_bits;
     options.tokenizer = tokenizer;
     options.wide_rows = wide_rows;
+    options.memory_limit = memory_limit;
+    options.block_rows = block_rows;
+    options.work_folder = work_folder;
     options.progress = [&progress](const char* stage, double share) {
         const py::gil_scoped_acquire acquire;
         if (PyErr_CheckSignals() != 0) throw py::error_already_set();

@@ -1,42 +1,14 @@
 #include "builder.hpp"
 
 #include <algorithm>
-#include <numeric>
 
+#include "assemble.hpp"
 #include "contexts_build.hpp"
 #include "packed.hpp"
-#include "suffix_sort.hpp"
-#include "wavelet_build.hpp"
+#include "plan.hpp"
+#include "sorted.hpp"
 
 namespace gemkr {
-
-void IdTable::add(const char* text, std::size_t size) {
-    texts_.append(text, size);
-    offsets_.push_back(texts_.size());
-}
-
-void IdTable::check_distinct() const {
-    const u64 count = size();
-    auto text_of = [&](u64 k) { return texts_.substr(offsets_[k], offsets_[k + 1] - offsets_[k]); };
-    std::vector<std::pair<u64, u64>> hashes(count);
-    for (u64 k = 0; k < count; ++k)
-        hashes[k] = {hash_bytes(texts_.data() + offsets_[k], offsets_[k + 1] - offsets_[k]), k};
-    std::sort(hashes.begin(), hashes.end());
-    for (u64 k = 0; k < count; ++k) {
-        for (u64 j = k + 1; j < count && hashes[j].first == hashes[k].first; ++j) {
-            if (text_of(hashes[j].second) != text_of(hashes[k].second)) continue;
-            throw BuildError("document id '" + text_of(hashes[k].second) + "' is given to document " +
-                             std::to_string(hashes[k].second) + " and to document " +
-                             std::to_string(hashes[j].second) + "; ids must be distinct");
-        }
-    }
-}
-
-Buffer IdTable::texts() const {
-    Buffer out(texts_.size());
-    if (!texts_.empty()) std::memcpy(out.data(), texts_.data(), texts_.size());
-    return out;
-}
 
 namespace {
 
@@ -55,11 +27,11 @@ Buffer pack(const std::vector<u64>& values, unsigned width) {
 
 class Builder {
 public:
-    Builder(TextBuilder& text, const BuildOptions& options)
-        : text_(text), options_(options), pool_(options.threads), n_(text.rows()), starts_(text.starts()),
-          row_bits_(bit_width(n_)), doc_bits_(std::max(1u, bit_width(documents() ? documents() - 1 : 0))) {}
+    Builder(TextBuilder& text, const IdTable* ids, const BuildOptions& options)
+        : text_(text), ids_(ids), options_(options), pool_(options.threads), n_(text.rows()), starts_(text.starts()),
+          row_bits_(bit_width(n_)), doc_bits_(LocateWriter::doc_width(documents())) {}
 
-    std::unique_ptr<Index> run(const IdTable* ids) {
+    std::unique_ptr<Index> run() {
         Header& h = header_;
         h.n_rows = n_;
         h.n_docs = documents();
@@ -70,21 +42,20 @@ public:
         h.flags = options_.doc_array ? u64{HAS_DOC_ARRAY} : 0;
         sections_[STARTS] = pack(starts_, row_bits_);
         if (n_) {
-            const bool wide = options_.wide_rows || n_ >= 0xffffffffu;
             if (text_.narrow())
-                wide ? run_rows<u16, u64>() : run_rows<u16, u32>();
+                run_rows<u16>();
             else
-                wide ? run_rows<u32, u64>() : run_rows<u32, u32>();
+                run_rows<u32>();
         } else {
             sections_[ALPHABET].resize(h.vocab_size * 4);
             sections_[ENDS] = pack({}, doc_bits_);
             if (options_.doc_array) sections_[DOC_ARRAY] = pack({}, doc_bits_);
         }
-        if (ids) {
+        if (ids_) {
             h.flags |= HAS_IDS;
-            sections_[ID_OFFSETS] = pack(ids->offsets(), bit_width(ids->blob().size()));
-            sections_[IDS] = ids->texts();
-            text_.hasher().update(ids->blob().data(), ids->blob().size());
+            sections_[ID_OFFSETS] = pack(ids_->offsets(), bit_width(ids_->blob().size()));
+            sections_[IDS] = ids_->texts();
+            text_.hasher().update(ids_->blob().data(), ids_->blob().size());
         }
         h.corpus_hash = text_.hasher().digest();
         sections_[TOKENIZER].resize(options_.tokenizer.size());
@@ -100,106 +71,134 @@ private:
         if (options_.progress) options_.progress(stage, share);
     }
 
-    template <class Sym, class Row>
+    template <class Sym>
     void run_rows() {
+        book_ = make_codes(text_.counts());
+        const u64 block_rows = options_.block_rows ? options_.block_rows : options_.memory_limit ? rows_allowed() : 0;
+        if (block_rows)
+            run_blocks<Sym>(block_rows);
+        else if (options_.wide_rows || n_ >= 0xffffffffu)
+            run_whole<Sym, u64>();
+        else
+            run_whole<Sym, u32>();
+    }
+
+    u64 rows_allowed() const {
+        BuildFacts facts{};
+        facts.rows = n_;
+        facts.documents = documents();
+        for (u64 doc = 0; doc < documents(); ++doc) facts.longest = std::max(facts.longest, starts_[doc + 1] - starts_[doc]);
+        facts.text_bytes = text_.collected_bytes();
+        facts.symbol_bytes = text_.narrow() ? 2 : 4;
+        facts.wide_rows = options_.wide_rows;
+        facts.sigma = header_.sigma;
+        facts.vocab = header_.vocab_size;
+        facts.threads = pool_.threads();
+        facts.wavelet_bytes = wavelet_bytes(book_);
+        facts.other_bytes = LocateWriter(n_, documents(), options_.sample_rate, options_.doc_array).bytes();
+        for (const Buffer& section : sections_) facts.other_bytes += section.size();
+        if (ids_) facts.other_bytes += 2 * ids_->blob().size() + 16 * documents();
+        facts.context_budget = context_budget();
+        return rows_within(facts, options_.memory_limit);
+    }
+
+    template <class Sym, class Row>
+    void run_whole() {
         Buffer bwt(n_ * sizeof(Sym));
+        Sym* const symbols = bwt.as<Sym>();
         {
             Buffer rows(n_ * sizeof(Row));
-            suffix_sort_bwt<Sym, Row>(text_.symbols().as<Sym>(), rows.as<Row>(), bwt.as<Sym>(), n_,
-                                      text_.tokens().size(), pool_.threads(),
-                                      [this](double share) { report("suffix sort", share); });
+            suffix_sort_bwt<Sym, Row>(text_.symbols().as<Sym>(), rows.as<Row>(), symbols, n_, text_.tokens().size(),
+                                      pool_.threads(), [this](double share) { report("suffix sort", share); });
             text_.symbols().release();
             report("samples", 0);
-            take_samples(rows.as<Row>(), bwt.as<Sym>());
+            keep(take_samples(rows.as<Row>(), symbols));
         }
         report("wavelet matrix", 0);
-        make_wavelet(bwt.as<Sym>());
-        report("contexts", 0);
-        make_contexts(bwt.as<Sym>());
-    }
-
-    u64 doc_at(u64 position) const {
-        return static_cast<u64>(std::upper_bound(starts_.begin(), starts_.end(), position) - starts_.begin()) - 1;
-    }
-
-    template <class Sym, class Row>
-    void take_samples(const Row* rows, const Sym* bwt) {
-        const u64 rate = options_.sample_rate;
-        const unsigned sample_bits = bit_width(n_ / rate);
-        Buffer marks((n_ / MARK_BITS + 1) * LINE_WORDS * 8), samples(packed_bytes((n_ - 1) / rate + 1, sample_bits));
-        Buffer ends(packed_bytes(documents(), doc_bits_)), docs;
-        u64* words = marks.as<u64>();
-        u64 sample = 0, end = 0;
-        const bool power = (rate & (rate - 1)) == 0;
-        for (u64 row = 0, offset = 0; row < n_; ++row, ++offset) {
-            if (offset == MARK_BITS) {
-                offset = 0;
-                words += LINE_WORDS;
-                words[0] = sample;
-            }
-            const u64 at = rows[row];
-            if (power ? (at & (rate - 1)) == 0 : at % rate == 0) {
-                words[1 + (offset >> 6)] |= u64{1} << (offset & 63);
-                write_bits(samples.data(), sample++ * sample_bits, sample_bits, at / rate);
-            }
-            if (bwt[row] == 0) write_bits(ends.data(), end++ * doc_bits_, doc_bits_, doc_at(at));
-        }
-        if (n_ % MARK_BITS == 0) words[LINE_WORDS] = sample;
-        if (options_.doc_array) {
-            // Every 64th position knows its document; from there it is a few steps.
-            std::vector<u32> near(n_ / 64 + 1);
-            for (u64 k = 0, doc = 0; k < near.size(); ++k) {
-                while (doc + 1 < documents() && starts_[doc + 1] <= k * 64) ++doc;
-                near[k] = static_cast<u32>(doc);
-            }
-            docs.resize(packed_bytes(n_, doc_bits_));
-            for (u64 row = 0; row < n_; ++row) {
-                const u64 at = rows[row];
-                u64 doc = near[at / 64];
-                while (starts_[doc + 1] <= at) ++doc;
-                write_bits(docs.data(), row * doc_bits_, doc_bits_, doc);
-            }
-        }
-        sections_[MARKS] = std::move(marks);
-        sections_[SAMPLES] = std::move(samples);
-        sections_[ENDS] = std::move(ends);
-        sections_[DOC_ARRAY] = std::move(docs);
+        keep(build_wavelet(symbols, n_, book_, text_.counts(), pool_));
+        make_contexts(Transform<Sym>(symbols));
     }
 
     template <class Sym>
-    void make_wavelet(const Sym* bwt) {
-        const std::vector<u64>& counts = text_.counts();
-        const CodeBook book = make_codes(counts);
-        WaveletSections wavelet = build_wavelet(bwt, book, pool_);
-        sections_[WAVELET] = std::move(wavelet.lines);
-        sections_[SUPERS] = std::move(wavelet.supers);
-        header_.level_count = book.lengths.size();
-        header_.leaf_count = book.leaves.size();
-        std::vector<LevelRecord> levels;
-        for (std::size_t l = 0; l < book.lengths.size(); ++l) levels.push_back({book.lengths[l], book.leaf_begin[l]});
-        sections_[LEVELS] = to_buffer(levels);
-        sections_[LEAVES] = to_buffer(book.leaves);
-        sections_[TOKENS] = to_buffer(text_.tokens());
-        std::vector<SymbolRecord> symbols;
-        u64 first = 0;
-        for (std::size_t s = 0; s < counts.size(); ++s) {
-            symbols.push_back({book.codes[s], static_cast<i64>(first - book.leaf_start[s])});
-            first += counts[s];
+    void run_blocks(u64 block_rows) {
+        const BlockOptions options{header_.sigma, options_.sample_rate, options_.doc_array, options_.wide_rows,
+                                   pool_.threads()};
+        SpillFile transform(options_.work_folder);
+        {
+            BlockFiles files(options_.work_folder);
+            files.text.write(0, text_.symbols().data(), n_ * sizeof(Sym));
+            text_.symbols().release();
+            const std::vector<Block> blocks = cut_blocks(starts_, block_rows, options_.sample_rate);
+            for (std::size_t k = 0; k < blocks.size(); ++k) {
+                const std::string stage = "block " + std::to_string(k + 1) + " of " + std::to_string(blocks.size());
+                sort_block<Sym>(blocks[k], starts_, options, files,
+                                [&](double share) { report(stage.c_str(), share); });
+            }
+            SpillFile origins(options_.work_folder);
+            merge_blocks<Sym>(blocks, starts_, header_.sigma, options_.work_folder, files, pool_, origins,
+                              [this](double share) { report("merge", share); });
+            Assembled all = assemble_blocks<Sym>(blocks, files, origins, book_, text_.counts(), options, pool_,
+                                                 transform, [this](double share) { report("wavelet matrix", share); });
+            keep(std::move(all.locate));
+            keep(std::move(all.wavelet));
         }
-        sections_[SYMBOLS] = to_buffer(symbols);
+        make_contexts(Transform<Sym>(transform));
+    }
+
+    template <class Sym, class Row>
+    LocateSections take_samples(const Row* rows, const Sym* symbols) const {
+        const u64 rate = options_.sample_rate;
+        const bool power = (rate & (rate - 1)) == 0;
+        const DocumentFinder finder(starts_, 0, n_);
+        LocateWriter out(n_, documents(), rate, options_.doc_array);
+        for (u64 row = 0; row < n_; ++row) {
+            const u64 at = rows[row];
+            if (power ? (at & (rate - 1)) == 0 : at % rate == 0) out.sample(row, at / rate);
+            if (symbols[row] == 0) out.end(finder.at(at));
+            if (options_.doc_array) out.doc(finder.at(at));
+        }
+        return out.finish();
+    }
+
+    void keep(LocateSections made) {
+        sections_[MARKS] = std::move(made.marks);
+        sections_[SAMPLES] = std::move(made.samples);
+        sections_[ENDS] = std::move(made.ends);
+        sections_[DOC_ARRAY] = std::move(made.docs);
+    }
+    void keep(WaveletSections made) {
+        sections_[WAVELET] = std::move(made.lines);
+        sections_[SUPERS] = std::move(made.supers);
+    }
+
+    // All that follows from the counts of the symbols.
+    void make_tables() {
+        header_.level_count = book_.lengths.size();
+        header_.leaf_count = book_.leaves.size();
+        std::vector<LevelRecord> levels;
+        for (std::size_t l = 0; l < book_.lengths.size(); ++l)
+            levels.push_back({book_.lengths[l], book_.leaf_begin[l]});
+        sections_[LEVELS] = to_buffer(levels);
+        sections_[LEAVES] = to_buffer(book_.leaves);
+        sections_[TOKENS] = to_buffer(text_.tokens());
+        sections_[SYMBOLS] = to_buffer(symbol_records(book_, text_.counts()));
         sections_[ALPHABET].resize(header_.vocab_size * 4);
         u32* alphabet = sections_[ALPHABET].as<u32>();
         for (u32 s = 1; s < text_.tokens().size(); ++s) alphabet[text_.tokens()[s]] = s;
     }
 
+    u64 context_budget() const { return static_cast<u64>(static_cast<double>(n_) * options_.context_bits / 8); }
+
     template <class Sym>
-    void make_contexts(const Sym* bwt) {
-        const u64 budget = static_cast<u64>(static_cast<double>(n_) * options_.context_bits / 8);
-        header_.context_budget = budget;
+    void make_contexts(const Transform<Sym>& transform) {
+        report("contexts", 0);
+        make_tables();
+        header_.context_budget = context_budget();
         Sections now;
         for (unsigned k = 0; k < SECTION_COUNT; ++k) now[k] = {sections_[k].data(), sections_[k].size()};
         const View view = make_view(header_, now, "index being built");
-        ContextSections contexts = build_contexts(bwt, view, best_kernels(), budget);
+        ContextSections contexts = build_contexts(transform, view, best_kernels(), pool_, header_.context_budget,
+                                                  [this](double share) { report("contexts", share); });
         header_.context_count = contexts.count;
         header_.context_shift = contexts.shift;
         sections_[CONTEXT_BUCKETS] = std::move(contexts.buckets);
@@ -208,11 +207,13 @@ private:
     }
 
     TextBuilder& text_;
+    const IdTable* ids_;
     const BuildOptions& options_;
     Pool pool_;
     u64 n_;
     std::vector<u64>& starts_;
     unsigned row_bits_, doc_bits_;
+    CodeBook book_;
     Header header_{};
     std::array<Buffer, SECTION_COUNT> sections_;
 };
@@ -229,7 +230,7 @@ std::unique_ptr<Index> build_index(TextBuilder& text, const IdTable* ids, const 
                          std::to_string(ids->size()) + " document ids; give one id per document");
     if (ids) ids->check_distinct();
     text.finish();
-    return Builder(text, options).run(ids);
+    return Builder(text, ids, options).run();
 }
 
 }  // namespace gemkr

@@ -4,8 +4,8 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <vector>
 
+#include "ids.hpp"
 #include "index.hpp"
 #include "text.hpp"
 
@@ -18,23 +18,11 @@ struct BuildOptions {
     double context_bits = 0;    // budget of the precomputed contexts, bits per row; the root's list is always written
     std::string tokenizer;      // fingerprint
     bool wide_rows = false;     // 64-bit rows whatever the size
+    u64 memory_limit = 0;       // bytes; beyond it the build goes in blocks. 0: none
+    u64 block_rows = 0;         // build in blocks of so many rows whatever the limit
+    std::string work_folder;    // for the temporary files of a build in blocks
     // Called on the building thread with the name of a stage and its finished share; may throw to stop.
     std::function<void(const char*, double)> progress;
-};
-
-class IdTable {
-public:
-    void add(const char* text, std::size_t size);
-    u64 size() const { return offsets_.size() - 1; }
-    // Throws BuildError that names an id given twice.
-    void check_distinct() const;
-    const std::vector<u64>& offsets() const { return offsets_; }  // where each id begins, and the end
-    Buffer texts() const;
-    const std::string& blob() const { return texts_; }
-
-private:
-    std::vector<u64> offsets_ = {0};
-    std::string texts_;
 };
 
 // Consumes text and ids (null: ids are the document numbers). Bytes do not depend on the number of threads.

@@ -102,4 +102,15 @@ CodeBook make_codes(const std::vector<u64>& counts) {
     return book;
 }
 
+std::vector<SymbolRecord> symbol_records(const CodeBook& book, const std::vector<u64>& counts) {
+    std::vector<SymbolRecord> out;
+    out.reserve(counts.size());
+    u64 first = 0;
+    for (std::size_t s = 0; s < counts.size(); ++s) {
+        out.push_back({book.codes[s], static_cast<i64>(first - book.leaf_start[s])});
+        first += counts[s];
+    }
+    return out;
+}
+
 }  // namespace gemkr

@@ -16,7 +16,10 @@ struct CodeBook {
     std::vector<u64> leaf_begin;  // per level
 };
 
-// counts[symbol] > 0 for every symbol. Deterministic.
+// Symbols that do not occur get codes all the same. Deterministic.
 CodeBook make_codes(const std::vector<u64>& counts);
+
+// Code and delta of every symbol, as queries read them.
+std::vector<SymbolRecord> symbol_records(const CodeBook& book, const std::vector<u64>& counts);
 
 }  // namespace gemkr

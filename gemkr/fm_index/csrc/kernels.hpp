@@ -58,6 +58,13 @@ struct Kernels {
     void (*positions)(const View&, const u64* rows, u64* out, std::size_t count);
     // The tokens [start, stop) of a document; stop is at most its length. Throws CorruptError.
     void (*extract)(const View&, u64 doc, u64 start, u64 stop, i64* out);
+
+    // Called while an index is built, on a view whose numbers can be trusted.
+    // For every suffix of the documents, the number of suffixes of the view that are smaller: counts it in
+    // gaps[number], and appends the number to wrapped whenever that byte passes 255. Document d is
+    // text[borders[d], borders[d + 1]) and ends with its separator. Other threads may count in the same gaps.
+    void (*insert)(const View&, const u32* text, const u64* borders, std::size_t documents, u8* gaps,
+                   std::vector<u64>& wrapped);
 };
 
 extern const Kernels base_kernels;

@@ -3,12 +3,14 @@
 
 #define GEMKR_ISA base
 #include "kernels_isa.hpp"
+#include "kernels_build.hpp"
 
 namespace gemkr {
 
 const Kernels base_kernels = {
     "base",         base::extend, base::extend_many, base::count_ends, base::fill_rows,
     base::walk, base::decode, base::positions,   base::extract,
+    base::insert,
 };
 
 const Kernels& best_kernels() {

@@ -15,6 +15,7 @@
 #define GEMKR_ISA bmi
 #define GEMKR_BMI
 #include "kernels_isa.hpp"
+#include "kernels_build.hpp"
 #pragma GCC pop_options
 
 namespace gemkr {
@@ -22,6 +23,7 @@ namespace gemkr {
 const Kernels bmi_kernels = {
     "bmi",         bmi::extend, bmi::extend_many, bmi::count_ends, bmi::fill_rows,
     bmi::walk, bmi::decode, bmi::positions,   bmi::extract,
+    bmi::insert,
 };
 
 }  // namespace gemkr

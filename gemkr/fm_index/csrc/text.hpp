@@ -31,6 +31,7 @@ public:
     // After the last document -----------------------------------------------------------------------------
     // Renames tokens to symbols 1.. in the order of their ids and puts 0 at the separators.
     void finish();
+    u64 collected_bytes() const { return rows_ * (wide_ ? 4 : 2); }  // of the text before it was renamed
     bool narrow() const { return narrow_symbols_; }
     Buffer& symbols() { return text_; }
     std::vector<u64>& starts() { return starts_; }  // and the number of rows at the end

@@ -1,0 +1,209 @@
+"""A build in blocks ends in the same bytes as a build at once, keeps its limit, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from toy_index import image_of
+
+from gemkr.fm_index import FMIndex, IndexBuildError, IndexWriteError, _core, estimate_build
+
+TOKENS = st.lists(st.integers(0, 6), max_size=20)
+REPEATS = st.builds(lambda token, times: [token] * times, st.integers(0, 6), st.integers(0, 60))
+PERIODS = st.builds(
+    lambda period, times: period * times, st.lists(st.integers(0, 3), max_size=3), st.integers(0, 20)
+)
+WIDE = st.lists(st.sampled_from([0, 255, 65534, 65535, 65536, 10**6]), max_size=20)
+COPIES = st.builds(lambda document, times: [document] * times, TOKENS, st.integers(1, 700))
+CORPORA = st.one_of(
+    st.lists(st.one_of(TOKENS, REPEATS, PERIODS), min_size=1, max_size=25),
+    st.lists(WIDE, min_size=1, max_size=12),
+    COPIES,
+)
+
+
+def built(docs: list[list[int]], block_rows: int, **options) -> bytes:
+    """The image of an index built in blocks of so many rows; 0: at once."""
+    builder = _core.Builder(0)
+    for doc in docs:
+        builder.add(doc)
+    given = {"sample_rate": 4, "document_array": False, "threads": 1, "context_bits": 4.0, "progress": None}
+    index = FMIndex._finish(builder, None, **given | options, block_rows=block_rows)
+    return image_of(index)
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    CORPORA,
+    st.integers(1, 200),
+    st.sampled_from([1, 3, 32]),
+    st.booleans(),
+    st.sampled_from([1, 2, 5]),
+    st.sampled_from([0.0, 4.0, 64.0]),
+    st.booleans(),
+)
+def test_blocks_end_in_the_same_bytes(docs, block_rows, sample_rate, document_array, threads, bits, wide):
+    options = {"sample_rate": sample_rate, "document_array": document_array, "context_bits": bits}
+    whole = built(docs, 0, **options)
+    assert built(docs, block_rows, threads=threads, wide_rows=wide, **options) == whole
+
+
+def words(rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """(tokens, offsets) of Zipf-like words with long repeats, as natural corpora have."""
+    rng = np.random.default_rng(0)
+    tokens = np.minimum(rng.zipf(1.3, rows), 30_000).astype(np.uint16)
+    for _ in range(40):
+        start, to = rng.integers(0, rows - 3000, 2)
+        tokens[to : to + 3000] = tokens[start : start + 3000]
+    offsets = np.unique(np.r_[0, rng.integers(0, rows, rows // 150), rows])
+    return tokens, offsets
+
+
+def test_any_limit_and_any_number_of_threads_gives_the_same_file():
+    tokens, offsets = words(6_000_000)
+    stages: list[str] = []
+    told = estimate_build(len(tokens) + len(offsets) - 1, len(offsets) - 1)
+    whole = image_of(FMIndex.build_flat(tokens, offsets, threads=2))
+    limits = np.linspace(1.1 * told["least_bytes"], 0.99 * told["peak_bytes"], 3).astype(int).tolist()
+    for limit, threads in zip(limits, (1, 2, 3)):
+        index = FMIndex.build_flat(
+            tokens,
+            offsets,
+            threads=threads,
+            memory_limit=limit,
+            progress=lambda stage, share: stages.append(stage),
+        )
+        assert image_of(index) == whole
+    assert {"merge", "wavelet matrix", "contexts"} <= set(stages)
+    assert any(re.fullmatch(r"block 2 of \d+", stage) for stage in stages)
+
+
+def test_a_limit_that_is_too_low_is_told_with_the_least_that_works():
+    tokens, offsets = words(4_000_000)
+    with pytest.raises(IndexBuildError, match="the limit is 9,000,000; raise") as caught:
+        FMIndex.build_flat(tokens, offsets, threads=1, memory_limit=9_000_000)
+    least = int(re.search(r"at least ([\d,]+) bytes", str(caught.value))[1].replace(",", ""))
+    with pytest.raises(IndexBuildError, match="at least"):
+        FMIndex.build_flat(tokens, offsets, threads=1, memory_limit=least - 1)
+    stages: set[str] = set()
+    FMIndex.build_flat(
+        tokens, offsets, threads=1, memory_limit=least, progress=lambda stage, share: stages.add(stage)
+    )
+    assert "merge" in stages
+    with pytest.raises(IndexBuildError, match="memory_limit is 0"):
+        FMIndex.build([[1]], memory_limit=0)
+
+
+def test_one_long_document_cannot_be_cut():
+    tokens = np.arange(3_000_000) % 1000
+    with pytest.raises(
+        IndexBuildError, match=r"3,000,001 rows takes at least 25,500,\d+ bytes, even in blocks"
+    ):
+        FMIndex.build_flat(tokens, np.array([0, len(tokens)]), memory_limit=20_000_000)
+
+
+PEAK = """
+import sys
+import numpy as np
+from gemkr.fm_index import FMIndex
+def memory(name):
+    return next(int(l.split()[1]) * 1024 for l in open("/proc/self/status") if l.startswith(name))
+tokens, offsets = np.load(sys.argv[1]), np.load(sys.argv[2])
+before = memory("VmRSS")
+FMIndex.build_flat(tokens, offsets, threads=1, memory_limit=int(sys.argv[3]))
+print(memory("VmHWM") - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc to read the peak from")
+@pytest.mark.parametrize("kind", ["words", "equal documents"])
+def test_the_peak_stays_below_the_limit(tmp_path: Path, kind: str):
+    tokens, offsets = words(6_000_000)
+    if kind == "equal documents":
+        tokens, offsets = np.tile(tokens[:1000], 6000), np.arange(0, 6_000_001, 1000)
+    np.save(tmp_path / "tokens.npy", tokens)
+    np.save(tmp_path / "offsets.npy", offsets)
+    limit = 36_000_000
+    command = [sys.executable, "-c", PEAK, tmp_path / "tokens.npy", tmp_path / "offsets.npy", str(limit)]
+    peak = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert peak < limit
+
+
+def test_what_stops_a_build_leaves_no_file(tmp_path: Path):
+    docs = [[k % 7, k % 11] for k in range(500)]
+    for stop_at in ("block 2", "merge", "wavelet matrix", "contexts"):
+
+        def stop(stage: str, share: float, stop_at: str = stop_at) -> None:
+            if stage.startswith(stop_at):
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            built(docs, 300, progress=stop, work_folder=tmp_path)
+        assert list(tmp_path.iterdir()) == []
+    with pytest.raises(
+        IndexWriteError, match=r"No such file or directory|cannot make a temporary file.*missing"
+    ):
+        built(docs, 300, work_folder=tmp_path / "missing")
+
+
+FULL_DISK = """
+import resource, sys
+from gemkr.fm_index import FMIndex, IndexWriteError, _core
+builder = _core.Builder(0)
+for k in range(20000):
+    builder.add([k % 97, k % 89])
+resource.setrlimit(resource.RLIMIT_FSIZE, (30000, 30000))
+try:
+    FMIndex._finish(builder, None, 4, False, 1, 4.0, None, work_folder=sys.argv[1], block_rows=9000)
+except IndexWriteError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_is_told(tmp_path: Path):
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert re.match(
+        r"the build's temporary files: cannot write a temporary file in .*: File too large; ", done.stdout
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+ENDLESS_BUILDS = """
+import os, sys
+from gemkr.fm_index import FMIndex, _core
+print("ready", flush=True)
+while True:
+    builder = _core.Builder(0)
+    for k in range(3000):
+        builder.add([k % 97, k % 89])
+    folder = os.path.dirname(sys.argv[1])
+    FMIndex._finish(builder, None, 4, False, 1, 4.0, None, work_folder=folder, block_rows=1000).save(sys.argv[1])
+"""
+
+
+def test_kill_9_leaves_no_temporary_file_and_a_whole_index(tmp_path: Path):
+    path = tmp_path / "x.fmi"
+    for wait in (0.003, 0.017, 0.04, 0.09):
+        command = [sys.executable, "-c", ENDLESS_BUILDS, path]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as builder:
+            assert builder.stdout is not None
+            builder.stdout.readline()
+            time.sleep(wait)
+            builder.send_signal(signal.SIGKILL)
+        left = {p.name for p in tmp_path.iterdir()}
+        assert all(name == "x.fmi" or re.fullmatch(r"x\.fmi\.\d+\.part", name) for name in left)
+        if path.exists():
+            assert FMIndex.load(path, verify=True).n_tokens == 6000
+        for name in left - {"x.fmi"}:
+            os.unlink(tmp_path / name)

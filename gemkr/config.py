@@ -181,20 +181,20 @@ class LlamaConfig:
 
 
 @dataclass(frozen=True)
-class SpansConfig:
-    """Pre-training by withheld spans: windows of `window` tokens without up to `spans` of their words."""
+class EmbeddingsConfig:
+    """Token embeddings from the corpus's co-occurrences within `window` tokens, as vectors of length `norm`."""
 
-    window: Positive = 48
-    spans: Positive = 6
+    window: Positive = 8
+    norm: NotNegative = 2.0
 
 
 @dataclass(frozen=True)
 class PretrainConfig:
     """Pre-training of a small LLaMA on a corpus: `gemkr pretrain CONFIG`.
 
-    `tokenizer` is used when given, else a `vocabulary` is trained. Without `spans` the model learns the next token of
-    rows of `sequence_tokens`, with `queries` (their answers) and `lines` (a text file) mixed into the corpus, `repeat`
-    times each. With `spans` it learns to name words withheld from the corpus's passages, the answers of `queries` first.
+    `tokenizer` is used when given, else a `vocabulary` is trained. `queries` (with answers) and `lines` (a text file)
+    are mixed into the corpus, `repeat` times each; `sequence_tokens` is the length of a packed row. With `embeddings` the
+    token embeddings start from co-occurrences instead of at random; `max_steps` 0 leaves it at that.
     """
 
     corpus: str
@@ -206,7 +206,7 @@ class PretrainConfig:
     repeat: Positive = 1
     prompt: PromptConfig = PromptConfig()
     llama: LlamaConfig = LlamaConfig()
-    spans: SpansConfig | None = None
+    embeddings: EmbeddingsConfig | None = None
     optimizer: OptimizerConfig = OptimizerConfig(
         lr=2e-3, min_lr=1e-4, warmup_steps=100, weight_decay=0.1, beta2=0.95
     )
@@ -215,7 +215,7 @@ class PretrainConfig:
     batch_size: Positive = 16
     gradient_accumulation: Positive = 1
     epochs: Positive = 1
-    max_steps: Positive | None = None
+    max_steps: Natural | None = None
     save_every: Positive = 500
     keep_checkpoints: Positive = 2
     log_every: Positive = 10

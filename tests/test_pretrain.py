@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from gemkr.config import (
+    EmbeddingsConfig,
     LlamaConfig,
     OptimizerConfig,
     PretrainConfig,
-    PromptConfig,
-    SpansConfig,
     VocabularyConfig,
     load_config,
 )
-from gemkr.corpus import read_corpus
 from gemkr.errors import CheckpointError, ConfigError, DataError, TokenizerError
-from gemkr.tokenization import tokenize_corpus
 from gemkr.tokenizer import load_tokenizer
+from gemkr.training.cooccurrence import _count, _ppmi_
 from gemkr.training.log import read_rows
 from gemkr.training.pretrain import PackedRows, pack, pretrain
-from gemkr.training.spans import SpanDataset
 from gemkr.training.vocabulary import train_vocabulary
 
 ANIMALS = ["fox", "hen", "otter", "heron", "badger", "mole"]
@@ -156,55 +153,43 @@ def test_rows_are_cut_without_the_rest() -> None:
     assert rows[1].tolist() == [4, 5, 6, 7]
 
 
-def with_spans(config: PretrainConfig) -> PretrainConfig:
-    return dataclasses.replace(
-        config,
-        repeat=1,
-        prompt=PromptConfig(caption=True),
-        spans=SpansConfig(window=12, spans=2),
-        batch_size=16,
-        epochs=5,
-        max_steps=80,
-    )
+def test_words_in_like_company_get_like_embeddings(config: PretrainConfig) -> None:
+    config = dataclasses.replace(config, embeddings=EmbeddingsConfig(window=4, norm=3.0), max_steps=0)
+    assert pretrain(config).step == 0
+    folder = Path(config.output) / "model"
+    tokenizer = load_tokenizer(folder)
+    weight = load_file(folder / "model.safetensors")["model.embed_tokens.weight"]
+    assert weight.norm(dim=1).tolist() == pytest.approx([3.0] * 400, rel=1e-4)
+    tokens = {word: tokenizer.encode(word) for word in (*ANIMALS, *PLACES)}
+    single = {word: weight[ids[0]] for word, ids in tokens.items() if len(ids) == 1}
+    animals, places = ([single[w] for w in words if w in single] for words in (ANIMALS, PLACES))
+    assert min(len(animals), len(places)) > 1
+    alike = torch.cosine_similarity(animals[0], animals[1], dim=0)
+    assert alike > torch.cosine_similarity(animals[0], places[0], dim=0) + 0.2
+    with pytest.raises(ConfigError, match="width 400"):
+        pretrain(
+            dataclasses.replace(
+                config, output=f"{config.output}2", llama=LlamaConfig(hidden=400, heads=2, context=64)
+            )
+        )
 
 
-def test_withheld_spans_put_together_are_a_window_of_the_corpus(
-    config: PretrainConfig, tmp_path: Path
-) -> None:
-    train_vocabulary(sentences(), tmp_path / "t.model", pieces=400)
-    tokenizer = load_tokenizer(tmp_path / "t.model")
-    corpus = tokenize_corpus(read_corpus(config.corpus), tokenizer)
-    dataset = SpanDataset(
-        corpus, tokenizer, ["heron", "otter"], lambda q: q, SpansConfig(window=12, spans=2), 3
-    )
-    assert len(dataset) == len(corpus)
-    withheld: Counter[str] = Counter()
-    for number in range(len(dataset)):
-        query, clues = dataset[number]
-        assert dataset[number] == (query, clues)
-        assert 1 <= len(clues) <= 2
-        assert (query.question, bool(query.caption)) == ("", True)
-        assert len(tokenizer.encode(query.caption)) + sum(map(len, clues)) == 12
-        words = [tokenizer.decode(clue) for clue in clues]
-        withheld.update(words)
-        assert set(words) <= set(sentences()[number].rstrip(".").split())
-    plain = SpanDataset(corpus, tokenizer, [], lambda q: q, SpansConfig(window=12, spans=2), 3)
-    words = [tokenizer.decode(clue) for number in range(len(plain)) for clue in plain[number][1]]
-    assert withheld["heron"] + withheld["otter"] > 1.3 * (words.count("heron") + words.count("otter"))
+def test_training_starts_from_cooccurrences(config: PretrainConfig) -> None:
+    config = dataclasses.replace(config, embeddings=EmbeddingsConfig(norm=1.0), max_steps=20)
+    pretrain(config)
+    whole = [row["loss"] for row in read_rows(config.output)]
+    pretrain(config, resume=Path(config.output) / "step-000010")
+    assert [row["loss"] for row in read_rows(config.output)] == whole
 
 
-def test_a_llama_learns_to_name_what_was_withheld(config: PretrainConfig) -> None:
-    config = with_spans(config)
-    assert pretrain(config).stopped_by is None
-    rows = [row["loss"] for row in read_rows(config.output)]
-    assert rows[-1] < 0.6 * rows[0]
-    pretrain(dataclasses.replace(config, output=f"{config.output}2"))
-    whole = [row["loss"] for row in read_rows(f"{config.output}2")]
-    assert whole == rows
-    with pytest.raises(ConfigError, match="set prompt"):
-        pretrain(dataclasses.replace(config, output=f"{config.output}3", prompt=PromptConfig()))
-    with pytest.raises(ConfigError, match="have no part in it"):
-        pretrain(dataclasses.replace(config, output=f"{config.output}3", repeat=2))
+def test_meetings_are_counted_as_by_hand() -> None:
+    tokens, offsets = np.array([0, 1, 2, 0, 1], np.uint16), np.array([0, 3, 5])
+    counts = _count(tokens, offsets, 3, 2)
+    assert counts.tolist() == [[0, 2, 0.5], [2, 0, 1], [0.5, 1, 0]]
+    ppmi = _ppmi_(counts.clone())
+    smooth = np.array([2.5, 3, 1.5]) ** 0.75
+    assert ppmi[0, 2].item() == pytest.approx(max(0, np.log(0.5 / 2.5 / (smooth[2] / smooth.sum()))))
+    assert ppmi[0, 1].item() == pytest.approx(np.log(2 / 2.5 / (smooth[1] / smooth.sum())))
 
 
 def test_a_vocabulary_that_folds_case_reads_words_alike(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
-"""Pre-training of a small LLaMA from scratch: on the corpus and question-answer samples as packed rows, or on spans
-withheld from the corpus (`gemkr.training.spans`).
+"""Pre-training of a small LLaMA from scratch: the corpus and question-answer samples as packed rows.
 
-Runs in the same loop and with the same checkpoints as fine-tuning, and leaves an ordinary Hugging Face folder with its
+Token embeddings may start from the co-occurrences in these rows. Runs in the same loop and with the same checkpoints as fine-tuning, and leaves an ordinary Hugging Face folder with its
 tokenizer. Pictures play no part here.
 """
 
@@ -13,7 +12,6 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -22,21 +20,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gemkr.config import LlamaConfig, ModelConfig, PretrainConfig, to_mapping
+from gemkr.config import LlamaConfig, PretrainConfig, to_mapping
 from gemkr.corpus import open_text, read_corpus
 from gemkr.errors import CheckpointError, ConfigError, DataError
 from gemkr.evaluation.files import require_writable_folder
-from gemkr.models.gemkr import GeMKR
-from gemkr.models.llm import LLM
 from gemkr.models.prompt import Template, build_sample, default_template
-from gemkr.models.shared import collate_shared
 from gemkr.queries import read_queries
 from gemkr.tokenization import tokenize_corpus
 from gemkr.tokenizer import Tokenizer, load_tokenizer
 from gemkr.training.checkpoint import Origin, hash_files
+from gemkr.training.cooccurrence import cooccurrence_embeddings
 from gemkr.training.loop import Outcome, TrainingData, train
 from gemkr.training.resume import ResumeFrom, find_resume
-from gemkr.training.spans import SpanDataset
 from gemkr.training.vocabulary import train_vocabulary
 from gemkr.types import Query
 
@@ -82,16 +77,20 @@ def pretrain(config: PretrainConfig, *, resume: ResumeFrom = None) -> Outcome:
     where = find_resume(output, resume)
     require_writable_folder(output)
     tokenizer = _tokenizer(config, output)
+    rows, data_hash = pack(config, tokenizer)
     torch.manual_seed(config.seed)
     llm = build_llama(config.llama, tokenizer)
-    model, data, data_hash = (_next_token if config.spans is None else _withheld_spans)(
-        config, tokenizer, llm
-    )
-    logger.info("%d samples, %d pieces", len(data.dataset), tokenizer.vocab_size)
     size = sum(p.numel() for p in llm.parameters())
-    logger.info("a LLaMA of %.2f M parameters", size / 1e6)
+    logger.info("a LLaMA of %.2f M parameters; %d rows of %d tokens", size / 1e6, len(rows), rows.length)
     origin = Origin(KIND, tokenizer.fingerprint(), data_hash, to_mapping(config))
     checkpoint = where.read(origin) if where else None
+    if config.embeddings is not None and checkpoint is None:
+        _start_embeddings(llm, rows, tokenizer, config)
+    if config.max_steps == 0:
+        save_llama(llm, tokenizer, output / MODEL_FOLDER)
+        return Outcome(0, 0, output / MODEL_FOLDER)
+    data = TrainingData(rows, collate, np.full(len(rows), config.sequence_tokens))
+    model = CausalLoss(llm)
     outcome = train(
         model, data, config, origin, precision=config.precision, resume=checkpoint, title="pretrain"
     )
@@ -100,35 +99,17 @@ def pretrain(config: PretrainConfig, *, resume: ResumeFrom = None) -> Outcome:
     return outcome
 
 
-def _next_token(
-    config: PretrainConfig, tokenizer: Tokenizer, llm: nn.Module
-) -> tuple[nn.Module, TrainingData, str]:
-    rows, data_hash = pack(config, tokenizer)
-    return CausalLoss(llm), TrainingData(rows, collate, np.full(len(rows), config.sequence_tokens)), data_hash
-
-
-def _withheld_spans(
-    config: PretrainConfig, tokenizer: Tokenizer, llm: nn.Module
-) -> tuple[nn.Module, TrainingData, str]:
-    if config.lines is not None or config.repeat != 1:
-        raise ConfigError(
-            f"spans are withheld from the corpus alone: lines {config.lines!r} and repeat {config.repeat} have no part in "
-            f"it; drop them, or drop spans"
-        )
-    if not config.prompt.caption:
-        raise ConfigError("withheld spans are asked for in the caption's place; set prompt.caption to true")
-    settings = ModelConfig(
-        llm=config.output, lora=None, train_llm=True, prompt=config.prompt, precision=config.precision
+def _start_embeddings(llm: nn.Module, rows: PackedRows, tokenizer: Tokenizer, config: PretrainConfig) -> None:
+    """Put co-occurrence vectors in the place of random embeddings; sequences end where EOS stands."""
+    settings = config.embeddings
+    ends = np.flatnonzero(np.isin(rows.tokens, tokenizer.eos_ids)) + 1
+    offsets = np.unique([0, *ends.tolist(), len(rows.tokens)])
+    weight = llm.get_input_embeddings().weight
+    found = cooccurrence_embeddings(
+        rows.tokens, offsets, *weight.shape, window=settings.window, seed=config.seed
     )
-    model = GeMKR(settings, tokenizer, LLM(llm), None)
-    corpus = tokenize_corpus(read_corpus(config.corpus), tokenizer)
-    queries = [] if config.queries is None else list(read_queries(config.queries))
-    answers = [answer for query in queries for answer in query.answers]
-    dataset = SpanDataset(corpus, tokenizer, answers, model.input_builder(), config.spans, config.seed)
-    collator = partial(collate_shared, pad_id=tokenizer.pad_id, eos_id=tokenizer.eos_ids[0])
-    others = [] if config.queries is None else [config.queries]
-    data_hash = f"{corpus.corpus_hash[:32]}{hash_files(others)[:32]}"
-    return model, TrainingData(dataset, collator, dataset.lengths()), data_hash
+    with torch.no_grad():
+        weight.copy_(found * settings.norm)
 
 
 def collate(rows: list[np.ndarray]) -> dict[str, Tensor]:

@@ -15,16 +15,8 @@ if TYPE_CHECKING:
 HELP = "rank documents for queries: run.trec, and run.jsonl with the evidence"
 LEXICAL = ("queries", "corpus", "k")
 """Settings that a BM25 run depends on, beside its name."""
-LEARNED = (
-    "nearest_questions",
-    "nearest_questions_query",
-    "answer_classifier",
-    "answer_classifier_coverage",
-    "fusion",
-)
-"""Retrievers that depend on these and the section `opponents`."""
 IRRELEVANT = ("output", "qrels", "match", "metrics", "baselines", "cards", "limit", "seed", "opponents")
-"""Settings that no run of other retrievers depends on."""
+"""Settings that no run depends on, but for `opponents`, which decide the runs of retrievers that learn from them."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,12 +70,16 @@ def run_settings(config: EvalConfig, name: str) -> dict[str, Any]:
     """What decides a run's results: its settings, and size and time of the files it reads."""
     from gemkr.config import to_mapping
     from gemkr.evaluation.harness import file_stamp
+    from gemkr.retrievers import learns
 
-    learned = name in LEARNED and config.opponents is not None
+    learned = learns(name) and config.opponents is not None
     members = config.opponents.fused if learned and name == "fusion" else (name,)
-    lexical = all(member.startswith("bm25") or member in LEARNED for member in members)
-    wanted = {key for key in to_mapping(config) if (key in LEXICAL if lexical else key not in IRRELEVANT)}
-    values = {k: v for k, v in to_mapping(config).items() if k in wanted or (learned and k == "opponents")}
+    lexical = all(member.startswith("bm25") or learns(member) for member in members)
+    values = {
+        key: value
+        for key, value in to_mapping(config).items()
+        if (key in LEXICAL if lexical else key not in IRRELEVANT) or (learned and key == "opponents")
+    }
     files = {"queries": config.queries, "corpus": config.corpus}
     if learned:
         files["train"] = config.opponents.train

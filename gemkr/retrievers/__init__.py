@@ -40,6 +40,12 @@ def require_known(name: str) -> None:
         raise ConfigError(f"the retriever {name!r} is unknown; known are {', '.join(RETRIEVERS)}")
 
 
+def learns(name: str) -> bool:
+    """Whether a retriever learns from the training queries of the section `opponents`."""
+    require_known(name)
+    return RETRIEVERS[name].startswith("gemkr.retrievers.opponents:")
+
+
 def build_retriever(
     config: EvalConfig, sources: Sources | None = None, *, name: str | None = None
 ) -> Retriever:

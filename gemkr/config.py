@@ -247,7 +247,10 @@ class DecodingConfig:
 
 @dataclass(frozen=True)
 class ScoringConfig:
-    """From clues to documents (DESIGN 6): reference | coverage | seal, and the second scorer inside a span."""
+    """From clues to documents (DESIGN 6): reference | coverage | seal, and the second scorer inside a span.
+
+    With `whole_words` a document counts for a clue only where a word ends with it: `ski` is not in `skiing`.
+    """
 
     method: str = "coverage"
     inside_span: str = "bm25"
@@ -255,6 +258,7 @@ class ScoringConfig:
     second_weight: float = 0.1
     documents_per_clue: Positive = 100
     rows_per_clue: Positive = 50_000
+    whole_words: bool = False
     alpha: float = 2.0
     beta: float = 0.8
 

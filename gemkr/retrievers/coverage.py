@@ -9,8 +9,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gemkr.config import ScoringConfig
-from gemkr.interfaces import Reranker, TokenIndex
 from gemkr.retrievers.scoring import ClueDocuments
 from gemkr.types import Clue, Hit, Query
 
@@ -23,9 +21,9 @@ class CoverageScorer:
     decides among documents that hold the same clues.
     """
 
-    def __init__(self, index: TokenIndex, settings: ScoringConfig, second: Reranker | None = None) -> None:
-        self.settings = settings
-        self.lookup = ClueDocuments(index, settings, second)
+    def __init__(self, lookup: ClueDocuments) -> None:
+        self.settings = lookup.settings
+        self.lookup = lookup
 
     def rank(self, query: Query, clues: Sequence[Clue], k: int) -> tuple[Hit, ...]:
         """O(k x clues x documents) numpy work, after the documents are looked up."""

@@ -20,6 +20,7 @@ from gemkr.queries import read_queries
 from gemkr.rerankers.bm25 import BM25
 from gemkr.rerankers.random_order import RandomOrder
 from gemkr.retrievers.bm25 import BM25Retriever
+from gemkr.tokenizer import Tokenizer, load_tokenizer
 from gemkr.types import Query
 
 if TYPE_CHECKING:
@@ -90,6 +91,15 @@ class Sources:
                 f"the retriever {self.config.retriever!r} needs a model; add the section 'model'"
             )
         return load_model(self.config.model)
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer, without the model."""
+        if self.config.model is None:
+            raise ConfigError(
+                "scoring.whole_words needs a tokenizer; add the section 'model' or set it to false"
+            )
+        return load_tokenizer(self.config.model.tokenizer or self.config.model.llm)
 
     @cached_property
     def opponents(self) -> OpponentParts:
@@ -231,6 +241,7 @@ def _generative(kind, config: EvalConfig, sources: Sources):
 
 
 def _rescored(config: EvalConfig, sources: Sources, **changes: str) -> RescoredRetriever:
+    from gemkr.retrievers.generative import words_of
     from gemkr.retrievers.rescored import RescoredRetriever
     from gemkr.retrievers.scoring import make_scorer
 
@@ -241,8 +252,9 @@ def _rescored(config: EvalConfig, sources: Sources, **changes: str) -> RescoredR
         raise ConfigError(
             f"{path} holds no clues to rank anew; run a generative retriever into {config.output} first"
         )
+    breaks = words_of(sources.tokenizer, sources.index.vocab_size).word_break if scoring.whole_words else None
     return RescoredRetriever(
-        clues, make_scorer(sources.index, scoring, sources.inside_span(scoring.inside_span))
+        clues, make_scorer(sources.index, scoring, sources.inside_span(scoring.inside_span), breaks)
     )
 
 

@@ -47,8 +47,8 @@ class FreeTextRetriever:
         scoring = scoring or ScoringConfig()
         if second is None and scoring.inside_span == "random":
             second = RandomOrder()
-        self.scorer = make_scorer(index, scoring, second)
         self._words = words_of(tokenizer, model.vocab_size)
+        self.scorer = make_scorer(index, scoring, second, self._words.word_break)
         check_settings(self.decoding, self._words.word_break)
 
     def retrieve(self, queries: Iterable[Query], k: int) -> Iterator[Ranking]:

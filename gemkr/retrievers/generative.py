@@ -50,10 +50,10 @@ class GenerativeRetriever:
         scoring = scoring or ScoringConfig()
         if second is None and scoring.inside_span == "random":
             second = RandomOrder()
-        self.scorer = make_scorer(index, scoring, second)
-        self._lookup = ClueDocuments(index, scoring, second)
         self._word_start = widened(tokenizer.word_start, index.vocab_size)
         self._words = words_of(tokenizer, index.vocab_size)
+        self.scorer = make_scorer(index, scoring, second, self._words.word_break)
+        self._lookup = ClueDocuments(index, scoring, second, self._words.word_break)
 
     def retrieve(self, queries: Iterable[Query], k: int) -> Iterator[Ranking]:
         """Rankings of at most k hits in the order of the queries, as each batch of `batch_size` is done.

@@ -16,9 +16,10 @@ from gemkr.config import ScoringConfig
 from gemkr.errors import ConfigError
 from gemkr.fm_index import Span
 from gemkr.interfaces import Reranker, TokenIndex
+from gemkr.retrievers.whole_words import all_documents, whole_word_documents
 from gemkr.types import Clue, Evidence, Hit, Query
 
-CACHED_SPANS = 256
+CACHED_SPANS = 4096
 
 
 class Scorer(Protocol):
@@ -45,18 +46,28 @@ class ClueDocuments:
     """Looks up the documents of clues; frequent spans are remembered across queries.
 
     Reads at most `rows_per_clue` occurrences of a clue, and keeps the `documents_per_clue` best of its
-    documents by the second scorer.
+    documents by the second scorer. With `whole_words`, only documents in which a word ends with the clue count, as far
+    as `word_break` bool[V] (tokens that cannot belong to the word before them) can tell.
     """
 
-    def __init__(self, index: TokenIndex, settings: ScoringConfig, second: Reranker | None) -> None:
+    def __init__(
+        self,
+        index: TokenIndex,
+        settings: ScoringConfig,
+        second: Reranker | None = None,
+        word_break: np.ndarray | None = None,
+    ) -> None:
+        if settings.whole_words and word_break is None:
+            raise ConfigError("scoring.whole_words needs the tokenizer's word breaks; set it to false")
         self.index = index
         self.settings = settings
         self.second = second
+        self.word_break = word_break
         self._documents = lru_cache(maxsize=CACHED_SPANS)(self._read)
 
     def table(self, query: Query, clues: Sequence[Clue]) -> ClueTable:
         """The table of one query's clues; costs one `documents` call per clue not seen lately."""
-        spans = [self._documents(clue.span.lo, clue.span.hi) for clue in clues]
+        spans = [self._documents(clue.tokens, clue.span) for clue in clues]
         if not spans:
             empty = np.zeros(0, dtype=np.int64)
             return ClueTable(empty, np.zeros((0, 0), dtype=bool), empty.astype(np.float32))
@@ -77,13 +88,26 @@ class ClueDocuments:
         tokens = np.asarray(self.index.extract(doc), dtype=np.int64)
         found = []
         for clue in clues:
-            start = _first_place(tokens, np.array(clue.tokens, dtype=np.int64))
+            start = self._place(tokens, np.array(clue.tokens, dtype=np.int64))
             if start is not None:
                 found.append(Evidence(clue.text, clue.log_prob, start, start + len(clue.tokens)))
         return tuple(found)
 
     def hit(self, clues: Sequence[Clue], doc: int, score: float) -> Hit:
         return Hit(self.index.doc_ids[int(doc)], float(score), self.evidence(clues, int(doc)))
+
+    def _place(self, tokens: np.ndarray, pattern: np.ndarray) -> int | None:
+        """Where the pattern first occurs; with `whole_words`, where it first ends with a word."""
+        places = _places(tokens, pattern)
+        if not len(places):
+            return None
+        if self.settings.whole_words:
+            after = places + len(pattern)
+            inside = after < len(tokens)
+            ends = ~inside
+            ends[inside] = self.word_break[tokens[after[inside]]]
+            places = places[ends] if ends.any() else places
+        return int(places[0])
 
     def _shortlist(self, query: Query, docs: np.ndarray) -> np.ndarray:
         most = self.settings.documents_per_clue
@@ -92,19 +116,22 @@ class ClueDocuments:
         scores = self.second.score(query, docs)
         return docs[np.argsort(-scores, kind="stable")[:most]]
 
-    def _read(self, lo: int, hi: int) -> tuple[np.ndarray, np.ndarray]:
-        """The span's documents, ascending and by occurrences (most first)."""
-        docs, _ = self.index.documents(Span(lo, min(hi, lo + self.settings.rows_per_clue)))
-        docs = np.asarray(docs, dtype=np.int64)
-        return np.sort(docs), docs
+    def _read(self, tokens: tuple[int, ...], span: Span) -> tuple[np.ndarray, np.ndarray]:
+        """The clue's documents, ascending and by occurrences (most first)."""
+        docs = all_documents(self.index, span, self.settings.rows_per_clue)
+        if not self.settings.whole_words:
+            return np.sort(docs), docs
+        whole = whole_word_documents(self.index, tokens, span, self.word_break, self.settings.rows_per_clue)
+        kept = docs[np.isin(docs, whole)]
+        return np.sort(kept), kept
 
 
 class ReferenceScorer:
     """The published way: the first document of each clue, in the order of the clues' beam scores."""
 
-    def __init__(self, index: TokenIndex, settings: ScoringConfig, second: Reranker | None = None) -> None:
-        self.index = index
-        self.lookup = ClueDocuments(index, settings, second)
+    def __init__(self, lookup: ClueDocuments) -> None:
+        self.index = lookup.index
+        self.lookup = lookup
 
     def rank(self, query: Query, clues: Sequence[Clue], k: int) -> tuple[Hit, ...]:
         """At most one document per clue, so fewer than k hits where clues name the same document."""
@@ -116,15 +143,20 @@ class ReferenceScorer:
         return tuple(self.lookup.hit(clues, doc, score) for doc, score in list(best.items())[:k])
 
 
-def make_scorer(index: TokenIndex, settings: ScoringConfig, second: Reranker | None = None) -> Scorer:
-    """The scorer that `settings.method` names; ConfigError for an unknown name."""
+def make_scorer(
+    index: TokenIndex,
+    settings: ScoringConfig,
+    second: Reranker | None = None,
+    word_break: np.ndarray | None = None,
+) -> Scorer:
+    """The scorer that `settings.method` names; ConfigError for an unknown name. Arguments as of `ClueDocuments`."""
     from gemkr.retrievers.coverage import CoverageScorer
     from gemkr.retrievers.seal import SealScorer
 
     scorers = {"reference": ReferenceScorer, "coverage": CoverageScorer, "seal": SealScorer}
     if settings.method not in scorers:
         raise ConfigError(f"the scoring method {settings.method!r} is none of {', '.join(scorers)}")
-    return scorers[settings.method](index, settings, second)
+    return scorers[settings.method](ClueDocuments(index, settings, second, word_break))
 
 
 def _scaled(scores: np.ndarray) -> np.ndarray:
@@ -134,9 +166,9 @@ def _scaled(scores: np.ndarray) -> np.ndarray:
     return (scores - least) / (most - least) if most > least else np.zeros_like(scores)
 
 
-def _first_place(tokens: np.ndarray, pattern: np.ndarray) -> int | None:
+def _places(tokens: np.ndarray, pattern: np.ndarray) -> np.ndarray:
+    """int64[n]: where the pattern begins in the tokens, ascending."""
     if not 0 < len(pattern) <= len(tokens):
-        return None
+        return np.zeros(0, dtype=np.int64)
     windows = np.lib.stride_tricks.sliding_window_view(tokens, len(pattern))
-    places = np.flatnonzero((windows == pattern).all(axis=1))
-    return int(places[0]) if len(places) else None
+    return np.flatnonzero((windows == pattern).all(axis=1))

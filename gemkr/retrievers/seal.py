@@ -9,8 +9,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gemkr.config import ScoringConfig
-from gemkr.interfaces import Reranker, TokenIndex
 from gemkr.retrievers.scoring import ClueDocuments
 from gemkr.types import Clue, Hit, Query
 
@@ -24,10 +22,10 @@ class SealScorer:
     The second scorer only breaks ties.
     """
 
-    def __init__(self, index: TokenIndex, settings: ScoringConfig, second: Reranker | None = None) -> None:
-        self.index = index
-        self.settings = settings
-        self.lookup = ClueDocuments(index, settings, second)
+    def __init__(self, lookup: ClueDocuments) -> None:
+        self.index = lookup.index
+        self.settings = lookup.settings
+        self.lookup = lookup
 
     def rank(self, query: Query, clues: Sequence[Clue], k: int) -> tuple[Hit, ...]:
         """Documents are first ordered by their clues' full weights; the 10 x k best of them are scored exactly."""

@@ -1,8 +1,9 @@
 // Hostile files and hostile arguments against the index, meant to be compiled with sanitizers.
 //
-// fuzz_index files SECONDS SEED: builds small indexes, damages their files (checksums signed anew, so that
-// nothing stops the damage at the door) and asks every query. Any exception of the index is fine, nothing else is.
-// fuzz_index readers SECONDS SEED: one index, many threads; every answer must be the first one.
+// fuzz_index files SECONDS SEED: builds small indexes at once and in blocks, damages their files (checksums signed anew,
+// so that nothing stops the damage at the door) and asks every query. Any exception of the index is fine, nothing else is.
+// fuzz_index readers SECONDS SEED: a few builds on several threads, then one index and many threads; every answer must
+// be the first one.
 // Prints the number of rounds.
 #include <fcntl.h>
 #include <unistd.h>
@@ -27,25 +28,35 @@ namespace {
 
 u64 below(Random& random, u64 limit) { return limit ? random() % limit : 0; }
 
-std::unique_ptr<Index> make_index(Random& random, u64 most_docs = 12) {
-    const bool large = below(random, 4) == 0;
-    TextBuilder text(below(random, 2) ? (large ? 70000 : 64) : 0);
+std::string work_folder() {
+    const char* folder = std::getenv("TMPDIR");
+    return folder ? folder : "/tmp";
+}
+
+using Documents = std::vector<std::vector<i64>>;
+
+Documents make_documents(Random& random, u64 most_docs) {
+    const i64 stride = below(random, 4) ? 1 : 2200;
+    const u64 kinds = 1 + below(random, 30), copies = below(random, 3);
+    Documents documents(below(random, most_docs));
+    for (auto& document : documents) {
+        if (copies == 1 && below(random, 2)) document = documents[below(random, documents.size())];
+        document.resize(below(random, 40));
+        for (i64& token : document)
+            if (copies == 0 || token == 0) token = static_cast<i64>(below(random, kinds)) * stride;
+    }
+    return documents;
+}
+
+std::unique_ptr<Index> build(const Documents& documents, bool with_ids, const BuildOptions& options) {
+    TextBuilder text(0);
     IdTable ids;
-    const u64 documents = below(random, most_docs);
-    const u64 kinds = 1 + below(random, 30);
-    for (u64 d = 0; d < documents; ++d) {
-        text.add(below(random, 40), [&](u64) { return static_cast<i64>(below(random, kinds) * (large ? 2200 : 1)); });
+    for (std::size_t d = 0; d < documents.size(); ++d) {
+        text.add(documents[d].size(), [&](u64 k) { return documents[d][k]; });
         const std::string id = "id" + std::to_string(d);
         ids.add(id.data(), id.size());
     }
-    BuildOptions options;
-    options.sample_rate = 1 + below(random, 9);
-    options.doc_array = below(random, 2);
-    options.threads = 1;
-    options.context_bits = static_cast<double>(below(random, 40));
-    options.wide_rows = below(random, 2);
-    options.tokenizer = "fuzz";
-    return build_index(text, below(random, 2) ? &ids : nullptr, options);
+    return build_index(text, with_ids ? &ids : nullptr, options);
 }
 
 std::vector<u8> image_of(const Index& index) {
@@ -55,6 +66,25 @@ std::vector<u8> image_of(const Index& index) {
         image.insert(image.end(), at, at + size);
     });
     return image;
+}
+
+// An index that was built at once, and in blocks with the same bytes.
+std::unique_ptr<Index> make_index(Random& random, u64 most_docs = 12, unsigned most_threads = 1) {
+    const Documents documents = make_documents(random, most_docs);
+    const bool with_ids = below(random, 2);
+    BuildOptions options;
+    options.sample_rate = 1 + below(random, 9);
+    options.doc_array = below(random, 2);
+    options.threads = most_threads;
+    options.context_bits = static_cast<double>(below(random, 40));
+    options.wide_rows = below(random, 2);
+    options.tokenizer = "fuzz";
+    std::unique_ptr<Index> whole = build(documents, with_ids, options);
+    if (documents.empty()) return whole;
+    options.work_folder = work_folder();
+    options.block_rows = 1 + below(random, 40 * most_docs);
+    if (image_of(*build(documents, with_ids, options)) != image_of(*whole)) std::abort();
+    return whole;
 }
 
 void sign(std::vector<u8>& image) {
@@ -185,8 +215,7 @@ struct File {
 };
 
 u64 fuzz_files(Random& random, Clock::time_point until) {
-    const char* folder = std::getenv("TMPDIR");
-    const File file((folder ? folder : "/tmp") + std::string("/gemkr-fuzz-") + std::to_string(getpid()));
+    const File file(work_folder() + "/gemkr-fuzz-" + std::to_string(getpid()));
     u64 rounds = 0;
     while (Clock::now() < until) {
         const std::unique_ptr<Index> built = make_index(random);
@@ -215,7 +244,7 @@ u64 fuzz_files(Random& random, Clock::time_point until) {
 
 u64 many_readers(Random& random, Clock::time_point until) {
     std::unique_ptr<Index> index;
-    while (!index || index->view().n_rows == 0) index = make_index(random, 400);
+    for (unsigned k = 0; k < 8 || index->view().n_rows == 0; ++k) index = make_index(random, 400, 3);
     index->set_threads(3);
     const u64 seed = random();
     Random first(seed);

@@ -74,42 +74,54 @@ private:
     template <class Sym>
     void run_rows() {
         book_ = make_codes(text_.counts());
-        const u64 block_rows = options_.block_rows ? options_.block_rows : options_.memory_limit ? rows_allowed() : 0;
-        if (block_rows)
-            run_blocks<Sym>(block_rows);
-        else if (options_.wide_rows || n_ >= 0xffffffffu)
-            run_whole<Sym, u64>();
-        else
-            run_whole<Sym, u32>();
+        if (options_.block_rows) return run_blocks<Sym>(options_.block_rows);
+        if (!options_.memory_limit) return run_whole<Sym>(~u64{0});
+        BuildFacts known = facts();
+        u64 block_rows = rows_within(known, options_.memory_limit);
+        try {
+            if (!block_rows) return run_whole<Sym>(options_.memory_limit - whole_bytes(known));
+        } catch (const TiesTooLong&) {
+            known.repeats = true;
+            block_rows = rows_within(known, options_.memory_limit);
+        }
+        block_rows ? run_blocks<Sym>(block_rows) : run_whole<Sym>(~u64{0});
     }
 
-    u64 rows_allowed() const {
-        BuildFacts facts{};
-        facts.rows = n_;
-        facts.documents = documents();
-        for (u64 doc = 0; doc < documents(); ++doc) facts.longest = std::max(facts.longest, starts_[doc + 1] - starts_[doc]);
-        facts.text_bytes = text_.collected_bytes();
-        facts.symbol_bytes = text_.narrow() ? 2 : 4;
-        facts.wide_rows = options_.wide_rows;
-        facts.sigma = header_.sigma;
-        facts.vocab = header_.vocab_size;
-        facts.threads = pool_.threads();
-        facts.wavelet_bytes = wavelet_bytes(book_);
-        facts.other_bytes = LocateWriter(n_, documents(), options_.sample_rate, options_.doc_array).bytes();
-        for (const Buffer& section : sections_) facts.other_bytes += section.size();
-        if (ids_) facts.other_bytes += 2 * ids_->blob().size() + 16 * documents();
-        facts.context_budget = context_budget();
-        return rows_within(facts, options_.memory_limit);
+    BuildFacts facts() const {
+        BuildFacts out{};
+        out.rows = n_;
+        out.documents = documents();
+        for (u64 doc = 0; doc < documents(); ++doc) out.longest = std::max(out.longest, starts_[doc + 1] - starts_[doc]);
+        out.text_bytes = text_.collected_bytes();
+        out.symbol_bytes = text_.narrow() ? 2 : 4;
+        out.wide_rows = options_.wide_rows;
+        out.sigma = header_.sigma;
+        out.vocab = header_.vocab_size;
+        out.threads = pool_.threads();
+        out.wavelet_bytes = wavelet_bytes(book_);
+        out.other_bytes = LocateWriter(n_, documents(), options_.sample_rate, options_.doc_array).bytes();
+        for (const Buffer& section : sections_) out.other_bytes += section.size();
+        if (ids_) out.other_bytes += 2 * ids_->blob().size() + 16 * documents();
+        out.context_budget = context_budget();
+        return out;
+    }
+
+    template <class Sym>
+    void run_whole(u64 tie_bytes) {
+        if (options_.wide_rows || n_ >= 0xffffffffu)
+            sort_whole<Sym, u64>(tie_bytes);
+        else
+            sort_whole<Sym, u32>(tie_bytes);
     }
 
     template <class Sym, class Row>
-    void run_whole() {
+    void sort_whole(u64 tie_bytes) {
         Buffer bwt(n_ * sizeof(Sym));
         Sym* const symbols = bwt.as<Sym>();
         {
             Buffer rows(n_ * sizeof(Row));
             suffix_sort_bwt<Sym, Row>(text_.symbols().as<Sym>(), rows.as<Row>(), symbols, n_, text_.tokens().size(),
-                                      pool_.threads(), [this](double share) { report("suffix sort", share); });
+                                      pool_.threads(), [this](double share) { report("suffix sort", share); }, tie_bytes);
             text_.symbols().release();
             report("samples", 0);
             keep(take_samples(rows.as<Row>(), symbols));

@@ -103,7 +103,7 @@ public:
         while (!waiting_.empty() || !ready_.empty()) {
             if (ready_.empty() || (!waiting_.empty() && Before()(waiting_.front(), ready_.front().context))) {
                 look_ahead();
-                const double share = static_cast<double>(spent()) / static_cast<double>(budget_ + 1);
+                const double share = std::min(1.0, static_cast<double>(spent()) / static_cast<double>(budget_ + 1));
                 if (share >= told + 0.01) progress(told = share);
                 continue;
             }

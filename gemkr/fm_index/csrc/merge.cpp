@@ -46,10 +46,14 @@ namespace {
 class Joined {
 public:
     template <class Sym>
-    Joined(MergedRows<Sym> rows, u64 documents, const std::vector<u64>& counts, Pool& pool)
+    Joined(MergedRows<Sym> rows, u64 documents, const std::vector<u64>& counts, Pool& pool,
+           const std::function<void()>& alive)
         : book_(make_codes(counts)), wavelet_(wavelet_room(book_)), symbols_(symbol_records(book_, counts)) {
         WaveletWriter writer(book_, counts, nullptr, wavelet_);
-        while (const std::size_t some = rows.next()) writer.add(rows.symbols(), some);
+        while (const std::size_t some = rows.next()) {
+            writer.add(rows.symbols(), some);
+            alive();
+        }
         writer.flush();
         count_digits(book_, wavelet_, pool);
         view_.n_docs = documents;
@@ -84,7 +88,7 @@ struct Gaps {
 // Counts the symbols of the block on the way.
 template <class Sym>
 void count_gaps(const View& view, const Block& block, const std::vector<u64>& starts, const SpillFile& text, Pool& pool,
-                std::vector<u64>& counts, Gaps& gaps, const std::function<void(double)>& progress) {
+                std::vector<u64>& counts, Gaps& gaps, const std::function<void(u64)>& done) {
     std::vector<Sym> narrow;
     std::vector<u32> symbols;
     std::vector<u64> borders;
@@ -112,7 +116,7 @@ void count_gaps(const View& view, const Block& block, const std::vector<u64>& st
                                   wrapped[piece]);
         });
         for (const auto& own : wrapped) gaps.wrapped.insert(gaps.wrapped.end(), own.begin(), own.end());
-        progress(static_cast<double>(starts[doc] - block.first_row) / static_cast<double>(block.rows));
+        done(rows);
     }
     std::sort(gaps.wrapped.begin(), gaps.wrapped.end());
 }
@@ -147,7 +151,8 @@ private:
 };
 
 // The order of the joined rows with the rows of block `added` in their gaps.
-void insert_rows(const Gaps& gaps, u64 rows, u8 added, const SpillFile* before, SpillFile& after) {
+void insert_rows(const Gaps& gaps, u64 rows, u8 added, const SpillFile* before, SpillFile& after,
+                 const std::function<void()>& alive) {
     ByteWriter out(after);
     SpillReader<u8> old(before ? *before : after, 0, before ? rows : 0);
     auto wrapped = gaps.wrapped.begin();
@@ -163,6 +168,7 @@ void insert_rows(const Gaps& gaps, u64 rows, u8 added, const SpillFile* before, 
             out.repeat(origin[k], 1);
         }
         if (before) old.skip(some);
+        alive();
     }
     u64 count = gaps.bytes.data()[rows];
     count += 256 * static_cast<u64>(gaps.wrapped.end() - wrapped);
@@ -184,16 +190,22 @@ void merge_blocks(const std::vector<Block>& blocks, const std::vector<u64>& star
     // Written in turn, so that the last one is `origins`.
     SpillFile* before = blocks.size() % 2 ? &origins : &other;
     SpillFile* after = blocks.size() % 2 ? &other : &origins;
-    u64 rows = blocks[0].rows;
+    u64 rows = blocks[0].rows, searched = 0, turns = 0;
+    const double to_search = static_cast<double>(blocks.back().first_row + blocks.back().rows - rows);
+    auto tell = [&] { progress(static_cast<double>(searched) / to_search); };
+    auto alive = [&] {  // often enough to be stopped within a moment
+        if (++turns % 256 == 0) tell();
+    };
     for (std::size_t k = 1; k < blocks.size(); ++k) {
         Gaps gaps(rows);
         {
-            const Joined joined(MergedRows<Sym>(files, blocks.data(), k, before), blocks[k].first_doc, counts, pool);
-            count_gaps<Sym>(joined.view(), blocks[k], starts, files.text, pool, counts, gaps, [&](double share) {
-                progress((static_cast<double>(k - 1) + share) / static_cast<double>(blocks.size() - 1));
+            const Joined joined(MergedRows<Sym>(files, blocks.data(), k, before), blocks[k].first_doc, counts, pool, alive);
+            count_gaps<Sym>(joined.view(), blocks[k], starts, files.text, pool, counts, gaps, [&](u64 some) {
+                searched += some;
+                tell();
             });
         }
-        insert_rows(gaps, rows, static_cast<u8>(k), k > 1 ? before : nullptr, *after);
+        insert_rows(gaps, rows, static_cast<u8>(k), k > 1 ? before : nullptr, *after, alive);
         rows += blocks[k].rows;
         std::swap(before, after);
     }

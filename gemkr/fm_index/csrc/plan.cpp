@@ -13,10 +13,13 @@ constexpr u64 SMALL_THINGS = u64{4} << 20;  // buffers of all kinds
 
 u64 per_alphabet(const BuildFacts& f) { return f.sigma * (96 + 32 * u64{f.threads}) + 4 * f.vocab; }
 
+// What each thread of the sorter holds of the keys at hand.
+u64 bench_bytes(const BuildFacts& f, u64 rows) { return std::min<u64>(rows, 1 << 16) * 64 * f.threads; }
+
 // Sorting a block: two symbols, a row number, and up to 6.5 bytes for texts that repeat themselves almost whole.
 u64 sorting_bytes(const BuildFacts& f, u64 block_rows) {
     const u64 row = f.wide_rows || block_rows >= 0xffffffffu ? 8 : 4;
-    return block_rows * (2 * f.symbol_bytes + row) + block_rows * 13 / 2;
+    return block_rows * (2 * f.symbol_bytes + row) + block_rows * 13 / 2 + bench_bytes(f, block_rows);
 }
 
 // All that does not depend on the size of the blocks.
@@ -52,7 +55,7 @@ BuildFacts BuildFacts::guess(u64 rows, u64 documents, bool wide_symbols, unsigne
 
 u64 whole_bytes(const BuildFacts& f) {
     const u64 row = f.wide_rows || f.rows >= 0xffffffffu ? 8 : 4;
-    return f.rows * (2 * f.symbol_bytes + row) + f.rows / 2 + 32 * f.documents;
+    return bench_bytes(f, f.rows) + f.rows * (2 * f.symbol_bytes + row) + f.rows * (f.repeats ? 13 : 1) / 2 + 32 * f.documents;
 }
 
 u64 blocks_bytes(const BuildFacts& f, u64 block_rows) {

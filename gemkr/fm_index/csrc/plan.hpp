@@ -12,6 +12,7 @@ struct BuildFacts {
     u64 text_bytes;      // as it was collected
     unsigned symbol_bytes;
     bool wide_rows;
+    bool repeats;        // the text repeats itself almost whole, which takes the sorter up to 6 bytes more per row
     u64 sigma, vocab;
     unsigned threads;
     u64 wavelet_bytes, other_bytes;  // of the finished index; other: all but wavelet matrix and contexts

@@ -41,12 +41,14 @@ void sort_suffixes(const Sym* text, Row* sa, Sym* bwt, std::size_t n, std::size_
         BitRow tied(shape.seed_count);
         distribute_seeds(text, shape, sa);
         if (sort_seeds(text, n, sigma, shape, sa, tied, threads, limits, report(0.1, 0.6))) {
-            auto recurse = [threads, &limits](const Row* names, Row* rows, Row* left, std::size_t length,
+            TieLimits inner = limits;
+            inner.bytes = ~std::size_t{0};  // the outermost text has asked for all
+            auto recurse = [threads, &inner](const Row* names, Row* rows, Row* left, std::size_t length,
                                               std::size_t count) {
-                sort_suffixes<Row, Row>(names, rows, left, length, count, threads, Silent{}, limits);
+                sort_suffixes<Row, Row>(names, rows, left, length, count, threads, Silent{}, inner);
             };
             resolve_ties(sa, shape.seed_count, sa + shape.seed_count, n - shape.seed_count, n, shape.seed_at, tied,
-                         recurse);
+                         limits.bytes, recurse);
         }
     }
     report(0.1, 0.6)(1);
@@ -63,11 +65,12 @@ void sort_suffixes(const Sym* text, Row* sa, Sym* bwt, std::size_t n, std::size_
 // threads: 0 counts as 1. progress: called with a fraction in [0, 1], ascending, on the calling thread only; what
 // it throws passes through (sa and bwt are then unspecified).
 // Memory beside text, sa and bwt: 0.2 to 1 byte per symbol (each further thread adds some 0.4) and 4 rows per symbol of
-// the alphabet and thread; on texts that repeat themselves almost whole up to 6 bytes per symbol.
-// Throws std::invalid_argument for a text that breaks the contract, std::bad_alloc, std::system_error.
+// the alphabet and thread; on texts that repeat themselves almost whole up to 6 bytes per symbol, of which tie_bytes
+// may be beyond the first.
+// Throws std::invalid_argument for a text that breaks the contract, TiesTooLong, std::bad_alloc, std::system_error.
 template <class Sym, class Row>
 void suffix_sort_bwt(const Sym* text, Row* sa, Sym* bwt, std::size_t n, std::size_t sigma, unsigned threads,
-                     const std::function<void(double)>& progress = {}) {
+                     const std::function<void(double)>& progress = {}, std::size_t tie_bytes = ~std::size_t{0}) {
     static_assert(std::is_same_v<Sym, std::uint16_t> || std::is_same_v<Sym, std::uint32_t>);
     static_assert(std::is_same_v<Row, std::uint32_t> || std::is_same_v<Row, std::uint64_t>);
     using namespace suffix_detail;
@@ -81,7 +84,9 @@ void suffix_sort_bwt(const Sym* text, Row* sa, Sym* bwt, std::size_t n, std::siz
             if (progress) progress(from + (to - from) * part);
         };
     };
-    sort_suffixes(text, sa, bwt, n, sigma, threads, report);
+    TieLimits limits;
+    limits.bytes = tie_bytes;
+    sort_suffixes(text, sa, bwt, n, sigma, threads, report, limits);
 }
 
 // The suffix array alone: as suffix_sort_bwt, with the transform in scratch memory (sizeof(Sym) bytes per symbol).

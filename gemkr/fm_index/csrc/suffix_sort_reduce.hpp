@@ -8,9 +8,19 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <stdexcept>
 #include <vector>
 
 #include "suffix_sort_types.hpp"
+
+namespace gemkr {
+
+// The text repeats itself so much that sorting it takes more memory than was allowed.
+struct TiesTooLong : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+}  // namespace gemkr
 
 namespace gemkr::suffix_detail {
 
@@ -58,11 +68,19 @@ private:
     std::vector<std::vector<Row>> heap_;
 };
 
+// Bytes that a shorter text of so many seeds takes from the heap: itself, its suffix array and its transform, as far as
+// they do not fit the free memory, and what sorting it takes in turn.
+template <class Row>
+std::size_t tie_bytes(std::size_t length, std::size_t spare_length) {
+    const std::size_t rows = 3 * length;
+    return (rows > spare_length ? rows - spare_length : 0) * sizeof(Row) + length / 2 * 5 * sizeof(Row) / 4;
+}
+
 // Puts rows[0, seed_count), sorted but for the groups in `tied`, into their final order. spare[0, spare_length) is
-// free memory. recurse(text, sa, bwt, n, sigma) sorts the suffixes of the shorter text.
+// free memory, and `most` bytes may be taken beside it. Throws TiesTooLong where they do not do. recurse(text, sa, bwt, n, sigma) sorts the suffixes of the shorter text.
 template <class Row, class Recurse>
 void resolve_ties(Row* rows, std::size_t seed_count, Row* spare, std::size_t spare_length, std::size_t n,
-                  const BitRow& seed_at, const BitRow& tied, Recurse&& recurse) {
+                  const BitRow& seed_at, const BitRow& tied, std::size_t most, Recurse&& recurse) {
     PositionSet<Row> members(n);
     for (std::size_t k = tied.next(0, seed_count); k < seed_count; k = tied.next(k + 1, seed_count)) {
         members.add(rows[k - 1]);
@@ -77,6 +95,7 @@ void resolve_ties(Row* rows, std::size_t seed_count, Row* spare, std::size_t spa
     members.count();
 
     const std::size_t length = members.size() + 1;
+    if (tie_bytes<Row>(length, spare_length) > most) throw TiesTooLong("the text repeats itself almost whole");
     Spare<Row> memory(spare, spare_length);
     Row* const text = memory.take(length);
     Row* const sa = memory.take(length);

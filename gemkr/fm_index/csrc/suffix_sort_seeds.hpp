@@ -21,11 +21,13 @@
 namespace gemkr::suffix_detail {
 
 // When ties are left to the shorter text: beyond `deep` symbols once `reads` key reads per seed are spent, and beyond
-// `deepest` symbols in any case. The result is the same for all values.
+// `deepest` symbols in any case. The result is the same for all values. `bytes`: what the shorter text may take from the
+// heap.
 struct TieLimits {
     std::size_t deep = 32;
     std::size_t deepest = 1024;
     std::int64_t reads = 32;
+    std::size_t bytes = ~std::size_t{0};
 };
 
 template <class Sym, class Row, unsigned Width>

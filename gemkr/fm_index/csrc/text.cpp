@@ -13,7 +13,7 @@ void TextBuilder::reserve(u64 rows) {
 
 void TextBuilder::begin(u64 length) {
     if (length >> 40) throw BuildError("document " + std::to_string(starts_.size()) + " is too long");
-    piece_.resize(length);
+    if (length * 4 > piece_.size()) piece_.resize(length * 4);
 }
 
 void TextBuilder::refuse(i64 token) const {
@@ -25,21 +25,23 @@ void TextBuilder::refuse(i64 token) const {
 }
 
 void TextBuilder::end(u64 length) {
+    const u32* const first = piece_.as<u32>();
+    const u32* const last = first + length;
     u32 most = 0;
-    for (u32 token : piece_) most = std::max(most, token);
+    for (const u32* token = first; token != last; ++token) most = std::max(most, *token);
     if (most > 0xffff && !wide_) widen();
     max_token_ = std::max<u64>(max_token_, most);
     const std::size_t width = wide_ ? 4 : 2, needed = (rows_ + length + 1) * width;
     if (needed > text_.size()) text_.resize(std::max<std::size_t>(needed, text_.size() + text_.size() / 4 + 65536));
     if (wide_)
-        std::copy(piece_.begin(), piece_.end(), text_.as<u32>() + rows_);
+        std::copy(first, last, text_.as<u32>() + rows_);
     else
-        std::transform(piece_.begin(), piece_.end(), text_.as<u16>() + rows_,
+        std::transform(first, last, text_.as<u16>() + rows_,
                        [](u32 token) { return static_cast<u16>(token); });
     starts_.push_back(rows_);
     rows_ += length + 1;
     hasher_.update(&length, sizeof length);
-    hasher_.update(piece_.data(), length * sizeof(u32));
+    hasher_.update(first, length * sizeof(u32));
 }
 
 void TextBuilder::widen() {
@@ -95,7 +97,7 @@ void TextBuilder::finish() {
         rename<u32>();
     else
         rename<u16>();
-    std::vector<u32>().swap(piece_);
+    piece_.release();
 }
 
 }  // namespace gemkr

@@ -46,7 +46,7 @@ private:
     void widen();
     void put(u64 place, i64 token) {
         if (token < 0 || token > MAX_TOKEN || (vocab_limit_ && static_cast<u64>(token) >= vocab_limit_)) refuse(token);
-        piece_[place] = static_cast<u32>(token);
+        piece_.as<u32>()[place] = static_cast<u32>(token);
     }
     [[noreturn]] void refuse(i64 token) const;
     template <class From>
@@ -58,8 +58,7 @@ private:
     u64 rows_ = 0;
     bool wide_ = false;
     bool narrow_symbols_ = true;
-    Buffer text_;
-    std::vector<u32> piece_;
+    Buffer text_, piece_;  // piece: the document at hand
     std::vector<u64> starts_, counts_;
     std::vector<u32> tokens_;
     Hasher hasher_;

@@ -92,7 +92,10 @@ class PromptConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The whole network. `llm` is a Hugging Face folder; no tower means a text-only model."""
+    """The whole network. `llm` is a Hugging Face folder; no tower means a text-only model.
+
+    `dropout` is for an LLM that is trained whole (`train_llm`): of its embeddings, feed-forward outputs and last states.
+    """
 
     llm: str
     tokenizer: str | None = None
@@ -102,6 +105,7 @@ class ModelConfig:
     prompt: PromptConfig = PromptConfig()
     lora: LoraConfig | None = LoraConfig()
     train_llm: bool = False
+    dropout: Share = 0.0
     precision: str = "fp32"
     checkpoint: str | None = None
 
@@ -127,10 +131,14 @@ class TrainDataConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW with linear warm-up and cosine decay (the paper's defaults)."""
+    """AdamW with linear warm-up and cosine decay (the paper's defaults).
+
+    `projector_lr` is the peak rate of everything but the LLM, `embedding_lr` that of the LLM's token embeddings.
+    """
 
     lr: NotNegative = 6e-5
     projector_lr: NotNegative | None = None
+    embedding_lr: NotNegative | None = None
     warmup_lr: NotNegative = 1e-6
     min_lr: NotNegative = 1e-5
     warmup_steps: Natural = 200

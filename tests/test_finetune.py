@@ -21,7 +21,7 @@ from gemkr.config import (
     TrainDataConfig,
     to_mapping,
 )
-from gemkr.errors import CheckpointError, ConfigError, DataError
+from gemkr.errors import CheckpointError, ConfigError, DataError, ModelError
 from gemkr.models.gemkr import load_gemkr
 from gemkr.models.inputs import collate
 from gemkr.models.prompt import IGNORED_LABEL
@@ -146,6 +146,20 @@ def test_clues_behind_one_prompt_have_the_loss_of_a_row_each(material: Path) -> 
     assert grads[0][0] == pytest.approx(grads[1][0], rel=1e-5)
     for name, grad in grads[0][1].items():
         assert torch.allclose(grad, grads[1][1][name], atol=1e-6), name
+
+
+def test_dropout_is_for_training_a_whole_llm(material: Path) -> None:
+    whole = ModelConfig(llm=str(material / "llm"), lora=None, train_llm=True, dropout=0.5)
+    model = load_gemkr(whole)
+    dataset = read_clue_dataset(material / "queries.jsonl", material / "short.jsonl", model.input_builder())
+    batch = collate([dataset[0], dataset[1]])
+    assert model(batch).item() == model(batch).item()
+    plain = load_gemkr(dataclasses.replace(whole, dropout=0.0))
+    assert model(batch).item() == plain(batch).item()
+    model.train()
+    assert len({model(batch).item() for _ in range(4)}) == 4
+    with pytest.raises(ModelError, match=r"dropout 0.5 is for an LLM that is trained whole"):
+        load_gemkr(ModelConfig(llm=str(material / "llm"), dropout=0.5))
 
 
 @pytest.mark.parametrize("per_prompt", [1, 2])

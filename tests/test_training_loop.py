@@ -259,18 +259,21 @@ def test_parameter_groups(tmp_path: Path) -> None:
     class Parts(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.llm = nn.Linear(2, 2)
+            self.llm = nn.ModuleDict({"head": nn.Linear(2, 2), "embed_tokens": nn.Embedding(3, 2)})
             self.projector = nn.Linear(2, 2)
             self.gates = nn.Parameter(torch.zeros(2, 1))
             self.ln_vision = nn.LayerNorm(2)
 
     parameters = trained_parameters(Parts())
-    optimizer = build_optimizer(parameters, OptimizerConfig(lr=1.0, projector_lr=2.0, weight_decay=0.5))
+    optimizer = build_optimizer(
+        parameters, OptimizerConfig(lr=1.0, projector_lr=2.0, embedding_lr=0.3, weight_decay=0.5)
+    )
     names = {id(p): name for name, p in parameters.items()}
     seen = {names[id(p)]: (g["lr"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}
     assert seen == {
-        "llm.weight": (1.0, 0.5),
-        "llm.bias": (1.0, 0.0),
+        "llm.head.weight": (1.0, 0.5),
+        "llm.head.bias": (1.0, 0.0),
+        "llm.embed_tokens.weight": (0.3, 0.5),
         "projector.weight": (2.0, 0.5),
         "projector.bias": (2.0, 0.0),
         "gates": (2.0, 0.0),

@@ -201,7 +201,13 @@ def load_gemkr(
     Raises ModelError, VisionError, TokenizerError or CheckpointError for parts that are missing or do not fit.
     """
     tokenizer = load_tokenizer(config.tokenizer or config.llm)
-    llm = load_llm(config.llm, lora=config.lora, train_llm=config.train_llm, precision=config.precision)
+    llm = load_llm(
+        config.llm,
+        lora=config.lora,
+        train_llm=config.train_llm,
+        precision=config.precision,
+        dropout=config.dropout,
+    )
     tower = None
     if config.tower is not None:
         tower = load_tower(config.tower).to(PRECISIONS[config.precision])

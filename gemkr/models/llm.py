@@ -114,11 +114,14 @@ def additive_mask(visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return torch.where(visible, shown, torch.finfo(dtype).min)[:, None]
 
 
-def load_llm(folder: str, *, lora: LoraConfig | None, train_llm: bool, precision: str) -> LLM:
+def load_llm(
+    folder: str, *, lora: LoraConfig | None, train_llm: bool, precision: str, dropout: float = 0.0
+) -> LLM:
     """Load a local Hugging Face folder (never the network), freeze it, add LoRA.
 
-    Frozen weights are kept in `precision` (fp32, bf16, fp16), trained ones in float32. Raises ModelError for a folder
-    that holds no causal LM, an unknown precision, LoRA together with `train_llm`, and targets that match nothing.
+    Frozen weights are kept in `precision` (fp32, bf16, fp16), trained ones in float32. `dropout` goes with `train_llm`.
+    Raises ModelError for a folder that holds no causal LM, an unknown precision, settings that exclude each other, and
+    targets that match nothing.
     """
     from transformers import AutoModelForCausalLM
 
@@ -127,6 +130,10 @@ def load_llm(folder: str, *, lora: LoraConfig | None, train_llm: bool, precision
     if lora is not None and train_llm:
         raise ModelError(
             "LoRA and training the whole LLM exclude each other; set lora: null or train_llm: false"
+        )
+    if dropout and not train_llm:
+        raise ModelError(
+            f"dropout {dropout} is for an LLM that is trained whole; set train_llm, or lora.dropout in its place"
         )
     if not (Path(folder) / "config.json").is_file():
         raise ModelError(f"the LLM folder {folder} holds no config.json; give a local Hugging Face folder")
@@ -142,7 +149,26 @@ def load_llm(folder: str, *, lora: LoraConfig | None, train_llm: bool, precision
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
+    if dropout:
+        _add_dropout(model, dropout)
     return LLM(model)
+
+
+def _add_dropout(model: nn.Module, share: float) -> None:
+    """Drop a share of embeddings, feed-forward outputs and last states in training; LLaMA itself drops nothing there."""
+
+    def drop(module: nn.Module, _: Any, output: torch.Tensor) -> torch.Tensor:
+        return nn.functional.dropout(output, share, module.training)
+
+    body = model.base_model
+    try:
+        places = [model.get_input_embeddings(), *(layer.mlp for layer in body.layers), body.norm]
+    except AttributeError as error:
+        raise ModelError(
+            f"dropout needs a model of the LLaMA family, this {type(model).__name__} is built otherwise; set it to 0"
+        ) from error
+    for place in places:
+        place.register_forward_hook(drop)
 
 
 def add_lora(model: nn.Module, lora: LoraConfig) -> None:

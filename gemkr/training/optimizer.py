@@ -15,6 +15,7 @@ from gemkr.errors import CheckpointError
 
 UNDECAYED_WORDS = ("bias", "gate", "norm", "ln_")
 LLM_PREFIX = "llm."
+EMBEDDINGS = "embed_tokens"
 _STATE_PARTS = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -29,14 +30,13 @@ def is_decayed(name: str, parameter: Tensor) -> bool:
 
 
 def build_optimizer(parameters: Mapping[str, nn.Parameter], config: OptimizerConfig) -> torch.optim.AdamW:
-    """AdamW with up to four groups: LLM or vision side (its own rate, if any), decayed or not.
+    """AdamW with a group for each peak rate (LLM, its embeddings, vision side), decayed or not.
 
     Each group keeps its peak rate under `peak_lr`; `set_rates` turns it into the rate of a step.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in parameters.items():
-        own = config.projector_lr is not None and not name.startswith(LLM_PREFIX)
-        rate = config.projector_lr if own else config.lr
+        rate = _peak_rate(name, config)
         decay = config.weight_decay if is_decayed(name, parameter) else 0.0
         groups.setdefault((rate, decay), []).append(parameter)
     return torch.optim.AdamW(
@@ -47,6 +47,14 @@ def build_optimizer(parameters: Mapping[str, nn.Parameter], config: OptimizerCon
         betas=(0.9, config.beta2),
         fused=True,
     )
+
+
+def _peak_rate(name: str, config: OptimizerConfig) -> float:
+    if config.projector_lr is not None and not name.startswith(LLM_PREFIX):
+        return config.projector_lr
+    if config.embedding_lr is not None and EMBEDDINGS in name:
+        return config.embedding_lr
+    return config.lr
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:

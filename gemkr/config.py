@@ -95,6 +95,7 @@ class ModelConfig:
     """The whole network. `llm` is a Hugging Face folder; no tower means a text-only model.
 
     `dropout` is for an LLM that is trained whole (`train_llm`): of its embeddings, feed-forward outputs and last states.
+    `prompt_dropout` hides that share of each prompt's words in training, on the average.
     """
 
     llm: str
@@ -106,6 +107,7 @@ class ModelConfig:
     lora: LoraConfig | None = LoraConfig()
     train_llm: bool = False
     dropout: Share = 0.0
+    prompt_dropout: Share = 0.0
     precision: str = "fp32"
     checkpoint: str | None = None
 

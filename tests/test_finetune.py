@@ -162,6 +162,24 @@ def test_dropout_is_for_training_a_whole_llm(material: Path) -> None:
         load_gemkr(ModelConfig(llm=str(material / "llm"), dropout=0.5))
 
 
+def test_words_of_prompts_are_hidden_in_training_only(material: Path) -> None:
+    config = ModelConfig(llm=str(material / "llm"), lora=None, train_llm=True, prompt_dropout=0.4)
+    model = load_gemkr(config)
+    dataset = read_clue_dataset(material / "queries.jsonl", material / "twice.jsonl", model.input_builder())
+    batch = collate([dataset[i] for i in range(8)])
+    assert model._with_hidden_words(batch) is batch
+    model.train()
+    torch.manual_seed(0)
+    shown = torch.stack([model._with_hidden_words(batch).mask for _ in range(200)]).float().mean(dim=0)
+    prompt = (batch.labels == -100) & (batch.mask == 1)
+    last = prompt & (batch.labels.roll(-1, dims=1) != -100)
+    assert torch.equal(shown[last | ~prompt], batch.mask[last | ~prompt].float())
+    assert shown[prompt & ~last].mean().item() == pytest.approx(0.6, abs=0.03)
+    prompts = PromptDataset.of(dataset, 2)
+    shared = collate_shared([prompts[0]], model.tokenizer.pad_id, model.tokenizer.eos_ids[0])
+    assert len({model(shared).item() for _ in range(4)}) == 4
+
+
 @pytest.mark.parametrize("per_prompt", [1, 2])
 def test_a_resumed_run_is_the_same_run(material: Path, tmp_path: Path, per_prompt: int) -> None:
     config = experiment(material, tmp_path / "run")

@@ -7,6 +7,7 @@ indexes, clues' meaning, checkpoints or files other than the base models.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -89,7 +90,8 @@ class GeMKR(nn.Module):
     def forward(self, batch: Batch | SharedBatch) -> torch.Tensor:
         """The mean cross entropy (natural logarithm, float32) over all labels of the batch."""
         if isinstance(batch, SharedBatch):
-            return self._shared_loss(batch)
+            return self._shared_loss(replace(batch, prompts=self._with_hidden_words(batch.prompts)))
+        batch = self._with_hidden_words(batch)
         logits, labels = self._target_logits(batch)
         return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED_LABEL)
 
@@ -143,6 +145,21 @@ class GeMKR(nn.Module):
         with self._autocast():
             logits = self.llm.logits(self._embeddings(batch), batch.mask, last=n + 1)
         return logits[:, :-1], batch.labels[:, -n:]
+
+    def _with_hidden_words(self, batch: Batch) -> Batch:
+        """In training, the batch without some tokens of its prompts; never their last ones, nor visual tokens.
+
+        Each prompt loses a share drawn evenly from [0, 2 * prompt_dropout), so that whole and sparse ones are both seen.
+        """
+        if not (self.training and self.config.prompt_dropout):
+            return batch
+        prompt = batch.labels == IGNORED_LABEL
+        hidable = prompt & F.pad(prompt[:, 1:], (0, 1), value=False)
+        row, position = batch.slots[:, 0], batch.slots[:, 1]
+        hidable[row, position] = False
+        rates = 2 * self.config.prompt_dropout * torch.rand(len(prompt), 1, device=prompt.device)
+        hidden = hidable & (torch.rand(prompt.shape, device=prompt.device) < rates)
+        return replace(batch, mask=batch.mask * ~hidden)
 
     def _shared_loss(self, batch: SharedBatch) -> torch.Tensor:
         """The loss of a shared batch. Logits are made for targets only: one row per prompt, one per later clue token."""

@@ -1,0 +1,98 @@
+"""`make okvqa-cpu`: OK-VQA over Wikipedia passages on two cores, from the raw files to a table of three seeds.
+
+Runs the project's own commands one after the other, each in a process of its own; a step whose product is there is
+passed over, so that an interrupted run goes on. Knows no figures but those that the commands write.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+CONFIG = "okvqa_wiki112k_cpu"
+SHARED = Path(os.environ.get("GEMKR_SHARED", "../shared")) / "data"
+QUESTIONS = SHARED / "okvqa" / "train.jsonl"
+CORPUS = SHARED / "corpora" / "wiki112k.csv.gz"
+METRICS = ("P@5", "S@1", "S@5", "S@10", "D@10")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=3, help="how many models to train (default 3)")
+    parser.add_argument("--folder", type=Path, default=Path("runs") / CONFIG)
+    args = parser.parse_args()
+    if not CORPUS.is_file():
+        print(f"okvqa-cpu needs {CORPUS}; set GEMKR_SHARED to the folder that holds data/", file=sys.stderr)
+        return 1
+    home = args.folder
+    first = home / "seed0" / "pretrain"
+    vocabulary, index, clues = first / "tokenizer.model", home / "wiki112k.fmi", home / "clues.jsonl"
+    for seed in range(args.seeds):
+        here = home / f"seed{seed}"
+        options = [f"output={here / 'pretrain'}", f"seed={seed}"]
+        if seed:
+            options.append(f"tokenizer={vocabulary}")
+        model = here / "pretrain" / "model"
+        step(model, "pretrain", f"train_configs/{CONFIG}_pretrain.yaml", *options)
+        step(index, "index", "build", CORPUS, "--tokenizer", vocabulary, "-o", index)
+        material = ("--corpus", CORPUS, "--index", index, "--tokenizer", vocabulary, "-o", clues)
+        step(clues, "mine", QUESTIONS, *material, "--forms", "short", "--per-question", 8)
+        final = here / "train" / "final"
+        tuning = (f"model.llm={model}", f"data.clues={clues}", f"output={here / 'train'}", f"seed={seed}")
+        resume = ["--resume", "auto"] if list((here / "train").glob("step-*")) else []
+        step(final, "train", f"train_configs/{CONFIG}.yaml", *resume, *tuning)
+        scored = (
+            f"model.llm={model}",
+            f"model.checkpoint={final}",
+            f"index={index}",
+            f"output={here / 'eval'}",
+        )
+        fewer = [] if seed == 0 else ["baselines=[rescored_random]"]
+        step(here / "eval" / "metrics.json", "eval", f"eval_configs/{CONFIG}.yaml", *scored, *fewer)
+    summary = summarize([home / f"seed{seed}" / "eval" / "metrics.json" for seed in range(args.seeds)])
+    part = home / "summary.json.part"
+    part.write_text(json.dumps(summary, indent=1) + "\n")
+    part.replace(home / "summary.json")
+    return 0
+
+
+def step(product: Path, *command: object) -> None:
+    """Run a gemkr command unless its product is there; a failure ends the run with the command's own message."""
+    if product.exists():
+        print(f"there already: {product}", flush=True)
+        return
+    words = [str(word) for word in command]
+    print("gemkr", *words, flush=True)
+    began = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", "gemkr", *words], check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
+    print(f"{time.perf_counter() - began:.0f} s", flush=True)
+
+
+def summarize(files: list[Path]) -> dict[str, dict[str, float]]:
+    """Mean and standard deviation over the seeds of each retriever that all of them have, printed as a table."""
+    runs = [json.loads(path.read_text())["rows"] for path in files]
+    summary: dict[str, dict[str, float]] = {}
+    print(f"\n{len(runs)} seeds, mean (standard deviation)")
+    print(f"{'':<24}" + "".join(f"{metric:>16}" for metric in METRICS))
+    for name in [name for name in runs[0] if all(name in run for run in runs)]:
+        cells = []
+        for metric in METRICS:
+            values = [run[name][metric] for run in runs]
+            mean = math.fsum(values) / len(values)
+            spread = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / max(1, len(values) - 1))
+            summary.setdefault(name, {}).update({metric: mean, f"{metric} spread": spread})
+            cells.append(f"{mean:.3f} ({spread:.3f})")
+        print(f"{name:<24}" + "".join(f"{cell:>16}" for cell in cells))
+    return summary
+
+
+if __name__ == "__main__":
+    sys.exit(main())

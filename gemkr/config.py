@@ -316,6 +316,7 @@ class OpponentsConfig:
 class EvalConfig:
     """One evaluation experiment: `gemkr eval CONFIG` retrieves, scores and reports.
 
+    `ensemble` are further models of the same tokenizer and prompt, whose probabilities are averaged with `model`'s.
     `form` asks the model for a clue form (short, long) that it was trained with; `baselines` are names of further
     retrievers over the same queries and corpus; `cards` is the number of queries that the report shows one by one.
     """
@@ -325,6 +326,7 @@ class EvalConfig:
     output: str
     retriever: str = "generative"
     model: ModelConfig | None = None
+    ensemble: tuple[ModelConfig, ...] = ()
     index: str | None = None
     images: str | None = None
     regions: str | None = None

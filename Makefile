@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install quickstart test lint format sample-models clean
+.PHONY: help install quickstart okvqa-cpu test lint format sample-models clean
 
 help:
 	@echo "make quickstart     install, then run the whole system on the embedded sample (runs/quickstart/report.html)"
+	@echo "make okvqa-cpu      OK-VQA over Wikipedia passages: three seeds from the raw files in GEMKR_SHARED, an hour of two cores"
 	@echo "make test           install, then lint and test"
 	@echo "make install        only the virtual environment with everything in it"
 	@echo "make format         ruff format and safe fixes"
@@ -25,6 +26,9 @@ $(STAMP): pyproject.toml setup.py $(wildcard gemkr/fm_index/csrc/*)
 
 quickstart: $(STAMP)
 	$(BIN)/gemkr quickstart
+
+okvqa-cpu: $(STAMP)
+	$(BIN)/python -m data_process.okvqa_cpu
 
 test: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,0 +1,62 @@
+"""The driver of `make okvqa-cpu`: what it asks for, what it passes over, and its table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from data_process import okvqa_cpu
+
+
+def metrics(path: Path, shift: float) -> Path:
+    row = {"P@5": 0.4 + shift, "S@1": 0.5, "S@5": 0.7, "S@10": 0.8 - shift, "D@10": 10.0, "queries": 9}
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"rows": {"generative": row, **({"bm25": row} if not shift else {})}}))
+    return path
+
+
+def test_mean_and_spread_over_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [metrics(tmp_path / str(i) / "metrics.json", shift) for i, shift in enumerate((0.0, 0.01, 0.02))]
+    summary = okvqa_cpu.summarize(files)
+    assert summary.keys() == {"generative"}
+    assert summary["generative"]["P@5"] == pytest.approx(0.41)
+    assert summary["generative"]["P@5 spread"] == pytest.approx(0.01)
+    assert summary["generative"]["S@5 spread"] == pytest.approx(0, abs=1e-9)
+    assert "0.410 (0.010)" in capsys.readouterr().out
+
+
+def test_steps_that_are_done_are_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home, asked = tmp_path / "run", []
+
+    def play(product: Path, *command: object) -> None:
+        asked.append((product, [str(word) for word in command]))
+        if product.name == "metrics.json":
+            metrics(product, 0.0)
+
+    corpus = tmp_path / "corpus.csv"
+    corpus.touch()
+    monkeypatch.setattr(okvqa_cpu, "step", play)
+    monkeypatch.setattr(okvqa_cpu, "CORPUS", corpus)
+    monkeypatch.setattr("sys.argv", ["okvqa_cpu", "--seeds", "2", "--folder", str(home)])
+    assert okvqa_cpu.main() == 0
+    assert [command[0] for _, command in asked] == ["pretrain", "index", "mine", "train", "eval"] * 2
+    seeds = [[word for word in command if word.startswith("seed=")] for _, command in asked]
+    assert seeds == [["seed=0"], [], [], ["seed=0"], [], ["seed=1"], [], [], ["seed=1"], []]
+    assert len({product for product, _ in asked}) == 8
+    assert json.loads((home / "summary.json").read_text())["generative"]["P@5"] == 0.4
+    monkeypatch.setattr(okvqa_cpu, "CORPUS", tmp_path / "absent.csv.gz")
+    assert okvqa_cpu.main() == 1
+    assert "set GEMKR_SHARED" in capsys.readouterr().err
+
+
+def test_a_step_runs_a_command_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    okvqa_cpu.step(tmp_path, "no-such-command")
+    assert "there already" in capfd.readouterr().out
+    with pytest.raises(SystemExit) as stopped:
+        okvqa_cpu.step(tmp_path / "absent", "no-such-command")
+    assert stopped.value.code == 2
+    assert "no-such-command" in capfd.readouterr().err

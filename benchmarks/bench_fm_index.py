@@ -5,8 +5,8 @@
     python benchmarks/bench_fm_index.py CORPUS --tokenizer MODEL --copies 4 --peers
 
 Documents are bos + tokens + eos; states are what stands before random places of the corpus. Builds run in fresh
-processes; their peak is what they add to the input. `--check` compares sizes and ratios, never seconds, and
-exits 1 where one is out of its bounds.
+processes; their peak is what they add to the input. `--check` compares sizes, ratios to what ran beside and counts of
+instructions (index_counts.py), never seconds, and exits 1 where one is out of its bounds.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ import tempfile
 import time
 from pathlib import Path
 
+import index_counts
 import numpy as np
 
-from gemkr.fm_index import FMIndex, Span
+from gemkr.fm_index import FMIndex, Span, estimate_build
 
 LENGTHS = (1, 2, 3, 5, 8)
 BATCH = 640
@@ -57,10 +58,10 @@ def measure(args: argparse.Namespace, folder: Path) -> dict:
     results: dict = {
         "tokens": len(tokens),
         "documents": len(offsets) - 1,
-        "unit_ns": unit(),
-        "build": {t: build_alone(folder, vocab, t, False) for t in (1, 2)},
-        "build_document_array": build_alone(folder, vocab, 1, True),
+        "build": {t: build_alone(folder, "plain", vocab_size=vocab, threads=t) for t in (1, 2)},
+        "build_document_array": build_alone(folder, "docs", vocab_size=vocab, threads=1, document_array=True),
     }
+    results["build_in_blocks"] = build_in_blocks(folder, vocab, results)
     index = FMIndex.load(folder / "plain.fmi")
     times = [timed(lambda: FMIndex.load(folder / "plain.fmi"))[0] for _ in range(20)]
     results["open_ms"] = 1e3 * float(np.median(times))
@@ -115,31 +116,47 @@ import numpy as np
 from gemkr.fm_index import FMIndex
 def memory(name):
     return next(int(l.split()[1]) * 1024 for l in open("/proc/self/status") if l.startswith(name))
-folder, vocab, threads, docs, out = sys.argv[1:]
+folder, name, options = sys.argv[1:]
 tokens, offsets = np.load(folder + "/tokens.npy"), np.load(folder + "/offsets.npy")
 before, stages, last = memory("VmRSS"), {}, [None, time.perf_counter()]
 def progress(stage, share):
-    now = time.perf_counter()
+    now, stage = time.perf_counter(), "blocks" if stage.startswith("block ") else stage
     if stage != last[0]:
         if last[0]: stages[last[0]] = now - last[1]
         last[:] = stage, now
-began = time.perf_counter()
-index = FMIndex.build_flat(tokens, offsets, vocab_size=int(vocab), threads=int(threads), document_array=docs == "1", progress=progress)
-seconds = time.perf_counter() - began
+began, cpu = time.perf_counter(), time.process_time()
+index = FMIndex.build_flat(tokens, offsets, progress=progress, work_folder=folder, **json.loads(options))
+seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
 peak = memory("VmHWM") - before
 began = time.perf_counter()
-index.save(out)
-print(json.dumps({"seconds": seconds, "mtok_s": len(tokens) / seconds / 1e6, "peak_bytes_per_token": peak / len(tokens),
+index.save(f"{folder}/{name}.fmi")
+print(json.dumps({"seconds": seconds, "cpu_s": cpu, "mtok_s": len(tokens) / seconds / 1e6, "peak_bytes_per_token": peak / len(tokens),
                   "save_s": time.perf_counter() - began, "stages": stages}))
 """
 
 
-def build_alone(folder: Path, vocab: int, threads: int, document_array: bool) -> dict:
+def build_alone(folder: Path, name: str, **options) -> dict:
     """Build in a fresh process, twice, and keep the faster; the peak is above input and interpreter."""
-    out = folder / ("docs.fmi" if document_array else "plain.fmi")
-    command = [sys.executable, "-c", BUILD, folder, str(vocab), str(threads), str(int(document_array)), out]
+    command = [sys.executable, "-c", BUILD, folder, name, json.dumps(options)]
     runs = [json.loads(subprocess.run(command, capture_output=True, check=True).stdout) for _ in range(2)]
     return min(runs, key=lambda run: run["seconds"])
+
+
+def build_in_blocks(folder: Path, vocab: int, results: dict) -> dict:
+    """Builds under limits of 0.6 and 0.8 times the estimate for a build at once; the file must be the same."""
+    guess = estimate_build(results["tokens"] + results["documents"], results["documents"])
+    found = {}
+    for share in (0.6, 0.8):
+        limit = int(share * guess["peak_bytes"])
+        if limit < 1.1 * guess["least_bytes"]:
+            continue  # a small corpus
+        run = build_alone(folder, "blocks", vocab_size=vocab, threads=1, memory_limit=limit)
+        if (folder / "blocks.fmi").read_bytes() != (folder / "plain.fmi").read_bytes():
+            raise SystemExit(
+                f"the build under a limit of {limit:,} bytes gave another file than the build at once"
+            )
+        found[str(share)] = run | {"limit_bytes_per_token": limit / results["tokens"]}
+    return found
 
 
 def peer(name: str, folder: Path, vocab: int) -> dict | None:
@@ -216,19 +233,19 @@ def quantiles(seconds: list[float]) -> dict:
     return {"p50": float(values[0]), "p99": float(values[1]), "p99.9": float(values[2])}
 
 
-def unit() -> float:
-    """ns per element of numpy sorting 2^14 random numbers: what a time means on this machine."""
-    values = np.random.default_rng(0).integers(0, 1 << 62, 1 << 14)
-    return 1e9 * best(lambda: np.sort(values, kind="stable"), 300) / len(values)
-
-
 def print_table(r: dict) -> None:
-    print(f"{r['documents']:,} documents, {r['tokens']:,} tokens; unit {r['unit_ns']:.1f} ns")
+    print(f"{r['documents']:,} documents, {r['tokens']:,} tokens")
     for threads, b in r["build"].items():
         stages = ", ".join(f"{k} {v:.2f}" for k, v in b["stages"].items())
         print(
             f"build {threads} thread(s): {b['seconds']:.2f} s = {b['mtok_s']:.2f} Mtok/s, peak "
             f"{b['peak_bytes_per_token']:.2f} bytes/token over the input, save {b['save_s']:.2f} s ({stages})"
+        )
+    for share, b in r["build_in_blocks"].items():
+        print(
+            f"build in blocks, limit {b['limit_bytes_per_token']:.2f} bytes/token ({share} of the estimate): "
+            f"{b['seconds']:.2f} s, {b['cpu_s'] / r['build'][1]['cpu_s']:.2f} times the processor time, peak "
+            f"{b['peak_bytes_per_token']:.2f} bytes/token"
         )
     s = r["size"]
     print(
@@ -253,20 +270,19 @@ def print_table(r: dict) -> None:
 
 
 def ratios(r: dict) -> dict[str, float]:
-    """What `--check` looks at: sizes, times in units, and times of peers over ours."""
+    """What `--check` looks at: sizes, peaks, and ratios of times that were taken beside each other."""
     out = {
         "bits_search_and_next": r["size"]["search_and_next"],
         "bits_with_locate": r["size"]["search_and_next"] + r["size"]["locate"],
         "peak_bytes_per_token": r["build"][1]["peak_bytes_per_token"],
-        "build_units_per_token": 1e9 * r["build"][1]["seconds"] / r["tokens"] / r["unit_ns"],
         "open_ms": r["open_ms"],
     }
-    for k, f in r["states"].items():
-        out[f"mask_units_per_state_{k}"] = 1e6 * f["mask_ms_1"] / BATCH / r["unit_ns"]
-        out[f"next_p50_units_{k}"] = 1e3 * f["next_us"]["p50"] / r["unit_ns"]
+    for share, b in r["build_in_blocks"].items():
+        out[f"blocks_{share}_time_ratio"] = b["cpu_s"] / r["build"][1]["cpu_s"]
+        out[f"blocks_{share}_peak_over_limit"] = b["peak_bytes_per_token"] / b["limit_bytes_per_token"]
     sdsl = r["peers"].get("sdsl")
     if sdsl:
-        out["sdsl_build_ratio"] = r["build"][1]["mtok_s"] / sdsl["build_mtok_s"]
+        out["sdsl_build_ratio"] = sdsl["build_cpu_s"] / r["build"][1]["cpu_s"]
         out["sdsl_bits_ratio"] = sdsl["bits_per_token"] / r["size"]["file"]
         out["sdsl_row_ratio"] = sdsl["locate"] / r["row_us"]
         for k, f in r["states"].items():
@@ -279,6 +295,8 @@ def check(results: dict, expected: dict) -> int:
     """Print what is out of bounds; `expected` maps a ratio to {"at_most": x} or {"at_least": x}."""
     found = ratios(results)
     wrong = 0
+    if not results["peers"].get("sdsl"):
+        print("ratios to SDSL are not compared, because it did not run (libsdsl-dev, --peers sdsl)")
     for name, bounds in expected["bounds"].items():
         value = found.get(name)
         if value is None:
@@ -286,7 +304,10 @@ def check(results: dict, expected: dict) -> int:
         if value > bounds.get("at_most", value) or value < bounds.get("at_least", value):
             print(f"out of bounds: {name} is {value:.3f}, expected {bounds}", file=sys.stderr)
             wrong = 1
-    return wrong
+    if (sentence := index_counts.missing()) is not None:
+        print(sentence)
+        return wrong
+    return index_counts.compare(index_counts.count(), expected["instructions"]) or wrong
 
 
 if __name__ == "__main__":

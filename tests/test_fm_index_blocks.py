@@ -158,6 +158,36 @@ def test_what_stops_a_build_leaves_no_file(tmp_path: Path):
         built(docs, 300, work_folder=tmp_path / "missing")
 
 
+@pytest.mark.slow
+def test_the_command_builds_in_blocks(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    pytest.importorskip("sentencepiece")
+    from toy_text import TEXTS, train_sentencepiece
+
+    from gemkr.cli import main
+
+    tokenizer = train_sentencepiece(tmp_path / "toy.model")
+    rng = np.random.default_rng(0)
+    corpus = tmp_path / "corpus.csv"
+    with corpus.open("w", encoding="utf-8") as file:
+        file.write("kid,text\n")
+        for k in range(4500):
+            text = " ".join(TEXTS[i] for i in rng.integers(0, len(TEXTS), 8))
+            file.write(f'{k},"{text}"\n')
+    argv = ["index", "build", str(corpus), "--tokenizer", str(tokenizer), "--threads", "1", "-o"]
+    (tmp_path / "out").mkdir()
+    assert main([*argv, str(tmp_path / "whole.fmi")]) == 0
+    assert "of memory, " in capsys.readouterr().err
+    assert main([*argv, str(tmp_path / "out/blocks.fmi"), "--memory-limit", "0.01"]) == 0
+    told = capsys.readouterr().err
+    assert re.search(r"of memory in about \d+ blocks, \d.* of temporary files in .*out, ", told)
+    assert "merge" in told
+    assert (tmp_path / "out/blocks.fmi").read_bytes() == (tmp_path / "whole.fmi").read_bytes()
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["blocks.fmi"]
+    assert main([*argv, str(tmp_path / "no.fmi"), "--memory-limit", "0.001"]) == 1
+    assert "the limit is 1,000,000; raise the memory limit" in capsys.readouterr().err
+    assert not (tmp_path / "no.fmi").exists()
+
+
 FULL_DISK = """
 import resource, sys
 from gemkr.fm_index import FMIndex, IndexWriteError, _core

@@ -32,7 +32,7 @@ def results(slow: float = 1.0) -> dict:
         "build_in_blocks": {"0.6": blocks, "0.8": blocks},
         "open_ms": 0.02,
         "row_us": 2.0,
-        "states": {k: state for k in (1, 3, 8)},
+        "states": dict.fromkeys((1, 3, 8), state),
         "peers": {"sdsl": sdsl | {str(k): {"mask_ms": 200.0, "extend_p50": 1.5} for k in (1, 3, 8)}},
     }
 

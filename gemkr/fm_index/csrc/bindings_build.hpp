@@ -122,9 +122,9 @@ void add_flat(PyBuilder& builder, const py::array& tokens, const Longs& offsets)
 
 py::dict estimate_build(u64 rows, u64 documents, bool wide_symbols, unsigned threads, u64 memory_limit) {
     const BuildFacts facts = BuildFacts::guess(rows, documents, wide_symbols, threads);
-    const bool whole = memory_limit == 0 || whole_bytes(facts) <= memory_limit;
-    const bool fits = whole || least_bytes(facts) <= memory_limit;
-    const u64 block_rows = whole ? rows : fits ? rows_within(facts, memory_limit) : 1;
+    const u64 limit = std::max(memory_limit, least_bytes(facts));  // a lower one is refused
+    const bool whole = memory_limit == 0 || whole_bytes(facts) <= limit;
+    const u64 block_rows = whole ? rows : rows_within(facts, limit);
     py::dict out;
     out["peak_bytes"] = whole ? whole_bytes(facts) : blocks_bytes(facts, block_rows);
     out["least_bytes"] = least_bytes(facts);

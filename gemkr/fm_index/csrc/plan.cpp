@@ -9,7 +9,8 @@ namespace gemkr {
 
 namespace {
 
-constexpr u64 SMALL_THINGS = u64{4} << 20;  // buffers of all kinds
+constexpr u64 SMALL_THINGS = u64{2} << 20;  // buffers of all kinds
+constexpr u64 BLOCK_BUFFERS = u64{2} << 20;
 
 u64 per_alphabet(const BuildFacts& f) { return f.sigma * (96 + 32 * u64{f.threads}) + 4 * f.vocab; }
 
@@ -22,12 +23,16 @@ u64 sorting_bytes(const BuildFacts& f, u64 block_rows) {
     return block_rows * (2 * f.symbol_bytes + row) + block_rows * 13 / 2 + bench_bytes(f, block_rows);
 }
 
+// Choosing the contexts, with all other sections there.
+u64 finishing_bytes(const BuildFacts& f) {
+    return f.wavelet_bytes + f.other_bytes + context_memory(f.rows, f.vocab, f.context_budget);
+}
+
 // All that does not depend on the size of the blocks.
 u64 merging_bytes(const BuildFacts& f) {
     const u64 chunk = std::max(MERGE_CHUNK_ROWS * f.threads, f.longest) * (4 + f.symbol_bytes);
     const u64 joining = f.wavelet_bytes + f.rows + chunk;
-    const u64 finishing = f.wavelet_bytes + f.other_bytes + context_memory(f.rows, f.vocab, f.context_budget);
-    return std::max({joining, finishing, f.text_bytes});
+    return std::max({joining, finishing_bytes(f), f.text_bytes});
 }
 
 std::string with_commas(u64 value) {
@@ -48,19 +53,23 @@ BuildFacts BuildFacts::guess(u64 rows, u64 documents, bool wide_symbols, unsigne
     f.sigma = f.vocab = std::min<u64>(rows, wide_symbols ? 1 << 18 : 1 << 15);
     f.threads = threads;
     f.wavelet_bytes = rows * (wide_symbols ? 17 : 16) / 10;
-    f.other_bytes = rows * 3 / 10 + 4 * documents;
+    f.other_bytes = rows * 3 / 10 + 4 * documents + (1 << 16);  // and padding
     f.context_budget = rows / 2;
     return f;
 }
 
 u64 whole_bytes(const BuildFacts& f) {
     const u64 row = f.wide_rows || f.rows >= 0xffffffffu ? 8 : 4;
-    return bench_bytes(f, f.rows) + f.rows * (2 * f.symbol_bytes + row) + f.rows * (f.repeats ? 13 : 1) / 2 + 32 * f.documents;
+    const u64 sorting =
+        f.rows * (2 * f.symbol_bytes + row) + f.rows * (f.repeats ? 13 : 1) / 2 + bench_bytes(f, f.rows);
+    const u64 finishing = f.rows * f.symbol_bytes + finishing_bytes(f) + per_alphabet(f);
+    return SMALL_THINGS + 32 * f.documents + std::max(sorting, finishing);
 }
 
 u64 blocks_bytes(const BuildFacts& f, u64 block_rows) {
     const u64 largest = std::min(f.rows, std::max(block_rows, f.longest));
-    return SMALL_THINGS + per_alphabet(f) + 32 * f.documents + std::max(sorting_bytes(f, largest), merging_bytes(f));
+    return SMALL_THINGS + BLOCK_BUFFERS + per_alphabet(f) + 32 * f.documents +
+           std::max(sorting_bytes(f, largest), merging_bytes(f));
 }
 
 u64 least_bytes(const BuildFacts& f) { return std::min(whole_bytes(f), blocks_bytes(f, 1)); }

@@ -40,7 +40,7 @@ def main() -> int:
             options.append(f"tokenizer={vocabulary}")
         model = here / "pretrain" / "model"
         step(model, "pretrain", f"train_configs/{CONFIG}_pretrain.yaml", *options)
-        step(index, "index", "build", CORPUS, "--tokenizer", vocabulary, "-o", index)
+        step(index, "index", "build", CORPUS, "--tokenizer", vocabulary, "-o", index, "--document-array")
         material = ("--corpus", CORPUS, "--index", index, "--tokenizer", vocabulary, "-o", clues)
         step(clues, "mine", QUESTIONS, *material, "--forms", "short", "--per-question", 8)
         final = here / "train" / "final"

@@ -35,7 +35,7 @@ def test_a_word_ends_where_one_may_break(docs: list, clue: list, breaks: list) -
                 held.add(number)
                 if start + length == len(doc) or breaks[doc[start + length]]:
                     whole.add(number)
-    found = whole_word_documents(index, clue, span, np.array(breaks), 1000)
+    found = whole_word_documents(index, span, np.array(breaks), 1000)
     assert sorted(found.tolist()) == sorted(whole or held)
 
 

@@ -13,6 +13,9 @@ import numpy as np
 from gemkr.errors import DataError
 from gemkr.types import Document, Query
 
+MANY = 16
+"""From this part of the corpus on, scoring all of its documents is quicker than looking each one up."""
+
 
 class BM25:
     """Scores documents of one corpus against query texts; higher is better, 0 means no word in common.
@@ -61,6 +64,8 @@ class BM25:
     def score_text(self, text: str, docs: np.ndarray) -> np.ndarray:
         """`score` for a plain text."""
         docs = np.asarray(docs)
+        if len(docs) * MANY > self._length:
+            return self.score_all(text)[docs]
         scores = np.zeros(len(docs), dtype=np.float32)
         for word, times in self._count_words(text):
             lo, hi = self._words[word], self._words[word + 1]

@@ -204,6 +204,9 @@ def _origin(queries: Sequence[Query], settings: ClassifierConfig) -> str:
     return digest.hexdigest()
 
 
+PARTS = ("embedding", "hidden_bias", "output", "bias")
+
+
 def _read(path: Path, origin: str) -> list[Network] | None:
     """The networks of a weight file; None when there is none, or it was learned from other queries or settings."""
     if not path.exists():
@@ -213,10 +216,9 @@ def _read(path: Path, origin: str) -> list[Network] | None:
             metadata = stream.metadata() or {}
             if metadata.get("origin") != origin:
                 return None
-            names = ("embedding", "hidden_bias", "output", "bias")
+            count = len(stream.keys()) // len(PARTS)
             return [
-                Network(*(stream.get_tensor(f"{number}.{name}") for name in names))
-                for number in range(int(metadata["networks"]))
+                Network(*(stream.get_tensor(f"{number}.{name}") for name in PARTS)) for number in range(count)
             ]
     except (SafetensorError, KeyError, ValueError) as error:
         raise DataError(f"{path} is no weight file of an answer classifier; delete it") from error
@@ -226,8 +228,8 @@ def _write(path: Path, origin: str, networks: Sequence[Network]) -> None:
     tensors = {
         f"{number}.{name}": getattr(network, name).contiguous()
         for number, network in enumerate(networks)
-        for name in ("embedding", "hidden_bias", "output", "bias")
+        for name in PARTS
     }
-    metadata = {"origin": origin, "networks": str(len(networks))}
+    metadata = {"origin": origin}  # one key: safetensors writes several in no fixed order
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, save(tensors, metadata))

@@ -67,13 +67,13 @@ class ClueDocuments:
 
     def table(self, query: Query, clues: Sequence[Clue]) -> ClueTable:
         """The table of one query's clues; costs one `documents` call per clue not seen lately."""
-        spans = [self._documents(clue.tokens, clue.span) for clue in clues]
+        spans = [self._documents(clue.span.lo, clue.span.hi) for clue in clues]
         if not spans:
             empty = np.zeros(0, dtype=np.int64)
             return ClueTable(empty, np.zeros((0, 0), dtype=bool), empty.astype(np.float32))
-        short = [self._shortlist(query, by_occurrences) for _, by_occurrences in spans]
+        short = self._shortlists(query, [by_occurrences for _, by_occurrences in spans])
         docs = np.unique(np.concatenate(short))
-        holds = np.stack([np.isin(docs, ascending, assume_unique=True) for ascending, _ in spans])
+        holds = np.stack([_among(docs, ascending) for ascending, _ in spans])
         if self.second is not None:
             second = self.second.score(query, docs)
         else:
@@ -109,19 +109,27 @@ class ClueDocuments:
             places = places[ends] if ends.any() else places
         return int(places[0])
 
-    def _shortlist(self, query: Query, docs: np.ndarray) -> np.ndarray:
+    def _shortlists(self, query: Query, spans: list[np.ndarray]) -> list[np.ndarray]:
+        """The best documents of each span by the second scorer, which is asked once about all of them."""
         most = self.settings.documents_per_clue
-        if self.second is None or len(docs) <= most:
-            return docs[:most]
-        scores = self.second.score(query, docs)
-        return docs[np.argsort(-scores, kind="stable")[:most]]
+        long = [docs for docs in spans if len(docs) > most]
+        if self.second is None or not long:
+            return [docs[:most] for docs in spans]
+        every = np.unique(np.concatenate(long))
+        scores = self.second.score(query, every)
+        return [
+            docs
+            if len(docs) <= most
+            else docs[np.argsort(-scores[np.searchsorted(every, docs)], kind="stable")[:most]]
+            for docs in spans
+        ]
 
-    def _read(self, tokens: tuple[int, ...], span: Span) -> tuple[np.ndarray, np.ndarray]:
-        """The clue's documents, ascending and by occurrences (most first)."""
-        docs = all_documents(self.index, span, self.settings.rows_per_clue)
+    def _read(self, lo: int, hi: int) -> tuple[np.ndarray, np.ndarray]:
+        """The span's documents, ascending and by occurrences (most first)."""
+        docs = all_documents(self.index, Span(lo, hi), self.settings.rows_per_clue)
         if not self.settings.whole_words:
             return np.sort(docs), docs
-        whole = whole_word_documents(self.index, tokens, span, self.word_break, self.settings.rows_per_clue)
+        whole = whole_word_documents(self.index, Span(lo, hi), self.word_break, self.settings.rows_per_clue)
         kept = docs[np.isin(docs, whole)]
         return np.sort(kept), kept
 
@@ -157,6 +165,12 @@ def make_scorer(
     if settings.method not in scorers:
         raise ConfigError(f"the scoring method {settings.method!r} is none of {', '.join(scorers)}")
     return scorers[settings.method](ClueDocuments(index, settings, second, word_break))
+
+
+def _among(docs: np.ndarray, ascending: np.ndarray) -> np.ndarray:
+    """bool[n]: which of `docs` stand in a long ascending array that is not empty."""
+    at = np.minimum(np.searchsorted(ascending, docs), len(ascending) - 1)
+    return ascending[at] == docs
 
 
 def _scaled(scores: np.ndarray) -> np.ndarray:

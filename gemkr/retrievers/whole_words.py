@@ -6,38 +6,41 @@ index and which tokens break words, not scores.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from gemkr.fm_index import Span
 from gemkr.interfaces import TokenIndex
 
 
-def whole_word_documents(
-    index: TokenIndex, tokens: Sequence[int], span: Span, word_break: np.ndarray, rows: int
-) -> np.ndarray:
-    """int64[n] document numbers in no order: those where a word may end after the clue, by `word_break` bool[V].
+def whole_word_documents(index: TokenIndex, span: Span, word_break: np.ndarray, rows: int) -> np.ndarray:
+    """int64[n] document numbers, ascending: those where a word may end after the clue, by `word_break` bool[V].
 
-    A clue that nowhere ends a word gives all of its documents. At most about `rows` occurrences are read. Cost: one
-    `documents` call for each token that follows and breaks words, and a look at the ends of the documents that end
-    with the clue.
+    A clue that nowhere ends a word gives all of its documents. Of a clue with more than `rows` occurrences, only
+    continuations are looked at, and only about so many of their occurrences. Cost: one `documents` call for each token
+    that follows; an index with a document array makes them cheap.
     """
     lo, hi = np.array([span.lo]), np.array([span.hi])
     _, following, _ = index.next_tokens_many(lo, hi)
-    breaks = following[word_break[following]]
-    starts, stops = index.extend_many(np.repeat(lo, len(breaks)), np.repeat(hi, len(breaks)), breaks)
-    found, left = [np.zeros(0, dtype=np.int64)], rows
-    for start, stop in zip(starts.tolist(), stops.tolist()):
+    all_read = span.count <= rows
+    if not (all_read and index.count_ends(span)):
+        following = following[word_break[following]]
+    starts, stops = index.extend_many(np.repeat(lo, len(following)), np.repeat(hi, len(following)), following)
+    whole, inside, left = [_EMPTY], [_EMPTY], rows
+    counts: list[np.ndarray] = []
+    for token, start, stop in zip(following.tolist(), starts.tolist(), stops.tolist()):
         if left <= 0:
             break
-        stop = min(stop, start + left)
-        found.append(np.asarray(index.documents(Span(start, stop))[0], dtype=np.int64))
+        docs, times = index.documents(Span(start, min(stop, start + left)))
+        docs = np.asarray(docs, dtype=np.int64)
+        if word_break[token]:
+            whole.append(docs)
+        inside.append(docs)
+        counts.append(np.asarray(times))
         left -= stop - start
-    docs = np.unique(np.concatenate(found))
-    if left > 0 and index.count_ends(span):
-        docs = np.union1d(docs, _ending_with(index, tokens, span, docs, left))
-    return docs if len(docs) else all_documents(index, span, rows)
+    if all_read and index.count_ends(span):
+        whole.append(_ending_with(index, span, np.concatenate(inside), counts))
+    found = np.unique(np.concatenate(whole))
+    return found if len(found) else np.sort(all_documents(index, span, rows))
 
 
 def all_documents(index: TokenIndex, span: Span, rows: int) -> np.ndarray:
@@ -47,12 +50,15 @@ def all_documents(index: TokenIndex, span: Span, rows: int) -> np.ndarray:
 
 
 def _ending_with(
-    index: TokenIndex, tokens: Sequence[int], span: Span, known: np.ndarray, rows: int
+    index: TokenIndex, span: Span, continued: np.ndarray, counts: list[np.ndarray]
 ) -> np.ndarray:
-    """The documents, beside the known ones, whose last tokens are the clue's."""
-    pattern = np.asarray(tokens)
-    others = np.setdiff1d(all_documents(index, span, rows), known, assume_unique=True)
-    return np.array(
-        [doc for doc in others.tolist() if np.array_equal(index.extract(doc)[-len(pattern) :], pattern)],
-        dtype=np.int64,
-    )
+    """The documents with an occurrence that nothing follows: more in all than are continued."""
+    docs, times = index.documents(span)
+    order = np.argsort(docs)
+    docs, left = np.asarray(docs, dtype=np.int64)[order], np.asarray(times, dtype=np.int64)[order]
+    if len(continued):
+        np.subtract.at(left, np.searchsorted(docs, continued), np.concatenate(counts).astype(np.int64))
+    return docs[left > 0]
+
+
+_EMPTY = np.zeros(0, dtype=np.int64)

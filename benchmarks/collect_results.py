@@ -24,6 +24,7 @@ from typing import Any
 import yaml
 from result_errors import ErrorAnalysis, analyse
 from result_page import Curve, write_page
+from result_pairs import compare
 
 from gemkr.config import EvalConfig, load_config, to_mapping
 from gemkr.errors import ConfigError, DataError, GemkrError
@@ -52,6 +53,7 @@ class Entry:
     x: float | None = None
     errors: bool = False
     train: str | None = None
+    against: str | None = None
 
 
 def read_manifest(path: Path) -> tuple[list[Entry], list[tuple[str, Path]]]:
@@ -248,6 +250,7 @@ def run(
     old = read_results(output)
     collected: dict[str, dict] = {}
     analyses: dict[str, ErrorAnalysis] = {}
+    evaluated: list[Entry] = []
     for entry in expand(entries):
         path = Path(entry.folder) / "metrics.json"
         if not path.is_file():
@@ -271,9 +274,14 @@ def run(
                 analyses[entry.name] = found
                 result["errors"] = found.published()
         collected[entry.name] = result
+        evaluated.append(entry)
     if not collected:
         raise DataError(f"none of the folders of {manifest} holds figures; run the evaluations first")
     results = collected | {name: result for name, result in old.items() if name not in collected}
+    for entry in evaluated:
+        if entry.against is not None:
+            base = next((other for other in evaluated if other.name == entry.against), None)
+            add_comparison(entry, base, results)
     groups = spreads(results)
     write_atomically(output, HEADER + yaml.safe_dump({"groups": groups, "evaluations": results}, **_YAML))
     page.parent.mkdir(parents=True, exist_ok=True)
@@ -307,6 +315,20 @@ def read_results(path: Path) -> dict[str, dict]:
         return dict((yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("evaluations", {}))
     except (yaml.YAMLError, AttributeError) as error:
         raise DataError(f"{path} cannot be read ({error}); delete it and collect anew") from error
+
+
+def add_comparison(entry: Entry, base: Entry | None, results: Mapping[str, dict]) -> None:
+    """Put the paired comparison with the entry's base into its result; a sentence on stderr when there is none."""
+    if base is None:
+        print(f"{entry.name} not compared: {entry.against} has no figures yet", file=sys.stderr)
+        return
+    try:
+        names = results[entry.name]["retriever"], results[base.name]["retriever"]
+        found = compare(Path(entry.folder), names[0], Path(base.folder), names[1])
+    except DataError as error:
+        print(f"{entry.name} not compared: {error}", file=sys.stderr)
+        return
+    results[entry.name]["against"] = {"of": entry.against, **found}
 
 
 def errors_of(entry: Entry, config: Mapping[str, Any]) -> ErrorAnalysis | None:

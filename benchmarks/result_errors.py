@@ -48,10 +48,15 @@ class Example:
 
 @dataclass(slots=True)
 class ErrorAnalysis:
-    """Counts per kind of error (`KINDS`), in all and per question type, with a few examples of each kind."""
+    """Counts per kind of error (`KINDS`), in all and per question type, with a few examples of each kind.
+
+    `never_seen`: questions without an answer that training had, answered or not; `by_chance`: answered ones of which no
+    clue among the first `CLUES` holds an answer.
+    """
 
     queries: int = 0
     never_seen: int = 0
+    by_chance: int = 0
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
     by_type: dict[str, dict[str, int]] = field(default_factory=dict)
     examples: dict[str, list[Example]] = field(default_factory=dict)
@@ -62,6 +67,7 @@ class ErrorAnalysis:
             "k": K,
             "queries": self.queries,
             "no_answer_seen_in_training": self.never_seen,
+            "answered_without_right_clue": self.by_chance,
             "counts": dict(self.counts),
             "by_question_type": {name: dict(counts) for name, counts in sorted(self.by_type.items())},
         }
@@ -118,6 +124,7 @@ def analyse(folder: Path, config: Mapping[str, Any], train: Path, *, seed: int =
         kind, clues, right = kind_of(ranking, matcher, texts, known)
         analysis.queries += 1
         analysis.never_seen += not known
+        analysis.by_chance += kind == "answered" and not any(clues)
         analysis.counts[kind] += 1
         counts = analysis.by_type.setdefault(types.get(query.query_id, "not told"), dict.fromkeys(KINDS, 0))
         counts[kind] += 1

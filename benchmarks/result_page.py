@@ -85,6 +85,7 @@ def write_page(
         f"{escape(commit) or 'unknown'}. Means with 95 % bootstrap intervals over queries.</p>{_tiles(groups)}</header>",
         *_plots(results),
         _seeds(groups),
+        _against(results),
         _over_x(results),
         _learning(curves),
         *(_errors(name, analysis) for name, analysis in analyses.items()),
@@ -204,6 +205,33 @@ def _seeds(groups: Mapping[str, Mapping[str, Any]]) -> str:
     return f"<section><h2>Spread over seeds</h2>{''.join(parts)}</section>" if parts else ""
 
 
+def _against(results: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = []
+    for name, result in results.items():
+        pair = result.get("against")
+        if not pair:
+            continue
+        note = f"{pair['queries']:,} queries over {Path(result['corpus']['file']).name}, against {pair['of']}"
+        cells = "".join(_difference(pair["tests"].get(metric)) for metric in PLOTTED[0])
+        rows.append(f'<tr><th scope="row">{escape(name)}<small>{escape(note)}</small></th>{cells}</tr>')
+    if not rows:
+        return ""
+    head = "".join(f"<th>{metric}</th>" for metric in PLOTTED[0])
+    return (
+        "<section><h2>Query by query against another run</h2><div class=scroll><table><thead><tr><th></th>"
+        f"{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></section>"
+    )
+
+
+def _difference(test: Mapping[str, float] | None) -> str:
+    if test is None:
+        return "<td>&ndash;</td>"
+    return (
+        f"<td>{test['mean']:.3f} &nbsp;<b>{test['difference']:+.3f}</b><small>from {test['base']:.3f}; "
+        f"{test['low']:+.3f} to {test['high']:+.3f}, p {_p(test['p_value'])}</small></td>"
+    )
+
+
 def _over_x(results: Mapping[str, Mapping[str, Any]]) -> str:
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for result in results.values():
@@ -259,7 +287,8 @@ def _errors(name: str, analysis: ErrorAnalysis) -> str:
     return (
         f"<section><h2>What the errors of {escape(name)} are made of</h2><div class='sheet'>"
         f"{stacked_bars(rows, COLOURS)}<ul class=key>{key}</ul></div><p class=sub>In all {analysis.never_seen:,} questions "
-        "have no answer that any training question has, whether they were answered or not. Examples drawn at random; "
+        f"have no answer that any training question has, answered or not; {analysis.by_chance:,} of the answered ones have no "
+        f"answer among their {CLUES} most probable clues: the document held one all the same. Examples drawn at random; "
         f"clues with the model's probability (at most {CLUES}), the first documents with some words around the evidence.</p><br>{examples}</section>"
     )
 

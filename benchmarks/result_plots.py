@@ -142,7 +142,7 @@ def line_plot(lines: Sequence[Line], x_name: str, y_name: str, width: int = 528,
 
 def stacked_bars(rows: Sequence[tuple[str, Mapping[str, int]]], colours: Mapping[str, str]) -> str:
     """A bar per row that fills the width, parted by the shares of its counts in the order of `colours`."""
-    left, step = 292, 34
+    left, step = 356, 34
     parts = []
     for place, (label, counts) in enumerate(rows):
         total = sum(counts.values()) or 1

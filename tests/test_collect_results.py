@@ -205,6 +205,7 @@ def test_errors_are_counted_and_examples_stay_on_the_page(collector: ModuleType,
     errors = read(data)["evaluations"]["a"]["errors"]
     assert errors["counts"] == dict.fromkeys(KINDS.values(), 1)
     assert errors["no_answer_seen_in_training"] == 1
+    assert errors["answered_without_right_clue"] == 0
     assert errors["by_question_type"]["type 0"]["answered"] == 1
     assert errors["by_question_type"]["type 1"]["other"] == 1
     page, published = (data / "page.html").read_text(), (data / "results.yaml").read_text()
@@ -212,6 +213,29 @@ def test_errors_are_counted_and_examples_stay_on_the_page(collector: ModuleType,
     assert "drum 25.0 %" in page
     assert "zither" in page
     assert not any(word in published for word in ("zither", "What", "flies"))
+
+
+def test_a_run_over_fewer_queries_is_compared_on_these(
+    collector: ModuleType, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = {"name": "whole", "folder": str(evaluation(data, "whole", 1.0)), "command": "x"}
+    part = {
+        "name": "part",
+        "folder": str(evaluation(data, "part", limit=2)),
+        "command": "x",
+        "against": "whole",
+    }
+    lost = {"name": "lost", "folder": part["folder"], "command": "x", "against": "nobody"}
+    assert collector.main(manifest(data, whole, part, lost)) == 0
+    pair = read(data)["evaluations"]["part"]["against"]
+    assert (pair["of"], pair["queries"]) == ("whole", 2)
+    assert {key: pair["tests"]["P@5"][key] for key in ("base", "mean", "difference")} == {
+        "base": 1.0,
+        "mean": 0.5,
+        "difference": -0.5,
+    }
+    assert "lost not compared: nobody" in capsys.readouterr().err
+    assert "-0.500" in (data / "page.html").read_text()
 
 
 def test_excerpts_are_short_and_around_the_evidence(collector: ModuleType, data: Path) -> None:

@@ -107,6 +107,29 @@ def test_a_generative_evaluation_from_file_to_report(material: Path, tmp_path: P
     assert list(read_records(tmp_path / "baselines" / "rescored_coverage" / "run.jsonl")) == rankings
 
 
+def with_ensemble(material: Path, folder: Path, *settings: str) -> Path:
+    """The evaluation of `material` with a second model, the same but for `settings`."""
+    member = ", ".join([f"llm: {material}/llm", "lora: {r: 2}", f"checkpoint: {material}/final", *settings])
+    path = folder / "ensemble.yaml"
+    path.write_text((material / "eval.yaml").read_text() + f"ensemble:\n  - {{{member}}}\n")
+    return path
+
+
+def test_an_ensemble_of_one_model_twice_is_that_model(material: Path, tmp_path: Path) -> None:
+    assert main(["eval", str(material / "eval.yaml"), f"output={tmp_path}/one"]) == 0
+    assert main(["eval", str(with_ensemble(material, tmp_path)), f"output={tmp_path}/two"]) == 0
+    one, two = (list(read_records(tmp_path / name / "run.jsonl")) for name in ("one", "two"))
+    assert [[c.tokens for c in r.clues] for r in one] == [[c.tokens for c in r.clues] for r in two]
+
+
+def test_an_ensemble_reads_one_prompt_with_one_tokenizer(
+    material: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    other = with_ensemble(material, tmp_path, "prompt: {caption: true}")
+    assert main(["eval", str(other), f"output={tmp_path}/out"]) == 1
+    assert "model 2 of the ensemble has another prompt" in capsys.readouterr().err
+
+
 def refusal(material: Path, tmp_path: Path, capsys: pytest.CaptureFixture, *overrides: str) -> str:
     """What the command says when it refuses; nothing may have been retrieved."""
     capsys.readouterr()

@@ -10,7 +10,6 @@ import argparse
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from gemkr.cli.output import require_writable
+    from gemkr.evaluation.files import write_atomically
     from gemkr.queries import read_queries
 
     if args.rest == args.apart:
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
                 f"a share of {args.share} leaves none of the queries of {args.queries} for --{name}; choose another"
             )
     for path, part, name in zip(paths, parts, ("rest", "apart"), strict=True):
-        write_queries(path, part)
+        write_atomically(path, as_lines(part))
         print(f"{name:<8}{len(part):>9,} queries in {len({group_of(q) for q in part}):,} groups  {path}")
     return 0
 
@@ -68,18 +68,7 @@ def is_apart(group: str, part: float, seed: int) -> bool:
     return int.from_bytes(digest[:8], "big") / 2**64 < part
 
 
-def write_queries(path: Path, queries: Iterable[Query]) -> None:
-    """Write queries as jsonl under a temporary name, then rename it; empty fields are left out."""
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("w", encoding="utf-8") as stream:
-            for query in queries:
-                fields = {key: value for key, value in dataclasses.asdict(query).items() if value}
-                stream.write(json.dumps(fields, ensure_ascii=False) + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise DataError(
-            f"the queries cannot be written to {path}: {error.strerror}; choose another place"
-        ) from error
+def as_lines(queries: Iterable[Query]) -> str:
+    """Queries as jsonl; empty fields are left out."""
+    rows = ({key: value for key, value in dataclasses.asdict(query).items() if value} for query in queries)
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

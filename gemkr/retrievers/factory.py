@@ -273,7 +273,10 @@ def _rescored(config: EvalConfig, sources: Sources, **changes: str) -> RescoredR
         raise ConfigError(
             f"{path} holds no clues to rank anew; run a generative retriever into {config.output} first"
         )
-    breaks = words_of(sources.tokenizer, sources.index.vocab_size).word_break if scoring.whole_words else None
+    breaks = None
+    if scoring.whole_words:
+        sources.index.check_tokenizer(sources.tokenizer)
+        breaks = words_of(sources.tokenizer, sources.index.vocab_size).word_break
     return RescoredRetriever(
         clues, make_scorer(sources.index, scoring, sources.inside_span(scoring.inside_span), breaks)
     )

@@ -21,8 +21,8 @@ def whole_word_documents(index: TokenIndex, span: Span, word_break: np.ndarray, 
     """
     lo, hi = np.array([span.lo]), np.array([span.hi])
     _, following, _ = index.next_tokens_many(lo, hi)
-    all_read = span.count <= rows
-    if not (all_read and index.count_ends(span)):
+    ends = span.count <= rows and index.count_ends(span) > 0
+    if not ends:
         following = following[word_break[following]]
     starts, stops = index.extend_many(np.repeat(lo, len(following)), np.repeat(hi, len(following)), following)
     whole, inside, left = [_EMPTY], [_EMPTY], rows
@@ -37,7 +37,7 @@ def whole_word_documents(index: TokenIndex, span: Span, word_break: np.ndarray, 
         inside.append(docs)
         counts.append(np.asarray(times))
         left -= stop - start
-    if all_read and index.count_ends(span):
+    if ends:
         whole.append(_ending_with(index, span, np.concatenate(inside), counts))
     found = np.unique(np.concatenate(whole))
     return found if len(found) else np.sort(all_documents(index, span, rows))

@@ -16,6 +16,7 @@ SpillFile::SpillFile(std::string folder) : folder_(std::move(folder)) {
     descriptor_ = ::open(folder_.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (descriptor_ >= 0) return;
 #endif
+    // For file systems without O_TMPFILE: mkstemp puts letters in the place of the Xs, and the name is gone at once.
     std::string name = folder_ + "/.gemkr-build-XXXXXX";
     descriptor_ = ::mkstemp(name.data());
     if (descriptor_ < 0) fail("cannot make a temporary file");

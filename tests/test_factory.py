@@ -11,10 +11,12 @@ import pytest
 from PIL import Image
 
 from gemkr.cli import main
-from gemkr.config import LlamaConfig, LoraConfig, ModelConfig
+from gemkr.config import EvalConfig, LlamaConfig, LoraConfig, ModelConfig, load_config
+from gemkr.errors import GemkrError
 from gemkr.evaluation.records import read_records
 from gemkr.fm_index import FMIndex
 from gemkr.models.gemkr import load_gemkr
+from gemkr.retrievers.factory import Sources, rescored_seal
 from gemkr.testing import toy_corpus
 from gemkr.tokenizer import load_tokenizer
 from gemkr.training.checkpoint import Origin, save_checkpoint
@@ -105,6 +107,18 @@ def test_a_generative_evaluation_from_file_to_report(material: Path, tmp_path: P
     assert metrics["rows"]["rescored_coverage"] == metrics["rows"]["generative"]
     assert metrics["clues"]["per_query"] > 1
     assert list(read_records(tmp_path / "baselines" / "rescored_coverage" / "run.jsonl")) == rankings
+
+
+def test_whole_words_rank_anew_as_they_ranked(material: Path, tmp_path: Path) -> None:
+    command = ["eval", str(material / "eval.yaml"), f"output={tmp_path}", "scoring.whole_words=true"]
+    assert main([*command, "baselines=[rescored_coverage]"]) == 0
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["rows"]["rescored_coverage"] == metrics["rows"]["generative"]
+    train_vocabulary(TEXTS * 20, tmp_path / "other.model", pieces=341)
+    foreign = [*command[2:], f"model.tokenizer={tmp_path}/other.model"]
+    config = load_config(material / "eval.yaml", EvalConfig, foreign)
+    with pytest.raises(GemkrError, match="tokenizer"):
+        rescored_seal(config, Sources(config))
 
 
 def with_ensemble(material: Path, folder: Path, *settings: str) -> Path:

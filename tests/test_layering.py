@@ -82,6 +82,66 @@ def test_heavy_packages_have_one_door(path: Path) -> None:
             assert relative in DOORS[package], f"{relative} must not import {package}"
 
 
+def names_of(path: Path) -> set[str]:
+    """What a module binds at its top, within `if` and `try` as well, and its submodules."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names: set[str] = set()
+    for node in _walk_top(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+    if path.name == "__init__.py":
+        names |= {child.stem for child in path.parent.iterdir() if child.suffix in ("", ".py", ".so")}
+        names |= {child.name.split(".")[0] for child in path.parent.glob("*.so")}
+        names |= set(_lazy_names(tree))
+    return names
+
+
+def _walk_top(tree: ast.Module) -> list[ast.AST]:
+    """Nodes that are not inside a function or class."""
+    found: list[ast.AST] = []
+    waiting: list[ast.AST] = list(tree.body)
+    while waiting:
+        node = waiting.pop()
+        found.append(node)
+        if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            waiting += ast.iter_child_nodes(node)
+    return found
+
+
+def _lazy_names(tree: ast.Module) -> list[str]:
+    """The keys of `_HOMES`, which `gemkr/__init__.py` loads when first touched."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
+            return [key.value for key in node.value.keys if isinstance(key, ast.Constant)]
+    return []
+
+
+def programs() -> list[Path]:
+    folders = ("data_process", "benchmarks", "tests")
+    return [*sources(), *ROOT.glob("*.py"), *(p for f in folders for p in sorted((ROOT / f).glob("*.py")))]
+
+
+@pytest.mark.parametrize("path", programs(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_imported_name_exists(path: Path) -> None:
+    """Imports inside functions run late: a name moved elsewhere would be missed until a user comes by."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not (
+            isinstance(node, ast.ImportFrom) and node.level == 0 and (node.module or "").startswith("gemkr")
+        ):
+            continue
+        home = ROOT / node.module.replace(".", "/")
+        if home.with_suffix(".py").exists() or home.is_dir():
+            module = home / "__init__.py" if home.is_dir() else home.with_suffix(".py")
+            missing = {alias.name for alias in node.names} - names_of(module)
+            assert not missing, f"line {node.lineno} imports {missing} from {node.module}, which lacks them"
+        else:
+            assert list(home.parent.glob(f"{home.name}.*.so")), f"line {node.lineno}: no module {node.module}"
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "gemkr" / "cli").glob("*.py")), ids=module_name)
 def test_command_modules_are_light(path: Path) -> None:
     heavy = {name.split(".")[0] for name in imports(path, top_level_only=True)} & TORCH_SIDE

@@ -35,8 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from gemkr.cli.output import require_writable
-    from gemkr.cli.split import write_queries
+    from gemkr.cli.split import as_lines
     from gemkr.errors import DataError
+    from gemkr.evaluation.files import write_atomically
     from gemkr.queries import COCO_2014_NAMES, read_captions, read_okvqa, read_queries
 
     output = require_writable(args.output, args.file, args.annotations, args.captions)
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         raise DataError(
             f"none of the pictures of {args.file} is in {args.images}; name the folder they are in"
         )
-    write_queries(output, kept)
+    write_atomically(output, as_lines(kept))
     print(f"{len(kept):,} of {len(read):,} queries, {len({q.image for q in kept if q.image}):,} pictures")
     print(
         f"with answers {sum(bool(q.answers) for q in kept):,}, with captions {sum(bool(q.caption) for q in kept):,}"

@@ -16,7 +16,7 @@ help:
 
 install: $(STAMP)
 
-$(STAMP): pyproject.toml setup.py $(wildcard gemkr/fm_index/csrc/*)
+$(STAMP): pyproject.toml setup.py $(wildcard gemkr/*/csrc/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gemkr needs Python 3.11 or newer, this is %s; set PYTHON=" % sys.version.split()[0])'
 	@command -v c++ >/dev/null || { echo "gemkr needs a C++17 compiler and found no c++; on Debian: apt-get install g++"; exit 1; }
 	$(PYTHON) -m venv $(VENV)

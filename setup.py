@@ -1,6 +1,6 @@
-"""Builds the C++ extension `gemkr.fm_index._core`; everything else is told in pyproject.toml.
+"""Builds the C++ extensions `gemkr.fm_index._core` and `gemkr.decoding._choose`; all else is told in pyproject.toml.
 
-GEMKR_SANITIZE=address,undefined (or thread) builds it for that sanitizer instead: slow, for tests only.
+GEMKR_SANITIZE=address,undefined (or thread) builds them for that sanitizer instead: slow, for tests only.
 """
 
 import os
@@ -17,8 +17,6 @@ except ImportError:
         "gemkr: building the extension needs pybind11 and found none; "
         "install with `pip install .` or first `pip install 'pybind11>=2.13'`"
     )
-
-SOURCES = sorted(str(p) for p in Path("gemkr/fm_index/csrc").glob("*.cpp"))
 
 
 class CheckedBuild(build_ext):
@@ -54,18 +52,22 @@ def flags() -> tuple[list[str], list[str]]:
     return ["-O3", "-g0", "-Wall", "-Wextra"], []
 
 
-compile_flags, link_flags = flags()
+def extension(name: str) -> Pybind11Extension:
+    """The extension whose sources are in `csrc` beside it."""
+    folder = Path(*name.split(".")[:-1]) / "csrc"
+    compile_flags, link_flags = flags()
+    return Pybind11Extension(
+        name,
+        sorted(str(path) for path in folder.glob("*.cpp")),
+        cxx_std=17,
+        extra_compile_args=[*compile_flags, "-pthread"],
+        extra_link_args=[*link_flags, "-pthread"],
+        depends=sorted(str(path) for path in folder.glob("*.[hi]*")),
+    )
+
+
 ParallelCompile("GEMKR_BUILD_JOBS", default=0).install()
 setup(
-    ext_modules=[
-        Pybind11Extension(
-            "gemkr.fm_index._core",
-            SOURCES,
-            cxx_std=17,
-            extra_compile_args=[*compile_flags, "-pthread"],
-            extra_link_args=[*link_flags, "-pthread"],
-            depends=sorted(str(p) for p in Path("gemkr/fm_index/csrc").glob("*.[hi]*")),
-        )
-    ],
+    ext_modules=[extension("gemkr.fm_index._core"), extension("gemkr.decoding._choose")],
     cmdclass={"build_ext": CheckedBuild},
 )

@@ -44,27 +44,37 @@ CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 class PromptedLLM:
-    """`LanguageModel` over prompts that are int64[T] token tensors of equal length."""
+    """`LanguageModel` over prompts that are int64[T] token tensors of equal length; adds up its seconds of prefill."""
 
     eos_token_ids = (EOS,)
 
-    def __init__(self, llm: LLM, device: str) -> None:
+    def __init__(self, llm: LLM, device: str, clock: Clock) -> None:
         self.llm, self.device, self.vocab_size = llm, torch.device(device), llm.vocab_size
+        self.clock, self.prefill_seconds = clock, 0.0
 
     def prefill(self, prompts: Any) -> Any:
+        self.synchronize()
+        began = self.clock()
         tokens = torch.stack(list(prompts)).to(self.device)
         logits, state = self.llm.prefill(self.llm.embed(tokens), torch.ones_like(tokens))
+        self.synchronize()
+        self.prefill_seconds += self.clock() - began
         return logits, BranchState.root(state)
 
     def step(self, tokens: torch.Tensor, state: Any) -> Any:
         return branches.step(self.llm, tokens, state)
 
+    def synchronize(self) -> None:
+        """Wait until the device is done."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
 
 class Timed:
     """A constraint that adds up the seconds spent in it and counts steps."""
 
-    def __init__(self, inner: Constraint, synchronize: Any, clock: Clock) -> None:
-        self.inner, self.synchronize, self.clock = inner, synchronize, clock
+    def __init__(self, inner: Constraint, model: PromptedLLM) -> None:
+        self.inner, self.synchronize, self.clock = inner, model.synchronize, model.clock
         self.seconds, self.steps = 0.0, 0
         self.start, self.only_document = inner.start, inner.only_document
 
@@ -84,7 +94,7 @@ class Timed:
         return result
 
 
-def make_model(shape: str, vocab: int, device: str) -> PromptedLLM:
+def make_model(shape: str, vocab: int, device: str, clock: Clock) -> PromptedLLM:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     hidden, intermediate, layers, heads, kv_heads = SHAPES[shape]
@@ -105,42 +115,40 @@ def make_model(shape: str, vocab: int, device: str) -> PromptedLLM:
     with torch.device(device):
         model = LlamaForCausalLM(config).eval()
     torch.set_default_dtype(torch.float32)
-    return PromptedLLM(LLM(model), device)
+    return PromptedLLM(LLM(model), device, clock)
 
 
-def ours(
-    model: PromptedLLM, constraint: Constraint, prompts: Any, settings: DecodingConfig, clock: Clock
-) -> dict:
-    """Time one variant twice: as it is, and with the constraint's share taken apart."""
-    synchronize = torch.cuda.synchronize if model.device.type == "cuda" else lambda: None
+def ours(model: PromptedLLM, constraint: Constraint, prompts: Any, settings: DecodingConfig) -> dict:
+    """Time one variant twice: as it is, and with the constraint's share taken apart. Steps exclude the prefill."""
     beam_search(model, constraint, prompts[:2], settings)
-    synchronize()
-    began = clock()
-    found = beam_search(model, constraint, prompts, settings)
-    synchronize()
-    seconds = clock() - began
-    began = clock()
-    model.prefill(prompts)
-    synchronize()
-    prefill = (clock() - began) * len(prompts) / settings.batch_size
-    timed = Timed(constraint, synchronize, clock)
-    began = clock()
-    beam_search(model, timed, prompts, settings)
-    apart = clock() - began
+    found, seconds, prefill = _timed_search(model, constraint, prompts, settings)
+    timed = Timed(constraint, model)
+    _, apart, prefill_apart = _timed_search(model, timed, prompts, settings)
     return {
         "seconds": seconds,
         "queries_per_second": len(prompts) / seconds,
         "steps": timed.steps,
+        "prefill_ms": 1000 * prefill,
         "step_ms": 1000 * (seconds - prefill) / timed.steps,
         "constraint_ms": 1000 * timed.seconds / timed.steps,
-        "constraint_share": timed.seconds / max(apart - prefill, 1e-9),
+        "constraint_share": timed.seconds / (apart - prefill_apart),
         "clues": sum(map(len, found)),
     }
 
 
-def reference(
-    model: PromptedLLM, index: FMIndex, prompts: Any, settings: DecodingConfig, clock: Clock
-) -> dict:
+def _timed_search(
+    model: PromptedLLM, constraint: Constraint, prompts: Any, settings: DecodingConfig
+) -> tuple[list, float, float]:
+    """What the search finds, its seconds, and those of them spent in the prefill."""
+    model.synchronize()
+    model.prefill_seconds = 0.0
+    began = model.clock()
+    found = beam_search(model, constraint, prompts, settings)
+    model.synchronize()
+    return found, model.clock() - began, model.prefill_seconds
+
+
+def reference(model: PromptedLLM, index: FMIndex, prompts: Any, settings: DecodingConfig) -> dict:
     """transformers' beam search, one query at a time, the allowed tokens as Python lists."""
     width = len(prompts[0])
 
@@ -148,7 +156,7 @@ def reference(
         tokens, _ = index.next_tokens(index.search(ids[width:].tolist()))
         return [*tokens.tolist(), EOS]
 
-    began = clock()
+    began = model.clock()
     for prompt in prompts:
         ids = prompt[None].to(model.device)
         model.llm.model.generate(
@@ -161,9 +169,8 @@ def reference(
             do_sample=False,
             prefix_allowed_tokens_fn=allowed,
         )
-    if model.device.type == "cuda":
-        torch.cuda.synchronize()
-    seconds = clock() - began
+    model.synchronize()
+    seconds = model.clock() - began
     return {
         "seconds": seconds,
         "queries_per_second": len(prompts) / seconds,
@@ -193,9 +200,8 @@ def main() -> None:
     parser.add_argument("--json", help="write the figures here")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    clock = CLOCKS[args.clock]
     index = FMIndex.load(args.index)
-    model = make_model(args.shape, index.vocab_size, args.device)
+    model = make_model(args.shape, index.vocab_size, args.device, CLOCKS[args.clock])
     generator = torch.Generator().manual_seed(0)
     prompts = list(
         torch.randint(3, index.vocab_size, (args.queries, args.prompt_tokens), generator=generator)
@@ -218,7 +224,7 @@ def main() -> None:
     matcher = ClueMatcher(index, stop_tokens=(EOS,), min_tokens=settings.min_tokens)
     for name in args.variants.split(","):
         if name == "reference":
-            figures = reference(model, index, prompts[: args.reference_queries], settings, clock)
+            figures = reference(model, index, prompts[: args.reference_queries], settings)
         else:
             if name == "unconstrained":
                 constraint: Constraint = NoConstraint((EOS,), settings.min_tokens)
@@ -226,7 +232,7 @@ def main() -> None:
                 constraint = IndexConstraint(matcher, (EOS,))
             else:
                 constraint = DeviceConstraint(DeviceIndex.build(index, args.device), matcher, (EOS,))
-            figures = ours(model, constraint, prompts, settings, clock)
+            figures = ours(model, constraint, prompts, settings)
         results["variants"][name] = figures
         print(f"{name:14s} " + "  ".join(f"{k} {v:.4g}" for k, v in figures.items()), flush=True)
     results["constraint_share"] = {

@@ -8,7 +8,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gemkr.decoding.logits import end_log_probs, normalizer, top_allowed, top_free, top_shared
+from gemkr.decoding import _choose
+from gemkr.decoding.logits import (
+    end_log_probs,
+    normalizer,
+    top_allowed,
+    top_allowed_torch,
+    top_free,
+    top_shared,
+)
 from gemkr.decoding.matcher import Allowed
 
 
@@ -38,6 +46,64 @@ def test_top_allowed_equals_a_masked_sort(rows, k, seed, coarse) -> None:
         assert tokens[i, : len(expected)].tolist() == expected
         torch.testing.assert_close(scores[i, : len(expected)], log_probs[i, expected])
         assert torch.isneginf(scores[i, len(expected) :]).all()
+
+
+@settings(deadline=None)
+@given(
+    rows=st.lists(st.sets(st.integers(0, 299)), min_size=1, max_size=8),
+    k=st.integers(1, 40),
+    seed=st.integers(0, 99),
+    coarse=st.booleans(),
+    with_prior=st.booleans(),
+)
+def test_host_and_torch_choose_the_same_bits(rows, k, seed, coarse, with_prior) -> None:
+    torch.manual_seed(seed)
+    logits = torch.randn(len(rows), 300) * 3
+    if coarse:
+        logits = logits.round()
+    logits[torch.rand(logits.shape) < 0.05] = -torch.inf
+    allowed = csr([sorted(row) for row in rows])
+    norm = normalizer(logits)
+    prior = torch.randn(len(allowed.tokens)).round() if with_prior else None
+    here = top_allowed(logits, norm, allowed, k, prior)
+    there = top_allowed_torch(logits, norm, allowed, k, prior)
+    assert all(torch.equal(a, b) for a, b in zip(here, there, strict=True))
+
+
+def test_numbers_that_are_none_come_first() -> None:
+    logits = torch.tensor([[0.0, torch.nan, 9.0, torch.nan, 1.0]])
+    norm = torch.zeros(1)
+    for k in (1, 3):
+        scores, tokens = top_allowed(logits, norm, csr([[0, 1, 2, 3, 4]]), k)
+        assert tokens[0].tolist() == [1, 3, 2][:k]
+        assert bool(scores[0, 0].isnan())
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"tokens": np.array([1, 4])}, "width 4"),
+        ({"tokens": np.array([-1, 2])}, "width 4"),
+        ({"indptr": np.array([0, 3])}, "at most 2"),
+        ({"indptr": np.array([0, 1, 2])}, "indptr"),
+        ({"indptr": np.array([1, 0])}, "rise"),
+        ({"prior": np.zeros(1, np.float32)}, "prior"),
+        ({"norm": np.zeros(2, np.float32)}, "norm"),
+        ({"k": 0}, "at least 1"),
+    ],
+)
+def test_the_host_kernel_refuses_what_does_not_fit(change, told) -> None:
+    arguments = {
+        "logits": np.zeros((1, 4), np.float32),
+        "norm": np.zeros(1, np.float32),
+        "indptr": np.array([0, 2]),
+        "tokens": np.array([1, 2]),
+        "prior": None,
+        "k": 2,
+    }
+    _choose.top_k(**arguments)
+    with pytest.raises(ValueError, match=told):
+        _choose.top_k(**{**arguments, **change})
 
 
 def test_ties_go_to_the_lower_token_whatever_the_batch() -> None:

@@ -1,7 +1,8 @@
 """From logits to the best allowed tokens: probabilities of the full vocabulary, choice among a few.
 
 The only full-vocabulary pass is the log-sum-exp that turns logits into probabilities; everything after it
-touches allowed tokens only. It knows rows of logits and CSR sets, not beams.
+touches allowed tokens only: on the host in C++ (csrc/choose.hpp), on a device, or in another precision than float32,
+in torch, with the same result. It knows rows of logits and CSR sets, not beams.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from gemkr.decoding import _choose
 from gemkr.decoding.matcher import Allowed
 
 CACHE_FLOATS = 1 << 19
@@ -63,9 +65,25 @@ def top_allowed(
 
     `prior` (float32, one for each of `allowed.tokens`) is added to the scores before they are ranked, and stays in.
 
+    Equal probabilities are ordered by token id on every device, so that results do not depend on the batch. Rows with
+    fewer than k tokens are padded with -inf and token 0. Costs a few ns per allowed token on the host.
+    """
+    if _on_host(logits):
+        return _top_on_host(logits, norm, allowed.indptr, allowed.tokens, k, prior)
+    return top_allowed_torch(logits, norm, allowed, k, prior)
+
+
+def top_allowed_torch(
+    logits: torch.Tensor,
+    norm: torch.Tensor,
+    allowed: Allowed,
+    k: int,
+    prior: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`top_allowed` on any device and in any precision.
+
     Rows are handled in buckets of similar width (powers of four), so the work is at most a few times the
-    number of allowed tokens. Equal probabilities are ordered by token id on every device, so that results
-    do not depend on the batch. Rows with fewer than k tokens are padded with -inf and token 0.
+    number of allowed tokens.
     """
     n, device = len(logits), logits.device
     best = torch.full((n, k), _PAD, dtype=torch.int64, device=device)
@@ -96,6 +114,8 @@ def top_shared(
     prior: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """`top_allowed` for rows that all may choose among the same tokens (int64[m]): the first step."""
+    if _on_host(logits):
+        return _top_on_host(logits, norm, None, tokens.numpy(), k, prior)
     n = len(logits)
     raw = logits.index_select(1, tokens)
     raw = raw if prior is None else raw.float() + prior
@@ -132,6 +152,23 @@ def without_prior(
 ) -> torch.Tensor:
     """The log-probabilities float32[n, k] of tokens that were ranked with a prior; padding stays -inf."""
     return (logits.gather(1, tokens).float() - norm.unsqueeze(1)).masked_fill(scores.isneginf(), -torch.inf)
+
+
+def _on_host(logits: torch.Tensor) -> bool:
+    return logits.device.type == "cpu" and logits.dtype == torch.float32 and logits.is_contiguous()
+
+
+def _top_on_host(
+    logits: torch.Tensor,
+    norm: torch.Tensor,
+    indptr: np.ndarray | None,
+    tokens: np.ndarray,
+    k: int,
+    prior: torch.Tensor | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    added = None if prior is None else prior.numpy()
+    scores, chosen = _choose.top_k(logits.numpy(), norm.numpy(), indptr, tokens, added, k)
+    return torch.from_numpy(scores), torch.from_numpy(chosen)
 
 
 def _best_keys(raw: torch.Tensor, norm: torch.Tensor, ids: torch.Tensor, k: int) -> torch.Tensor:

@@ -102,16 +102,18 @@ class ClueMatcher:
 
         One batched call into the index; the rest costs O(number of allowed tokens).
         """
-        n = len(lo)
         indptr, tokens, counts = self.index.next_tokens_many(lo, hi)
         indptr = np.asarray(indptr, dtype=np.int64)
         tokens, counts = tokens.astype(np.int64, copy=False), counts.astype(np.int64, copy=False)
-        running = np.concatenate(([0], np.cumsum(counts)))
-        at_end = (hi - lo) - (running[indptr[1:]] - running[indptr[:-1]])
         lengths = np.asarray(lengths, dtype=np.int64)
-        may_end = (lengths >= self.min_tokens) & (self.allow_eos | (at_end > 0))
+        may_end = lengths >= self.min_tokens
+        if not self.allow_eos:
+            running = np.concatenate(([0], np.cumsum(counts)))
+            may_end &= (hi - lo) > running[indptr[1:]] - running[indptr[:-1]]
         first = lengths == 0
-        drop = np.isin(tokens, self._stop) if len(self._stop) else np.zeros(len(tokens), dtype=bool)
+        drop = np.zeros(len(tokens), dtype=bool)
+        for stop in self._stop:
+            drop |= tokens == stop
         if first.any():
             starts = np.zeros(self.index.vocab_size, dtype=bool)
             starts[self.first_tokens] = True
@@ -119,7 +121,7 @@ class ClueMatcher:
         if drop.any():
             kept = np.concatenate(([0], np.cumsum(~drop)))
             indptr, tokens, counts = kept[indptr], tokens[~drop], counts[~drop]
-        return Allowed(indptr, tokens, counts, may_end if n else np.zeros(0, dtype=bool))
+        return Allowed(indptr, tokens, counts, may_end)
 
     def only_document(self, lo: int, hi: int) -> int | None:
         """The document that holds every occurrence of the span [lo, hi), or None if there are two or more.

@@ -294,6 +294,20 @@ class ClassifierConfig:
 
 
 @dataclass(frozen=True)
+class AnswerExpertConfig:
+    """An answer classifier that writes with the model or the ensemble: its best `guesses` count for `weight` of a clue's
+    probability, the models share the rest equally.
+
+    It learns from the answers of `train`, a file of queries; its weights are kept in the output folder.
+    """
+
+    train: str
+    weight: Share = 0.5
+    guesses: Positive = 60
+    classifier: ClassifierConfig = ClassifierConfig()
+
+
+@dataclass(frozen=True)
 class OpponentsConfig:
     """Simple opponents, which learn from the answers of `train`, a file of queries, and never from those they are asked.
 
@@ -316,7 +330,8 @@ class OpponentsConfig:
 class EvalConfig:
     """One evaluation experiment: `gemkr eval CONFIG` retrieves, scores and reports.
 
-    `ensemble` are further models of the same tokenizer and prompt, whose probabilities are averaged with `model`'s.
+    `ensemble` are further models of the same tokenizer and prompt, whose probabilities of a clue are averaged with `model`'s;
+    `answer_expert` joins them.
     `form` asks the model for a clue form (short, long) that it was trained with; `baselines` are names of further
     retrievers over the same queries and corpus; `cards` is the number of queries that the report shows one by one.
     """
@@ -327,6 +342,7 @@ class EvalConfig:
     retriever: str = "generative"
     model: ModelConfig | None = None
     ensemble: tuple[ModelConfig, ...] = ()
+    answer_expert: AnswerExpertConfig | None = None
     index: str | None = None
     images: str | None = None
     regions: str | None = None

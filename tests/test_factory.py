@@ -144,6 +144,37 @@ def test_an_ensemble_reads_one_prompt_with_one_tokenizer(
     assert "model 2 of the ensemble has another prompt" in capsys.readouterr().err
 
 
+def with_expert(material: Path, folder: Path, weight: float, train: str = "train.jsonl") -> Path:
+    """The evaluation of `material` with an answer expert that learned from three other queries."""
+    rows = [{"query_id": f"t{i}", "question": "What is it?", "answers": ["green tea"]} for i in range(3)]
+    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path = folder / "expert.yaml"
+    settings = f"train: {folder / train}, weight: {weight}, classifier: {{networks: 1}}"
+    path.write_text((material / "eval.yaml").read_text() + f"answer_expert: {{{settings}}}\n")
+    return path
+
+
+def test_an_expert_writes_with_the_model(material: Path, tmp_path: Path) -> None:
+    plain = ["groups=1", "diversity=0", "max_tokens=12", "length_penalty=0"]
+    overrides = [f"output={tmp_path}/out", *(f"decoding.{setting}" for setting in plain)]
+    assert main(["eval", str(with_expert(material, tmp_path, 0.9)), *overrides]) == 0
+    best = [ranking.clues[0] for ranking in read_records(tmp_path / "out" / "run.jsonl")]
+    assert [clue.text for clue in best] == ["green tea"] * len(best)
+    assert all(0.9 <= np.exp(clue.log_prob) <= 1 for clue in best)
+    assert (tmp_path / "out" / "answer_classifier.safetensors").is_file()
+
+
+def test_an_expert_has_a_share_and_questions_of_its_own(
+    material: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert main(["eval", str(with_expert(material, tmp_path, 1.0)), f"output={tmp_path}/out"]) == 1
+    assert "answer_expert.weight is 1.0; between 0 and 1" in capsys.readouterr().err
+    same = with_expert(material, tmp_path, 0.5)
+    overrides = [f"answer_expert.train={material / 'queries.jsonl'}", f"output={tmp_path}/out"]
+    assert main(["eval", str(same), *overrides]) == 1
+    assert "stand in the training file" in capsys.readouterr().err
+
+
 def refusal(material: Path, tmp_path: Path, capsys: pytest.CaptureFixture, *overrides: str) -> str:
     """What the command says when it refuses; nothing may have been retrieved."""
     capsys.readouterr()

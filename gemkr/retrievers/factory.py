@@ -15,7 +15,7 @@ from gemkr.config import EvalConfig, ModelConfig
 from gemkr.documents import DocumentStore
 from gemkr.errors import CheckpointError, ConfigError, DataError, ModelError, VisionError
 from gemkr.evaluation.records import read_records
-from gemkr.interfaces import LanguageModel, Reranker
+from gemkr.interfaces import Reranker
 from gemkr.queries import read_queries
 from gemkr.rerankers.bm25 import BM25
 from gemkr.rerankers.random_order import RandomOrder
@@ -225,6 +225,8 @@ def bm25_detections(config: EvalConfig, sources: Sources) -> BM25Retriever:
 
 def _generative(kind, config: EvalConfig, sources: Sources):
     """Either generative retriever, after all checks; the cheap parts are looked at before the model is loaded."""
+    from gemkr.retrievers.together import writing_together
+
     index, second = sources.index, sources.second
     pictures = regions = None
     if config.model is not None and config.model.tower is not None and config.images is not None:
@@ -233,32 +235,8 @@ def _generative(kind, config: EvalConfig, sources: Sources):
     model = sources.model
     require_compatible(index, model)
     builder = model.input_builder(pictures, regions, max_prompt_tokens=config.max_prompt_tokens)
-
-    def prompts(query: Query):
-        return builder(query, form=config.form)
-
-    writer = _with_ensemble(model, config)
+    writer, prompts = writing_together(model, lambda query: builder(query, form=config.form), config, sources)
     return kind(writer, index, model.tokenizer, prompts, config.decoding, config.scoring, second)
-
-
-def _with_ensemble(model: GeMKR, config: EvalConfig) -> LanguageModel:
-    """The model, or the mean of it and the further ones; these must read what it reads."""
-    if not config.ensemble:
-        return model
-    from gemkr.models.ensemble import Ensemble
-
-    for number, member in enumerate(config.ensemble, 2):
-        if (member.prompt, member.tower) != (config.model.prompt, config.model.tower):
-            raise ConfigError(
-                f"model {number} of the ensemble has another prompt or tower than 'model'; give all of them the same"
-            )
-    members = [load_model(member) for member in config.ensemble]
-    for member in members:
-        if member.tokenizer.fingerprint() != model.tokenizer.fingerprint():
-            raise ConfigError(
-                f"the ensemble's {member.config.llm} has another tokenizer than {model.config.llm}; use models with one tokenizer"
-            )
-    return Ensemble([model, *members])
 
 
 def _rescored(config: EvalConfig, sources: Sources, **changes: str) -> RescoredRetriever:

@@ -1,0 +1,78 @@
+"""From an evaluation's configuration to who writes: one model, several, or models and an answer expert.
+
+Loads what `ensemble` and `answer_expert` name, and checks that it belongs to `model`. How they are mixed: models/ensemble.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gemkr.config import EvalConfig
+from gemkr.errors import ConfigError
+from gemkr.interfaces import LanguageModel
+from gemkr.queries import read_queries
+from gemkr.retrievers.opponents import WEIGHTS_FILE, require_apart
+from gemkr.types import Query
+
+if TYPE_CHECKING:
+    from gemkr.models.gemkr import GeMKR
+    from gemkr.retrievers.answer_expert import AnswerExpert
+    from gemkr.retrievers.factory import Sources
+
+Prompts = Callable[[Query], Any]
+
+
+def writing_together(
+    model: GeMKR, prompts: Prompts, config: EvalConfig, sources: Sources
+) -> tuple[LanguageModel, Prompts]:
+    """The model and `prompts` as they are, or an ensemble and the prompts of its members.
+
+    Raises ConfigError for members that read something else than `model`, or have another tokenizer, and DataError for
+    an answer expert that would learn from the queries it is asked.
+    """
+    if not config.ensemble and config.answer_expert is None:
+        return model, prompts
+    from gemkr.models.ensemble import Ensemble
+
+    models: list[LanguageModel] = [model, *_further_models(model, config)]
+    count = len(models)
+    if config.answer_expert is None:
+        return Ensemble(models), lambda query: (prompts(query),) * count
+    weight = config.answer_expert.weight
+    if not 0 < weight < 1:
+        raise ConfigError(f"answer_expert.weight is {weight}; between 0 and 1, or leave answer_expert out")
+    expert = _expert(model, config, sources)
+    mixed = Ensemble([*models, expert], [(1 - weight) / count] * count + [weight])
+    return mixed, lambda query: (*(prompts(query),) * count, query)
+
+
+def _further_models(model: GeMKR, config: EvalConfig) -> list[GeMKR]:
+    from gemkr.retrievers.factory import load_model
+
+    for number, member in enumerate(config.ensemble, 2):
+        if (member.prompt, member.tower) != (config.model.prompt, config.model.tower):
+            raise ConfigError(
+                f"model {number} of the ensemble has another prompt or tower than 'model'; give all of them the same"
+            )
+    members = [load_model(member) for member in config.ensemble]
+    for member, settings in zip(members, config.ensemble, strict=True):
+        if member.tokenizer.fingerprint() != model.tokenizer.fingerprint():
+            raise ConfigError(
+                f"the ensemble's {settings.llm} has another tokenizer than {config.model.llm}; use models with one tokenizer"
+            )
+    return members
+
+
+def _expert(model: GeMKR, config: EvalConfig, sources: Sources) -> AnswerExpert:
+    from gemkr.retrievers.answer_expert import AnswerExpert
+    from gemkr.retrievers.classifier import answer_classifier
+
+    settings = config.answer_expert
+    train = list(read_queries(settings.train))
+    require_apart(train, sources.queries, settings.train)
+    classifier = answer_classifier(train, settings.classifier, Path(config.output) / WEIGHTS_FILE)
+    return AnswerExpert(
+        classifier, model.tokenizer, model.vocab_size, guesses=settings.guesses, device=model.device
+    )

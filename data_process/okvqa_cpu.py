@@ -30,6 +30,7 @@ def main() -> int:
     if not CORPUS.is_file():
         print(f"okvqa-cpu needs {CORPUS}; set GEMKR_SHARED to the folder that holds data/", file=sys.stderr)
         return 1
+    began = time.perf_counter()
     home = args.folder
     first = home / "seed0" / "pretrain"
     vocabulary, index, clues = first / "tokenizer.model", home / "wiki112k.fmi", home / "clues.jsonl"
@@ -52,6 +53,7 @@ def main() -> int:
             f"model.checkpoint={final}",
             f"index={index}",
             f"output={here / 'eval'}",
+            f"answer_expert.classifier.seed={1000 * seed}",
         )
         fewer = [] if seed == 0 else ["baselines=[rescored_random]"]
         step(here / "eval" / "metrics.json", "eval", f"eval_configs/{CONFIG}.yaml", *scored, *fewer)
@@ -59,6 +61,7 @@ def main() -> int:
     part = home / "summary.json.part"
     part.write_text(json.dumps(summary, indent=1) + "\n")
     part.replace(home / "summary.json")
+    print(f"all steps of this run: {(time.perf_counter() - began) / 60:.0f} minutes")
     return 0
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from toy_text import documents, train_byte_level, train_sentencepiece
 
 from gemkr.documents import DocumentStore
@@ -15,6 +17,7 @@ from gemkr.fm_index import FMIndex
 from gemkr.tokenizer import Tokenizer, load_tokenizer
 from gemkr.training.clues import MinedClue, read_clues, write_clues
 from gemkr.training.mine import Miner, MiningSettings, MiningStatistics, mine_all
+from gemkr.training.quotes import shared_runs
 from gemkr.types import Document, Query
 
 bm25_module = pytest.importorskip("gemkr.rerankers.bm25")
@@ -122,6 +125,55 @@ def test_when_nothing_is_unique_the_rarest_is_taken_and_counted(tokenizer: Token
     )
     assert (short.text, short.count) == ("blue", 3)
     assert (long.text, long.count) == ("blue tongue", 2)
+
+
+@given(asked=st.lists(st.integers(0, 3), max_size=8), passage=st.lists(st.integers(0, 3), max_size=12))
+def test_shared_runs_are_all_the_longest_common_runs(asked: list[int], passage: list[int]) -> None:
+    def quoted(start: int, stop: int) -> list[int]:
+        """Where in the question the range stands."""
+        n = stop - start
+        return [i for i in range(len(asked) - n + 1) if asked[i : i + n] == passage[start:stop]]
+
+    def longest(start: int, stop: int) -> bool:
+        """Some place in the question that goes on neither to the left nor to the right."""
+        return any(
+            not (i and start and asked[i - 1] == passage[start - 1])
+            and not (
+                i + stop - start < len(asked)
+                and stop < len(passage)
+                and asked[i + stop - start] == passage[stop]
+            )
+            for i in quoted(start, stop)
+        )
+
+    ranges = [(i, j) for i in range(len(passage)) for j in range(i + 1, len(passage) + 1)]
+    expected = [pair for pair in ranges if longest(*pair)]
+    assert shared_runs(np.array(asked, dtype=np.int64), np.array(passage, dtype=np.int64)) == expected
+
+
+QUOTING = [
+    Document("a", "The acacia trees of Kenya feed giraffes."),
+    Document("b", "Trees of Japan are cut by gardeners."),
+    Document("c", "Giraffes eat leaves."),
+]
+
+
+def test_questions_quote_their_gold_passages(tokenizer: Tokenizer) -> None:
+    settings = {"anchor": "question", "per_question": 3}
+    asked = Query("q", "What do trees of Kenya feed? Giraffes or", answers=("leaves",), positives=("a",))
+    clues = miner_of(tokenizer, QUOTING, **settings).mine(asked)
+    short = [clue for clue in clues if clue.form == "short"]
+    long = [clue for clue in clues if clue.form == "long"]
+    assert [clue.text.removesuffix(" feed") for clue in short] == ["trees of Kenya"]
+    assert [(clue.doc_id, clue.count, clue.answer) for clue in short] == [("a", 1, None)]
+    assert all(clue.count == 1 and clue.text.startswith("trees of") for clue in long)
+    assert not miner_of(tokenizer, QUOTING, common=0, **settings).mine(asked)
+    assert not miner_of(tokenizer, QUOTING, **settings).mine(Query("q", "trees?", answers=("leaves",)))
+    apart = Query("q", "Kenya trees feed the acacia?", positives=("a",))
+    quotes = miner_of(tokenizer, QUOTING, forms=("short",), anchor="question", per_question=2).mine(apart)
+    assert len(quotes) == 2
+    assert {clue.text for clue in quotes} <= {"Kenya", "trees", "feed", "acacia", "The acacia"}
+    assert [clue.count for clue in quotes] == sorted(clue.count for clue in quotes)
 
 
 def test_full_clues_go_on_where_others_end(tokenizer: Tokenizer) -> None:

@@ -30,9 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-tokens", type=positive, default=10, help="longest clue (default 10)")
     parser.add_argument(
         "--anchor",
-        choices=("answer", "opening"),
+        choices=("answer", "opening", "question"),
         default="answer",
-        help="long clues begin with the answer, or are the opening of the passage that holds it",
+        help="long clues begin with the answer, or are the opening of the passage that holds it; question: clues are what "
+        "the question quotes of its gold passages",
     )
     parser.add_argument(
         "--full",

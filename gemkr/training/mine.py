@@ -20,8 +20,10 @@ from gemkr.fm_index import FMIndex
 from gemkr.rerankers.bm25 import BM25
 from gemkr.tokenizer import Tokenizer
 from gemkr.training.clues import FORMS, MinedClue
+from gemkr.training.quotes import shared_runs
 from gemkr.types import Query
 
+ANCHORS = ("answer", "opening", "question")
 CACHED_PASSAGES = 4096
 CACHED_ANSWERS = 65_536
 
@@ -31,7 +33,9 @@ class MiningSettings:
     """What to mine.
 
     forms: any of short, long. per_question: passages per query, spread over its answers. max_tokens: longest slice.
-    anchor: long slices begin with the `answer`, or are the `opening` of the passage that holds it.
+    anchor: long slices begin with the `answer`, or are the `opening` of the passage that holds it. With `question`,
+    clues are what the question quotes of its gold passages, whole words that occur at most `common` times, rarest
+    first: as they stand there (short), or grown from there on (long).
     full: long slices take all of `max_tokens` (the paper's ten), not just what makes them unique.
     common: an answer with more occurrences than this is looked for among `candidates` passages that BM25 ranks
     first, a rarer one among all that hold it. patience: passages in a row that give nothing new before a query is done
@@ -53,8 +57,8 @@ class MiningSettings:
             raise DataError(
                 f"unknown form of clue {', '.join(unknown)!r}; known forms are {', '.join(FORMS)}"
             )
-        if self.anchor not in ("answer", "opening"):
-            raise DataError(f"unknown anchor {self.anchor!r}; known anchors are answer, opening")
+        if self.anchor not in ANCHORS:
+            raise DataError(f"unknown anchor {self.anchor!r}; known anchors are {', '.join(ANCHORS)}")
         if self.per_question < 1 or self.max_tokens < 1:
             raise DataError(
                 f"per_question is {self.per_question} and max_tokens {self.max_tokens}; both must be at least 1"
@@ -113,6 +117,8 @@ class Miner:
         Raises DataError for a gold passage that is not in the corpus.
         """
         gold = np.array([self._documents.number(doc_id) for doc_id in query.positives], dtype=np.int64)
+        if self._settings.anchor == "question":
+            return self._quotes(query, gold)
         ranked = [(a, self._rank(query, a, gold)) for a in dict.fromkeys(query.answers) if a.strip()]
         clues: list[MinedClue] = []
         seen: set[tuple[str, tuple[int, ...]]] = set()
@@ -129,6 +135,36 @@ class Miner:
             openings = [self._opening(query, int(doc), None) for doc in gold[: self._settings.per_question]]
             clues = [clue for clue in openings if clue is not None]
         return clues
+
+    def _quotes(self, query: Query, gold: np.ndarray) -> list[MinedClue]:
+        """What the question quotes of its gold passages, the rarest first; each of its tokens in one clue of a passage."""
+        asked = np.asarray(self._tokenizer.encode(query.question), dtype=np.int64)
+        found: dict[tuple[int, ...], tuple[_Passage, int, int, int]] = {}
+        for doc in gold.tolist():
+            passage = self._passage(doc)
+            for start, stop in shared_runs(asked, passage.tokens):
+                inside = [i for i in range(start, stop) if self._is_start(passage, i)]
+                first = inside[0] if inside else stop
+                ends = range(min(stop, first + self._settings.max_tokens), first, -1)
+                last = next((i for i in ends if passage.is_border(i)), first)
+                tokens = tuple(passage.tokens[first:last].tolist())
+                if passage.slice_text(first, last) and tokens not in found:
+                    found[tokens] = passage, first, last, self._index.search(tokens).count
+        ranked = sorted(found.values(), key=lambda place: place[3])
+        clues: list[MinedClue | None] = []
+        used: set[tuple[int, int]] = set()
+        for passage, start, stop, count in ranked:
+            covered = {(passage.doc, i) for i in range(start, stop)}
+            if count > self._settings.common or used & covered:
+                continue
+            used |= covered
+            if "short" in self._settings.forms:
+                clues.append(self._clue(query, None, passage, "short", start, stop, count))
+            if "long" in self._settings.forms:
+                clues.append(self._grow(query, None, passage, start, stop))
+            if len(clues) >= self._settings.per_question * len(self._settings.forms):
+                break
+        return [clue for clue in clues if clue is not None]
 
     def _rank(self, query: Query, answer: str, gold: np.ndarray) -> np.ndarray:
         """Passages that hold the answer, best first: int64[n], ties by document number."""

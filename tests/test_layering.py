@@ -20,7 +20,7 @@ FLOORS = [
     {"cli", "serve"},
 ]
 DOORS = {
-    "omegaconf": {"gemkr/config.py"},
+    "omegaconf": {"gemkr/config/files.py"},
     "ultralytics": {"gemkr/vision/detect.py"},
     "open_clip": {"gemkr/vision/encode.py"},
     "vllm": {"gemkr/decoding/vllm.py"},

@@ -16,7 +16,8 @@ from gemkr.errors import DataError, TokenizerError
 from gemkr.fm_index import FMIndex
 from gemkr.tokenizer import Tokenizer, load_tokenizer
 from gemkr.training.clues import MinedClue, read_clues, write_clues
-from gemkr.training.mine import Miner, MiningSettings, MiningStatistics, mine_all
+from gemkr.training.mine import Miner, MiningSettings
+from gemkr.training.mining_statistics import MiningStatistics, mine_all
 from gemkr.training.quotes import shared_runs
 from gemkr.types import Document, Query
 

@@ -56,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
     from gemkr.rerankers.bm25 import BM25
     from gemkr.tokenizer import load_tokenizer
     from gemkr.training.clues import read_clues, write_clues
-    from gemkr.training.mine import Miner, MiningSettings, MiningStatistics, mine_all
+    from gemkr.training.mine import Miner, MiningSettings
+    from gemkr.training.mining_statistics import MiningStatistics, mine_all
 
     settings = MiningSettings(
         forms=tuple(form.strip() for form in args.forms.split(",")),

@@ -1,0 +1,61 @@
+"""Experiments as frozen dataclasses, read from YAML: the names and types of settings, not what they do."""
+
+from __future__ import annotations
+
+from gemkr.config.evaluation import (
+    AnswerExpertConfig,
+    ClassifierConfig,
+    DecodingConfig,
+    EvalConfig,
+    OpponentsConfig,
+    ScoringConfig,
+)
+from gemkr.config.files import (
+    from_mapping,
+    load_config,
+    load_model_config,
+    to_mapping,
+)
+from gemkr.config.model import (
+    LoraConfig,
+    ModelConfig,
+    PrefixConfig,
+    PromptConfig,
+    TowerConfig,
+    VisualTokensConfig,
+)
+from gemkr.config.training import (
+    EmbeddingsConfig,
+    LlamaConfig,
+    OptimizerConfig,
+    PretrainConfig,
+    TrainConfig,
+    TrainDataConfig,
+    VocabularyConfig,
+)
+
+__all__ = [
+    "AnswerExpertConfig",
+    "ClassifierConfig",
+    "DecodingConfig",
+    "EmbeddingsConfig",
+    "EvalConfig",
+    "LlamaConfig",
+    "LoraConfig",
+    "ModelConfig",
+    "OpponentsConfig",
+    "OptimizerConfig",
+    "PrefixConfig",
+    "PretrainConfig",
+    "PromptConfig",
+    "ScoringConfig",
+    "TowerConfig",
+    "TrainConfig",
+    "TrainDataConfig",
+    "VisualTokensConfig",
+    "VocabularyConfig",
+    "from_mapping",
+    "load_config",
+    "load_model_config",
+    "to_mapping",
+]

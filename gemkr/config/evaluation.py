@@ -1,0 +1,136 @@
+"""Settings of decoding, ranking, opponents and a whole evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gemkr.config.model import ModelConfig
+from gemkr.config.ranges import Natural, NotNegative, Positive, Share
+
+
+@dataclass(frozen=True)
+class DecodingConfig:
+    """Beam search under the index (DESIGN 5); the defaults of `reference` are the published settings."""
+
+    beam_size: Positive = 10
+    groups: Positive = 10
+    diversity: NotNegative = 0.5
+    max_tokens: Positive = 10
+    min_tokens: Positive = 1
+    length_penalty: float = 1.5
+    word_start: bool = False
+    allow_eos: bool = True
+    stop_at_one_document: bool = False
+    document_penalty: float = 0.0
+    group_by_head: bool = False
+    head_words: Positive = 1
+    beams_per_head: Positive = 1
+    count_prior: NotNegative = 0.0
+    second_pass: Natural = 0
+    batch_size: Positive = 8
+
+
+@dataclass(frozen=True)
+class ScoringConfig:
+    """From clues to documents (DESIGN 6): reference | coverage | seal, and the second scorer inside a span.
+
+    With `whole_words` a document counts for a clue only where a word ends with it: `ski` is not in `skiing`.
+    """
+
+    method: str = "coverage"
+    inside_span: str = "bm25"
+    discount: float = 0.3
+    second_weight: float = 0.1
+    documents_per_clue: Positive = 100
+    rows_per_clue: Positive = 50_000
+    whole_words: bool = False
+    alpha: float = 2.0
+    beta: float = 0.8
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """The answer classifier: `networks` averaged bag-of-words networks over the answers that `least_answers` queries give.
+
+    Words of fewer than `least_words` training queries are passed over; `word_dropout` leaves out words of a query.
+    """
+
+    networks: Positive = 2
+    hidden: Positive = 256
+    epochs: Positive = 12
+    batch_size: Positive = 64
+    lr: NotNegative = 6e-3
+    weight_decay: NotNegative = 0.3
+    word_dropout: Share = 0.2
+    dropout: Share = 0.5
+    least_answers: Positive = 2
+    least_words: Positive = 2
+    seed: Natural = 0
+
+
+@dataclass(frozen=True)
+class AnswerExpertConfig:
+    """An answer classifier that writes with the model or the ensemble: its best `guesses` count for `weight` of a clue's
+    probability, the models share the rest equally.
+
+    It learns from the answers of `train`, a file of queries; its weights are kept in the output folder.
+    """
+
+    train: str
+    weight: Share = 0.5
+    guesses: Positive = 60
+    classifier: ClassifierConfig = ClassifierConfig()
+
+
+@dataclass(frozen=True)
+class OpponentsConfig:
+    """Simple opponents, which learn from the answers of `train`, a file of queries, and never from those they are asked.
+
+    `neighbours` training questions vote for answers; greedy coverage looks at the best `answers` and discounts by
+    `discount`; `fused` are names of retrievers that `fusion` joins, `depth` documents of each, with the constant `rrf_k`.
+    """
+
+    train: str
+    neighbours: Positive = 30
+    classifier: ClassifierConfig = ClassifierConfig()
+    answers: Positive = 30
+    discount: Share = 0.3
+    second_weight: NotNegative = 0.1
+    fused: tuple[str, ...] = ("bm25_caption", "nearest_questions")
+    depth: Positive = 100
+    rrf_k: NotNegative = 60.0
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """One evaluation experiment: `gemkr eval CONFIG` retrieves, scores and reports.
+
+    `ensemble` are further models of the same tokenizer and prompt, whose probabilities of a clue are averaged with `model`'s;
+    `answer_expert` joins them.
+    `form` asks the model for a clue form (short, long) that it was trained with; `baselines` are names of further
+    retrievers over the same queries and corpus; `cards` is the number of queries that the report shows one by one.
+    """
+
+    queries: str
+    corpus: str
+    output: str
+    retriever: str = "generative"
+    model: ModelConfig | None = None
+    ensemble: tuple[ModelConfig, ...] = ()
+    answer_expert: AnswerExpertConfig | None = None
+    index: str | None = None
+    images: str | None = None
+    regions: str | None = None
+    decoding: DecodingConfig = DecodingConfig()
+    scoring: ScoringConfig = ScoringConfig()
+    opponents: OpponentsConfig | None = None
+    qrels: str | None = None
+    match: str | None = None
+    metrics: tuple[str, ...] = ("P@5", "S@1", "S@5", "S@10", "MRR@10", "D@10")
+    k: Positive = 10
+    form: str | None = None
+    max_prompt_tokens: Positive | None = None
+    baselines: tuple[str, ...] = ()
+    cards: Natural = 60
+    limit: Positive | None = None
+    seed: Natural = 0

@@ -1,0 +1,144 @@
+"""From YAML and `key=value` overrides to the dataclasses of settings, checked against their annotations.
+
+The only file that imports omegaconf. Unknown keys fail and name the nearest known one. Paths may hold `${oc.env:NAME}` or
+`${oc.env:NAME,default}`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import reprlib
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from gemkr.config.model import ModelConfig
+from gemkr.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def load_config(path: str | Path, kind: type[T], overrides: Sequence[str] = ()) -> T:
+    """Read a YAML file into the dataclass `kind`, then apply `key=value` overrides (dots reach inside).
+
+    Raises ConfigError for a missing file, broken YAML, an unknown key (naming the nearest one), a missing
+    required key, a value of the wrong type, or an environment variable that is not set.
+    """
+    return from_mapping(_read_yaml(Path(path), overrides), kind, str(path))
+
+
+def load_model_config(path: str | Path, overrides: Sequence[str] = ()) -> ModelConfig:
+    """The section `model` of a training or evaluation file, after overrides (`model.llm=…`); the rest is not looked at.
+
+    Raises ConfigError as `load_config` does, and for a file without that section.
+    """
+    values = _read_yaml(Path(path), overrides, section="model")
+    return from_mapping(values, ModelConfig, f"{path}: model")
+
+
+def _read_yaml(path: Path, overrides: Sequence[str], section: str | None = None) -> dict[str, Any]:
+    """The resolved settings of a file, or of one of its sections."""
+    if not path.is_file():
+        wrong = "is not a file" if path.exists() else "does not exist"
+        raise ConfigError(
+            f"the configuration {path} {wrong}; the ready-made ones are in train_configs/ and eval_configs/"
+        )
+    for override in overrides:
+        if "=" not in override:
+            raise ConfigError(f"the override {override!r} is not of the form key=value")
+    try:
+        loaded = OmegaConf.load(path)
+        merged = OmegaConf.merge(loaded, OmegaConf.from_dotlist(list(overrides)))
+        if section is not None:
+            merged = OmegaConf.select(merged, section)
+            if not isinstance(merged, DictConfig):
+                raise ConfigError(
+                    f"{path} has no section {section!r}; name a file that describes a {section}"
+                )
+        values = OmegaConf.to_container(merged, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{path}: {str(error).splitlines()[0]}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text, so it is no YAML; name a configuration") from error
+    except OSError as error:
+        raise ConfigError(f"the configuration {path} cannot be read: {error.strerror}") from error
+    except Exception as error:
+        if type(error).__module__.startswith("yaml"):
+            raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+        raise
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold a mapping of settings, it holds {type(values).__name__}")
+    return values
+
+
+def to_mapping(config: Any) -> dict[str, Any]:
+    """The plain nested dict of a configuration, fit for json and YAML."""
+    return dataclasses.asdict(config)
+
+
+def from_mapping(values: dict[str, Any], kind: type[T], where: str) -> T:
+    """A dataclass from a nested dict, checked against its annotations; `where` opens the error messages."""
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    hints = typing.get_type_hints(kind, include_extras=True)
+    for key in values:
+        if key not in fields:
+            near = difflib.get_close_matches(str(key), fields, n=1, cutoff=0.0)
+            raise ConfigError(
+                f"{where}: unknown key {reprlib.repr(key)}; the nearest known key is {near[0]!r}"
+            )
+    missing = [n for n, f in fields.items() if n not in values and _required(f)]
+    if missing:
+        raise ConfigError(f"{where}: the required key {missing[0]!r} is missing")
+    return kind(**{key: _convert(value, hints[key], f"{where}: {key}") for key, value in values.items()})
+
+
+def _required(f: dataclasses.Field) -> bool:
+    return f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+
+
+def _convert(value: Any, hint: Any, where: str) -> Any:
+    origin = typing.get_origin(hint)
+    if origin is Annotated:
+        kind, allowed = typing.get_args(hint)
+        number = _convert(value, kind, where)
+        if not allowed.least <= number <= allowed.most:
+            raise ConfigError(f"{where} must be {allowed}, it is {number!r}")
+        return number
+    if origin in (types.UnionType, typing.Union):
+        if value is None:
+            return None
+        (inner,) = [a for a in typing.get_args(hint) if a is not type(None)]
+        return _convert(value, inner, where)
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where} must be a mapping, it is {value!r}")
+        return from_mapping(value, hint, where)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ConfigError(f"{where} must be a list, it is {value!r}")
+        return tuple(_convert(v, typing.get_args(hint)[0], where) for v in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if hint is float and isinstance(value, str):
+        value = _number(value, where)
+    if hint is str and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise ConfigError(f"{where} must be of type {hint.__name__}, it is {value!r}")
+    if hint is float and not math.isfinite(value):
+        raise ConfigError(f"{where} must be a finite number, it is {value!r}")
+    return value
+
+
+def _number(text: str, where: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(f"{where} must be a number, it is {text!r}") from None

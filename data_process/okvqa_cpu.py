@@ -53,7 +53,7 @@ def main() -> int:
             f"model.checkpoint={final}",
             f"index={index}",
             f"output={here / 'eval'}",
-            f"answer_expert.classifier.seed={1000 * seed}",
+            f"opponents.classifier.seed={1000 * seed}",
         )
         fewer = [] if seed == 0 else ["baselines=[rescored_random]"]
         step(here / "eval" / "metrics.json", "eval", f"eval_configs/{CONFIG}.yaml", *scored, *fewer)

@@ -17,6 +17,11 @@ TRAIN = sorted((ROOT / "train_configs").glob("*.yaml"))
 EVAL = sorted((ROOT / "eval_configs").glob("*.yaml"))
 
 
+def has_expert(path: Path) -> bool:
+    """Whether a file has an answer expert."""
+    return "\nanswer_expert:" in path.read_text()
+
+
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every variable without a default that some file names."""
@@ -43,6 +48,14 @@ def test_evaluation_configurations_load_and_name_what_exists(path: Path) -> None
     if config.retriever == "generative":
         assert config.model is not None
         assert config.index is not None
+
+
+@pytest.mark.parametrize("path", [p for p in EVAL if has_expert(p)], ids=lambda path: path.stem)
+def test_an_answer_expert_is_the_opponent_and_can_be_left_out(path: Path) -> None:
+    config = load_config(path, EvalConfig)
+    assert config.answer_expert.train == config.opponents.train
+    assert config.answer_expert.classifier == config.opponents.classifier
+    assert load_config(path, EvalConfig, ["answer_expert=null"]).answer_expert is None
 
 
 @pytest.mark.parametrize("path", EVAL, ids=lambda path: path.stem)

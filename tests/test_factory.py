@@ -160,7 +160,7 @@ def test_an_expert_writes_with_the_model(material: Path, tmp_path: Path) -> None
     assert main(["eval", str(with_expert(material, tmp_path, 0.9)), *overrides]) == 0
     best = [ranking.clues[0] for ranking in read_records(tmp_path / "out" / "run.jsonl")]
     assert [clue.text for clue in best] == ["green tea"] * len(best)
-    assert all(0.9 <= np.exp(clue.log_prob) <= 1 for clue in best)
+    assert all(0.9 - 1e-5 <= np.exp(clue.log_prob) <= 1 for clue in best)
     assert (tmp_path / "out" / "answer_classifier.safetensors").is_file()
 
 

@@ -169,11 +169,20 @@ def test_a_disk_that_fills_up_in_training_is_named(tmp_path: Path, monkeypatch: 
         train()
 
 
-def test_mining_without_answers(material: Path, capsys: pytest.CaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("queries", "options", "said"),
+    [
+        ("unanswered", [], "none of the 1 queries"),
+        ("queries", ["--anchor", "question"], "has a gold passage to quote"),
+    ],
+)
+def test_mining_without_answers_or_gold_passages(
+    material: Path, capsys: pytest.CaptureFixture, queries: str, options: list[str], said: str
+) -> None:
     output = material / "clues.jsonl"
-    words = ["mine", f"{material}/unanswered.jsonl", "--corpus", f"{material}/corpus.csv", "-o", str(output)]
-    words += ["--index", f"{material}/corpus.fmi", "--tokenizer", f"{material}/pieces.model"]
-    assert "none of the 1 queries" in refused(words, capsys)
+    words = ["mine", f"{material}/{queries}.jsonl", "--corpus", f"{material}/corpus.csv", "-o", str(output)]
+    words += ["--index", f"{material}/corpus.fmi", "--tokenizer", f"{material}/pieces.model", *options]
+    assert said in refused(words, capsys)
     assert not output.exists()
 
 

@@ -144,6 +144,20 @@ def test_an_ensemble_reads_one_prompt_with_one_tokenizer(
     assert "model 2 of the ensemble has another prompt" in capsys.readouterr().err
 
 
+def test_an_ensemble_member_of_another_tokenizer(
+    material: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    train_vocabulary([text.upper() for text in TEXTS] * 20, tmp_path / "t.model", pieces=340)
+    tokenizer = load_tokenizer(tmp_path / "t.model")
+    size = LlamaConfig(hidden=32, layers=2, heads=2, intermediate=48, context=256)
+    save_llama(build_llama(size, tokenizer), tokenizer, tmp_path / "llm")
+    path = tmp_path / "ensemble.yaml"
+    member = f"ensemble:\n  - {{llm: {tmp_path / 'llm'}, lora: {{r: 2}}}}\n"
+    path.write_text((material / "eval.yaml").read_text() + member)
+    assert main(["eval", str(path), f"output={tmp_path}/out"]) == 1
+    assert f"{tmp_path / 'llm'} has another tokenizer than" in capsys.readouterr().err
+
+
 def with_expert(material: Path, folder: Path, weight: float, train: str = "train.jsonl") -> Path:
     """The evaluation of `material` with an answer expert that learned from three other queries."""
     rows = [{"query_id": f"t{i}", "question": "What is it?", "answers": ["green tea"]} for i in range(3)]

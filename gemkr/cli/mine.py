@@ -74,6 +74,11 @@ def run(args: argparse.Namespace) -> int:
             f"none of the {len(queries):,} queries of {args.queries} has answers or positives; mining needs the key "
             "'answers'"
         )
+    if args.anchor == "question" and not any(query.positives for query in queries):
+        raise DataError(
+            f"none of the {len(queries):,} queries of {args.queries} has a gold passage to quote; --anchor question needs the "
+            "key 'positives', use --anchor answer"
+        )
     index = FMIndex.load(args.index)
     tokenizer = load_tokenizer(args.tokenizer)
     index.check_tokenizer(tokenizer)

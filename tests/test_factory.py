@@ -136,14 +136,6 @@ def test_an_ensemble_of_one_model_twice_is_that_model(material: Path, tmp_path: 
     assert [[c.tokens for c in r.clues] for r in one] == [[c.tokens for c in r.clues] for r in two]
 
 
-def test_an_ensemble_reads_one_prompt_with_one_tokenizer(
-    material: Path, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
-    other = with_ensemble(material, tmp_path, "prompt: {caption: true}")
-    assert main(["eval", str(other), f"output={tmp_path}/out"]) == 1
-    assert "model 2 of the ensemble has another prompt" in capsys.readouterr().err
-
-
 def test_an_ensemble_member_of_another_tokenizer(
     material: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -21,6 +21,7 @@ from gemkr.config.model import (
     ModelConfig,
     PrefixConfig,
     PromptConfig,
+    TextEncoderConfig,
     TowerConfig,
     VisualTokensConfig,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "PretrainConfig",
     "PromptConfig",
     "ScoringConfig",
+    "TextEncoderConfig",
     "TowerConfig",
     "TrainConfig",
     "TrainDataConfig",

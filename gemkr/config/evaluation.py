@@ -105,8 +105,8 @@ class OpponentsConfig:
 class EvalConfig:
     """One evaluation experiment: `gemkr eval CONFIG` retrieves, scores and reports.
 
-    `ensemble` are further models of the same tokenizer and prompt, whose probabilities of a clue are averaged with `model`'s;
-    `answer_expert` joins them.
+    `ensemble` are further models of the same tokenizer, whose probabilities of a clue are averaged with `model`'s; what
+    each reads is its own affair. `answer_expert` joins them.
     `form` asks the model for a clue form (short, long) that it was trained with; `baselines` are names of further
     retrievers over the same queries and corpus; `cards` is the number of queries that the report shows one by one.
     """

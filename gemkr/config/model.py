@@ -49,6 +49,17 @@ class LoraConfig:
 
 
 @dataclass(frozen=True)
+class TextEncoderConfig:
+    """A pre-trained text encoder that reads question, caption and labels for the LLM: a Hugging Face folder.
+
+    It is trained along, but for its word embeddings; of a longer text it reads the first `max_tokens` tokens.
+    """
+
+    folder: str
+    max_tokens: Positive = 96
+
+
+@dataclass(frozen=True)
 class PromptConfig:
     """Which fields of a query the prompt shows beside question and image, and a template file of one's own."""
 
@@ -59,7 +70,8 @@ class PromptConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The whole network. `llm` is a Hugging Face folder; no tower means a text-only model.
+    """The whole network. `llm` is a Hugging Face folder; no tower means a text-only model, no text encoder an LLM that
+    reads the prompt by itself.
 
     `dropout` is for an LLM that is trained whole (`train_llm`): of its embeddings, feed-forward outputs and last states.
     `prompt_dropout` hides that share of each prompt's words in training, on the average.
@@ -70,6 +82,7 @@ class ModelConfig:
     tower: TowerConfig | None = None
     prefix: PrefixConfig = PrefixConfig()
     visual_tokens: VisualTokensConfig = VisualTokensConfig()
+    text_encoder: TextEncoderConfig | None = None
     prompt: PromptConfig = PromptConfig()
     lora: LoraConfig | None = LoraConfig()
     train_llm: bool = False

@@ -31,11 +31,13 @@ class TrainDataConfig:
 class OptimizerConfig:
     """AdamW with linear warm-up and cosine decay (the paper's defaults).
 
-    `projector_lr` is the peak rate of everything but the LLM, `embedding_lr` that of the LLM's token embeddings.
+    `projector_lr` is the peak rate of everything but the LLM, `text_encoder_lr` that of the text encoder,
+    `embedding_lr` that of the LLM's token embeddings.
     """
 
     lr: NotNegative = 6e-5
     projector_lr: NotNegative | None = None
+    text_encoder_lr: NotNegative | None = None
     embedding_lr: NotNegative | None = None
     warmup_lr: NotNegative = 1e-6
     min_lr: NotNegative = 1e-5

@@ -1,4 +1,4 @@
-"""GeMKR: a frozen vision tower with object-aware prefix, a projector, and a language model with LoRA.
+"""GeMKR: a frozen vision tower with object-aware prefix, a text encoder, projectors, and a language model with LoRA.
 
 Turns batches into losses for training and prompts into logits for decoding (`LanguageModel`). Knows nothing of
 indexes, clues' meaning, checkpoints or files other than the base models.
@@ -23,6 +23,7 @@ from gemkr.models.prefix import PrefixedTower, keep_rows
 from gemkr.models.projector import Projector
 from gemkr.models.prompt import IGNORED_LABEL
 from gemkr.models.shared import SharedBatch
+from gemkr.models.text_encoder import TextEncoder, TextReader, load_text_encoder
 from gemkr.tokenizer import Tokenizer, load_tokenizer
 from gemkr.vision.encode import Tower, load_tower
 from gemkr.vision.pictures import PictureFolder
@@ -32,7 +33,14 @@ from gemkr.vision.store import RegionStore
 class GeMKR(nn.Module):
     """The whole network. Without a tower it is a text-only model that ignores pictures."""
 
-    def __init__(self, config: ModelConfig, tokenizer: Tokenizer, llm: LLM, tower: Tower | None) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        tokenizer: Tokenizer,
+        llm: LLM,
+        tower: Tower | None,
+        text_encoder: TextEncoder | None = None,
+    ) -> None:
         super().__init__()
         if tokenizer.vocab_size > llm.vocab_size:
             raise ModelError(
@@ -47,6 +55,11 @@ class GeMKR(nn.Module):
         if tower is not None:
             _check_visual_tokens(config)
             self.projector = Projector(tower.width, llm.hidden_size, llm.embedding_scale)
+        self.text_encoder = text_encoder
+        if text_encoder is not None:
+            self.text_projector = Projector(
+                text_encoder.width, llm.hidden_size, llm.embedding_scale, boxed=False
+            )
 
     @property
     def vocab_size(self) -> int:
@@ -71,6 +84,9 @@ class GeMKR(nn.Module):
     ) -> InputBuilder:
         """What makes this model's examples; it carries no weights."""
         tower = None if self.tower is None else self.tower.tower
+        reader = (
+            None if self.text_encoder is None else TextReader(self.config.text_encoder, self.config.prompt)
+        )
         return InputBuilder(
             self.config,
             self.tokenizer,
@@ -79,6 +95,7 @@ class GeMKR(nn.Module):
             encoder=None if tower is None else tower.fingerprint,
             images=images,
             regions=regions,
+            reader=reader,
             max_prompt_tokens=max_prompt_tokens,
             hide_regions=hide_regions,
         )
@@ -116,7 +133,7 @@ class GeMKR(nn.Module):
             return branches.step(self.llm, tokens.to(self.device), state)
 
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
-        """Everything that learns, by name: LoRA (or the LLM), prefixes, gates, projector."""
+        """Everything that learns, by name: LoRA (or the LLM), prefixes, gates, text encoder, projectors."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
     def trained_state(self) -> dict[str, torch.Tensor]:
@@ -147,7 +164,7 @@ class GeMKR(nn.Module):
         return logits[:, :-1], batch.labels[:, -n:]
 
     def _with_hidden_words(self, batch: Batch) -> Batch:
-        """In training, the batch without some tokens of its prompts; never their last ones, nor visual tokens.
+        """In training, the batch without some tokens of its prompts; never their last ones, nor visual tokens or states of read text.
 
         Each prompt loses a share drawn evenly from [0, 2 * prompt_dropout), so that whole and sparse ones are both seen.
         """
@@ -155,8 +172,9 @@ class GeMKR(nn.Module):
             return batch
         prompt = batch.labels == IGNORED_LABEL
         hidable = prompt & F.pad(prompt[:, 1:], (0, 1), value=False)
-        row, position = batch.slots[:, 0], batch.slots[:, 1]
-        hidable[row, position] = False
+        for slots in (batch.slots, batch.text_slots):
+            if slots is not None:
+                hidable[slots[:, 0], slots[:, 1]] = False
         rates = 2 * self.config.prompt_dropout * torch.rand(len(prompt), 1, device=prompt.device)
         hidden = hidable & (torch.rand(prompt.shape, device=prompt.device) < rates)
         return replace(batch, mask=batch.mask * ~hidden)
@@ -175,8 +193,12 @@ class GeMKR(nn.Module):
         return (rest - begun.sum()) / (len(begun) + len(later))
 
     def _embeddings(self, batch: Batch) -> torch.Tensor:
-        """[B, T, hidden]: the tokens' embeddings, with visual tokens in the slots."""
+        """[B, T, hidden]: the tokens' embeddings, with visual tokens and states of read text in the slots."""
         embeddings = self.llm.embed(batch.tokens)
+        if batch.text is not None:
+            row, position, which = batch.text_slots.unbind(dim=1)
+            states = self.text_projector(self.text_encoder(batch.text, batch.text_mask))[row, which]
+            embeddings = embeddings.index_put((row, position), states.to(embeddings.dtype))
         if not len(batch.slots):
             return embeddings
         row, position, picture, which = batch.slots.unbind(dim=1)
@@ -228,7 +250,8 @@ def load_gemkr(
     tower = None
     if config.tower is not None:
         tower = load_tower(config.tower).to(PRECISIONS[config.precision])
-    model = GeMKR(config, tokenizer, llm, tower)
+    text_encoder = None if config.text_encoder is None else load_text_encoder(config.text_encoder)
+    model = GeMKR(config, tokenizer, llm, tower, text_encoder)
     for parameter in model.trainable_parameters().values():
         parameter.data = parameter.data.float()
     if weights is not None:

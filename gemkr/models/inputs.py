@@ -18,6 +18,7 @@ from gemkr.config import ModelConfig
 from gemkr.errors import ModelError
 from gemkr.models.projector import reading_order
 from gemkr.models.prompt import IGNORED_LABEL, Sample, Template, VisualSlot, build_sample
+from gemkr.models.text_encoder import TextReader
 from gemkr.tokenizer import Tokenizer
 from gemkr.types import Query
 from gemkr.vision.pictures import PictureFolder
@@ -28,12 +29,14 @@ from gemkr.vision.store import RegionStore
 class Example:
     """One query ready for the model; `regions` is None when its picture is not seen.
 
-    `pixels` float32[3, H, W], None when no whole-picture token is shown.
+    `pixels` float32[3, H, W], None when no whole-picture token is shown; `text` int64[E], what the text encoder reads,
+    None without one.
     """
 
     sample: Sample
     pixels: torch.Tensor | None
     regions: RegionInput | None
+    text: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,8 @@ class Batch:
     tokens, mask, labels int64[B, T]; `picture_rows` int64[P] names their rows; pixels float32[P, 3, H, W] or None;
     features float16[P, R, width], counts int64[P], boxes float32[P, R, 4]; `region_order` int64[P, R], real regions
     first, in reading order; `slots` int64[V, 4]: batch row, position, picture (0..P-1), and visual token of the
-    picture: w for whole-picture token w, whole + i for the i-th region in reading order.
+    picture: w for whole-picture token w, whole + i for the i-th region in reading order. The text encoder reads
+    `text` int64[B, E], right-padded, `text_mask` int64[B, E]; `text_slots` int64[N, 3]: batch row, position, state.
     """
 
     tokens: torch.Tensor
@@ -68,6 +72,9 @@ class Batch:
     boxes: torch.Tensor | None
     region_order: torch.Tensor | None
     slots: torch.Tensor
+    text: torch.Tensor | None = None
+    text_mask: torch.Tensor | None = None
+    text_slots: torch.Tensor | None = None
 
     def to(self, device: Any, non_blocking: bool = False) -> Batch:
         """The same batch on another device."""
@@ -98,10 +105,12 @@ class InputBuilder:
         encoder: str | None = None,
         images: PictureFolder | None = None,
         regions: RegionStore | None = None,
+        reader: TextReader | None = None,
         max_prompt_tokens: int | None = None,
         hide_regions: float = 0.0,
     ) -> None:
-        """`preprocess`, `width` and `encoder` (fingerprint) are the tower's; see `GeMKR.input_builder`.
+        """`preprocess`, `width` and `encoder` (fingerprint) are the tower's, `reader` the text encoder's; see
+        `GeMKR.input_builder`.
 
         `hide_regions` withholds the regions of this share of queries (always the same ones, by their ids), so that
         a model also learns from whole pictures alone. For training only.
@@ -114,6 +123,7 @@ class InputBuilder:
         self.width = width
         self.images = images
         self.regions = regions
+        self.reader = reader
         self.max_prompt_tokens = max_prompt_tokens
         self.hide_regions = hide_regions
         self.template = Template.load(config.prompt.template) if config.prompt.template else None
@@ -145,6 +155,7 @@ class InputBuilder:
             slot = VisualSlot(self.whole, shown)
             if self.whole:
                 pixels = self.preprocess(self.images.open(query.image))
+        text = None if self.reader is None else self.reader(query)
         sample = build_sample(
             query,
             self.tokenizer,
@@ -155,8 +166,9 @@ class InputBuilder:
             detections=self.config.prompt.detections,
             template=self.template,
             max_prompt_tokens=self.max_prompt_tokens,
+            read=0 if text is None else len(text),
         )
-        return Example(sample, pixels, regions)
+        return Example(sample, pixels, regions, text)
 
     def _regions(self, image: str, *, hidden: bool) -> RegionInput:
         rows = self.config.prefix.rows
@@ -208,7 +220,23 @@ def collate(examples: Sequence[Example], pad_id: int = 0) -> Batch:
         boxes=_stack([torch.from_numpy(p.boxes) for p in pictures]),
         region_order=_stack([torch.from_numpy(_all_rows(p)) for p in pictures]),
         slots=torch.from_numpy(np.concatenate(slots) if slots else np.zeros((0, 4), np.int64)),
+        **_read_text(examples, length),
     )
+
+
+def _read_text(examples: Sequence[Example], length: int) -> dict[str, torch.Tensor]:
+    """The fields of a batch of `length` tokens that a text encoder reads and fills; none without one."""
+    if examples[0].text is None:
+        return {}
+    shape = len(examples), max(len(e.text) for e in examples)
+    text, mask, slots = np.zeros(shape, np.int64), np.zeros(shape, np.int64), []
+    for i, example in enumerate(examples):
+        n = len(example.text)
+        text[i, :n], mask[i, :n] = example.text, 1
+        positions = example.sample.read + length - len(example.sample.tokens)
+        slots.append(np.stack([np.full(n, i), positions, np.arange(n)], axis=1))
+    arrays = {"text": text, "text_mask": mask, "text_slots": np.concatenate(slots)}
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def _all_rows(regions: RegionInput) -> np.ndarray:

@@ -15,6 +15,7 @@ from gemkr.errors import ModelError, first_line
 from gemkr.models.llm import LLM, add_lora
 from gemkr.models.prefix import PrefixedTower
 from gemkr.models.projector import Projector
+from gemkr.models.text_encoder import outline_text_encoder
 from gemkr.vision.encode import outline_tower
 
 
@@ -30,6 +31,11 @@ class Outline(nn.Module):
                 tower = outline_tower(config.tower)
                 self.tower = PrefixedTower(tower, config.prefix)
                 self.projector = Projector(tower.width, self.llm.hidden_size, 1.0)
+            if config.text_encoder is not None:
+                self.text_encoder = outline_text_encoder(config.text_encoder)
+                self.text_projector = Projector(
+                    self.text_encoder.width, self.llm.hidden_size, 1.0, boxed=False
+                )
 
     def shapes(self) -> dict[str, torch.Size]:
         """Every trained parameter by name: those of `load_gemkr(config).trainable_parameters()`."""

@@ -1,4 +1,4 @@
-"""From tower states to the language model's input space: whole-picture tokens and region tokens.
+"""From encoders' states to the language model's input space: whole-picture tokens, region tokens, read text.
 
 Knows widths and boxes, nothing of towers or language models.
 """
@@ -13,19 +13,22 @@ BOX_FEATURES = 6
 
 
 class Projector(nn.Module):
-    """LayerNorm and Linear(width -> hidden), shared by all visual tokens; regions add an embedding of their box.
+    """LayerNorm and Linear(width -> hidden), shared by all tokens of one kind; regions add an embedding of their box.
 
     `scale` is the standard deviation that tokens have at the start: that of the language model's own embeddings.
     """
 
-    def __init__(self, width: int, hidden: int, scale: float) -> None:
+    def __init__(self, width: int, hidden: int, scale: float, *, boxed: bool = True) -> None:
+        """`boxed`: whether there will be boxes."""
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.linear = nn.Linear(width, hidden)
-        self.box = nn.Linear(BOX_FEATURES, hidden, bias=False)
+        if boxed:
+            self.box = nn.Linear(BOX_FEATURES, hidden, bias=False)
         nn.init.normal_(self.linear.weight, std=scale / width**0.5)
         nn.init.zeros_(self.linear.bias)
-        nn.init.normal_(self.box.weight, std=0.5 * scale / BOX_FEATURES**0.5)
+        if boxed:
+            nn.init.normal_(self.box.weight, std=0.5 * scale / BOX_FEATURES**0.5)
 
     def forward(self, states: torch.Tensor, boxes: torch.Tensor | None = None) -> torch.Tensor:
         """[..., width] (and float32[..., 4] boxes, xyxy in shares of the picture) -> [..., hidden]."""

@@ -1,7 +1,7 @@
 """From a query to token ids: the one function that builds the sample for training, evaluation and serving.
 
 The template's wording lives in `templates/gemkr.txt`. This file knows tokenizers only by their `encode`, and
-pictures only by how many visual tokens they need; it knows no tensors and no model. Parts are encoded apart and
+pictures and a text encoder only by how many positions they take; it knows no tensors and no model. Parts are encoded apart and
 joined: `Tokenizer.encode` reads every text as if a space stood before it.
 """
 
@@ -44,12 +44,14 @@ class Sample:
     """One query as tokens. `tokens` is int64[T]: prompt, then the clue and EOS if a clue was given.
 
     `visual` (int64[V], ascending) are the positions that visual tokens take, in the order whole picture, then
-    regions in reading order; `tokens` holds 0 there, to be ignored. `tokens[prompt_length:]` is what is learned.
+    regions in reading order, `read` (int64[E], ascending) those of a text encoder's states; `tokens` holds 0 there, to
+    be ignored. `tokens[prompt_length:]` is what is learned.
     """
 
     query_id: str
     tokens: np.ndarray
     visual: np.ndarray
+    read: np.ndarray
     prompt_length: int
 
     @property
@@ -128,13 +130,15 @@ def build_sample(
     detections: bool = False,
     template: Template | None = None,
     max_prompt_tokens: int | None = None,
+    read: int = 0,
 ) -> Sample:
     """The sample of one query: BOS, prompt and, when `clue` is given, its token ids (never re-tokenized) and EOS.
 
     `image` is the number of visual tokens, or a list of names that stand in the slot as plain text
     (`["France", "Japan"]` reads `France , Japan .`), or None for no picture. `form` asks for a clue form
     (`short`, `long`); `caption` and `detections` put these fields of the query into the text. A prompt longer than
-    `max_prompt_tokens` loses words at the end of its detections, then caption, then question.
+    `max_prompt_tokens` loses words at the end of its detections, then caption, then question; the `read` positions for
+    a text encoder's states, right after BOS, do not count.
 
     Raises DataError when nothing is left to answer, ModelError when the template alone is too long.
     """
@@ -161,8 +165,17 @@ def build_sample(
             )
         fields[name] = " ".join(fields[name].split()[:-1])
         prompt, visual = _encode(template.render(fields, image is not None), image, tokenizer)
+    start = int(tokenizer.bos_id is not None)
+    prompt[start:start] = [0] * read
+    visual = [position + read for position in visual]
     tokens = prompt if clue is None else [*prompt, *(int(token) for token in clue), tokenizer.eos_ids[0]]
-    return Sample(query.query_id, np.array(tokens, np.int64), np.array(visual, np.int64), len(prompt))
+    return Sample(
+        query.query_id,
+        np.array(tokens, np.int64),
+        np.array(visual, np.int64),
+        np.arange(start, start + read),
+        len(prompt),
+    )
 
 
 def _encode(

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from gemkr.vision.pictures import PictureFolder
     from gemkr.vision.store import RegionStore
 
-SHAPING = ("tower", "prefix", "visual_tokens", "prompt", "lora")
+SHAPING = ("tower", "prefix", "visual_tokens", "text_encoder", "prompt", "lora")
 """Model settings that must be those of the training run; others (paths, precision) may change."""
-PATHS = ("config", "weights", "template", "dropout")
+PATHS = ("config", "weights", "folder", "template", "dropout")
 """Settings inside them that may differ: where files lie, and what decoding has no use for."""
 
 
@@ -129,7 +129,7 @@ def load_model(config: ModelConfig) -> GeMKR:
     """Load base models and the checkpoint's trained parameters, ready to decode.
 
     Raises CheckpointError when the checkpoint was trained with another tokenizer, or with other settings of what the
-    model is and is shown (tower, prefix, visual tokens, prompt, LoRA).
+    model is and is shown (tower, prefix, visual tokens, text encoder, prompt, LoRA).
     """
     import torch
 
@@ -234,8 +234,12 @@ def _generative(kind, config: EvalConfig, sources: Sources):
         require_pictures(sources.queries, pictures, regions)
     model = sources.model
     require_compatible(index, model)
-    builder = model.input_builder(pictures, regions, max_prompt_tokens=config.max_prompt_tokens)
-    writer, prompts = writing_together(model, lambda query: builder(query, form=config.form), config, sources)
+
+    def prompts_of(member: GeMKR):
+        build = member.input_builder(pictures, regions, max_prompt_tokens=config.max_prompt_tokens)
+        return lambda query: build(query, form=config.form)
+
+    writer, prompts = writing_together(model, prompts_of, config, sources)
     return kind(writer, index, model.tokenizer, prompts, config.decoding, config.scoring, second)
 
 

@@ -25,37 +25,32 @@ Prompts = Callable[[Query], Any]
 
 
 def writing_together(
-    model: GeMKR, prompts: Prompts, config: EvalConfig, sources: Sources
+    model: GeMKR, prompts_of: Callable[[GeMKR], Prompts], config: EvalConfig, sources: Sources
 ) -> tuple[LanguageModel, Prompts]:
-    """The model and `prompts` as they are, or an ensemble and the prompts of its members.
+    """The model and its prompts, or an ensemble and the prompts of its members, each of which reads in its own way.
 
-    Raises ConfigError for members that read something else than `model`, or have another tokenizer, and DataError for
-    an answer expert that would learn from the queries it is asked.
+    Raises ConfigError for members that have another tokenizer than `model`, and DataError for an answer expert that
+    would learn from the queries it is asked.
     """
     if not config.ensemble and config.answer_expert is None:
-        return model, prompts
+        return model, prompts_of(model)
     from gemkr.models.ensemble import Ensemble
 
     models: list[LanguageModel] = [model, *_further_models(model, config)]
-    count = len(models)
+    count, readers = len(models), [prompts_of(member) for member in models]
     if config.answer_expert is None:
-        return Ensemble(models), lambda query: (prompts(query),) * count
+        return Ensemble(models), lambda query: tuple(read(query) for read in readers)
     weight = config.answer_expert.weight
     if not 0 < weight < 1:
         raise ConfigError(f"answer_expert.weight is {weight}; between 0 and 1, or leave answer_expert out")
     expert = _expert(model, config, sources)
     mixed = Ensemble([*models, expert], [(1 - weight) / count] * count + [weight])
-    return mixed, lambda query: (*(prompts(query),) * count, query)
+    return mixed, lambda query: (*(read(query) for read in readers), query)
 
 
 def _further_models(model: GeMKR, config: EvalConfig) -> list[GeMKR]:
     from gemkr.retrievers.factory import load_model
 
-    for number, member in enumerate(config.ensemble, 2):
-        if (member.prompt, member.tower) != (config.model.prompt, config.model.tower):
-            raise ConfigError(
-                f"model {number} of the ensemble has another prompt or tower than 'model'; give all of them the same"
-            )
     members = [load_model(member) for member in config.ensemble]
     for member, settings in zip(members, config.ensemble, strict=True):
         if member.tokenizer.fingerprint() != model.tokenizer.fingerprint():

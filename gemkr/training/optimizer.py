@@ -15,6 +15,7 @@ from gemkr.errors import CheckpointError
 
 UNDECAYED_WORDS = ("bias", "gate", "norm", "ln_")
 LLM_PREFIX = "llm."
+TEXT_ENCODER_PREFIX = "text_encoder."
 EMBEDDINGS = "embed_tokens"
 _STATE_PARTS = ("step", "exp_avg", "exp_avg_sq")
 
@@ -30,7 +31,7 @@ def is_decayed(name: str, parameter: Tensor) -> bool:
 
 
 def build_optimizer(parameters: Mapping[str, nn.Parameter], config: OptimizerConfig) -> torch.optim.AdamW:
-    """AdamW with a group for each peak rate (LLM, its embeddings, vision side), decayed or not.
+    """AdamW with a group for each peak rate (LLM, its embeddings, text encoder, the rest), decayed or not.
 
     Each group keeps its peak rate under `peak_lr`; `set_rates` turns it into the rate of a step.
     """
@@ -50,6 +51,8 @@ def build_optimizer(parameters: Mapping[str, nn.Parameter], config: OptimizerCon
 
 
 def _peak_rate(name: str, config: OptimizerConfig) -> float:
+    if config.text_encoder_lr is not None and name.startswith(TEXT_ENCODER_PREFIX):
+        return config.text_encoder_lr
     if config.projector_lr is not None and not name.startswith(LLM_PREFIX):
         return config.projector_lr
     if config.embedding_lr is not None and EMBEDDINGS in name:

@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 CONFIG = "okvqa_wiki112k_cpu"
@@ -31,38 +32,63 @@ def main() -> int:
         print(f"okvqa-cpu needs {CORPUS}; set GEMKR_SHARED to the folder that holds data/", file=sys.stderr)
         return 1
     began = time.perf_counter()
-    home = args.folder
-    first = home / "seed0" / "pretrain"
-    vocabulary, index, clues = first / "tokenizer.model", home / "wiki112k.fmi", home / "clues.jsonl"
     for seed in range(args.seeds):
-        here = home / f"seed{seed}"
-        options = [f"output={here / 'pretrain'}", f"seed={seed}"]
-        if seed:
-            options.append(f"tokenizer={vocabulary}")
-        model = here / "pretrain" / "model"
-        step(model, "pretrain", f"train_configs/{CONFIG}_pretrain.yaml", *options)
-        step(index, "index", "build", CORPUS, "--tokenizer", vocabulary, "-o", index, "--document-array")
-        material = ("--corpus", CORPUS, "--index", index, "--tokenizer", vocabulary, "-o", clues)
-        step(clues, "mine", QUESTIONS, *material, "--forms", "short", "--per-question", 8)
-        final = here / "train" / "final"
-        tuning = (f"model.llm={model}", f"data.clues={clues}", f"output={here / 'train'}", f"seed={seed}")
-        resume = ["--resume", "auto"] if list((here / "train").glob("step-*")) else []
-        step(final, "train", f"train_configs/{CONFIG}.yaml", *resume, *tuning)
-        scored = (
-            f"model.llm={model}",
-            f"model.checkpoint={final}",
-            f"index={index}",
-            f"output={here / 'eval'}",
-            f"opponents.classifier.seed={1000 * seed}",
-        )
-        fewer = [] if seed == 0 else ["baselines=[rescored_random]"]
-        step(here / "eval" / "metrics.json", "eval", f"eval_configs/{CONFIG}.yaml", *scored, *fewer)
-    summary = summarize([home / f"seed{seed}" / "eval" / "metrics.json" for seed in range(args.seeds)])
+        material = prepare(args.folder, seed)
+        tune_and_score(CONFIG, args.folder, seed, material)
+    conclude(args.folder, args.seeds)
+    print(f"all steps of this run: {(time.perf_counter() - began) / 60:.0f} minutes")
+    return 0
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a seed is tuned and scored with: its base model, and the index and clues that all seeds share."""
+
+    model: Path
+    index: Path
+    clues: Path
+
+
+def prepare(home: Path, seed: int) -> Material:
+    """Pre-train the base model of a seed in `home`; with the first one's vocabulary index the corpus and mine clues."""
+    vocabulary = home / "seed0" / "pretrain" / "tokenizer.model"
+    found = Material(home / f"seed{seed}" / "pretrain" / "model", home / "wiki112k.fmi", home / "clues.jsonl")
+    options = [f"output={found.model.parent}", f"seed={seed}"]
+    if seed:
+        options.append(f"tokenizer={vocabulary}")
+    step(found.model, "pretrain", f"train_configs/{CONFIG}_pretrain.yaml", *options)
+    index = ("index", "build", CORPUS, "--tokenizer", vocabulary, "-o", found.index, "--document-array")
+    step(found.index, *index)
+    sources = ("--corpus", CORPUS, "--index", found.index, "--tokenizer", vocabulary, "-o", found.clues)
+    step(found.clues, "mine", QUESTIONS, *sources, "--forms", "short", "--per-question", 8)
+    return found
+
+
+def tune_and_score(config: str, home: Path, seed: int, material: Material) -> None:
+    """Train `train_configs/CONFIG.yaml` and run `eval_configs/CONFIG.yaml` for a seed, all opponents for the first."""
+    here = home / f"seed{seed}"
+    model, final = f"model.llm={material.model}", here / "train" / "final"
+    tuning = (model, f"data.clues={material.clues}", f"output={here / 'train'}", f"seed={seed}")
+    resume = ["--resume", "auto"] if list((here / "train").glob("step-*")) else []
+    step(final, "train", f"train_configs/{config}.yaml", *resume, *tuning)
+    scored = [
+        model,
+        f"model.checkpoint={final}",
+        f"index={material.index}",
+        f"output={here / 'eval'}",
+        f"opponents.classifier.seed={1000 * seed}",
+    ]
+    if seed:
+        scored.append("baselines=[rescored_random]")
+    step(here / "eval" / "metrics.json", "eval", f"eval_configs/{config}.yaml", *scored)
+
+
+def conclude(home: Path, seeds: int) -> None:
+    """Print the table over the seeds and keep it as `summary.json`."""
+    summary = summarize([home / f"seed{seed}" / "eval" / "metrics.json" for seed in range(seeds)])
     part = home / "summary.json.part"
     part.write_text(json.dumps(summary, indent=1) + "\n")
     part.replace(home / "summary.json")
-    print(f"all steps of this run: {(time.perf_counter() - began) / 60:.0f} minutes")
-    return 0
 
 
 def step(product: Path, *command: object) -> None:

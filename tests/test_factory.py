@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_encoder import save_tiny_encoder
 
 from gemkr.cli import main
 from gemkr.config import EvalConfig, LlamaConfig, LoraConfig, ModelConfig, load_config
@@ -168,6 +169,23 @@ def test_an_expert_writes_with_the_model(material: Path, tmp_path: Path) -> None
     assert [clue.text for clue in best] == ["green tea"] * len(best)
     assert all(0.9 - 1e-5 <= np.exp(clue.log_prob) <= 1 for clue in best)
     assert (tmp_path / "out" / "answer_classifier.safetensors").is_file()
+
+
+def test_an_expert_over_a_text_encoder_writes_and_opposes(
+    material: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    encoder = save_tiny_encoder(tmp_path / "encoder", ["what", "is", "it", "?", "green", "tea"])
+    settings = f"{{encoder: {{folder: {encoder}, max_tokens: 24}}, epochs: 2}}"
+    path = with_expert(material, tmp_path, 0.9)
+    path.write_text(path.read_text() + f"opponents: {{train: {tmp_path}/train.jsonl, encoder: {settings}}}\n")
+    overrides = ["answer_expert.encoder=${opponents.encoder}", f"output={tmp_path}/out"]
+    opponent = "baselines=[encoder_classifier_coverage]"
+    assert main(["eval", str(path), *overrides, opponent, "decoding.groups=1", "decoding.max_tokens=12"]) == 0
+    assert all("green tea" in {c.text for c in r.clues} for r in read_records(tmp_path / "out" / "run.jsonl"))
+    assert (tmp_path / "out" / "encoder_classifier.safetensors").is_file()
+    assert (tmp_path / "out" / "baselines" / "encoder_classifier_coverage" / "run.jsonl").is_file()
+    assert main(["eval", str(path), f"output={tmp_path}/none", "opponents.encoder=null", opponent]) == 1
+    assert "encoder_classifier_coverage needs a text encoder" in capsys.readouterr().err
 
 
 def test_an_expert_has_a_share_and_questions_of_its_own(

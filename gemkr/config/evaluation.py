@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gemkr.config.model import ModelConfig
+from gemkr.config.model import ModelConfig, TextEncoderConfig
 from gemkr.config.ranges import Natural, NotNegative, Positive, Share
 
 
@@ -69,30 +69,53 @@ class ClassifierConfig:
 
 
 @dataclass(frozen=True)
+class EncoderClassifierConfig:
+    """An answer classifier over a pre-trained text encoder, fine-tuned on the answers that `least_answers` queries give.
+
+    `lr` is the encoder's peak rate, `head_lr` that of the answers' weights; `scale` is the length of what they are
+    multiplied with.
+    """
+
+    encoder: TextEncoderConfig
+    epochs: Positive = 4
+    batch_size: Positive = 32
+    lr: NotNegative = 1e-4
+    head_lr: NotNegative = 2e-3
+    weight_decay: NotNegative = 0.01
+    dropout: Share = 0.1
+    scale: NotNegative = 10.0
+    least_answers: Positive = 2
+    seed: Natural = 0
+
+
+@dataclass(frozen=True)
 class AnswerExpertConfig:
     """An answer classifier that writes with the model or the ensemble: its best `guesses` count for `weight` of a clue's
     probability, the models share the rest equally.
 
-    It learns from the answers of `train`, a file of queries; its weights are kept in the output folder.
+    It learns from the answers of `train`, a file of queries; its weights are kept in the output folder. With `encoder` it
+    is one over a text encoder, in place of bags of words.
     """
 
     train: str
     weight: Share = 0.5
     guesses: Positive = 60
     classifier: ClassifierConfig = ClassifierConfig()
+    encoder: EncoderClassifierConfig | None = None
 
 
 @dataclass(frozen=True)
 class OpponentsConfig:
     """Simple opponents, which learn from the answers of `train`, a file of queries, and never from those they are asked.
 
-    `neighbours` training questions vote for answers; greedy coverage looks at the best `answers` and discounts by
+    `neighbours` training questions vote for answers; `encoder` is the one of `encoder_classifier_coverage`; greedy coverage looks at the best `answers` and discounts by
     `discount`; `fused` are names of retrievers that `fusion` joins, `depth` documents of each, with the constant `rrf_k`.
     """
 
     train: str
     neighbours: Positive = 30
     classifier: ClassifierConfig = ClassifierConfig()
+    encoder: EncoderClassifierConfig | None = None
     answers: Positive = 30
     discount: Share = 0.3
     second_weight: NotNegative = 0.1

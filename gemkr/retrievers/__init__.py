@@ -26,6 +26,7 @@ RETRIEVERS = {
     "nearest_questions_query": "gemkr.retrievers.opponents:nearest_questions_query",
     "answer_classifier": "gemkr.retrievers.opponents:answer_classifier",
     "answer_classifier_coverage": "gemkr.retrievers.opponents:answer_classifier_coverage",
+    "encoder_classifier_coverage": "gemkr.retrievers.opponents:encoder_classifier_coverage",
     "fusion": "gemkr.retrievers.opponents:fusion",
 }
 """name -> "module:function"; each function takes (EvalConfig, Sources) and returns a Retriever.

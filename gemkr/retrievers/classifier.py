@@ -6,12 +6,9 @@ and repeats itself bit by bit on one machine; the weights are kept in a file tha
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import math
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,15 +17,18 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 from tqdm import tqdm
 
 from gemkr.config import ClassifierConfig
-from gemkr.errors import DataError
-from gemkr.evaluation.files import write_atomically
 from gemkr.retrievers.bags import BagVectors, QueryWords
+from gemkr.retrievers.classifier_weights import (
+    classes_of,
+    origin_of,
+    read_weights,
+    targets_of,
+    write_weights,
+)
 from gemkr.types import Query
 
 FORMAT = 1
@@ -107,22 +107,13 @@ def answer_classifier(queries: Sequence[Query], settings: ClassifierConfig, cach
     Classes are the answers that at least `least_answers` queries give. Raises DataError when there is none. Cost:
     under two minutes of one thread for 9,000 queries.
     """
-    counts = Counter(answer for query in queries for answer in dict.fromkeys(query.answers) if answer.strip())
-    answers = [answer for answer, count in counts.items() if count >= settings.least_answers]
-    if not answers:
-        raise DataError(
-            f"no answer is given by {settings.least_answers} of the {len(queries)} training queries; give more queries, "
-            "or lower opponents.classifier.least_answers"
-        )
+    answers = classes_of(queries, settings.least_answers)
     vectors = BagVectors(queries, QueryWords(shared=True), least=settings.least_words)
-    origin = _origin(queries, settings)
+    origin = origin_of(queries, FORMAT, asdict(settings))
     networks = _read(cache, origin)
     if networks is None:
         numbers = {answer: number for number, answer in enumerate(answers)}
-        examples = [
-            (vectors.vector(query), [numbers[a] for a in dict.fromkeys(query.answers) if a in numbers])
-            for query in queries
-        ]
+        examples = [(vectors.vector(query), targets_of(query, numbers)) for query in queries]
         examples = [(bag, targets) for bag, targets in examples if targets and len(bag[0])]
         logger.info("learning %d answers from %d queries", len(answers), len(examples))
         networks = [
@@ -195,41 +186,24 @@ def _thinned(values: Tensor, share: float, generator: torch.Generator | None) ->
     return values * (torch.rand(values.shape, generator=generator) >= share) / (1 - share)
 
 
-def _origin(queries: Sequence[Query], settings: ClassifierConfig) -> str:
-    """SHA-256 of everything that decides the weights: format, settings, and what is learned of each query."""
-    digest = hashlib.sha256(json.dumps([FORMAT, asdict(settings)]).encode())
-    for query in queries:
-        seen = [query.question, query.caption, query.detections, query.answers]
-        digest.update(json.dumps(seen).encode())
-    return digest.hexdigest()
-
-
 PARTS = ("embedding", "hidden_bias", "output", "bias")
 
 
 def _read(path: Path, origin: str) -> list[Network] | None:
-    """The networks of a weight file; None when there is none, or it was learned from other queries or settings."""
-    if not path.exists():
+    """The networks of a weight file of these queries and settings."""
+    weights = read_weights(path, origin)
+    if weights is None:
         return None
-    try:
-        with safe_open(path, framework="pt") as stream:
-            metadata = stream.metadata() or {}
-            if metadata.get("origin") != origin:
-                return None
-            count = len(stream.keys()) // len(PARTS)
-            return [
-                Network(*(stream.get_tensor(f"{number}.{name}") for name in PARTS)) for number in range(count)
-            ]
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise DataError(f"{path} is no weight file of an answer classifier; delete it") from error
+    return [
+        Network(*(weights[f"{number}.{name}"] for name in PARTS))
+        for number in range(len(weights) // len(PARTS))
+    ]
 
 
 def _write(path: Path, origin: str, networks: Sequence[Network]) -> None:
     tensors = {
-        f"{number}.{name}": getattr(network, name).contiguous()
+        f"{number}.{name}": getattr(network, name)
         for number, network in enumerate(networks)
         for name in PARTS
     }
-    metadata = {"origin": origin}  # one key: safetensors writes several in no fixed order
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, save(tensors, metadata))
+    write_weights(path, origin, tensors)

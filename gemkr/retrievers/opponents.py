@@ -28,9 +28,11 @@ from gemkr.types import Query
 
 if TYPE_CHECKING:
     from gemkr.retrievers.classifier import AnswerClassifier
+    from gemkr.retrievers.encoder_classifier import EncoderClassifier
     from gemkr.retrievers.factory import Sources
 
 WEIGHTS_FILE = "answer_classifier.safetensors"
+ENCODER_WEIGHTS_FILE = "encoder_classifier.safetensors"
 """In the output folder."""
 
 
@@ -66,6 +68,18 @@ class OpponentParts:
 
         cache = Path(self._sources.config.output) / WEIGHTS_FILE
         return answer_classifier(self.train, self.settings.classifier, cache)
+
+    @cached_property
+    def encoder_classifier(self) -> EncoderClassifier:
+        """The same over a text encoder; ConfigError when no encoder is named."""
+        from gemkr.retrievers.encoder_classifier import encoder_classifier
+
+        if self.settings.encoder is None:
+            raise ConfigError(
+                "encoder_classifier_coverage needs a text encoder; set opponents.encoder.encoder.folder to a Hugging Face folder"
+            )
+        cache = Path(self._sources.config.output) / ENCODER_WEIGHTS_FILE
+        return encoder_classifier(self.train, self.settings.encoder, cache)
 
 
 def require_settings(config: EvalConfig) -> OpponentsConfig:
@@ -108,14 +122,12 @@ def answer_classifier(config: EvalConfig, sources: Sources) -> AnswerRetriever:
 
 def answer_classifier_coverage(config: EvalConfig, sources: Sources) -> AnswerRetriever:
     """The same answers, passages by greedy coverage."""
-    parts = sources.opponents
-    chooser = GreedyCoverage(
-        parts.holders,
-        answers=parts.settings.answers,
-        discount=parts.settings.discount,
-        second_weight=parts.settings.second_weight,
-    )
-    return _answers(sources, parts.classifier, chooser)
+    return _answers(sources, sources.opponents.classifier, _coverage(sources.opponents))
+
+
+def encoder_classifier_coverage(config: EvalConfig, sources: Sources) -> AnswerRetriever:
+    """The answers that a classifier over a text encoder guesses, passages by greedy coverage."""
+    return _answers(sources, sources.opponents.encoder_classifier, _coverage(sources.opponents))
 
 
 def fusion(config: EvalConfig, sources: Sources) -> FusionRetriever:
@@ -129,6 +141,16 @@ def fusion(config: EvalConfig, sources: Sources) -> FusionRetriever:
         raise ConfigError("opponents.fused names 'fusion' itself; name other retrievers")
     retrievers = [build_retriever(config, sources, name=name) for name in settings.fused]
     return FusionRetriever(retrievers, depth=settings.depth, k=settings.rrf_k)
+
+
+def _coverage(parts: OpponentParts) -> GreedyCoverage:
+    settings = parts.settings
+    return GreedyCoverage(
+        parts.holders,
+        answers=settings.answers,
+        discount=settings.discount,
+        second_weight=settings.second_weight,
+    )
 
 
 def _answers(sources: Sources, guesser, chooser: PassageChooser) -> AnswerRetriever:

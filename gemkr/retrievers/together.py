@@ -13,7 +13,7 @@ from gemkr.config import EvalConfig
 from gemkr.errors import ConfigError
 from gemkr.interfaces import LanguageModel
 from gemkr.queries import read_queries
-from gemkr.retrievers.opponents import WEIGHTS_FILE, require_apart
+from gemkr.retrievers.opponents import ENCODER_WEIGHTS_FILE, WEIGHTS_FILE, require_apart
 from gemkr.types import Query
 
 if TYPE_CHECKING:
@@ -62,12 +62,18 @@ def _further_models(model: GeMKR, config: EvalConfig) -> list[GeMKR]:
 
 def _expert(model: GeMKR, config: EvalConfig, sources: Sources) -> AnswerExpert:
     from gemkr.retrievers.answer_expert import AnswerExpert
-    from gemkr.retrievers.classifier import answer_classifier
 
-    settings = config.answer_expert
+    settings, output = config.answer_expert, Path(config.output)
     train = list(read_queries(settings.train))
     require_apart(train, sources.queries, settings.train)
-    classifier = answer_classifier(train, settings.classifier, Path(config.output) / WEIGHTS_FILE)
+    if settings.encoder is None:
+        from gemkr.retrievers.classifier import answer_classifier
+
+        guesser = answer_classifier(train, settings.classifier, output / WEIGHTS_FILE)
+    else:
+        from gemkr.retrievers.encoder_classifier import encoder_classifier
+
+        guesser = encoder_classifier(train, settings.encoder, output / ENCODER_WEIGHTS_FILE)
     return AnswerExpert(
-        classifier, model.tokenizer, model.vocab_size, guesses=settings.guesses, device=model.device
+        guesser, model.tokenizer, model.vocab_size, guesses=settings.guesses, device=model.device
     )

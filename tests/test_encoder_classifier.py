@@ -1,0 +1,96 @@
+"""The answer classifier over a text encoder: where it starts, that it learns and repeats itself, and its weight file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_encoder import save_tiny_encoder
+
+from gemkr.config import EncoderClassifierConfig, TextEncoderConfig
+from gemkr.errors import DataError
+from gemkr.retrievers import encoder_classifier as module
+from gemkr.retrievers.encoder_classifier import encoder_classifier
+from gemkr.types import Query
+
+DRINKS = {"cow": "milk", "leaf": "tea", "bean": "coffee"}
+QUERIES = [
+    Query(f"{thing}{i}", f"what comes from a {thing}", caption="a table", answers=(drink,))
+    for thing, drink in DRINKS.items()
+    for i in range(4)
+]
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> EncoderClassifierConfig:
+    words = ["what", "comes", "from", "a", "table", *DRINKS, *DRINKS.values(), "."]
+    folder = save_tiny_encoder(tmp_path_factory.mktemp("encoder") / "e", words)
+    encoder = TextEncoderConfig(str(folder), max_tokens=24)
+    return EncoderClassifierConfig(encoder, epochs=25, batch_size=4, lr=3e-3, head_lr=3e-2, dropout=0.0)
+
+
+def test_learns_what_queries_say(config: EncoderClassifierConfig, tmp_path: Path) -> None:
+    guesser = encoder_classifier(QUERIES, config, tmp_path / "w.safetensors")
+    for thing, drink in DRINKS.items():
+        guesses = guesser.guess(Query("new", f"what comes from a {thing}", caption="a table"))
+        assert guesses[0][0] == drink
+        assert guesses[0][1] > 0.5
+        assert sum(p for _, p in guesses) == pytest.approx(1, abs=1e-5)
+        assert [p for _, p in guesses] == sorted((p for _, p in guesses), reverse=True)
+
+
+def test_starts_from_the_meaning_of_the_answers(
+    config: EncoderClassifierConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_train", lambda model, queries: None)
+    guesser = encoder_classifier(QUERIES, config, tmp_path / "w.safetensors")
+    query = Query("q", "coffee")
+    with torch.no_grad():
+        meanings = torch.stack([guesser.meaning([guesser.text(Query("", a))])[0] for a in guesser.answers])
+        expected = (config.scale * meanings @ guesser.meaning([guesser.text(query)])[0]).softmax(dim=0)
+    found = dict(guesser.guess(query))
+    for answer, probability in zip(guesser.answers, expected.tolist(), strict=True):
+        assert found[answer] == pytest.approx(probability, rel=1e-4)
+    assert guesser.guess(query)[0][0] == "coffee"
+
+
+def test_guesses_alone_and_in_company_agree(config: EncoderClassifierConfig, tmp_path: Path) -> None:
+    guesser = encoder_classifier(QUERIES, replace(config, epochs=2), tmp_path / "w.safetensors")
+    texts = [
+        guesser.text(query) for query in (QUERIES[0], Query("long", "what " * 12), Query("short", "tea"))
+    ]
+    with torch.no_grad():
+        together = guesser(texts)
+        for row, text in zip(together, texts, strict=True):
+            torch.testing.assert_close(guesser([text])[0], row, rtol=1e-4, atol=1e-4)
+
+
+def test_weights_are_kept_and_known_by_what_they_were_learned_from(
+    config: EncoderClassifierConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short, cache = replace(config, epochs=2), tmp_path / "deep" / "w.safetensors"
+    first = encoder_classifier(QUERIES, short, cache).guess(QUERIES[0])
+    again = encoder_classifier(QUERIES, short, tmp_path / "again.safetensors").guess(QUERIES[0])
+    assert first == again
+    assert cache.read_bytes() == (tmp_path / "again.safetensors").read_bytes()
+    learned = []
+    train = module._train
+    monkeypatch.setattr(module, "_train", lambda model, queries: (learned.append(1), train(model, queries)))
+    assert encoder_classifier(QUERIES, short, cache).guess(QUERIES[0]) == first
+    assert not learned
+    encoder_classifier(QUERIES, replace(short, seed=1), cache)
+    encoder_classifier(QUERIES[:-1], replace(short, seed=1), cache)
+    folder = save_tiny_encoder(tmp_path / "other", ["what"], positions=40)
+    encoder = TextEncoderConfig(str(folder), max_tokens=24)
+    encoder_classifier(QUERIES[:-1], replace(short, seed=1, encoder=encoder), cache)
+    assert len(learned) == 3
+    cache.write_bytes(b"no weights")
+    with pytest.raises(DataError, match="is no weight file of an answer classifier; delete it"):
+        encoder_classifier(QUERIES, short, cache)
+
+
+def test_nothing_to_learn(config: EncoderClassifierConfig, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no answer is given by 9 of the 12 training queries"):
+        encoder_classifier(QUERIES, replace(config, least_answers=9), tmp_path / "w.safetensors")

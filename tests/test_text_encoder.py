@@ -14,6 +14,7 @@ from transformers import T5Config
 
 from gemkr.cli import main
 from gemkr.config import (
+    EncoderClassifierConfig,
     LlamaConfig,
     LoraConfig,
     ModelConfig,
@@ -29,6 +30,8 @@ from gemkr.fm_index import FMIndex
 from gemkr.models.gemkr import GeMKR, load_gemkr
 from gemkr.models.outline import Outline
 from gemkr.models.shared import collate_shared
+from gemkr.models.text_encoder import load_text_encoder
+from gemkr.retrievers.encoder_classifier import encoder_classifier
 from gemkr.testing import toy_corpus
 from gemkr.tokenizer import load_tokenizer
 from gemkr.training.checkpoint import Origin, read_checkpoint, save_checkpoint
@@ -228,7 +231,7 @@ def test_trained_then_asked_alone_and_beside_a_model_without(home: Path, tmp_pat
 
 def test_misfits_are_named(home: Path, tmp_path: Path, model: GeMKR, capsys: pytest.CaptureFixture) -> None:
     def refused(folder: Path, message: str, max_tokens: int = 24) -> None:
-        config = config_of(home, text_encoder=TextEncoderConfig(str(folder), max_tokens))
+        config = config_of(home, text_encoder=TextEncoderConfig(str(folder), max_tokens=max_tokens))
         with pytest.raises(ModelError, match=message):
             load_gemkr(config)
 
@@ -245,8 +248,30 @@ def test_misfits_are_named(home: Path, tmp_path: Path, model: GeMKR, capsys: pyt
     (tmp_path / "empty" / "model.safetensors").write_bytes(
         (home / "encoder" / "model.safetensors").read_bytes()
     )
-    mute = load_gemkr(config_of(home, text_encoder=TextEncoderConfig(str(tmp_path / "empty"), 24)))
+    mute = load_gemkr(config_of(home, text_encoder=TextEncoderConfig(str(tmp_path / "empty"), max_tokens=24)))
     with pytest.raises(ModelError, match="has no tokenizer that knows a word"):
         mute.input_builder()(QUERIES[0])
     with pytest.raises(CheckpointError, match="do not fit this model"):
         load_gemkr(config_of(home, text_encoder=None), weights=model.trained_state())
+
+
+def test_starts_from_what_a_classifier_fine_tuned(home: Path, tmp_path: Path) -> None:
+    folder = TextEncoderConfig(str(home / "encoder"), max_tokens=24)
+    queries = [replace(query, answers=("tea",)) for query in QUERIES]
+    settings = EncoderClassifierConfig(folder, epochs=3, lr=1e-2, batch_size=2)
+    tuned = encoder_classifier(queries, settings, tmp_path / "w.safetensors").encoder.model.state_dict()
+    started = replace(folder, weights=str(tmp_path / "w.safetensors"), train=False)
+    model = load_gemkr(config_of(home, text_encoder=started)).train()
+    found, fresh = model.text_encoder.model.state_dict(), load_text_encoder(folder).model.state_dict()
+    assert all(torch.equal(found[name], tuned[name]) for name in tuned)
+    assert any(not torch.equal(found[name], fresh[name]) for name in fresh)
+    assert not any(name.startswith("text_encoder.") for name in model.trainable_parameters())
+    assert not any(module.training for module in model.text_encoder.modules())
+    shapes = {name: p.shape for name, p in model.trainable_parameters().items()}
+    assert Outline(config_of(home, text_encoder=started)).shapes() == shapes
+    other = save_tiny_encoder(tmp_path / "other", ["what"], layers=1)
+    with pytest.raises(ModelError, match=r"does not fit the encoder: encoder\.layer\.1"):
+        load_text_encoder(replace(started, folder=str(other)))
+    (tmp_path / "w.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_text_encoder(started)

@@ -12,26 +12,36 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 
 from gemkr.config import PromptConfig, TextEncoderConfig
 from gemkr.errors import ModelError, first_line
 from gemkr.types import Query
 
+TUNED = "encoder.model."
+"""Before the encoder's own names in the weight file of an answer classifier."""
+
 
 class TextEncoder(nn.Module):
-    """A Hugging Face encoder (BERT and its kin), all but its word embeddings trained.
+    """A Hugging Face encoder (BERT and its kin), frozen, or all but its word embeddings trained.
 
     These stay as they are because most of their words stand in no training question: words that are met later keep
     the neighbours they have.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, train: bool = True) -> None:
         super().__init__()
         if getattr(model, "pooler", None) is not None:
             model.pooler = None  # nobody asks for a pooled state: its weights would be trained by nothing
+        model.requires_grad_(train)
         model.get_input_embeddings().requires_grad_(False)
-        self.model = model
+        self.model, self.learns = model, train
+
+    def train(self, mode: bool = True) -> TextEncoder:
+        """A frozen encoder stays in evaluation mode: it drops nothing."""
+        return super().train(mode and self.learns)
 
     @property
     def width(self) -> int:
@@ -98,7 +108,32 @@ def load_text_encoder(config: TextEncoderConfig) -> TextEncoder:
         raise ModelError(
             f"the text encoder folder {config.folder} cannot be loaded: {first_line(error)}"
         ) from error
-    return TextEncoder(model)
+    encoder = TextEncoder(model, train=config.train)
+    if config.weights is not None:
+        _load_tuned(encoder, config.weights)
+    return encoder
+
+
+def _load_tuned(encoder: TextEncoder, path: str) -> None:
+    """Put in what an answer classifier over the same encoder has learned."""
+    try:
+        held = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"text_encoder.weights {path} cannot be read: {first_line(error)}") from error
+    tuned = {name.removeprefix(TUNED): tensor for name, tensor in held.items() if name.startswith(TUNED)}
+    own = dict(encoder.model.named_parameters())
+    missing = own.keys() - tuned.keys() - {name for name in own if "word_embeddings" in name}
+    wrong = sorted(missing | (tuned.keys() - own.keys())) or [
+        n for n in tuned if tuned[n].shape != own[n].shape
+    ]
+    if wrong:
+        raise ModelError(
+            f"text_encoder.weights {path} does not fit the encoder: {wrong[0]} and {len(wrong) - 1} more are missing, "
+            "unknown or of another shape; give the weight file of a classifier over the same encoder"
+        )
+    with torch.no_grad():
+        for name, tensor in tuned.items():
+            own[name].copy_(tensor)
 
 
 def outline_text_encoder(config: TextEncoderConfig) -> TextEncoder:
@@ -106,7 +141,7 @@ def outline_text_encoder(config: TextEncoderConfig) -> TextEncoder:
     `load_text_encoder`."""
     from transformers import AutoModel
 
-    return TextEncoder(AutoModel.from_config(_check(config)))
+    return TextEncoder(AutoModel.from_config(_check(config)), train=config.train)
 
 
 def _check(config: TextEncoderConfig) -> Any:

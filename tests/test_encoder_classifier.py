@@ -10,7 +10,7 @@ import torch
 from tiny_encoder import save_tiny_encoder
 
 from gemkr.config import EncoderClassifierConfig, TextEncoderConfig
-from gemkr.errors import DataError
+from gemkr.errors import ConfigError, DataError
 from gemkr.retrievers import encoder_classifier as module
 from gemkr.retrievers.encoder_classifier import encoder_classifier
 from gemkr.types import Query
@@ -32,7 +32,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> EncoderClassifierConfig:
 
 
 def test_learns_what_queries_say(config: EncoderClassifierConfig, tmp_path: Path) -> None:
-    guesser = encoder_classifier(QUERIES, config, tmp_path / "w.safetensors")
+    guesser = encoder_classifier(QUERIES, config, tmp_path)
     for thing, drink in DRINKS.items():
         guesses = guesser.guess(Query("new", f"what comes from a {thing}", caption="a table"))
         assert guesses[0][0] == drink
@@ -45,7 +45,7 @@ def test_starts_from_the_meaning_of_the_answers(
     config: EncoderClassifierConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_train", lambda model, queries: None)
-    guesser = encoder_classifier(QUERIES, config, tmp_path / "w.safetensors")
+    guesser = encoder_classifier(QUERIES, config, tmp_path)
     query = Query("q", "coffee")
     with torch.no_grad():
         meanings = torch.stack([guesser.meaning([guesser.text(Query("", a))])[0] for a in guesser.answers])
@@ -57,7 +57,7 @@ def test_starts_from_the_meaning_of_the_answers(
 
 
 def test_guesses_alone_and_in_company_agree(config: EncoderClassifierConfig, tmp_path: Path) -> None:
-    guesser = encoder_classifier(QUERIES, replace(config, epochs=2), tmp_path / "w.safetensors")
+    guesser = encoder_classifier(QUERIES, replace(config, epochs=2), tmp_path)
     texts = [
         guesser.text(query) for query in (QUERIES[0], Query("long", "what " * 12), Query("short", "tea"))
     ]
@@ -70,27 +70,35 @@ def test_guesses_alone_and_in_company_agree(config: EncoderClassifierConfig, tmp
 def test_weights_are_kept_and_known_by_what_they_were_learned_from(
     config: EncoderClassifierConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    short, cache = replace(config, epochs=2), tmp_path / "deep" / "w.safetensors"
-    first = encoder_classifier(QUERIES, short, cache).guess(QUERIES[0])
-    again = encoder_classifier(QUERIES, short, tmp_path / "again.safetensors").guess(QUERIES[0])
-    assert first == again
-    assert cache.read_bytes() == (tmp_path / "again.safetensors").read_bytes()
+    cache, other = tmp_path / "deep" / "w.safetensors", tmp_path / "other"
+    short = replace(config, epochs=2, weights=str(cache))
+
+    def guess(settings: EncoderClassifierConfig, queries: list[Query] = QUERIES) -> list[tuple[str, float]]:
+        return encoder_classifier(queries, settings, tmp_path).guess(QUERIES[0])
+
+    first = guess(short)
+    assert guess(replace(short, weights=None)) == first
+    assert cache.read_bytes() == (tmp_path / module.WEIGHTS_FILE).read_bytes()
     learned = []
     train = module._train
     monkeypatch.setattr(module, "_train", lambda model, queries: (learned.append(1), train(model, queries)))
-    assert encoder_classifier(QUERIES, short, cache).guess(QUERIES[0]) == first
+    assert guess(short) == first
     assert not learned
-    encoder_classifier(QUERIES, replace(short, seed=1), cache)
-    encoder_classifier(QUERIES[:-1], replace(short, seed=1), cache)
-    folder = save_tiny_encoder(tmp_path / "other", ["what"], positions=40)
-    encoder = TextEncoderConfig(str(folder), max_tokens=24)
-    encoder_classifier(QUERIES[:-1], replace(short, seed=1, encoder=encoder), cache)
+    guess(replace(short, seed=1))
+    guess(replace(short, seed=1), QUERIES[:-1])
+    encoder = TextEncoderConfig(str(save_tiny_encoder(other, ["what"])), max_tokens=24)
+    guess(replace(short, seed=1, encoder=encoder), QUERIES[:-1])
     assert len(learned) == 3
     cache.write_bytes(b"no weights")
     with pytest.raises(DataError, match="is no weight file of an answer classifier; delete it"):
-        encoder_classifier(QUERIES, short, cache)
+        guess(short)
+
+
+def test_the_encoder_is_tuned(config: EncoderClassifierConfig, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"encoder\.train is false"):
+        encoder_classifier(QUERIES, replace(config, encoder=replace(config.encoder, train=False)), tmp_path)
 
 
 def test_nothing_to_learn(config: EncoderClassifierConfig, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no answer is given by 9 of the 12 training queries"):
-        encoder_classifier(QUERIES, replace(config, least_answers=9), tmp_path / "w.safetensors")
+        encoder_classifier(QUERIES, replace(config, least_answers=9), tmp_path)

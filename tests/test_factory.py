@@ -179,10 +179,15 @@ def test_an_expert_over_a_text_encoder_writes_and_opposes(
     path = with_expert(material, tmp_path, 0.9)
     path.write_text(path.read_text() + f"opponents: {{train: {tmp_path}/train.jsonl, encoder: {settings}}}\n")
     overrides = ["answer_expert.encoder=${opponents.encoder}", f"output={tmp_path}/out"]
+    assert main(["fit-expert", str(path), *overrides]) == 0
+    assert "an expert for 1 answers" in capsys.readouterr().out
+    kept = (tmp_path / "out" / "encoder_classifier.safetensors").stat().st_mtime_ns
     opponent = "baselines=[encoder_classifier_coverage]"
     assert main(["eval", str(path), *overrides, opponent, "decoding.groups=1", "decoding.max_tokens=12"]) == 0
     assert all("green tea" in {c.text for c in r.clues} for r in read_records(tmp_path / "out" / "run.jsonl"))
-    assert (tmp_path / "out" / "encoder_classifier.safetensors").is_file()
+    assert (tmp_path / "out" / "encoder_classifier.safetensors").stat().st_mtime_ns == kept
+    assert main(["fit-expert", str(material / "eval.yaml")]) == 1
+    assert "has no answer expert to learn" in capsys.readouterr().err
     assert (tmp_path / "out" / "baselines" / "encoder_classifier_coverage" / "run.jsonl").is_file()
     assert main(["eval", str(path), f"output={tmp_path}/none", "opponents.encoder=null", opponent]) == 1
     assert "encoder_classifier_coverage needs a text encoder" in capsys.readouterr().err

@@ -258,9 +258,10 @@ def test_misfits_are_named(home: Path, tmp_path: Path, model: GeMKR, capsys: pyt
 def test_starts_from_what_a_classifier_fine_tuned(home: Path, tmp_path: Path) -> None:
     folder = TextEncoderConfig(str(home / "encoder"), max_tokens=24)
     queries = [replace(query, answers=("tea",)) for query in QUERIES]
-    settings = EncoderClassifierConfig(folder, epochs=3, lr=1e-2, batch_size=2)
-    tuned = encoder_classifier(queries, settings, tmp_path / "w.safetensors").encoder.model.state_dict()
-    started = replace(folder, weights=str(tmp_path / "w.safetensors"), train=False)
+    weights = str(tmp_path / "w.safetensors")
+    settings = EncoderClassifierConfig(folder, weights, epochs=3, lr=1e-2, batch_size=2)
+    tuned = encoder_classifier(queries, settings, tmp_path).encoder.model.state_dict()
+    started = replace(folder, weights=weights, train=False)
     model = load_gemkr(config_of(home, text_encoder=started)).train()
     found, fresh = model.text_encoder.model.state_dict(), load_text_encoder(folder).model.state_dict()
     assert all(torch.equal(found[name], tuned[name]) for name in tuned)

@@ -24,6 +24,7 @@ COMMANDS = {
     "pretrain": "gemkr.cli.pretrain",
     "train": "gemkr.cli.train",
     "import-checkpoint": "gemkr.cli.import_checkpoint",
+    "fit-expert": "gemkr.cli.fit_expert",
     "retrieve": "gemkr.cli.retrieve",
     "fuse": "gemkr.cli.fuse",
     "score": "gemkr.cli.score",

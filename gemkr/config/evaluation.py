@@ -73,10 +73,11 @@ class EncoderClassifierConfig:
     """An answer classifier over a pre-trained text encoder, fine-tuned on the answers that `least_answers` queries give.
 
     `lr` is the encoder's peak rate, `head_lr` that of the answers' weights; `scale` is the length of what they are
-    multiplied with.
+    multiplied with. What is learned is kept in the file `weights`, or in the output folder.
     """
 
     encoder: TextEncoderConfig
+    weights: str | None = None
     epochs: Positive = 4
     batch_size: Positive = 32
     lr: NotNegative = 1e-4
@@ -94,7 +95,7 @@ class AnswerExpertConfig:
     probability, the models share the rest equally.
 
     It learns from the answers of `train`, a file of queries; its weights are kept in the output folder. With `encoder` it
-    is one over a text encoder, in place of bags of words.
+    is one over a text encoder, in place of bags of words (`gemkr fit-expert` learns it ahead of an evaluation).
     """
 
     train: str

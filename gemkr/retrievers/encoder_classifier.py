@@ -22,6 +22,7 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from gemkr.config import EncoderClassifierConfig, PromptConfig
+from gemkr.errors import ConfigError
 from gemkr.models.text_encoder import TextEncoder, TextReader, load_text_encoder
 from gemkr.retrievers.classifier_weights import (
     classes_of,
@@ -34,6 +35,7 @@ from gemkr.types import Query
 
 FORMAT = 1
 """Of the weight file, and of how training is defined: weights of another format are learned anew."""
+WEIGHTS_FILE = "encoder_classifier.safetensors"
 WARMUP_STEPS = 100
 CHUNK = 16
 """Batches whose queries are sorted by length together, so that little is padding."""
@@ -97,20 +99,26 @@ class EncoderClassifier(nn.Module):
 
 
 def encoder_classifier(
-    queries: Sequence[Query], config: EncoderClassifierConfig, cache: Path
+    queries: Sequence[Query], config: EncoderClassifierConfig, output: Path
 ) -> EncoderClassifier:
-    """Learn from queries with answers, or read the weights in the file `cache` where they are of the same queries,
-    settings and encoder; else they are written there.
+    """Learn from queries with answers, or read the weights where they are of the same queries, settings and encoder; else
+    they are written there: to `config.weights`, or into the folder `output`.
 
-    Raises DataError when there is no answer to learn, ModelError as `load_text_encoder`. Cost: eleven minutes of two cores
+    Raises DataError when there is no answer to learn, ConfigError for a frozen encoder, ModelError as `load_text_encoder`. Cost: eleven minutes of two cores
     for 9,000 queries and an encoder of 22 M parameters.
     """
+    if not config.encoder.train:
+        raise ConfigError(
+            "encoder.train is false, and a classifier's encoder is tuned with it; leave it true"
+        )
     reader = TextReader(config.encoder, PromptConfig(caption=True, detections=True))
     answers = classes_of(queries, config.least_answers)
+    cache = Path(config.weights or output / WEIGHTS_FILE)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = EncoderClassifier(load_text_encoder(config.encoder), reader, answers, config)
         settings = asdict(config) | {"encoder": [model.encoder.fingerprint(), config.encoder.max_tokens]}
+        del settings["weights"]
         origin = origin_of(queries, "encoder", FORMAT, settings)
         weights = read_weights(cache, origin)
         if weights is None:

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from gemkr.retrievers.factory import Sources
 
 WEIGHTS_FILE = "answer_classifier.safetensors"
-ENCODER_WEIGHTS_FILE = "encoder_classifier.safetensors"
 """In the output folder."""
 
 
@@ -78,8 +77,7 @@ class OpponentParts:
             raise ConfigError(
                 "encoder_classifier_coverage needs a text encoder; set opponents.encoder.encoder.folder to a Hugging Face folder"
             )
-        cache = Path(self._sources.config.output) / ENCODER_WEIGHTS_FILE
-        return encoder_classifier(self.train, self.settings.encoder, cache)
+        return encoder_classifier(self.train, self.settings.encoder, Path(self._sources.config.output))
 
 
 def require_settings(config: EvalConfig) -> OpponentsConfig:

@@ -13,12 +13,13 @@ from gemkr.config import EvalConfig
 from gemkr.errors import ConfigError
 from gemkr.interfaces import LanguageModel
 from gemkr.queries import read_queries
-from gemkr.retrievers.opponents import ENCODER_WEIGHTS_FILE, WEIGHTS_FILE, require_apart
+from gemkr.retrievers.opponents import WEIGHTS_FILE, require_apart
 from gemkr.types import Query
 
 if TYPE_CHECKING:
     from gemkr.models.gemkr import GeMKR
     from gemkr.retrievers.answer_expert import AnswerExpert
+    from gemkr.retrievers.answers import AnswerGuesser
     from gemkr.retrievers.factory import Sources
 
 Prompts = Callable[[Query], Any]
@@ -63,17 +64,20 @@ def _further_models(model: GeMKR, config: EvalConfig) -> list[GeMKR]:
 def _expert(model: GeMKR, config: EvalConfig, sources: Sources) -> AnswerExpert:
     from gemkr.retrievers.answer_expert import AnswerExpert
 
+    guesses = config.answer_expert.guesses
+    guesser = expert_guesser(config, sources)
+    return AnswerExpert(guesser, model.tokenizer, model.vocab_size, guesses=guesses, device=model.device)
+
+
+def expert_guesser(config: EvalConfig, sources: Sources) -> AnswerGuesser:
+    """What the answer expert guesses with, learned where it has not been yet; DataError as `writing_together`."""
     settings, output = config.answer_expert, Path(config.output)
     train = list(read_queries(settings.train))
     require_apart(train, sources.queries, settings.train)
     if settings.encoder is None:
         from gemkr.retrievers.classifier import answer_classifier
 
-        guesser = answer_classifier(train, settings.classifier, output / WEIGHTS_FILE)
-    else:
-        from gemkr.retrievers.encoder_classifier import encoder_classifier
+        return answer_classifier(train, settings.classifier, output / WEIGHTS_FILE)
+    from gemkr.retrievers.encoder_classifier import encoder_classifier
 
-        guesser = encoder_classifier(train, settings.encoder, output / ENCODER_WEIGHTS_FILE)
-    return AnswerExpert(
-        guesser, model.tokenizer, model.vocab_size, guesses=settings.guesses, device=model.device
-    )
+    return encoder_classifier(train, settings.encoder, output)

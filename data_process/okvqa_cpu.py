@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,9 @@ SHARED = Path(os.environ.get("GEMKR_SHARED", "../shared")) / "data"
 QUESTIONS = SHARED / "okvqa" / "train.jsonl"
 CORPUS = SHARED / "corpora" / "wiki112k.csv.gz"
 METRICS = ("P@5", "S@1", "S@5", "S@10", "D@10")
+
+Settings = Sequence[str]
+"""`key=value` words of a command."""
 
 
 def main() -> int:
@@ -64,15 +68,21 @@ def prepare(home: Path, seed: int) -> Material:
     return found
 
 
-def tune_and_score(config: str, home: Path, seed: int, material: Material) -> None:
-    """Train `train_configs/CONFIG.yaml` and run `eval_configs/CONFIG.yaml` for a seed, all opponents for the first."""
+def tune_and_score(
+    config: str, home: Path, seed: int, material: Material, *, settings: Settings = ()
+) -> None:
+    """Train `train_configs/CONFIG.yaml` and run `eval_configs/CONFIG.yaml` for a seed, all opponents for the first.
+
+    `settings` of one's own go to both.
+    """
     here = home / f"seed{seed}"
     model, final = f"model.llm={material.model}", here / "train" / "final"
-    tuning = (model, f"data.clues={material.clues}", f"output={here / 'train'}", f"seed={seed}")
+    tuning = (f"data.clues={material.clues}", f"output={here / 'train'}", f"seed={seed}")
     resume = ["--resume", "auto"] if list((here / "train").glob("step-*")) else []
-    step(final, "train", f"train_configs/{config}.yaml", *resume, *tuning)
+    step(final, "train", f"train_configs/{config}.yaml", *resume, model, *settings, *tuning)
     scored = [
         model,
+        *settings,
         f"model.checkpoint={final}",
         f"index={material.index}",
         f"output={here / 'eval'}",

@@ -1,7 +1,7 @@
 """`make okvqa-encoder`: the small LLaMAs of `make okvqa-cpu` behind a pre-trained text encoder, to a table of three seeds.
 
-The larger configuration that two cores carry. Base models, index and clues are those of `make okvqa-cpu`, made here where they
-are not there yet.
+The larger configuration that two cores carry: the encoder first learns to guess answers, then the LLaMAs learn to write through
+what it has become. Base models, index and clues are those of `make okvqa-cpu`, made here where they are not there yet.
 """
 
 from __future__ import annotations
@@ -31,8 +31,13 @@ def main() -> int:
         )
         return 1
     began = time.perf_counter()
+    weights = args.folder / "classifier.safetensors"
+    reading = f"model.text_encoder.weights={weights}"
     for seed in range(args.seeds):
-        okvqa_cpu.tune_and_score(CONFIG, args.folder, seed, okvqa_cpu.prepare(args.base, seed))
+        material = okvqa_cpu.prepare(args.base, seed)
+        evaluation = f"eval_configs/{CONFIG}.yaml"
+        okvqa_cpu.step(weights, "fit-expert", evaluation, reading, f"output={args.folder / 'fit'}")
+        okvqa_cpu.tune_and_score(CONFIG, args.folder, seed, material, settings=(reading,))
     okvqa_cpu.conclude(args.folder, args.seeds)
     print(f"all steps of this run: {(time.perf_counter() - began) / 60:.0f} minutes")
     return 0

@@ -33,7 +33,17 @@ def test_tunes_behind_what_okvqa_cpu_made(
     monkeypatch.setattr("sys.argv", ["okvqa_encoder", "--seeds", "2", *folders])
     assert okvqa_encoder.main() == 0
     made = [product.parts[0] for product, _ in asked]
-    assert made == ["base", "base", "base", "new", "new"] * 2
+    assert made == ["base", "base", "base", "new", "new", "new"] * 2
+    assert [command[0] for _, command in asked[:6]] == [
+        "pretrain",
+        "index",
+        "mine",
+        "fit-expert",
+        "train",
+        "eval",
+    ]
+    tuned = f"model.text_encoder.weights={tmp_path}/new/classifier.safetensors"
+    assert all(tuned in command for _, command in asked if command[0] in ("train", "eval"))
     train = [command for _, command in asked if command[0] == "train"]
     assert all(command[1] == "train_configs/okvqa_wiki112k_encoder.yaml" for command in train)
     assert [f"model.llm={tmp_path}/base/seed{seed}/pretrain/model" in train[seed] for seed in (0, 1)] == [

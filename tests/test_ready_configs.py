@@ -54,7 +54,8 @@ def test_evaluation_configurations_load_and_name_what_exists(path: Path) -> None
 def test_an_answer_expert_is_the_opponent_and_can_be_left_out(path: Path) -> None:
     config = load_config(path, EvalConfig)
     assert config.answer_expert.train == config.opponents.train
-    assert config.answer_expert.classifier == config.opponents.classifier
+    kind = "encoder" if config.answer_expert.encoder else "classifier"
+    assert getattr(config.answer_expert, kind) == getattr(config.opponents, kind)
     assert load_config(path, EvalConfig, ["answer_expert=null"]).answer_expert is None
 
 

@@ -276,3 +276,5 @@ def test_starts_from_what_a_classifier_fine_tuned(home: Path, tmp_path: Path) ->
     (tmp_path / "w.safetensors").write_bytes(b"nothing")
     with pytest.raises(ModelError, match="cannot be read"):
         load_text_encoder(started)
+    with pytest.raises(ModelError, match="absent is not there; `gemkr fit-expert` writes it"):
+        load_text_encoder(replace(started, weights=str(tmp_path / "absent")))

@@ -97,7 +97,8 @@ class TextReader:
 def load_text_encoder(config: TextEncoderConfig) -> TextEncoder:
     """Load a local Hugging Face folder (never the network), in float32.
 
-    Raises ModelError for a folder that holds no encoder, and for a `max_tokens` beyond the encoder's positions.
+    Raises ModelError for a folder that holds no encoder, for a `max_tokens` beyond the encoder's positions, and for
+    `weights` that are not there or of another encoder.
     """
     from transformers import AutoModel
 
@@ -124,7 +125,8 @@ def _load_tuned(encoder: TextEncoder, path: str) -> None:
         raise ModelError(f"text_encoder.weights {path} cannot be read: {first_line(error)}") from error
     tuned = {name.removeprefix(TUNED): tensor for name, tensor in held.items() if name.startswith(TUNED)}
     own = dict(encoder.model.named_parameters())
-    missing = own.keys() - tuned.keys() - {name for name in own if "word_embeddings" in name}
+    words = encoder.model.get_input_embeddings().weight
+    missing = {name for name, parameter in own.items() if parameter is not words} - tuned.keys()
     wrong = sorted(missing | (tuned.keys() - own.keys())) or [
         n for n in tuned if tuned[n].shape != own[n].shape
     ]

@@ -104,8 +104,8 @@ def encoder_classifier(
     """Learn from queries with answers, or read the weights where they are of the same queries, settings and encoder; else
     they are written there: to `config.weights`, or into the folder `output`.
 
-    Raises DataError when there is no answer to learn, ConfigError for a frozen encoder, ModelError as `load_text_encoder`. Cost: eleven minutes of two cores
-    for 9,000 queries and an encoder of 22 M parameters.
+    Raises DataError when there is no answer to learn, ConfigError for a frozen encoder, ModelError as `load_text_encoder`.
+    Cost: nine minutes of two cores for 9,000 queries and an encoder of 22 M parameters.
     """
     if not config.encoder.train:
         raise ConfigError(

@@ -257,7 +257,7 @@ def test_a_checkpoint_of_another_tokenizer(
         (["scoring.inside_span=bm26"], "scoring.inside_span is 'bm26'"),
         (["scoring.method=best"], "'best'"),
         (["decoding.groups=3"], "3"),
-        (["retriever=rescored_seal"], "holds no clues to rank anew"),
+        (["retriever=rescored_seal"], "holds no clues; run a generative retriever"),
     ],
 )
 def test_missing_parts_and_unknown_names(

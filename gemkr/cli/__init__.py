@@ -23,6 +23,7 @@ COMMANDS = {
     "mine": "gemkr.cli.mine",
     "pretrain": "gemkr.cli.pretrain",
     "train": "gemkr.cli.train",
+    "judge": "gemkr.cli.judge",
     "import-checkpoint": "gemkr.cli.import_checkpoint",
     "fit-expert": "gemkr.cli.fit_expert",
     "retrieve": "gemkr.cli.retrieve",

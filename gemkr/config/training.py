@@ -48,12 +48,27 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True)
+class RankLossConfig:
+    """A rank loss over judged clues (`gemkr judge`) beside the cross entropy of mined ones, `weight` times.
+
+    Each prompt is shown the first `per_prompt` judged clues of its query. `sharpness` multiplies log-probabilities before
+    clues are weighed against each other: above 1, the most probable ones count for more.
+    """
+
+    clues: str
+    weight: NotNegative = 1.0
+    sharpness: NotNegative = 1.0
+    per_prompt: Positive = 30
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """One training experiment: `gemkr train CONFIG`."""
 
     model: ModelConfig
     data: TrainDataConfig
     output: str
+    rank_loss: RankLossConfig | None = None
     optimizer: OptimizerConfig = OptimizerConfig()
     batch_size: Positive = 12
     gradient_accumulation: Positive = 1

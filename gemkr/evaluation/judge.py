@@ -5,7 +5,7 @@ Decided once, then applied to each run. Knows nothing of retrievers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +34,16 @@ class Judge:
         if self.contents is None or self.match is None:
             raise ValueError("a judge without qrels needs contents and a match")
         return judge_answers(run, self.queries, self.contents, self.match)
+
+    def relevant(self, query: Query, doc_ids: Iterable[str]) -> set[str]:
+        """Which of some documents are relevant to one query; none where nothing is known of it."""
+        if self.fixed is not None:
+            judged = self.fixed.get(query.query_id, {})
+            return {doc_id for doc_id in doc_ids if judged.get(doc_id, 0) > 0}
+        if self.contents is None or self.match is None:
+            raise ValueError("a judge without qrels needs contents and a match")
+        matcher = AnswerMatcher(query.answers, self.match)
+        return {doc_id for doc_id in doc_ids if matcher.matches(self.contents(doc_id))}
 
     def score(self, run: Run, metrics: Sequence[Metric], *, seed: int = 0) -> Scores:
         """`evaluate` under this relevance."""

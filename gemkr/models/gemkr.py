@@ -22,6 +22,7 @@ from gemkr.models.llm import LLM, PRECISIONS, load_llm
 from gemkr.models.prefix import PrefixedTower, keep_rows
 from gemkr.models.projector import Projector
 from gemkr.models.prompt import IGNORED_LABEL
+from gemkr.models.ranked import RankedBatch, ranked_loss
 from gemkr.models.shared import SharedBatch
 from gemkr.models.text_encoder import TextEncoder, TextReader, load_text_encoder
 from gemkr.tokenizer import Tokenizer, load_tokenizer
@@ -104,8 +105,11 @@ class GeMKR(nn.Module):
         """One batch of examples."""
         return collate(examples, self.tokenizer.pad_id)
 
-    def forward(self, batch: Batch | SharedBatch) -> torch.Tensor:
-        """The mean cross entropy (natural logarithm, float32) over all labels of the batch."""
+    def forward(self, batch: Batch | SharedBatch | RankedBatch) -> torch.Tensor:
+        """The mean cross entropy (natural logarithm, float32) over all labels of the batch; of ranked ones `ranked_loss`."""
+        if isinstance(batch, RankedBatch):
+            clues = replace(batch.clues, prompts=self._with_hidden_words(batch.clues.prompts))
+            return ranked_loss(self.clue_log_probs(clues), batch)
         if isinstance(batch, SharedBatch):
             return self._shared_loss(replace(batch, prompts=self._with_hidden_words(batch.prompts)))
         batch = self._with_hidden_words(batch)
@@ -180,7 +184,21 @@ class GeMKR(nn.Module):
         return replace(batch, mask=batch.mask * ~hidden)
 
     def _shared_loss(self, batch: SharedBatch) -> torch.Tensor:
-        """The loss of a shared batch. Logits are made for targets only: one row per prompt, one per later clue token."""
+        """The loss of a shared batch: the mean over all targets."""
+        first, later, learned = self._shared_logits(batch)
+        begun = first.log_softmax(dim=-1)[batch.owner, batch.first]
+        rest = F.cross_entropy(later, batch.targets[learned], reduction="sum")
+        return (rest - begun.sum()) / (len(begun) + len(later))
+
+    def clue_log_probs(self, batch: SharedBatch) -> torch.Tensor:
+        """float32[C]: the log-probability of each clue of a shared batch, its end included."""
+        first, later, learned = self._shared_logits(batch)
+        begun = first.log_softmax(dim=-1)[batch.owner, batch.first]
+        rest = F.cross_entropy(later, batch.targets[learned], reduction="none")
+        return begun.index_add(0, batch.clue_of_slots()[learned], -rest)
+
+    def _shared_logits(self, batch: SharedBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Logits for targets only: float32[B, V] behind each prompt, float32[n, V] in the slots that bool[B, S] names."""
         learned = batch.targets != IGNORED_LABEL
         with self._autocast():
             embeddings = torch.cat([self._embeddings(batch.prompts), self.llm.embed(batch.tokens)], dim=1)
@@ -188,9 +206,7 @@ class GeMKR(nn.Module):
             length = batch.prompts.tokens.shape[1]
             first = self.llm.head(states[:, length - 1]).float()
             later = self.llm.head(states[:, length:][learned]).float()
-        begun = first.log_softmax(dim=-1)[batch.owner, batch.first]
-        rest = F.cross_entropy(later, batch.targets[learned], reduction="sum")
-        return (rest - begun.sum()) / (len(begun) + len(later))
+        return first, later, learned
 
     def _embeddings(self, batch: Batch) -> torch.Tensor:
         """[B, T, hidden]: the tokens' embeddings, with visual tokens and states of read text in the slots."""

@@ -61,6 +61,17 @@ class SharedBatch:
         mask = self.prompts.mask
         return torch.cat([(mask.cumsum(1) - 1).clamp(min=0), mask.sum(1, keepdim=True) + self.place], dim=1)
 
+    def clue_of_slots(self) -> Tensor:
+        """int64[B, S]: which of the batch's C clues a slot belongs to, NO_CLUE for padding."""
+        counts = torch.bincount(self.owner, minlength=len(self.tokens))
+        before = counts.cumsum(0) - counts
+        return torch.where(self.number == NO_CLUE, NO_CLUE, self.number + before[:, None])
+
+    def clue_lengths(self) -> Tensor:
+        """int64[C]: the targets of each clue, its end among them."""
+        clue = self.clue_of_slots()
+        return 1 + torch.bincount(clue[clue >= 0], minlength=len(self.first))
+
     def to(self, device: Any, non_blocking: bool = False) -> SharedBatch:
         """The same batch on another device."""
         prompts = self.prompts.to(device, non_blocking)

@@ -8,13 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gemkr.config import EvalConfig, ModelConfig
 from gemkr.documents import DocumentStore
 from gemkr.errors import CheckpointError, ConfigError, DataError, ModelError, VisionError
-from gemkr.evaluation.records import read_records
 from gemkr.interfaces import Reranker
 from gemkr.queries import read_queries
 from gemkr.rerankers.bm25 import BM25
@@ -244,24 +242,13 @@ def _generative(kind, config: EvalConfig, sources: Sources):
 
 
 def _rescored(config: EvalConfig, sources: Sources, **changes: str) -> RescoredRetriever:
-    from gemkr.retrievers.generative import words_of
+    from gemkr.retrievers.recorded import clue_documents, recorded_clues
     from gemkr.retrievers.rescored import RescoredRetriever
-    from gemkr.retrievers.scoring import make_scorer
+    from gemkr.retrievers.scoring import scorer_of
 
-    scoring = replace(config.scoring, **changes)
-    path = Path(config.output) / "run.jsonl"
-    clues = {ranking.query_id: ranking.clues for ranking in read_records(path)}
-    if not any(clues.values()):
-        raise ConfigError(
-            f"{path} holds no clues to rank anew; run a generative retriever into {config.output} first"
-        )
-    breaks = None
-    if scoring.whole_words:
-        sources.index.check_tokenizer(sources.tokenizer)
-        breaks = words_of(sources.tokenizer, sources.index.vocab_size).word_break
-    return RescoredRetriever(
-        clues, make_scorer(sources.index, scoring, sources.inside_span(scoring.inside_span), breaks)
-    )
+    clues = recorded_clues(config.output)
+    lookup = clue_documents(config, sources, replace(config.scoring, **changes))
+    return RescoredRetriever(clues, scorer_of(lookup))
 
 
 def _require_same_shape(config: ModelConfig, trained: dict, where: str) -> None:

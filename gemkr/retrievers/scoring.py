@@ -157,14 +157,20 @@ def make_scorer(
     second: Reranker | None = None,
     word_break: np.ndarray | None = None,
 ) -> Scorer:
-    """The scorer that `settings.method` names; ConfigError for an unknown name. Arguments as of `ClueDocuments`."""
+    """`scorer_of` new `ClueDocuments`, whose arguments these are."""
+    return scorer_of(ClueDocuments(index, settings, second, word_break))
+
+
+def scorer_of(lookup: ClueDocuments) -> Scorer:
+    """The scorer that the lookup's `settings.method` names; ConfigError for an unknown name."""
     from gemkr.retrievers.coverage import CoverageScorer
     from gemkr.retrievers.seal import SealScorer
 
     scorers = {"reference": ReferenceScorer, "coverage": CoverageScorer, "seal": SealScorer}
-    if settings.method not in scorers:
-        raise ConfigError(f"the scoring method {settings.method!r} is none of {', '.join(scorers)}")
-    return scorers[settings.method](ClueDocuments(index, settings, second, word_break))
+    method = lookup.settings.method
+    if method not in scorers:
+        raise ConfigError(f"the scoring method {method!r} is none of {', '.join(scorers)}")
+    return scorers[method](lookup)
 
 
 def _among(docs: np.ndarray, ascending: np.ndarray) -> np.ndarray:

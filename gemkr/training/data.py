@@ -25,6 +25,7 @@ ExampleBuilder = Callable[..., Any]
 class ClueDataset:
     """Sample i teaches clue i to the query it was mined for; `form` is told to the model when `tell_form`.
 
+    `queries` are those that have clues, `known` the names of all in the file.
     Indexing builds the example (reading its picture) and is safe in several processes.
     """
 
@@ -32,6 +33,7 @@ class ClueDataset:
     clues: list[MinedClue]
     build: ExampleBuilder
     tell_form: bool
+    known: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.clues)
@@ -83,6 +85,10 @@ class PromptDataset:
         row = self.rows[number]
         return self.clues.prompt(row[0]), tuple(tuple(self.clues.clues[i].tokens) for i in row)
 
+    def query_id(self, number: int) -> str:
+        """Whose prompt it is."""
+        return self.clues.clues[self.rows[number][0]].query_id
+
     def lengths(self) -> np.ndarray:
         """int64[n]: rough lengths of the prompts."""
         return self.clues.lengths()[[row[0] for row in self.rows]]
@@ -124,4 +130,6 @@ def join_clues(
     used = {clue.query_id for clue in kept}
     if tell_form is None:
         tell_form = len({clue.form for clue in kept}) > 1
-    return ClueDataset({k: q for k, q in known.items() if k in used}, kept, build, tell_form)
+    return ClueDataset(
+        {k: q for k, q in known.items() if k in used}, kept, build, tell_form, frozenset(known)
+    )

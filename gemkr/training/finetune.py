@@ -12,11 +12,13 @@ from gemkr.config import ModelConfig, TrainConfig, to_mapping
 from gemkr.errors import ConfigError, DataError
 from gemkr.models.gemkr import GeMKR, load_gemkr
 from gemkr.models.inputs import InputBuilder, collate
+from gemkr.models.ranked import collate_ranked
 from gemkr.models.shared import collate_shared
 from gemkr.retrievers.factory import require_pictures
 from gemkr.training.checkpoint import Origin, hash_files, load_weights, read_checkpoint, require_tokenizer
 from gemkr.training.data import ClueDataset, PromptDataset, read_clue_dataset
 from gemkr.training.loop import Outcome, TrainingData, train
+from gemkr.training.ranked import RankedDataset, read_ranked_dataset
 from gemkr.training.resume import ResumeFrom, find_resume
 from gemkr.vision.pictures import PictureFolder
 from gemkr.vision.store import RegionStore
@@ -57,30 +59,37 @@ def finetune(config: TrainConfig, *, resume: ResumeFrom = None) -> Outcome:
         sum(p.numel() for p in trained.values()) / 1e6,
         sum(p.numel() for p in model.parameters()) / 1e6,
     )
-    data = _training_data(model, dataset, development, config.data.clues_per_prompt)
+    data = _training_data(model, dataset, development, config)
     checkpoint = None if point is None else point.read(origin)
     return train(model, data, config, origin, precision=config.model.precision, resume=checkpoint)
 
 
 def _training_data(
-    model: GeMKR, dataset: ClueDataset, development: ClueDataset | None, per_prompt: int
+    model: GeMKR, dataset: ClueDataset, development: ClueDataset | None, config: TrainConfig
 ) -> TrainingData:
-    """One row per clue, or one prompt for up to `per_prompt` clues of a query."""
+    """One row per clue, one prompt for up to `clues_per_prompt` clues of a query, or a prompt with clues to rank as well."""
+    per_prompt, rank = config.data.clues_per_prompt, config.rank_loss
     if per_prompt < 1:
         raise ConfigError(f"data.clues_per_prompt must be at least 1, it is {per_prompt}")
-    pad = model.tokenizer.pad_id
-    if per_prompt == 1:
+    pad, eos = model.tokenizer.pad_id, model.tokenizer.eos_ids[0]
+    if per_prompt == 1 and rank is None:
         return TrainingData(
             dataset, partial(collate, pad_id=pad), dataset.lengths(), dataset.groups(), development or ()
         )
     prompts = PromptDataset.of(dataset, per_prompt)
-    return TrainingData(
-        prompts,
-        partial(collate_shared, pad_id=pad, eos_id=model.tokenizer.eos_ids[0]),
-        prompts.lengths(),
-        prompts.groups(),
-        () if development is None else PromptDataset.of(development, per_prompt),
-    )
+    held_out = () if development is None else PromptDataset.of(development, per_prompt)
+    if rank is None:
+        return TrainingData(
+            prompts,
+            partial(collate_shared, pad_id=pad, eos_id=eos),
+            prompts.lengths(),
+            prompts.groups(),
+            held_out,
+        )
+    ranked = read_ranked_dataset(prompts, rank.clues, rank.per_prompt, model.tokenizer.vocab_size)
+    joined = partial(collate_ranked, pad_id=pad, eos_id=eos, weight=rank.weight, sharpness=rank.sharpness)
+    unjudged = RankedDataset(held_out, {}) if held_out else ()
+    return TrainingData(ranked, joined, ranked.lengths(), ranked.groups(), unjudged)
 
 
 def _input_builder(model: GeMKR, config: TrainConfig) -> InputBuilder:
@@ -126,6 +135,8 @@ def _data_hash(config: TrainConfig) -> str:
     files: list[str | Path] = [config.data.queries, config.data.clues]
     if config.data.development is not None:
         files.append(config.data.development)
+    if config.rank_loss is not None:
+        files.append(config.rank_loss.clues)
     if config.model.tower is not None and config.data.regions is not None:
         files.append(Path(config.data.regions) / "index.json")
     return hash_files(files)

@@ -1,0 +1,56 @@
+"""`gemkr judge CONFIG`: tells what each clue of a finished run was worth, for training that learns from it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from gemkr.cli.numbers import positive
+
+HELP = "judge the clues of a finished run over queries with known answers, to learn from them"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", type=Path, help="the evaluation configuration that `gemkr eval` ran")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="the settings it was run with")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the judged clues, *.jsonl")
+    parser.add_argument(
+        "--documents",
+        type=positive,
+        default=5,
+        help="a clue is worth the share of relevant ones among its best so many documents (default 5)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from gemkr.cli.output import require_writable
+    from gemkr.config import EvalConfig, load_config
+    from gemkr.evaluation.judge import make_judge
+    from gemkr.retrievers.factory import Sources
+    from gemkr.retrievers.recorded import clue_documents, recorded_clues
+    from gemkr.training.judged import read_judged, write_judged
+    from gemkr.training.rewards import judge_clues
+
+    config = load_config(args.config, EvalConfig, args.overrides)
+    output = require_writable(args.output, args.config, config.queries, config.corpus, config.index)
+    sources = Sources(config)
+    clues = recorded_clues(config.output)
+    queries, documents = sources.queries, sources.documents
+    judge = make_judge(
+        (),
+        qrels=config.qrels,
+        queries=queries,
+        contents=lambda doc_id: documents.by_id(doc_id).contents,
+        match=config.match,
+    )
+    lookup = clue_documents(config, sources)
+    with tqdm(queries, desc="judging", unit=" queries") as bar:
+        written = write_judged(output, judge_clues(bar, clues, lookup, judge, args.documents))
+    rewards = [clue.reward for clue in read_judged(output)]
+    print(f"clues              {written:>9,}  {output}")
+    print(f"of {len(queries):,} queries     {judge.describe}")
+    print(f"mean reward        {sum(rewards) / len(rewards):>9.3f}")
+    print(f"worth something    {sum(r > 0 for r in rewards) / len(rewards):>9.3f}  of the clues")
+    return 0

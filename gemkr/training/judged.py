@@ -1,0 +1,40 @@
+"""Clues that a retriever wrote for queries with known answers, and what each was worth: the file that `gemkr judge` writes.
+
+Knows nothing of how clues are judged or learnt from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gemkr.errors import DataError
+from gemkr.training.rows import read_fields, write_records
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedClue:
+    """A clue that was written for a query; `reward` in [0, 1] is what it was worth."""
+
+    query_id: str
+    tokens: tuple[int, ...]
+    text: str
+    reward: float
+
+
+def write_judged(path: str | Path, clues: Iterable[JudgedClue]) -> int:
+    """Write judged clues as they come (`write_records`); returns how many."""
+    return write_records(path, clues, "judged clues")
+
+
+def read_judged(path: str | Path) -> Iterator[JudgedClue]:
+    """Yield the clues of a file; raises DataError naming file and line for a broken row, and for an empty file."""
+    for where, row in read_fields(path, JudgedClue, "judged clue", "gemkr judge"):
+        clue = JudgedClue(**{**row, "tokens": tuple(row["tokens"])})
+        if not clue.tokens or not 0 <= clue.reward <= 1:
+            raise DataError(
+                f"{where}: the judged clue has {len(clue.tokens)} tokens and the reward {clue.reward}; it needs a token and a "
+                "reward from 0 to 1; make it anew with `gemkr judge`"
+            )
+        yield clue

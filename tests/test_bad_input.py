@@ -293,7 +293,7 @@ def test_foreign_tower_weights_are_told_in_one_line(material: Path, tmp_path: Pa
 def test_texts_that_are_not_utf8_and_files_that_are_absent(material: Path) -> None:
     from gemkr.errors import DataError, ModelError
     from gemkr.models.prompt import Template
-    from gemkr.training.checkpoint import hash_files
+    from gemkr.training.origin import hash_files
 
     with pytest.raises(ModelError, match="not UTF-8"):
         Template.load(material / "bad.txt")

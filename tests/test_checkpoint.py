@@ -13,18 +13,16 @@ import torch
 from gemkr.errors import CheckpointError
 from gemkr.training import checkpoint as module
 from gemkr.training.checkpoint import (
-    Origin,
     load_weights,
     newest_checkpoint,
-    origins_differ,
     prune,
     read_checkpoint,
-    require_tokenizer,
     save_checkpoint,
     step_checkpoints,
     step_folder,
     sweep,
 )
+from gemkr.training.origin import Origin, origins_differ, require_tokenizer
 
 ORIGIN = Origin("gemkr", "a" * 64, "b" * 64, {"model": {"llm": "x", "lora": {"r": 8}}, "seed": 3})
 

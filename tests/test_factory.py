@@ -20,7 +20,8 @@ from gemkr.models.gemkr import load_gemkr
 from gemkr.retrievers.factory import Sources, rescored_seal
 from gemkr.testing import toy_corpus
 from gemkr.tokenizer import load_tokenizer
-from gemkr.training.checkpoint import Origin, save_checkpoint
+from gemkr.training.checkpoint import save_checkpoint
+from gemkr.training.origin import Origin
 from gemkr.training.pretrain import build_llama, save_llama
 from gemkr.training.vocabulary import train_vocabulary
 

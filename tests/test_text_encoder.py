@@ -32,12 +32,14 @@ from gemkr.models.outline import Outline
 from gemkr.models.shared import collate_shared
 from gemkr.models.text_encoder import load_text_encoder
 from gemkr.retrievers.encoder_classifier import encoder_classifier
+from gemkr.retrievers.factory import load_model
 from gemkr.testing import toy_corpus
 from gemkr.tokenizer import load_tokenizer
-from gemkr.training.checkpoint import Origin, read_checkpoint, save_checkpoint
+from gemkr.training.checkpoint import read_checkpoint, save_checkpoint
 from gemkr.training.clues import MinedClue, write_clues
 from gemkr.training.finetune import finetune
 from gemkr.training.optimizer import build_optimizer
+from gemkr.training.origin import Origin, origins_differ
 from gemkr.training.pretrain import build_llama, save_llama
 from gemkr.training.vocabulary import train_vocabulary
 from gemkr.types import Query
@@ -201,7 +203,9 @@ def test_trained_then_asked_alone_and_beside_a_model_without(home: Path, tmp_pat
     settings = config_of(home)
     done = finetune(TrainConfig(settings, data, str(tmp_path / "train"), batch_size=2, epochs=1, workers=0))
     start, final = load_gemkr(settings).trained_state(), load_gemkr(settings)
-    weights = read_checkpoint(str(done.checkpoint)).weights
+    saved = read_checkpoint(str(done.checkpoint))
+    assert saved.origin.text_encoder == final.text_encoder.frozen_fingerprint()
+    weights = saved.weights
     final.load_trained_state(weights)
     assert any(
         not torch.equal(start[name], weights[name]) for name in weights if name.startswith("text_encoder.")
@@ -227,6 +231,28 @@ def test_trained_then_asked_alone_and_beside_a_model_without(home: Path, tmp_pat
     assert [r.query_id for r in alone] == [r.query_id for r in beside] == [q.query_id for q in QUERIES]
     assert all(index.search(clue.tokens) == clue.span for ranking in beside for clue in ranking.clues)
     assert [[c.log_prob for c in r.clues] for r in alone] != [[c.log_prob for c in r.clues] for r in beside]
+
+
+def test_a_checkpoint_knows_what_it_was_trained_behind(home: Path, tmp_path: Path) -> None:
+    folder = TextEncoderConfig(str(home / "encoder"), max_tokens=24, train=False)
+    settings = config_of(home, text_encoder=folder)
+    behind = load_gemkr(settings)
+    told = Origin(
+        "gemkr", behind.tokenizer.fingerprint(), "data", {}, behind.text_encoder.frozen_fingerprint()
+    )
+    save_checkpoint(tmp_path / "final", told, behind.trained_state())
+    checkpoint = str(tmp_path / "final")
+    load_model(replace(settings, checkpoint=checkpoint))
+    other = save_tiny_encoder(tmp_path / "other", ["what"])
+    elsewhere = replace(settings, text_encoder=replace(folder, folder=str(other)), checkpoint=checkpoint)
+    with pytest.raises(CheckpointError, match=r"trained behind the text encoder weights [0-9a-f]{12}, this"):
+        load_model(elsewhere)
+    silent = replace(told, text_encoder=None)
+    save_checkpoint(tmp_path / "final", silent, behind.trained_state())
+    load_model(elsewhere)
+    now = load_text_encoder(elsewhere.text_encoder).frozen_fingerprint()
+    assert origins_differ(told, replace(told, text_encoder=now), frozenset()).startswith("text_encoder was")
+    assert origins_differ(silent, replace(told, text_encoder=now), frozenset()) is None
 
 
 def test_misfits_are_named(home: Path, tmp_path: Path, model: GeMKR, capsys: pytest.CaptureFixture) -> None:

@@ -33,8 +33,9 @@ def run(args: argparse.Namespace) -> int:
         raise DataError(f"the output {args.output} exists already; choose another with -o, or delete it")
     require_writable(args.output, args.file)
     from gemkr.tokenizer import load_tokenizer
-    from gemkr.training.checkpoint import Origin, hash_files, save_checkpoint
+    from gemkr.training.checkpoint import save_checkpoint
     from gemkr.training.finetune import KIND
+    from gemkr.training.origin import Origin, hash_files
     from gemkr.training.published import read_published, translate
 
     state, beside = read_published(args.file)

@@ -6,6 +6,7 @@ What CLIP's tower is for pictures, but trained along. The second door to transfo
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -49,11 +50,11 @@ class TextEncoder(nn.Module):
 
     def fingerprint(self) -> str:
         """SHA-256 of the weights, names included; a quarter of a second for 22 M parameters."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.model.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        return _hash(self.model.state_dict())
+
+    def frozen_fingerprint(self) -> str:
+        """The same of the weights that do not learn: a model's checkpoint does not hold them."""
+        return _hash({name: p for name, p in self.model.named_parameters() if not p.requires_grad})
 
     def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """int64[B, E] right-padded, mask int64[B, E] -> the last states [B, E, width]; those of padding mean nothing."""
@@ -138,6 +139,14 @@ def _load_tuned(encoder: TextEncoder, path: str) -> None:
     with torch.no_grad():
         for name, tensor in tuned.items():
             own[name].copy_(tensor)
+
+
+def _hash(tensors: Mapping[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def outline_text_encoder(config: TextEncoderConfig) -> TextEncoder:

@@ -132,7 +132,8 @@ def load_model(config: ModelConfig) -> GeMKR:
     import torch
 
     from gemkr.models.gemkr import load_gemkr
-    from gemkr.training.checkpoint import read_checkpoint, require_tokenizer
+    from gemkr.training.checkpoint import read_checkpoint
+    from gemkr.training.origin import require_text_encoder, require_tokenizer
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if config.checkpoint is None:
@@ -141,6 +142,8 @@ def load_model(config: ModelConfig) -> GeMKR:
     _require_same_shape(config, checkpoint.origin.config.get("model") or {}, config.checkpoint)
     model = load_gemkr(config, device=device, weights=checkpoint.weights)
     require_tokenizer(checkpoint.origin, model.tokenizer.fingerprint(), config.checkpoint)
+    encoder = model.text_encoder
+    require_text_encoder(checkpoint.origin, encoder and encoder.frozen_fingerprint(), config.checkpoint)
     return model
 
 

@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
-from gemkr.errors import CheckpointError, DataError
+from gemkr.errors import CheckpointError
+from gemkr.training.origin import Origin
 
 FORMAT = 1
 MANIFEST, WEIGHTS, OPTIMIZER, STATE, CONFIG = (
@@ -42,16 +43,6 @@ _STEP = re.compile(r"step-(\d{6,})")
 _UNFINISHED = re.compile(r"\.(step-\d{6,}|final)\.(part|old)")
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What a checkpoint belongs to: `kind` of model, tokenizer fingerprint, data hash, the resolved configuration."""
-
-    kind: str
-    tokenizer: str
-    data: str
-    config: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -99,6 +90,7 @@ def save_checkpoint(
             "kind": origin.kind,
             "tokenizer": origin.tokenizer,
             "data": origin.data,
+            **({} if origin.text_encoder is None else {"text_encoder": origin.text_encoder}),
             "packages": _versions(),
             "files": files,
         }
@@ -140,9 +132,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     try:
         return Checkpoint(
             path=path,
-            origin=Origin(
-                manifest["kind"], manifest["tokenizer"], manifest["data"], json.loads(contents[CONFIG])
-            ),
+            origin=_origin(manifest, contents[CONFIG]),
             weights=tensors_from_bytes(contents[WEIGHTS]),
             optimizer=tensors_from_bytes(contents[OPTIMIZER]) if OPTIMIZER in contents else {},
             state=json.loads(contents[STATE]),
@@ -224,27 +214,6 @@ def load_weights(targets: Mapping[str, Tensor], weights: Mapping[str, Tensor], w
             target.copy_(weights[name])
 
 
-def require_tokenizer(origin: Origin, fingerprint: str, where: str | Path) -> None:
-    """CheckpointError unless the checkpoint was trained with the tokenizer of this fingerprint."""
-    if origin.tokenizer != fingerprint:
-        raise CheckpointError(
-            f"the checkpoint {where} was trained with the tokenizer {origin.tokenizer[:12]}, this model has "
-            f"{fingerprint[:12]}; use the tokenizer it was trained with"
-        )
-
-
-def hash_files(paths: list[str | Path]) -> str:
-    """Hexadecimal SHA-256 over the contents of files, in order; DataError names one that cannot be read."""
-    digest = hashlib.sha256()
-    for path in paths:
-        try:
-            with open(path, "rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
-        except OSError as error:
-            raise DataError(f"the file {path} cannot be read: {error.strerror}; correct its path") from error
-    return digest.hexdigest()
-
-
 def _manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((path / MANIFEST).read_bytes())
@@ -324,28 +293,14 @@ def origin_of(path: str | Path) -> Origin:
     """The origin of a checkpoint without reading its tensors; CheckpointError when it is none."""
     path = Path(path)
     manifest = _manifest(path)
-    config = json.loads(_verified(path / CONFIG, manifest["files"][CONFIG]))
-    return Origin(manifest["kind"], manifest["tokenizer"], manifest["data"], config)
+    return _origin(manifest, _verified(path / CONFIG, manifest["files"][CONFIG]))
 
 
-def origins_differ(then: Origin, now: Origin, free: frozenset[str]) -> str | None:
-    """The first thing in which two origins differ, as 'NAME was A, is B'; keys in `free` may differ. None if equal."""
-    for name in ("kind", "tokenizer", "data"):
-        before, after = getattr(then, name), getattr(now, name)
-        if before != after:
-            return f"{name} was {before[:12]}, is {after[:12]}"
-    before, after = _flat(asdict(then)["config"]), _flat(asdict(now)["config"])
-    for key in sorted(set(before) | set(after)):
-        if key not in free and before.get(key) != after.get(key):
-            return f"{key} was {before.get(key)!r}, is {after.get(key)!r}"
-    return None
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
-    return flat
+def _origin(manifest: Mapping[str, Any], config: bytes) -> Origin:
+    return Origin(
+        manifest["kind"],
+        manifest["tokenizer"],
+        manifest["data"],
+        json.loads(config),
+        manifest.get("text_encoder"),
+    )

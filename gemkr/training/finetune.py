@@ -15,9 +15,10 @@ from gemkr.models.inputs import InputBuilder, collate
 from gemkr.models.ranked import collate_ranked
 from gemkr.models.shared import collate_shared
 from gemkr.retrievers.factory import require_pictures
-from gemkr.training.checkpoint import Origin, hash_files, load_weights, read_checkpoint, require_tokenizer
+from gemkr.training.checkpoint import load_weights, read_checkpoint
 from gemkr.training.data import ClueDataset, PromptDataset, read_clue_dataset
 from gemkr.training.loop import Outcome, TrainingData, train
+from gemkr.training.origin import Origin, hash_files, require_text_encoder, require_tokenizer
 from gemkr.training.ranked import RankedDataset, read_ranked_dataset
 from gemkr.training.resume import ResumeFrom, find_resume
 from gemkr.vision.pictures import PictureFolder
@@ -50,7 +51,13 @@ def finetune(config: TrainConfig, *, resume: ResumeFrom = None) -> Outcome:
         )
         _check_tokens(development, model, config.data.development)
         _check_pictures(development, build)
-    origin = Origin(KIND, model.tokenizer.fingerprint(), _data_hash(config), to_mapping(config))
+    origin = Origin(
+        KIND,
+        model.tokenizer.fingerprint(),
+        _data_hash(config),
+        to_mapping(config),
+        model.text_encoder and model.text_encoder.frozen_fingerprint(),
+    )
     trained = model.trainable_parameters()
     logger.info(
         "%d clues of %d queries; %.2f M of %.2f M parameters learn",
@@ -110,6 +117,8 @@ def _input_builder(model: GeMKR, config: TrainConfig) -> InputBuilder:
 def _warm_start(model: GeMKR, config: ModelConfig) -> None:
     checkpoint = read_checkpoint(str(config.checkpoint))
     require_tokenizer(checkpoint.origin, model.tokenizer.fingerprint(), checkpoint.path)
+    encoder = model.text_encoder
+    require_text_encoder(checkpoint.origin, encoder and encoder.frozen_fingerprint(), checkpoint.path)
     load_weights(model.trainable_parameters(), checkpoint.weights, checkpoint.path)
 
 

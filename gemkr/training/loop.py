@@ -28,7 +28,6 @@ from gemkr.models.prompt import IGNORED_LABEL
 from gemkr.training.checkpoint import (
     FINAL,
     Checkpoint,
-    Origin,
     load_weights,
     prune,
     save_checkpoint,
@@ -44,6 +43,7 @@ from gemkr.training.optimizer import (
     trained_parameters,
 )
 from gemkr.training.order import BatchOrder
+from gemkr.training.origin import Origin
 from gemkr.training.schedule import WarmupCosine
 from gemkr.training.stop import stop_signals
 

@@ -28,9 +28,9 @@ from gemkr.models.prompt import Template, build_sample, default_template
 from gemkr.queries import read_queries
 from gemkr.tokenization import tokenize_corpus
 from gemkr.tokenizer import Tokenizer, load_tokenizer
-from gemkr.training.checkpoint import Origin, hash_files
 from gemkr.training.cooccurrence import cooccurrence_embeddings
 from gemkr.training.loop import Outcome, TrainingData, train
+from gemkr.training.origin import Origin, hash_files
 from gemkr.training.resume import ResumeFrom, find_resume
 from gemkr.training.vocabulary import train_vocabulary
 from gemkr.types import Query

@@ -12,13 +12,12 @@ from gemkr.errors import CheckpointError
 from gemkr.training.checkpoint import (
     FINAL,
     Checkpoint,
-    Origin,
     newest_checkpoint,
-    origins_differ,
     read_checkpoint,
     step_checkpoints,
     sweep,
 )
+from gemkr.training.origin import Origin, origins_differ
 
 ResumeFrom = str | Path | None
 """None: a new run; "auto": the newest whole checkpoint of the output, or a new run when there is none; else a folder."""

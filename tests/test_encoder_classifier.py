@@ -84,10 +84,13 @@ def test_weights_are_kept_and_known_by_what_they_were_learned_from(
     monkeypatch.setattr(module, "_train", lambda model, queries: (learned.append(1), train(model, queries)))
     assert guess(short) == first
     assert not learned
-    guess(replace(short, seed=1))
-    guess(replace(short, seed=1), QUERIES[:-1])
+    with pytest.raises(DataError, match=r"w\.safetensors was learned from other queries or settings"):
+        guess(replace(short, seed=1))
+    mine = replace(short, seed=1, weights=None)
+    guess(mine)
+    guess(mine, QUERIES[:-1])
     encoder = TextEncoderConfig(str(save_tiny_encoder(other, ["what"])), max_tokens=24)
-    guess(replace(short, seed=1, encoder=encoder), QUERIES[:-1])
+    guess(replace(mine, encoder=encoder), QUERIES[:-1])
     assert len(learned) == 3
     cache.write_bytes(b"no weights")
     with pytest.raises(DataError, match="is no weight file of an answer classifier; delete it"):

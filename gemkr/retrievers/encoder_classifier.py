@@ -22,7 +22,7 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from gemkr.config import EncoderClassifierConfig, PromptConfig
-from gemkr.errors import ConfigError
+from gemkr.errors import ConfigError, DataError
 from gemkr.models.text_encoder import TextEncoder, TextReader, load_text_encoder
 from gemkr.retrievers.classifier_weights import (
     classes_of,
@@ -104,7 +104,8 @@ def encoder_classifier(
     """Learn from queries with answers, or read the weights where they are of the same queries, settings and encoder; else
     they are written there: to `config.weights`, or into the folder `output`.
 
-    Raises DataError when there is no answer to learn, ConfigError for a frozen encoder, ModelError as `load_text_encoder`.
+    Raises DataError when there is no answer to learn, or the file `config.weights` was learned from something else;
+    ConfigError for a frozen encoder, ModelError as `load_text_encoder`.
     Cost: nine minutes of two cores for 9,000 queries and an encoder of 22 M parameters.
     """
     if not config.encoder.train:
@@ -122,6 +123,11 @@ def encoder_classifier(
         origin = origin_of(queries, "encoder", FORMAT, settings)
         weights = read_weights(cache, origin)
         if weights is None:
+            if config.weights and cache.exists():
+                raise DataError(
+                    f"{cache} was learned from other queries or settings, and a model may read through it; delete it to learn "
+                    "anew, or set weights to another file"
+                )
             model.eval().start_from_answers()
             _train(model, queries)
             write_weights(cache, origin, {name: p.detach() for name, p in model.trained().items()})

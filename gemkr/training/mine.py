@@ -7,7 +7,6 @@ answer alone, `long` goes on until the slice is unique in the corpus. Determinis
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,17 +14,16 @@ from functools import lru_cache
 import numpy as np
 
 from gemkr.documents import DocumentStore
-from gemkr.errors import DataError, TokenizerError
+from gemkr.errors import DataError
 from gemkr.fm_index import FMIndex
 from gemkr.rerankers.bm25 import BM25
 from gemkr.tokenizer import Tokenizer
 from gemkr.training.clues import FORMS, MinedClue
+from gemkr.training.passages import CACHED_ANSWERS, Passage, PassageReader, answer_pattern, spellings
 from gemkr.training.quotes import shared_runs
 from gemkr.types import Query
 
 ANCHORS = ("answer", "opening", "question")
-CACHED_PASSAGES = 4096
-CACHED_ANSWERS = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,28 +63,6 @@ class MiningSettings:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class _Passage:
-    """A document as tokens int64[n] and text: token i begins at character starts[i]; starts has n + 1 entries."""
-
-    doc: int
-    tokens: np.ndarray
-    starts: np.ndarray
-    text: str
-
-    def is_border(self, token: int) -> bool:
-        """Whether a word (and a character) ends before this token."""
-        if token == 0 or token == len(self.tokens):
-            return True
-        at = self.starts[token]
-        if at == self.starts[token - 1]:
-            return False
-        return not (_is_word(self.text[at - 1]) and _is_word(self.text[at]))
-
-    def slice_text(self, start: int, stop: int) -> str:
-        return self.text[self.starts[start] : self.starts[stop]].strip()
-
-
 class Miner:
     """Mines clues from one corpus, its index and its tokenizer."""
 
@@ -106,7 +82,7 @@ class Miner:
             )
         self._index, self._documents, self._tokenizer = index, documents, tokenizer
         self._bm25, self._settings = bm25, settings or MiningSettings()
-        self._passage = lru_cache(CACHED_PASSAGES)(self._read_passage)
+        self._passage = PassageReader(index, documents, tokenizer).read
         self._holders = lru_cache(CACHED_ANSWERS)(self._find_holders)
 
     def mine(self, query: Query) -> list[MinedClue]:
@@ -139,7 +115,7 @@ class Miner:
     def _quotes(self, query: Query, gold: np.ndarray) -> list[MinedClue]:
         """What the question quotes of its gold passages, the rarest first; each of its tokens in one clue of a passage."""
         asked = np.asarray(self._tokenizer.encode(query.question), dtype=np.int64)
-        found: dict[tuple[int, ...], tuple[_Passage, int, int, int]] = {}
+        found: dict[tuple[int, ...], tuple[Passage, int, int, int]] = {}
         for doc in gold.tolist():
             passage = self._passage(doc)
             for start, stop in shared_runs(asked, passage.tokens):
@@ -178,17 +154,17 @@ class Miner:
 
     def _find_holders(self, answer: str) -> np.ndarray | None:
         """All documents in which the answer's tokens occur; None when there are too many, or none, to go by tokens."""
-        spans = [self._index.search(self._tokenizer.encode(form)) for form in _spellings(answer)]
+        spans = [self._index.search(self._tokenizer.encode(form)) for form in spellings(answer)]
         count = sum(span.count for span in spans)
         if not 0 < count <= self._settings.common:
             return None
         return np.unique(np.concatenate([self._index.documents(s)[0] for s in spans if s])).astype(np.int64)
 
     def _clues_in(self, query: Query, answer: str, doc: int) -> list[MinedClue]:
-        if not _pattern(answer).search(self._documents.contents(doc)):
+        if not answer_pattern(answer).search(self._documents.contents(doc)):
             return []
         passage = self._passage(doc)
-        places = self._places(passage, answer)
+        places = passage.places(answer)
         clues = []
         if "short" in self._settings.forms:
             alone = [(i, j) for i, j in places if self._is_alone(passage, i, j, answer)]
@@ -200,32 +176,20 @@ class Miner:
                 clues.append(self._long(query, answer, passage, places))
         return [clue for clue in clues if clue is not None]
 
-    def _places(self, passage: _Passage, answer: str) -> list[tuple[int, int]]:
-        """Token ranges that cover the answer as whole words, in any case; the answer may begin inside the first."""
-        places = []
-        for match in _pattern(answer).finditer(passage.text):
-            first = int(np.searchsorted(passage.starts, match.start(), side="right")) - 1
-            if passage.text[passage.starts[first] : match.start()].strip() == "":
-                while first > 0 and passage.starts[first - 1] == passage.starts[first]:
-                    first -= 1
-            stop = int(np.searchsorted(passage.starts, match.end(), side="left"))
-            places.append((first, stop))
-        return places
-
-    def _is_alone(self, passage: _Passage, start: int, stop: int, answer: str) -> bool:
+    def _is_alone(self, passage: Passage, start: int, stop: int, answer: str) -> bool:
         """Whether a slice is a short clue: the answer and nothing else, from the beginning of a word to the end of one."""
         return (
             stop - start <= self._settings.max_tokens
             and self._is_start(passage, start)
             and passage.is_border(stop)
-            and _pattern(answer).fullmatch(passage.slice_text(start, stop)) is not None
+            and answer_pattern(answer).fullmatch(passage.slice_text(start, stop)) is not None
         )
 
-    def _is_start(self, passage: _Passage, token: int) -> bool:
+    def _is_start(self, passage: Passage, token: int) -> bool:
         return bool(self._tokenizer.word_start[passage.tokens[token]])
 
     def _long(
-        self, query: Query, answer: str, passage: _Passage, places: list[tuple[int, int]]
+        self, query: Query, answer: str, passage: Passage, places: list[tuple[int, int]]
     ) -> MinedClue | None:
         """The best slice that holds the answer: unique, then beginning with it (or near it), then rare, then short."""
         best: tuple[tuple[bool, int, int, int], MinedClue] | None = None
@@ -247,7 +211,7 @@ class Miner:
         return self._grow(query, answer, self._passage(doc), 0, 1)
 
     def _grow(
-        self, query: Query, answer: str | None, passage: _Passage, start: int, least: int
+        self, query: Query, answer: str | None, passage: Passage, start: int, least: int
     ) -> MinedClue | None:
         """The rarest slice from `start` to `least` or beyond that ends with a word; the shortest (or longest) of those."""
         span = self._index.root
@@ -266,7 +230,7 @@ class Miner:
         self,
         query: Query,
         answer: str | None,
-        passage: _Passage,
+        passage: Passage,
         form: str,
         start: int,
         stop: int,
@@ -285,17 +249,6 @@ class Miner:
             answer=answer,
         )
 
-    def _read_passage(self, doc: int) -> _Passage:
-        text = self._documents.contents(doc)
-        ids, starts = self._tokenizer.encode_with_offsets(text)
-        tokens = np.asarray(ids, dtype=np.int64)
-        if not np.array_equal(tokens, self._index.extract(doc)):
-            raise TokenizerError(
-                f"document {self._documents.doc_ids[doc]!r} has other tokens in the index than {self._tokenizer.path} makes "
-                "of the corpus; use the corpus and the tokenizer that the index was built with"
-            )
-        return _Passage(doc, tokens, starts, text)
-
 
 def _take_turns(ranked: list[tuple[str, np.ndarray]]) -> Iterator[tuple[str, int]]:
     """First each answer's best passage, then each one's second best, and so on."""
@@ -303,19 +256,3 @@ def _take_turns(ranked: list[tuple[str, np.ndarray]]) -> Iterator[tuple[str, int
         for answer, docs in ranked:
             if rank < len(docs):
                 yield answer, int(docs[rank])
-
-
-def _spellings(answer: str) -> list[str]:
-    """The cases in which an answer usually stands in a text."""
-    return list(dict.fromkeys([answer, answer.lower(), answer.capitalize(), answer.title(), answer.upper()]))
-
-
-@lru_cache(CACHED_ANSWERS)
-def _pattern(answer: str) -> re.Pattern[str]:
-    """The answer as whole words, in any case, with any white space between its words."""
-    words = r"\s+".join(re.escape(word) for word in answer.split())
-    return re.compile(rf"(?<!\w){words}(?!\w)", re.IGNORECASE)
-
-
-def _is_word(character: str) -> bool:
-    return character.isalnum() or character == "_"

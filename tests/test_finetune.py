@@ -26,7 +26,6 @@ from gemkr.models.inputs import collate
 from gemkr.models.prompt import IGNORED_LABEL
 from gemkr.models.shared import collate_shared
 from gemkr.queries import read_queries
-from gemkr.retrievers.factory import load_model
 from gemkr.tokenizer import load_tokenizer
 from gemkr.training.checkpoint import read_checkpoint
 from gemkr.training.clues import read_clues
@@ -35,6 +34,7 @@ from gemkr.training.finetune import finetune
 from gemkr.training.log import read_rows
 from gemkr.training.loop import count_targets
 from gemkr.training.pretrain import build_llama, save_llama
+from gemkr.training.trained import load_model
 from gemkr.training.vocabulary import train_vocabulary
 
 

@@ -21,9 +21,9 @@ from gemkr.config import LoraConfig, ModelConfig, PrefixConfig, TowerConfig, Vis
 from gemkr.errors import CheckpointError
 from gemkr.models.gemkr import load_gemkr
 from gemkr.models.outline import Outline
-from gemkr.retrievers.factory import load_model
 from gemkr.training.checkpoint import read_checkpoint
 from gemkr.training.published import read_published, translate
+from gemkr.training.trained import load_model
 from gemkr.types import Query
 from gemkr.vision.boxes import PictureBoxes
 from gemkr.vision.encode import load_tower

@@ -23,7 +23,6 @@ from gemkr.models.prompt import IGNORED_LABEL
 from gemkr.models.ranked import RankedClue, collate_ranked, rank_losses
 from gemkr.models.shared import collate_shared
 from gemkr.queries import read_queries
-from gemkr.retrievers.factory import load_model
 from gemkr.retrievers.scoring import ClueDocuments
 from gemkr.tokenizer import load_tokenizer
 from gemkr.training.data import PromptDataset, read_clue_dataset
@@ -32,6 +31,7 @@ from gemkr.training.judged import JudgedClue, read_judged, write_judged
 from gemkr.training.loop import count_targets
 from gemkr.training.ranked import join_judged
 from gemkr.training.rewards import clue_rewards, judge_clues
+from gemkr.training.trained import load_model
 from gemkr.types import Clue, Query
 
 

@@ -26,7 +26,6 @@ from gemkr.config import (
 from gemkr.fm_index import FMIndex
 from gemkr.models.gemkr import load_gemkr
 from gemkr.queries import read_queries
-from gemkr.retrievers.factory import load_model
 from gemkr.retrievers.generative import GenerativeRetriever
 from gemkr.tokenizer import load_tokenizer
 from gemkr.training.checkpoint import read_checkpoint
@@ -34,6 +33,7 @@ from gemkr.training.clues import MinedClue, write_clues
 from gemkr.training.finetune import finetune
 from gemkr.training.log import read_rows
 from gemkr.training.pretrain import build_llama, save_llama
+from gemkr.training.trained import load_model
 from gemkr.training.vocabulary import train_vocabulary
 from gemkr.vision.detect import Detector, DetectorSettings
 from gemkr.vision.encode import load_tower

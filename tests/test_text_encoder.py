@@ -32,7 +32,6 @@ from gemkr.models.outline import Outline
 from gemkr.models.shared import collate_shared
 from gemkr.models.text_encoder import load_text_encoder
 from gemkr.retrievers.encoder_classifier import encoder_classifier
-from gemkr.retrievers.factory import load_model
 from gemkr.testing import toy_corpus
 from gemkr.tokenizer import load_tokenizer
 from gemkr.training.checkpoint import read_checkpoint, save_checkpoint
@@ -41,6 +40,7 @@ from gemkr.training.finetune import finetune
 from gemkr.training.optimizer import build_optimizer
 from gemkr.training.origin import Origin, origins_differ
 from gemkr.training.pretrain import build_llama, save_llama
+from gemkr.training.trained import load_model
 from gemkr.training.vocabulary import train_vocabulary
 from gemkr.types import Query
 

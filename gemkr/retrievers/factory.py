@@ -5,14 +5,13 @@ Every check runs before the first query. Knows files; ranking and decoding live 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from gemkr.config import EvalConfig, ModelConfig
+from gemkr.config import EvalConfig
 from gemkr.documents import DocumentStore
-from gemkr.errors import CheckpointError, ConfigError, DataError, ModelError, VisionError
+from gemkr.errors import ConfigError, ModelError
 from gemkr.interfaces import Reranker
 from gemkr.queries import read_queries
 from gemkr.rerankers.bm25 import BM25
@@ -30,11 +29,6 @@ if TYPE_CHECKING:
     from gemkr.retrievers.rescored import RescoredRetriever
     from gemkr.vision.pictures import PictureFolder
     from gemkr.vision.store import RegionStore
-
-SHAPING = ("tower", "prefix", "visual_tokens", "text_encoder", "prompt", "lora")
-"""Model settings that must be those of the training run; others (paths, precision) may change."""
-PATHS = ("config", "weights", "folder", "template", "dropout")
-"""Settings inside them that may differ: where files lie, and what decoding has no use for."""
 
 
 class Sources:
@@ -88,6 +82,8 @@ class Sources:
             raise ConfigError(
                 f"the retriever {self.config.retriever!r} needs a model; add the section 'model'"
             )
+        from gemkr.training.trained import load_model
+
         return load_model(self.config.model)
 
     @cached_property
@@ -123,30 +119,6 @@ class Sources:
 INSIDE_SPAN = ("bm25", "random", "occurrences")
 
 
-def load_model(config: ModelConfig) -> GeMKR:
-    """Load base models and the checkpoint's trained parameters, ready to decode.
-
-    Raises CheckpointError when the checkpoint was trained with another tokenizer, or with other settings of what the
-    model is and is shown (tower, prefix, visual tokens, text encoder, prompt, LoRA).
-    """
-    import torch
-
-    from gemkr.models.gemkr import load_gemkr
-    from gemkr.training.checkpoint import read_checkpoint
-    from gemkr.training.origin import require_text_encoder, require_tokenizer
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    if config.checkpoint is None:
-        return load_gemkr(config, device=device)
-    checkpoint = read_checkpoint(config.checkpoint)
-    _require_same_shape(config, checkpoint.origin.config.get("model") or {}, config.checkpoint)
-    model = load_gemkr(config, device=device, weights=checkpoint.weights)
-    require_tokenizer(checkpoint.origin, model.tokenizer.fingerprint(), config.checkpoint)
-    encoder = model.text_encoder
-    require_text_encoder(checkpoint.origin, encoder and encoder.frozen_fingerprint(), config.checkpoint)
-    return model
-
-
 def require_compatible(index: FMIndex, model: GeMKR) -> None:
     """Raise unless an index can steer a model: same tokenizer, vocabulary not wider than the logits."""
     index.check_tokenizer(model.tokenizer)
@@ -154,24 +126,6 @@ def require_compatible(index: FMIndex, model: GeMKR) -> None:
         raise ModelError(
             f"the index has a vocabulary of {index.vocab_size} tokens, the model's logits have {model.vocab_size}; "
             "build the index with the model's tokenizer"
-        )
-
-
-def require_pictures(
-    queries: Sequence[Query], pictures: PictureFolder | None, regions: RegionStore | None
-) -> None:
-    """Raise DataError when a query's picture is not in the folder, or has no region features."""
-    wanted = list(dict.fromkeys(query.image for query in queries if query.image is not None))
-    if pictures is not None:
-        absent = [image for image in wanted if not _there(pictures, image)]
-        _refuse(absent, wanted, f"are not in {pictures.folder}", "add them")
-    if regions is not None:
-        absent = [image for image in wanted if image not in regions]
-        _refuse(
-            absent,
-            wanted,
-            f"have no features in {regions.path}",
-            "run gemkr regions detect and encode over them",
         )
 
 
@@ -232,6 +186,8 @@ def _generative(kind, config: EvalConfig, sources: Sources):
     pictures = regions = None
     if config.model is not None and config.model.tower is not None and config.images is not None:
         pictures, regions = sources.pictures, sources.regions
+        from gemkr.vision.pictures import require_pictures
+
         require_pictures(sources.queries, pictures, regions)
     model = sources.model
     require_compatible(index, model)
@@ -252,40 +208,3 @@ def _rescored(config: EvalConfig, sources: Sources, **changes: str) -> RescoredR
     clues = recorded_clues(config.output)
     lookup = clue_documents(config, sources, replace(config.scoring, **changes))
     return RescoredRetriever(clues, scorer_of(lookup))
-
-
-def _require_same_shape(config: ModelConfig, trained: dict, where: str) -> None:
-    ours, theirs = _shape(asdict(config)), _shape(trained)
-    for name, value in theirs.items():
-        if ours.get(name) != value:
-            raise CheckpointError(
-                f"the checkpoint {where} was trained with model.{name} = {value}, this configuration has "
-                f"{ours.get(name)}; use the settings it was trained with"
-            )
-
-
-def _shape(model: dict) -> dict:
-    """The settings that training fixed, by dotted name; a section that is null counts as one value."""
-    shape = {}
-    for section in SHAPING:
-        values = model.get(section)
-        if isinstance(values, dict):
-            shape |= {f"{section}.{name}": value for name, value in values.items() if name not in PATHS}
-        elif section in model:
-            shape[section] = values
-    return shape
-
-
-def _there(pictures: PictureFolder, image: str) -> bool:
-    try:
-        pictures.path(image)
-    except VisionError:
-        return False
-    return True
-
-
-def _refuse(absent: list[str], wanted: list[str], what: str, way_out: str) -> None:
-    if absent:
-        raise DataError(
-            f"{len(absent)} of the {len(wanted)} pictures of the queries {what}, such as {absent[0]!r}; {way_out}"
-        )

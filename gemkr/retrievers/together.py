@@ -50,7 +50,7 @@ def writing_together(
 
 
 def _further_models(model: GeMKR, config: EvalConfig) -> list[GeMKR]:
-    from gemkr.retrievers.factory import load_model
+    from gemkr.training.trained import load_model
 
     members = [load_model(member) for member in config.ensemble]
     for member, settings in zip(members, config.ensemble, strict=True):

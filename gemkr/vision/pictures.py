@@ -1,14 +1,17 @@
-"""Pictures by image id in a folder. Knows file names and decoding, nothing of what is done with a picture."""
+"""Pictures by image id in a folder, and whether those of some queries are there. Knows file names and decoding, nothing of
+what is done with a picture."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from PIL import Image, ImageOps
 
-from gemkr.errors import VisionError
+from gemkr.errors import DataError, VisionError
+from gemkr.types import Query
+from gemkr.vision.store import RegionStore
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
@@ -77,3 +80,36 @@ class PictureFolder:
                 skipped[image_id] = str(error)
                 continue
             yield image_id, picture
+
+
+def require_pictures(
+    queries: Sequence[Query], pictures: PictureFolder | None, regions: RegionStore | None
+) -> None:
+    """Raise DataError when a query's picture is not in the folder, or has no region features."""
+    wanted = list(dict.fromkeys(query.image for query in queries if query.image is not None))
+    if pictures is not None:
+        absent = [image for image in wanted if not _there(pictures, image)]
+        _refuse(absent, wanted, f"are not in {pictures.folder}", "add them")
+    if regions is not None:
+        absent = [image for image in wanted if image not in regions]
+        _refuse(
+            absent,
+            wanted,
+            f"have no features in {regions.path}",
+            "run gemkr regions detect and encode over them",
+        )
+
+
+def _there(pictures: PictureFolder, image: str) -> bool:
+    try:
+        pictures.path(image)
+    except VisionError:
+        return False
+    return True
+
+
+def _refuse(absent: list[str], wanted: list[str], what: str, way_out: str) -> None:
+    if absent:
+        raise DataError(
+            f"{len(absent)} of the {len(wanted)} pictures of the queries {what}, such as {absent[0]!r}; {way_out}"
+        )

@@ -30,9 +30,9 @@ from gemkr.tokenizer import load_tokenizer
 from gemkr.training.checkpoint import read_checkpoint
 from gemkr.training.clues import read_clues
 from gemkr.training.data import PromptDataset, read_clue_dataset
+from gemkr.training.feed import count_targets
 from gemkr.training.finetune import finetune
 from gemkr.training.log import read_rows
-from gemkr.training.loop import count_targets
 from gemkr.training.pretrain import build_llama, save_llama
 from gemkr.training.trained import load_model
 from gemkr.training.vocabulary import train_vocabulary

@@ -26,9 +26,9 @@ from gemkr.queries import read_queries
 from gemkr.retrievers.scoring import ClueDocuments
 from gemkr.tokenizer import load_tokenizer
 from gemkr.training.data import PromptDataset, read_clue_dataset
+from gemkr.training.feed import count_targets
 from gemkr.training.finetune import finetune
 from gemkr.training.judged import JudgedClue, read_judged, write_judged
-from gemkr.training.loop import count_targets
 from gemkr.training.ranked import join_judged
 from gemkr.training.rewards import clue_rewards, judge_clues
 from gemkr.training.trained import load_model

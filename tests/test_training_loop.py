@@ -20,8 +20,9 @@ from torch import nn
 from gemkr.config import OptimizerConfig
 from gemkr.errors import CheckpointError, ConfigError, ModelError
 from gemkr.training.checkpoint import newest_checkpoint, read_checkpoint, step_checkpoints
+from gemkr.training.feed import TrainingData
 from gemkr.training.log import read_rows
-from gemkr.training.loop import TrainingData, train
+from gemkr.training.loop import train
 from gemkr.training.optimizer import build_optimizer, trained_parameters
 from gemkr.training.order import BatchOrder
 from gemkr.training.origin import Origin

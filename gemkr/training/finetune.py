@@ -16,7 +16,8 @@ from gemkr.models.ranked import collate_ranked
 from gemkr.models.shared import collate_shared
 from gemkr.training.checkpoint import load_weights, read_checkpoint
 from gemkr.training.data import ClueDataset, PromptDataset, read_clue_dataset
-from gemkr.training.loop import Outcome, TrainingData, train
+from gemkr.training.feed import TrainingData
+from gemkr.training.loop import Outcome, train
 from gemkr.training.origin import Origin, hash_files, require_text_encoder, require_tokenizer
 from gemkr.training.ranked import RankedDataset, read_ranked_dataset
 from gemkr.training.resume import ResumeFrom, find_resume

@@ -10,21 +10,17 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import send_to_device
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
-from gemkr.config import OptimizerConfig
 from gemkr.errors import CheckpointError, ConfigError, ModelError
-from gemkr.models.prompt import IGNORED_LABEL
 from gemkr.training.checkpoint import (
     FINAL,
     Checkpoint,
@@ -34,6 +30,7 @@ from gemkr.training.checkpoint import (
     step_folder,
     sweep,
 )
+from gemkr.training.feed import BatchFeed, LoopConfig, TrainingData, count_targets
 from gemkr.training.log import RunLog
 from gemkr.training.optimizer import (
     build_optimizer,
@@ -42,43 +39,11 @@ from gemkr.training.optimizer import (
     set_rates,
     trained_parameters,
 )
-from gemkr.training.order import BatchOrder
 from gemkr.training.origin import Origin
 from gemkr.training.schedule import WarmupCosine
 from gemkr.training.stop import stop_signals
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-class LoopConfig(Protocol):
-    """The settings that every kind of training shares (`TrainConfig`, `PretrainConfig`)."""
-
-    output: str
-    optimizer: OptimizerConfig
-    batch_size: int
-    gradient_accumulation: int
-    epochs: int
-    max_steps: int | None
-    save_every: int
-    keep_checkpoints: int
-    log_every: int
-    workers: int
-    seed: int
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """`dataset[i]` is sample i, `collate(samples)` a batch with `labels` (int64[B, T], IGNORED_LABEL left out).
-
-    `lengths` and `groups` are what `BatchOrder` sorts and spreads by. `development` is a second dataset whose loss is
-    measured, never learned, at each checkpoint.
-    """
-
-    dataset: Sequence[Any]
-    collate: Callable[[list[Any]], Any]
-    lengths: Sequence[int]
-    groups: Sequence[int] | None = None
-    development: Sequence[Any] = ()
 
 
 @dataclass(frozen=True)
@@ -141,13 +106,14 @@ class _Trainer:
         self.model = self.accelerator.prepare(model)
         self.optimizer = build_optimizer(self.parameters, config.optimizer)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype is torch.float16)
-        world = self.accelerator.num_processes
-        self.order = BatchOrder(
-            data.lengths, config.batch_size * world, config.seed, groups=data.groups, drop_last=world > 1
+        self.feed = BatchFeed(
+            data,
+            config,
+            rank=self.accelerator.process_index,
+            world=self.accelerator.num_processes,
+            pin_memory=self.device.type == "cuda",
         )
-        self.steps_per_epoch = math.ceil(len(self.order) / config.gradient_accumulation)
-        steps = config.epochs * self.steps_per_epoch
-        self.total = steps if config.max_steps is None else min(steps, config.max_steps)
+        self.total = self.feed.total
         self.schedule = WarmupCosine.of(config.optimizer, self.total)
         self.step = 0
         self.saved: int | None = None
@@ -180,7 +146,7 @@ class _Trainer:
             RunLog(self.output, start=self.step, total=self.total, title=self.title, active=main) as log,
             stop_signals() as stop,
         ):
-            for group in self._groups():
+            for group in self.feed.groups(self.step):
                 self._take_step(group, log)
                 log.step()
                 stopped = self._agree(stop)
@@ -194,35 +160,6 @@ class _Trainer:
                 self._save()
             self._save_final()
         return Outcome(self.step, self.total, self.output / FINAL)
-
-    def _groups(self) -> Iterator[list[Any]]:
-        """The batches of one step at a time, from the current step to the last."""
-        while self.step < self.total:
-            epoch, done = divmod(self.step, self.steps_per_epoch)
-            size = self.config.gradient_accumulation
-            batches = self._shard(self.order.batches(epoch)[done * size :])
-            group: list[Any] = []
-            for number, batch in enumerate(self._load(self.data.dataset, batches), 1):
-                group.append(batch)
-                if len(group) == size or number == len(batches):
-                    yield group
-                    group = []
-                    if self.step >= self.total:
-                        return
-
-    def _shard(self, batches: list[Any]) -> list[list[int]]:
-        rank, world = self.accelerator.process_index, self.accelerator.num_processes
-        return [[int(i) for i in batch[rank::world]] for batch in batches]
-
-    def _load(self, dataset: Sequence[Any], batches: list[list[int]]) -> DataLoader:
-        return DataLoader(
-            dataset,
-            batch_sampler=batches,
-            collate_fn=self.data.collate,
-            num_workers=self.config.workers,
-            generator=torch.Generator().manual_seed(self.config.seed),
-            pin_memory=self.device.type == "cuda",
-        )
 
     def _take_step(self, group: list[Any], log: RunLog) -> None:
         started = time.perf_counter()
@@ -263,7 +200,7 @@ class _Trainer:
         self.window = []
         log.row(
             self.step,
-            epoch=(self.step - 1) // self.steps_per_epoch,
+            epoch=(self.step - 1) // self.feed.steps_per_epoch,
             loss=mean,
             lr=self.schedule.at(self.step - 1),
             grad_norm=norm,
@@ -275,14 +212,10 @@ class _Trainer:
         """Measure the mean loss per target token on the development data."""
         if not len(self.data.development):
             return
-        size = self.config.batch_size
-        numbers = list(range(len(self.data.development)))
-        rank, world = self.accelerator.process_index, self.accelerator.num_processes
-        batches = [numbers[i : i + size] for i in range(0, len(numbers), size)][rank::world]
         total = torch.zeros(2, dtype=torch.float64, device=self.device)
         self.model.eval()
         with torch.no_grad(), self._autocast():
-            for batch in self._load(self.data.development, batches):
+            for batch in self.feed.development():
                 count = count_targets(batch)
                 loss = self.accelerator.unwrap_model(self.model)(send_to_device(batch, self.device))
                 total += torch.stack([loss.double() * count, torch.full_like(loss.double(), count)])
@@ -325,12 +258,6 @@ class _Trainer:
 
     def _autocast(self) -> Any:
         return nullcontext() if self.dtype is None else torch.autocast(self.device.type, self.dtype)
-
-
-def count_targets(batch: Any) -> int:
-    """How many labels of a batch are learned; the first of a row has nothing to be predicted from."""
-    labels = batch["labels"] if isinstance(batch, Mapping) else batch.labels
-    return int((labels[:, 1:] != IGNORED_LABEL).sum())
 
 
 def _check(config: LoopConfig, data: TrainingData) -> None:

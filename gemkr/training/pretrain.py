@@ -29,7 +29,8 @@ from gemkr.queries import read_queries
 from gemkr.tokenization import tokenize_corpus
 from gemkr.tokenizer import Tokenizer, load_tokenizer
 from gemkr.training.cooccurrence import cooccurrence_embeddings
-from gemkr.training.loop import Outcome, TrainingData, train
+from gemkr.training.feed import TrainingData
+from gemkr.training.loop import Outcome, train
 from gemkr.training.origin import Origin, hash_files
 from gemkr.training.resume import ResumeFrom, find_resume
 from gemkr.training.vocabulary import train_vocabulary

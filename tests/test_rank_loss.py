@@ -29,6 +29,7 @@ from gemkr.training.data import PromptDataset, read_clue_dataset
 from gemkr.training.feed import count_targets
 from gemkr.training.finetune import finetune
 from gemkr.training.judged import JudgedClue, read_judged, write_judged
+from gemkr.training.log import read_rows
 from gemkr.training.ranked import join_judged
 from gemkr.training.rewards import clue_rewards, judge_clues
 from gemkr.training.trained import load_model
@@ -137,7 +138,7 @@ def test_a_judged_clue_that_is_learned_stands_there_once(
 ) -> None:
     prompts = prompts_of(material, model)
     path = judged_places(material, tmp_path / "judged.jsonl")
-    ranked = join_judged(prompts, read_judged(path), 30, model.tokenizer.vocab_size, path)
+    ranked = join_judged(prompts, read_judged(path), 30, model.tokenizer, path)
     for number in range(8):
         clues = ranked[number][1]
         assert (
@@ -145,8 +146,12 @@ def test_a_judged_clue_that_is_learned_stands_there_once(
         )  # eight places, and the sentence's opening
         assert [clue.learned for clue in clues] == [True, True] + [False] * 7
         assert [clue.reward for clue in clues] == [1.0, None] + [0.0] * 7
-    few = join_judged(prompts, read_judged(path), 3, model.tokenizer.vocab_size, path)
+    few = join_judged(prompts, read_judged(path), 3, model.tokenizer, path)
     assert sum(clue.reward is not None for clue in few[7][1]) == 3
+    assert (ranked.lengths() > few.lengths()).all()
+    twice = dataclasses.replace(prompts, rows=[(row[0], row[0], *row[1:]) for row in prompts.rows])
+    again = join_judged(twice, read_judged(path), 30, model.tokenizer, path)
+    assert [clue.reward for clue in again[0][1][:3]] == [1.0, None, None]
 
 
 def test_rank_loss_alone_teaches_to_prefer(material: Path, tmp_path: Path) -> None:
@@ -183,6 +188,22 @@ def test_rank_loss_alone_teaches_to_prefer(material: Path, tmp_path: Path) -> No
         finetune(changed, resume="auto")
 
 
+def test_a_resumed_run_with_a_rank_loss_is_the_same_run(material: Path, tmp_path: Path) -> None:
+    judged = judged_places(material, tmp_path / "judged.jsonl")
+    rank = RankLossConfig(clues=str(judged), weight=0.5, sharpness=0.7, per_prompt=5)
+    config = experiment(material, tmp_path / "run", rank_loss=rank, batch_size=2, save_every=3)
+    data = dataclasses.replace(config.data, clues=str(material / "twice.jsonl"), clues_per_prompt=2)
+    config = dataclasses.replace(config, data=data)
+    finetune(config)
+    whole = [row["loss"] for row in read_rows(config.output) if "loss" in row]
+    assert len(whole) == 12
+    finetune(dataclasses.replace(config, workers=2), resume=tmp_path / "run" / "step-000009")
+    assert [row["loss"] for row in read_rows(config.output) if "loss" in row] == whole
+    bare = dataclasses.replace(config, rank_loss=None, output=str(tmp_path / "bare"))
+    finetune(bare)
+    assert all(row["loss"] < loss for row, loss in zip(read_rows(bare.output)[:1], whole))
+
+
 DOCS = [[3, 4, 5], [3, 4, 6, 3, 4], [7, 3, 8], [9, 9], [7, 8, 5]]
 
 
@@ -206,12 +227,25 @@ def test_a_clue_is_worth_the_share_of_relevant_documents_shown_for_it() -> None:
     assert clue_rewards(query, [], lookup, judge, 2).tolist() == []
     gold = make_judge((), queries=[Query("q", "?", positives=("d3", "d2"))])
     assert clue_rewards(query, clues, lookup, gold, 2).tolist() == [0.5, 0.0, 0.5, 1.0]
-    with pytest.raises(DataError, match="holds no clues of query 'q'; let it finish"):
-        list(judge_clues([query], {}, lookup, judge))
+    assert list(judge_clues([Query("r", "?"), query], {"r": clues, "q": []}, lookup, judge)) == []
+
+
+def test_a_clue_is_judged_by_itself() -> None:
+    """Without a second scorer its own occurrences decide, and never another clue's."""
+    index = FMIndex.build([[3, 3, 4], [4, 4, 3], [3, 3, 3]], ["d0", "d1", "d2"], vocab_size=10)
+    texts = {"d0": "tea", "d1": "tea", "d2": "milk"}
+    query = Query("q", "?", answers=("tea",))
+    judge = make_judge((), queries=[query], contents=texts.__getitem__)
+    three, four = (Clue(t, "", -1.0, -1.0, index.search(t)) for t in ((3,), (4,)))
+    for settings in (ScoringConfig(), ScoringConfig(documents_per_clue=1)):
+        lookup = ClueDocuments(index, settings)
+        assert clue_rewards(query, [three], lookup, judge, 1).tolist() == [0.0]
+        assert clue_rewards(query, [three, four], lookup, judge, 1).tolist() == [0.0, 1.0]
+        assert clue_rewards(query, [three, four], lookup, judge, 3).tolist() == [pytest.approx(2 / 3), 1.0]
 
 
 def test_from_a_run_to_a_tuned_model(material: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    """`gemkr eval`, `gemkr judge`, `gemkr train`: the commands that the documentation shows."""
+    """`gemkr eval`, `gemkr judge`, `gemkr train`, one after the other."""
     tokenizer = load_tokenizer(material / "t.model")
     (tmp_path / "corpus.csv").write_text(
         "kid,text\n" + "".join(f'd{i},"{t}"\n' for i, t in enumerate(DOCUMENTS))
@@ -241,6 +275,20 @@ def test_from_a_run_to_a_tuned_model(material: Path, tmp_path: Path, capsys: pyt
     judged = list(read_judged(tmp_path / "judged.jsonl"))
     assert {clue.query_id for clue in judged} == {f"q{i}" for i in range(8)}
     assert {clue.reward for clue in judged} == {0.0, 1.0}
+    kept = (tmp_path / "eval" / "run.jsonl").read_bytes()
+    refused = [
+        (["-o", str(tmp_path / "eval" / "run.jsonl")], "is the same file as an input"),
+        ([f"index={other_index(tmp_path, tokenizer)}"], "was made under another index: the clue"),
+        (
+            [f"queries={more_queries(tmp_path, material)}"],
+            "has no record of 1 of the 9 queries, such as 'q8'",
+        ),
+    ]
+    for words, message in refused:
+        assert main([*judge, *words]) == 1
+        assert message in capsys.readouterr().err
+    assert (tmp_path / "eval" / "run.jsonl").read_bytes() == kept
+    assert list(read_judged(tmp_path / "judged.jsonl")) == judged
     training = experiment(material, tmp_path / "train", epochs=1)
     training = dataclasses.replace(
         training, data=dataclasses.replace(training.data, clues=str(material / "short.jsonl"))
@@ -250,11 +298,32 @@ def test_from_a_run_to_a_tuned_model(material: Path, tmp_path: Path, capsys: pyt
     assert (tmp_path / "train" / "final").is_dir()
 
 
+def other_index(folder: Path, tokenizer) -> Path:
+    """An index of other documents under the same names."""
+    index = FMIndex.build(
+        [tokenizer.encode(text.upper()) for text in reversed(DOCUMENTS)],
+        [f"d{i}" for i in range(8)],
+        vocab_size=tokenizer.vocab_size,
+        tokenizer=tokenizer,
+    )
+    index.save(folder / "other.fmi")
+    return folder / "other.fmi"
+
+
+def more_queries(folder: Path, material: Path) -> Path:
+    """The queries, one that the run has not seen, and one without an answer, which does not matter."""
+    rows = (material / "queries.jsonl").read_text()
+    rows += '{"query_id": "q8", "question": "?", "answers": ["wood"]}\n{"query_id": "q9", "question": "?"}\n'
+    (folder / "more.jsonl").write_text(rows)
+    return folder / "more.jsonl"
+
+
 def test_judgements_that_do_not_fit_are_refused(material: Path, model: GeMKR, tmp_path: Path) -> None:
-    prompts, size = prompts_of(material, model), model.tokenizer.vocab_size
+    prompts, tokenizer = prompts_of(material, model), model.tokenizer
+    size, text = tokenizer.vocab_size, tokenizer.decode((300,))
 
     def join(*clues: JudgedClue) -> None:
-        join_judged(prompts, clues, 30, size, "judged.jsonl")
+        join_judged(prompts, clues, 1, tokenizer, "judged.jsonl")
 
     with pytest.raises(
         DataError, match=r"judged.jsonl: the query 'q9' of a judged clue is not among the queries"
@@ -262,15 +331,32 @@ def test_judgements_that_do_not_fit_are_refused(material: Path, model: GeMKR, tm
         join(JudgedClue("q9", (5,), "a", 1.0))
     with pytest.raises(DataError, match=f"holds the token {size}, the model's tokenizer has {size}"):
         join(JudgedClue("q1", (size,), "a", 1.0))
-    with pytest.raises(DataError, match="no judged clue is worth anything"):
-        join(JudgedClue("q1", (5,), "a", 0.0))
+    with pytest.raises(DataError, match="reads 'something else', the model's tokenizer makes"):
+        join(JudgedClue("q1", (300,), "something else", 1.0))
+    with pytest.raises(DataError, match="none has a judged clue worth something among its first 1;"):
+        join(JudgedClue("q1", (300,), text, 0.0), JudgedClue("q1", (301,), "", 1.0))
+    few = dataclasses.replace(prompts.clues, queries={"q2": prompts.clues.queries["q2"]})
+    with pytest.raises(DataError, match="there is nothing to prefer"):
+        join_judged(
+            dataclasses.replace(prompts, clues=few), [JudgedClue("q1", (300,), text, 1.0)], 1, tokenizer, "j"
+        )
     told = read_clue_dataset(material / "queries.jsonl", material / "clues.jsonl", model.input_builder())
     with pytest.raises(ConfigError, match=r"knows one form of clue and data.clues holds two"):
-        join_judged(PromptDataset.of(told, 2), [], 30, size, "judged.jsonl")
+        join_judged(PromptDataset.of(told, 2), [], 30, tokenizer, "judged.jsonl")
     path = tmp_path / "judged.jsonl"
-    path.write_text('{"query_id": "q1", "tokens": [4], "text": "a", "reward": 1.5}\n')
-    with pytest.raises(DataError, match=r"judged.jsonl:1: the judged clue has 1 tokens and the reward 1.5"):
-        list(read_judged(path))
+    for tokens, reward in (
+        ("[4]", "1.5"),
+        ("[]", "1"),
+        ("[4.7]", "1"),
+        ("4", "1"),
+        ('"45"', "1"),
+        ("[4]", '"1"'),
+    ):
+        path.write_text(f'{{"query_id": "q1", "tokens": {tokens}, "text": "a", "reward": {reward}}}\n')
+        with pytest.raises(
+            DataError, match=r"judged.jsonl:1: the judged clue has the tokens .* it needs whole"
+        ):
+            list(read_judged(path))
     path.write_text('{"query_id": "q1", "tokens": [4], "text": "a"}\n')
     with pytest.raises(DataError, match=r"judged.jsonl:1: the judged clue lacks the key 'reward'"):
         list(read_judged(path))

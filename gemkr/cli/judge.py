@@ -29,14 +29,14 @@ def run(args: argparse.Namespace) -> int:
     from gemkr.config import EvalConfig, load_config
     from gemkr.evaluation.judge import make_judge
     from gemkr.retrievers.factory import Sources
-    from gemkr.retrievers.recorded import clue_documents, recorded_clues
+    from gemkr.retrievers.recorded import clue_documents, recorded_clues, require_answered, run_file
     from gemkr.training.judged import read_judged, write_judged
     from gemkr.training.rewards import judge_clues
 
     config = load_config(args.config, EvalConfig, args.overrides)
-    output = require_writable(args.output, args.config, config.queries, config.corpus, config.index)
+    given = (args.config, config.queries, config.corpus, config.index, config.qrels, run_file(config.output))
+    output = require_writable(args.output, *given)
     sources = Sources(config)
-    clues = recorded_clues(config.output)
     queries, documents = sources.queries, sources.documents
     judge = make_judge(
         (),
@@ -45,12 +45,15 @@ def run(args: argparse.Namespace) -> int:
         contents=lambda doc_id: documents.by_id(doc_id).contents,
         match=config.match,
     )
+    known = [query for query in queries if judge.knows(query)]
+    clues = recorded_clues(config.output, sources.index)
+    require_answered(clues, known, config.output)
     lookup = clue_documents(config, sources)
-    with tqdm(queries, desc="judging", unit=" queries") as bar:
+    with tqdm(known, desc="judging", unit=" queries") as bar:
         written = write_judged(output, judge_clues(bar, clues, lookup, judge, args.documents))
     rewards = [clue.reward for clue in read_judged(output)]
     print(f"clues              {written:>9,}  {output}")
-    print(f"of {len(queries):,} queries     {judge.describe}")
+    print(f"queries            {len(known):>9,}  of {len(queries):,}; {judge.describe}")
     print(f"mean reward        {sum(rewards) / len(rewards):>9.3f}")
     print(f"worth something    {sum(r > 0 for r in rewards) / len(rewards):>9.3f}  of the clues")
     return 0

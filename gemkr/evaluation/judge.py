@@ -35,6 +35,12 @@ class Judge:
             raise ValueError("a judge without qrels needs contents and a match")
         return judge_answers(run, self.queries, self.contents, self.match)
 
+    def knows(self, query: Query) -> bool:
+        """Whether the relevance of documents to a query is known."""
+        if self.fixed is not None:
+            return query.query_id in self.fixed
+        return self.match is not None and bool(AnswerMatcher(query.answers, self.match))
+
     def relevant(self, query: Query, doc_ids: Iterable[str]) -> set[str]:
         """Which of some documents are relevant to one query; none where nothing is known of it."""
         if self.fixed is not None:

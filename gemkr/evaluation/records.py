@@ -72,6 +72,8 @@ def from_record(record: dict[str, Any]) -> Ranking:
 def read_records(path: str | Path) -> Iterator[Ranking]:
     """The rankings of a run.jsonl file, in its order; DataError naming file and line for a broken line."""
     for line, record in json_lines(Path(path)):
+        if isinstance(record, str):
+            raise DataError(f"{path}:{line}: {record}; go on with the run, which mends a line cut short")
         try:
             yield from_record(record)
         except (KeyError, TypeError) as error:

@@ -205,6 +205,6 @@ def _rescored(config: EvalConfig, sources: Sources, **changes: str) -> RescoredR
     from gemkr.retrievers.rescored import RescoredRetriever
     from gemkr.retrievers.scoring import scorer_of
 
-    clues = recorded_clues(config.output)
+    clues = recorded_clues(config.output, sources.index)
     lookup = clue_documents(config, sources, replace(config.scoring, **changes))
     return RescoredRetriever(clues, scorer_of(lookup))

@@ -83,6 +83,16 @@ class ClueDocuments:
                 second[at] = np.maximum(second[at], 1 / np.arange(1, len(listed) + 1, dtype=np.float32))
         return ClueTable(docs, holds, _scaled(np.asarray(second, dtype=np.float32)))
 
+    def best(self, query: Query, clues: Sequence[Clue], most: int) -> list[np.ndarray]:
+        """int64[<= most] for each clue: its documents, best first by the second scorer, or for want of one by occurrences."""
+        spans = [self._documents(clue.span.lo, clue.span.hi)[1] for clue in clues]
+        if self.second is None or not spans:
+            return [docs[:most] for docs in spans]
+        every = np.unique(np.concatenate(spans))
+        scores = np.asarray(self.second.score(query, every))
+        by_score = [np.argsort(-scores[np.searchsorted(every, docs)], kind="stable") for docs in spans]
+        return [docs[order[:most]] for docs, order in zip(spans, by_score, strict=True)]
+
     def evidence(self, clues: Sequence[Clue], doc: int) -> tuple[Evidence, ...]:
         """Where each clue first occurs in the document, best clue first; clues that do not occur are left out."""
         tokens = np.asarray(self.index.extract(doc), dtype=np.int64)

@@ -93,7 +93,7 @@ def _training_data(
             prompts.groups(),
             held_out,
         )
-    ranked = read_ranked_dataset(prompts, rank.clues, rank.per_prompt, model.tokenizer.vocab_size)
+    ranked = read_ranked_dataset(prompts, rank.clues, rank.per_prompt, model.tokenizer)
     joined = partial(collate_ranked, pad_id=pad, eos_id=eos, weight=rank.weight, sharpness=rank.sharpness)
     unjudged = RankedDataset(held_out, {}) if held_out else ()
     return TrainingData(ranked, joined, ranked.lengths(), ranked.groups(), unjudged)

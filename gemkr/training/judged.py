@@ -31,10 +31,18 @@ def write_judged(path: str | Path, clues: Iterable[JudgedClue]) -> int:
 def read_judged(path: str | Path) -> Iterator[JudgedClue]:
     """Yield the clues of a file; raises DataError naming file and line for a broken row, and for an empty file."""
     for where, row in read_fields(path, JudgedClue, "judged clue", "gemkr judge"):
-        clue = JudgedClue(**{**row, "tokens": tuple(row["tokens"])})
-        if not clue.tokens or not 0 <= clue.reward <= 1:
+        tokens, reward = row["tokens"], row["reward"]
+        fit = (
+            isinstance(row["query_id"], str)
+            and isinstance(tokens, list)
+            and tokens
+            and all(type(token) is int for token in tokens)
+            and type(reward) in (int, float)
+            and 0 <= reward <= 1
+        )
+        if not fit:
             raise DataError(
-                f"{where}: the judged clue has {len(clue.tokens)} tokens and the reward {clue.reward}; it needs a token and a "
-                "reward from 0 to 1; make it anew with `gemkr judge`"
+                f"{where}: the judged clue has the tokens {tokens!r} and the reward {reward!r}; it needs whole numbers and a reward "
+                "from 0 to 1; make it anew with `gemkr judge`"
             )
-        yield clue
+        yield JudgedClue(row["query_id"], tuple(tokens), row["text"], float(reward))

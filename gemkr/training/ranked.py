@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,11 @@ import numpy as np
 
 from gemkr.errors import ConfigError, DataError
 from gemkr.models.ranked import RankedClue, RankedExample
+from gemkr.tokenizer import Tokenizer
 from gemkr.training.data import PromptDataset
 from gemkr.training.judged import JudgedClue, read_judged
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -27,14 +31,16 @@ class RankedDataset:
 
     def __getitem__(self, number: int) -> RankedExample:
         prompt, learned = self.prompts[number]
-        rewards = self.judged.get(self.prompts.query_id(number), {})
-        clues = [RankedClue(tokens, True, rewards.get(tokens)) for tokens in learned]
-        clues += [RankedClue(tokens, False, r) for tokens, r in rewards.items() if tokens not in learned]
+        rewards = dict(self.judged.get(self.prompts.query_id(number), {}))
+        clues = [RankedClue(tokens, True, rewards.pop(tokens, None)) for tokens in learned]
+        clues += [RankedClue(tokens, False, reward) for tokens, reward in rewards.items()]
         return prompt, tuple(clues)
 
     def lengths(self) -> np.ndarray:
-        """int64[n]: rough lengths of the prompts."""
-        return self.prompts.lengths()
+        """int64[n]: rough lengths of the prompts with their judged clues."""
+        owners = [self.prompts.query_id(number) for number in range(len(self))]
+        behind = [sum(map(len, self.judged.get(owner, ()))) for owner in owners]
+        return self.prompts.lengths() + np.array(behind, dtype=np.int64)
 
     def groups(self) -> np.ndarray:
         """int64[n]: a number for each sample's query."""
@@ -42,11 +48,15 @@ class RankedDataset:
 
 
 def join_judged(
-    prompts: PromptDataset, clues: Iterable[JudgedClue], per_prompt: int, vocab_size: int, where: str | Path
+    prompts: PromptDataset,
+    clues: Iterable[JudgedClue],
+    per_prompt: int,
+    tokenizer: Tokenizer,
+    where: str | Path,
 ) -> RankedDataset:
     """Give each prompt its query's first `per_prompt` judged clues (a prompt may have none).
 
-    Raises DataError for a clue of an unknown query or with a token beyond `vocab_size`, and when no judged clue is worth
+    Raises DataError for a clue of an unknown query or of another tokenizer, and when no clue that a prompt is shown is worth
     anything; ConfigError when prompts tell a form, which judged clues do not have.
     """
     if prompts.clues.tell_form:
@@ -60,21 +70,37 @@ def join_judged(
                 f"{where}: the query {clue.query_id!r} of a judged clue is not among the queries of data.queries; judge a "
                 "run over these"
             )
-        if not 0 <= min(clue.tokens) <= max(clue.tokens) < vocab_size:
-            raise DataError(
-                f"{where}: a clue of the query {clue.query_id!r} holds the token {max(clue.tokens)}, the model's tokenizer has "
-                f"{vocab_size}; judge clues of a model with the same tokenizer"
-            )
+        _require_own(clue, tokenizer, where, read=clue.query_id not in judged)
         own = judged.setdefault(clue.query_id, {})
         if len(own) < per_prompt:
             own.setdefault(clue.tokens, clue.reward)
-    if not any(reward for own in judged.values() for reward in own.values()):
-        raise DataError(f"{where}: no judged clue is worth anything; there is nothing to prefer")
+    told = [query_id for query_id in prompts.clues.queries if any(judged.get(query_id, {}).values())]
+    if not told:
+        raise DataError(
+            f"{where}: of the queries that have clues to learn, none has a judged clue worth something among its first "
+            f"{per_prompt}; there is nothing to prefer"
+        )
+    logger.info("a rank loss for %d of %d queries", len(told), len(prompts.clues.queries))
     return RankedDataset(prompts, judged)
 
 
 def read_ranked_dataset(
-    prompts: PromptDataset, path: str | Path, per_prompt: int, vocab_size: int
+    prompts: PromptDataset, path: str | Path, per_prompt: int, tokenizer: Tokenizer
 ) -> RankedDataset:
     """`join_judged` with the clues of a file."""
-    return join_judged(prompts, read_judged(path), per_prompt, vocab_size, path)
+    return join_judged(prompts, read_judged(path), per_prompt, tokenizer, path)
+
+
+def _require_own(clue: JudgedClue, tokenizer: Tokenizer, where: str | Path, *, read: bool) -> None:
+    """A clue's tokens must be among the tokenizer's and, where they are `read`, make its text."""
+    size = tokenizer.vocab_size
+    beyond = [token for token in clue.tokens if not 0 <= token < size]
+    if beyond:
+        wrong = f"holds the token {beyond[0]}, the model's tokenizer has {size}"
+    elif read and (text := tokenizer.decode(clue.tokens)) != clue.text:
+        wrong = f"reads {clue.text!r}, the model's tokenizer makes {text!r} of its tokens"
+    else:
+        return
+    raise DataError(
+        f"{where}: a clue of the query {clue.query_id!r} {wrong}; judge clues of a model with the same tokenizer"
+    )

@@ -36,6 +36,8 @@ def write_records(path: str | Path, records: Iterable[Any], what: str) -> int:
         raise DataError(
             f"the {what} cannot be written to {path}: {error.strerror}; choose another place"
         ) from error
+    finally:
+        part.unlink(missing_ok=True)
     return written
 
 

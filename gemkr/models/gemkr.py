@@ -192,10 +192,15 @@ class GeMKR(nn.Module):
 
     def clue_log_probs(self, batch: SharedBatch) -> torch.Tensor:
         """float32[C]: the log-probability of each clue of a shared batch, its end included."""
-        first, later, learned = self._shared_logits(batch)
-        begun = first.log_softmax(dim=-1)[batch.owner, batch.first]
-        rest = F.cross_entropy(later, batch.targets[learned], reduction="none")
-        return begun.index_add(0, batch.clue_of_slots()[learned], -rest)
+        begun, rest, slots = self.target_losses(batch)
+        return -begun.index_add(0, batch.clue_of_slots()[slots], rest)
+
+    def target_losses(self, batch: SharedBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The cross entropy of each target of a shared batch: float32[C] of the clues' first tokens, float32[n] of what follows
+        them in the slots that bool[B, S] names."""
+        first, later, slots = self._shared_logits(batch)
+        begun = -first.log_softmax(dim=-1)[batch.owner, batch.first]
+        return begun, F.cross_entropy(later, batch.targets[slots], reduction="none"), slots
 
     def _shared_logits(self, batch: SharedBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Logits for targets only: float32[B, V] behind each prompt, float32[n, V] in the slots that bool[B, S] names."""

@@ -12,6 +12,8 @@ from html import escape
 
 SERIES = ("var(--accent)", "#b7791f", "#7a5bb5", "#bf3b32", "#2f74b5", "#7d8794", "#4c9a2a", "#c2598f")
 WIDTH = 1072
+LETTER = 8.5
+"""Room for a letter of a label, in the units of `WIDTH`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,8 @@ class Line:
 def dot_plot(rows: Sequence[DotRow], metrics: Sequence[str], marks: Mapping[str, float] | None = None) -> str:
     """A panel per metric, a line per row; `marks` are values drawn as dashed lines (the best opponent, say)."""
     marks = marks or {}
-    left, gap, step, top = 300, 44, 27, 34
+    gap, step, top = 44, 27, 34
+    left = 24 + LETTER * max((len(row.label) for row in rows), default=0)
     panel = (WIDTH - left - gap * len(metrics)) / max(1, len(metrics))
     height = top + step * len(rows) + 30
     parts = []

@@ -247,6 +247,9 @@ def test_a_checkpoint_knows_what_it_was_trained_behind(home: Path, tmp_path: Pat
     elsewhere = replace(settings, text_encoder=replace(folder, folder=str(other)), checkpoint=checkpoint)
     with pytest.raises(CheckpointError, match=r"trained behind the text encoder weights [0-9a-f]{12}, this"):
         load_model(elsewhere)
+    data = TrainDataConfig(str(tmp_path / "none.jsonl"), str(tmp_path / "none.jsonl"))
+    with pytest.raises(CheckpointError, match="trained behind the text encoder weights"):
+        finetune(TrainConfig(elsewhere, data, str(tmp_path / "warm")))
     silent = replace(told, text_encoder=None)
     save_checkpoint(tmp_path / "final", silent, behind.trained_state())
     load_model(elsewhere)

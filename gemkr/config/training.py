@@ -52,8 +52,8 @@ class RankLossConfig:
     """A rank loss over judged clues (`gemkr judge`) beside the cross entropy of mined ones, `weight` times.
 
     Each prompt is shown the first `per_prompt` judged clues of its query (with `data.clues_per_prompt` at 1, every mined clue
-    has a prompt of its own and repeats them). `sharpness` multiplies log-probabilities before
-    clues are weighed against each other: above 1, the most probable ones count for more.
+    has a prompt of its own and repeats them). `sharpness` multiplies log-probabilities before clues are weighed against each
+    other: above 1, the most probable ones count for more.
     """
 
     clues: str

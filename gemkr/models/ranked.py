@@ -3,7 +3,8 @@
 The rank loss asks that, among the clues a retriever once wrote for a query, probability go to those that were worth something:
 minus the logarithm of the expected reward under the model's own probabilities, taken over the judged clues alone (minimum risk
 training, Shen et al. 2016, over retrieval rewards as in LTRGR, Li et al. 2024). No reference model is needed; the cross entropy
-of the learned clues beside it keeps the model a writer. A clue counts with its end, also where decoding cut it off. Batches and losses only: the model that reads them is `GeMKR`.
+of the learned clues beside it keeps the model a writer. A clue counts with its end, also where decoding cut it off. Batches and
+losses only: the model that reads them is `GeMKR`.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class RankedClue:
 
 
 RankedExample = tuple[Example, tuple[RankedClue, ...]]
+"""A prompt and its clues."""
 
 
 @dataclass(slots=True)

@@ -14,13 +14,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 CONFIG = "okvqa_wiki112k_cpu"
 SHARED = Path(os.environ.get("GEMKR_SHARED", "../shared")) / "data"
 QUESTIONS = SHARED / "okvqa" / "train.jsonl"
 CORPUS = SHARED / "corpora" / "wiki112k.csv.gz"
+FURTHER = (SHARED / "corpora" / "wordnet.csv.gz", SHARED / "qa_passages" / "passages.jsonl.gz")
+"""What a second base model reads beside the corpus: definitions, and passages on other questions."""
+APART = 10
+"""Between the seeds of the two models that write together."""
 METRICS = ("P@5", "S@1", "S@5", "S@10", "D@10")
 
 Settings = Sequence[str]
@@ -38,7 +42,11 @@ def main() -> int:
     began = time.perf_counter()
     for seed in range(args.seeds):
         material = prepare(args.folder, seed)
-        tune_and_score(CONFIG, args.folder, seed, material)
+        broad = read_further(args.folder, seed, material)
+        here = args.folder / f"seed{seed}"
+        first = tune(CONFIG, here / "train", seed, material)
+        second = tune(CONFIG, here / "broad" / "train", seed + APART, broad)
+        score(CONFIG, here / "eval", seed, material, first, settings=[beside(broad.model, second)])
     conclude(args.folder, args.seeds)
     print(f"all steps of this run: {(time.perf_counter() - began) / 60:.0f} minutes")
     return 0
@@ -68,29 +76,45 @@ def prepare(home: Path, seed: int) -> Material:
     return found
 
 
-def tune_and_score(
-    config: str, home: Path, seed: int, material: Material, *, settings: Settings = ()
-) -> None:
-    """Train `train_configs/CONFIG.yaml` and run `eval_configs/CONFIG.yaml` for a seed, all opponents for the first.
+def read_further(home: Path, seed: int, first: Material) -> Material:
+    """Pre-train a second base model for a seed: the same vocabulary, but embeddings that also count further texts."""
+    model = home / f"seed{seed}" / "broad" / "pretrain" / "model"
+    texts = f"further=[{','.join(map(str, FURTHER))}]"
+    options = (f"output={model.parent}", f"seed={seed + APART}", texts, "repeat=3")
+    vocabulary = home / "seed0" / "pretrain" / "tokenizer.model"
+    step(model, "pretrain", f"train_configs/{CONFIG}_pretrain.yaml", *options, f"tokenizer={vocabulary}")
+    return replace(first, model=model)
 
-    `settings` of one's own go to both.
-    """
-    here = home / f"seed{seed}"
-    model, final = f"model.llm={material.model}", here / "train" / "final"
-    tuning = (f"data.clues={material.clues}", f"output={here / 'train'}", f"seed={seed}")
-    resume = ["--resume", "auto"] if list((here / "train").glob("step-*")) else []
+
+def tune(config: str, output: Path, seed: int, material: Material, *, settings: Settings = ()) -> Path:
+    """Train `train_configs/CONFIG.yaml` with settings of one's own; returns the checkpoint."""
+    model, final = f"model.llm={material.model}", output / "final"
+    tuning = (f"data.clues={material.clues}", f"output={output}", f"seed={seed}")
+    resume = ["--resume", "auto"] if list(output.glob("step-*")) else []
     step(final, "train", f"train_configs/{config}.yaml", *resume, model, *settings, *tuning)
+    return final
+
+
+def score(
+    config: str, output: Path, seed: int, material: Material, checkpoint: Path, *, settings: Settings = ()
+) -> None:
+    """Run `eval_configs/CONFIG.yaml` for a seed, with settings of one's own; all opponents for the first."""
     scored = [
-        model,
+        f"model.llm={material.model}",
         *settings,
-        f"model.checkpoint={final}",
+        f"model.checkpoint={checkpoint}",
         f"index={material.index}",
-        f"output={here / 'eval'}",
+        f"output={output}",
         f"opponents.classifier.seed={1000 * seed}",
     ]
     if seed:
         scored.append("baselines=[rescored_random]")
-    step(here / "eval" / "metrics.json", "eval", f"eval_configs/{config}.yaml", *scored)
+    step(output / "metrics.json", "eval", f"eval_configs/{config}.yaml", *scored)
+
+
+def beside(llm: Path, checkpoint: Path) -> str:
+    """The setting that lets another small LLaMA write beside `model`, reading the same prompt."""
+    return f'ensemble=[{{llm: {llm}, lora: null, train_llm: true, prompt: "${{model.prompt}}", checkpoint: {checkpoint}}}]'
 
 
 def conclude(home: Path, seeds: int) -> None:

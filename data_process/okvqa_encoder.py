@@ -37,7 +37,9 @@ def main() -> int:
         material = okvqa_cpu.prepare(args.base, seed)
         evaluation = f"eval_configs/{CONFIG}.yaml"
         okvqa_cpu.step(weights, "fit-expert", evaluation, reading, f"output={args.folder / 'fit'}")
-        okvqa_cpu.tune_and_score(CONFIG, args.folder, seed, material, settings=(reading,))
+        here = args.folder / f"seed{seed}"
+        final = okvqa_cpu.tune(CONFIG, here / "train", seed, material, settings=(reading,))
+        okvqa_cpu.score(CONFIG, here / "eval", seed, material, final, settings=(reading,))
     okvqa_cpu.conclude(args.folder, args.seeds)
     print(f"all steps of this run: {(time.perf_counter() - began) / 60:.0f} minutes")
     return 0

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from data_process import okvqa_cpu
+from gemkr.config import EvalConfig, load_config
 
 
 def metrics(path: Path, shift: float) -> Path:
@@ -43,10 +44,20 @@ def test_steps_that_are_done_are_passed_over(
     monkeypatch.setattr(okvqa_cpu, "CORPUS", corpus)
     monkeypatch.setattr("sys.argv", ["okvqa_cpu", "--seeds", "2", "--folder", str(home)])
     assert okvqa_cpu.main() == 0
-    assert [command[0] for _, command in asked] == ["pretrain", "index", "mine", "train", "eval"] * 2
-    seeds = [[word for word in command if word.startswith("seed=")] for _, command in asked]
-    assert seeds == [["seed=0"], [], [], ["seed=0"], [], ["seed=1"], [], [], ["seed=1"], []]
-    assert len({product for product, _ in asked}) == 8
+    steps = ["pretrain", "index", "mine", "pretrain", "train", "train", "eval"]
+    assert [command[0] for _, command in asked] == steps * 2
+    seeds = [word for _, command in asked for word in command if word.startswith("seed=")]
+    assert seeds == [f"seed={n}" for n in (0, 10, 0, 10, 1, 11, 1, 11)]
+    assert len({product for product, _ in asked}) == 12
+    for seed, command in ((seed, asked[7 * seed + 6][1]) for seed in (0, 1)):
+        overrides = [word.replace(str(home), "HOME") for word in command[2:]]
+        config = load_config(command[1], EvalConfig, overrides)
+        assert config.model.checkpoint == f"HOME/seed{seed}/train/final"
+        (second,) = config.ensemble
+        assert second.llm == f"HOME/seed{seed}/broad/pretrain/model"
+        assert second.checkpoint == f"HOME/seed{seed}/broad/train/final"
+        assert second.prompt == config.model.prompt
+        assert second.train_llm
     assert json.loads((home / "summary.json").read_text())["generative"]["P@5"] == 0.4
     monkeypatch.setattr(okvqa_cpu, "CORPUS", tmp_path / "absent.csv.gz")
     assert okvqa_cpu.main() == 1

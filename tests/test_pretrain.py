@@ -199,3 +199,19 @@ def test_a_vocabulary_that_folds_case_reads_words_alike(tmp_path: Path) -> None:
     ids, starts = tokenizer.encode_with_offsets("The OTTER swims")
     assert "The OTTER swims"[starts[1] : starts[2]].strip() == "OTTER"
     assert tokenizer.decode(ids) == "the otter swims"
+
+
+def test_further_corpora_stand_among_the_rows_as_often_as_asked(
+    config: PretrainConfig, tmp_path: Path
+) -> None:
+    (tmp_path / "words.csv").write_text("kid,text\na,A weasel is a small hunter.\n")
+    train_vocabulary(sentences(), tmp_path / "t.model", pieces=400)
+    tokenizer = load_tokenizer(tmp_path / "t.model")
+    alone, without = pack(config, tokenizer)
+    rows, data_hash = pack(dataclasses.replace(config, further=(str(tmp_path / "words.csv"),)), tokenizer)
+    documents = tokenizer.decode([t for t in rows.tokens.tolist() if t != 1]).split("hunter.")
+    assert len(documents) == 1 + config.repeat
+    assert "hunter" not in tokenizer.decode(alone.tokens.tolist())
+    assert data_hash != without
+    with pytest.raises(DataError, match=r"absent\.csv"):
+        pack(dataclasses.replace(config, further=(str(tmp_path / "absent.csv"),)), tokenizer)

@@ -116,9 +116,9 @@ class EmbeddingsConfig:
 class PretrainConfig:
     """Pre-training of a small LLaMA on a corpus: `gemkr pretrain CONFIG`.
 
-    `tokenizer` is used when given, else a `vocabulary` is trained. `queries` (with answers) and `lines` (a text file)
-    are mixed into the corpus, `repeat` times each; `sequence_tokens` is the length of a packed row. With `embeddings` the
-    token embeddings start from co-occurrences instead of at random; `max_steps` 0 leaves it at that.
+    `tokenizer` is used when given, else a `vocabulary` is trained on the corpus. `queries` (with answers) and the documents
+    of `further` corpora are mixed into it, `repeat` times each; `sequence_tokens` is the length of a packed row. With
+    `embeddings` the token embeddings start from co-occurrences instead of at random; `max_steps` 0 leaves it at that.
     """
 
     corpus: str
@@ -126,7 +126,7 @@ class PretrainConfig:
     tokenizer: str | None = None
     vocabulary: VocabularyConfig = VocabularyConfig()
     queries: str | None = None
-    lines: str | None = None
+    further: tuple[str, ...] = ()
     repeat: Positive = 1
     prompt: PromptConfig = field(default_factory=PromptConfig)
     llama: LlamaConfig = LlamaConfig()

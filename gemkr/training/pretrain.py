@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from gemkr.config import LlamaConfig, PretrainConfig, to_mapping
-from gemkr.corpus import open_text, read_corpus
+from gemkr.corpus import read_corpus
 from gemkr.errors import CheckpointError, ConfigError, DataError
 from gemkr.evaluation.files import require_writable_folder
 from gemkr.models.prompt import Template, build_sample, default_template
@@ -167,7 +167,7 @@ def save_llama(model: nn.Module, tokenizer: Tokenizer, folder: Path) -> None:
 def pack(config: PretrainConfig, tokenizer: Tokenizer) -> tuple[PackedRows, str]:
     """All sequences in a seeded order as rows of `sequence_tokens`, and a hash of what they were made from.
 
-    Documents and lines stand as BOS, text, EOS; queries as the prompt that fine-tuning uses, an answer, EOS.
+    Documents stand as BOS, text, EOS; queries as the prompt that fine-tuning uses, an answer, EOS.
     """
     corpus = tokenize_corpus(read_corpus(config.corpus), tokenizer)
     dtype = corpus.tokens.dtype
@@ -176,7 +176,7 @@ def pack(config: PretrainConfig, tokenizer: Tokenizer) -> tuple[PackedRows, str]
     extra = [
         np.asarray(sequence, dtype)
         for sequence in chain(
-            _lines(config, tokenizer, bos), _questions(config, tokenizer, _template(config))
+            _further(config, tokenizer, before, after), _questions(config, tokenizer, _template(config))
         )
     ]
     rng = np.random.default_rng(config.seed)
@@ -196,7 +196,7 @@ def pack(config: PretrainConfig, tokenizer: Tokenizer) -> tuple[PackedRows, str]
         raise ConfigError(
             f"sequence_tokens {config.sequence_tokens} exceeds llama.context {config.llama.context}; lower the first"
         )
-    others = [path for path in (config.queries, config.lines) if path is not None]
+    others = [*([] if config.queries is None else [config.queries]), *config.further]
     return rows, f"{corpus.corpus_hash[:32]}{hash_files(others)[:32]}"
 
 
@@ -219,14 +219,14 @@ def _questions(config: PretrainConfig, tokenizer: Tokenizer, template: Template)
             ).tokens
 
 
-def _lines(config: PretrainConfig, tokenizer: Tokenizer, bos: list[int]) -> Iterator[list[int]]:
-    if config.lines is None:
-        return
-    with open_text(config.lines) as stream:
-        texts = [line.strip() for line in stream if line.strip()]
-    for tokens in tokenizer.encode_batch(texts):
-        for _ in range(config.repeat):
-            yield [*bos, *tokens, tokenizer.eos_ids[0]]
+def _further(
+    config: PretrainConfig, tokenizer: Tokenizer, before: np.ndarray, after: np.ndarray
+) -> Iterator[np.ndarray]:
+    for path in config.further:
+        corpus = tokenize_corpus(read_corpus(path), tokenizer)
+        for number in range(len(corpus)):
+            document = np.concatenate([before, corpus.document(number), after])
+            yield from repeat(document, config.repeat)
 
 
 def _template(config: PretrainConfig) -> Template:

@@ -7,8 +7,6 @@ passed over, so that an interrupted run goes on. Knows no figures but those that
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import os
 import subprocess
 import sys
@@ -16,6 +14,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from data_process.seeds import OPPONENT, conclude
 
 CONFIG = "okvqa_wiki112k_cpu"
 SHARED = Path(os.environ.get("GEMKR_SHARED", "../shared")) / "data"
@@ -25,7 +25,6 @@ FURTHER = (SHARED / "corpora" / "wordnet.csv.gz", SHARED / "qa_passages" / "pass
 """What a second base model reads beside the corpus: definitions, and passages on other questions."""
 APART = 10
 """Between the seeds of the two models that write together."""
-METRICS = ("P@5", "S@1", "S@5", "S@10", "D@10")
 
 Settings = Sequence[str]
 """`key=value` words of a command."""
@@ -98,7 +97,7 @@ def tune(config: str, output: Path, seed: int, material: Material, *, settings: 
 def score(
     config: str, output: Path, seed: int, material: Material, checkpoint: Path, *, settings: Settings = ()
 ) -> None:
-    """Run `eval_configs/CONFIG.yaml` for a seed, with settings of one's own; all opponents for the first."""
+    """Run `eval_configs/CONFIG.yaml` for a seed, with settings of one's own; all opponents for the first, the best for all."""
     scored = [
         f"model.llm={material.model}",
         *settings,
@@ -108,21 +107,13 @@ def score(
         f"opponents.classifier.seed={1000 * seed}",
     ]
     if seed:
-        scored.append("baselines=[rescored_random]")
+        scored.append(f"baselines=[rescored_random,{OPPONENT}]")
     step(output / "metrics.json", "eval", f"eval_configs/{config}.yaml", *scored)
 
 
 def beside(llm: Path, checkpoint: Path) -> str:
     """The setting that lets another small LLaMA write beside `model`, reading the same prompt."""
     return f'ensemble=[{{llm: {llm}, lora: null, train_llm: true, prompt: "${{model.prompt}}", checkpoint: {checkpoint}}}]'
-
-
-def conclude(home: Path, seeds: int) -> None:
-    """Print the table over the seeds and keep it as `summary.json`."""
-    summary = summarize([home / f"seed{seed}" / "eval" / "metrics.json" for seed in range(seeds)])
-    part = home / "summary.json.part"
-    part.write_text(json.dumps(summary, indent=1) + "\n")
-    part.replace(home / "summary.json")
 
 
 def step(product: Path, *command: object) -> None:
@@ -137,24 +128,6 @@ def step(product: Path, *command: object) -> None:
     if done.returncode:
         sys.exit(done.returncode)
     print(f"{time.perf_counter() - began:.0f} s", flush=True)
-
-
-def summarize(files: list[Path]) -> dict[str, dict[str, float]]:
-    """Mean and standard deviation over the seeds of each retriever that all of them have, printed as a table."""
-    runs = [json.loads(path.read_text())["rows"] for path in files]
-    summary: dict[str, dict[str, float]] = {}
-    print(f"\n{len(runs)} seeds, mean (standard deviation)")
-    print(f"{'':<24}" + "".join(f"{metric:>16}" for metric in METRICS))
-    for name in [name for name in runs[0] if all(name in run for run in runs)]:
-        cells = []
-        for metric in METRICS:
-            values = [run[name][metric] for run in runs]
-            mean = math.fsum(values) / len(values)
-            spread = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / max(1, len(values) - 1))
-            summary.setdefault(name, {}).update({metric: mean, f"{metric} spread": spread})
-            cells.append(f"{mean:.3f} ({spread:.3f})")
-        print(f"{name:<24}" + "".join(f"{cell:>16}" for cell in cells))
-    return summary
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from data_process import okvqa_cpu
+from data_process.seeds import conclude
 
 CONFIG = "okvqa_wiki112k_encoder"
 
@@ -40,7 +41,7 @@ def main() -> int:
         here = args.folder / f"seed{seed}"
         final = okvqa_cpu.tune(CONFIG, here / "train", seed, material, settings=(reading,))
         okvqa_cpu.score(CONFIG, here / "eval", seed, material, final, settings=(reading,))
-    okvqa_cpu.conclude(args.folder, args.seeds)
+    conclude(args.folder, args.seeds)
     print(f"all steps of this run: {(time.perf_counter() - began) / 60:.0f} minutes")
     return 0
 

@@ -17,7 +17,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -158,11 +158,19 @@ def _public(value: str) -> str:
 
 
 def reconstructed(config: str | None, told: Mapping[str, Any]) -> str:
-    """`gemkr eval CONFIG overrides`, the overrides being what differs from the configuration file as it is now."""
+    """`gemkr eval CONFIG overrides`, the overrides being what differs from the configuration file as it is now.
+
+    A section that is younger than the evaluation, which tells nothing of it, was not there: it is `null` or empty.
+    """
     if config is None:
         return "not told"
     now = json.loads(json.dumps(to_mapping(load_config(config, EvalConfig, []))))
-    words = [f"{key}={_public(value)}" for key, value in _differences(now, told)]
+    younger = {
+        f.name: None if f.default is None else []
+        for f in fields(EvalConfig)
+        if f.default in (None, ()) and f.name not in told
+    }
+    words = [f"{key}={_public(value)}" for key, value in _differences(now, {**told, **younger})]
     return " ".join(["gemkr eval", config, *words])
 
 

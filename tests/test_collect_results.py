@@ -306,6 +306,10 @@ def test_the_command_is_reconstructed_from_the_configuration(collector: ModuleTy
     assert sorted(words) == ["baselines=[]", "decoding.beam_size=3", "limit=7", "output=runs/b"]
     again = load_config(config, EvalConfig, words)
     assert json.loads(json.dumps(to_mapping(again))) == told
+    older = {key: value for key, value in told.items() if key not in ("baselines", "answer_expert")}
+    config.write_text(config.read_text() + "answer_expert: {train: t.jsonl}\n")
+    words = collector.reconstructed(str(config), older).split()[3:]
+    assert {"baselines=[]", "answer_expert=null"} <= set(words)
 
 
 def test_folders_of_the_command_line(

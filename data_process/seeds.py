@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gemkr.evaluation.files import write_atomically
 from gemkr.evaluation.significance import PairedTest, paired_test
 
 METRICS = ("P@5", "S@1", "S@5", "S@10", "D@10")
@@ -28,9 +29,7 @@ def conclude(home: Path, seeds: int) -> None:
     """Print the table over the seeds and the tests, and keep the table as `summary.json`."""
     folders = [home / f"seed{seed}" / "eval" for seed in range(seeds)]
     summary = summarize(folders)
-    part = home / "summary.json.part"
-    part.write_text(json.dumps(summary, indent=1) + "\n")
-    part.replace(home / "summary.json")
+    write_atomically(home / "summary.json", json.dumps(summary, indent=1) + "\n")
     if OPPONENT in summary:
         compare(folders)
 

@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install quickstart okvqa-cpu okvqa-encoder text-encoder test lint format sample-models clean
+.PHONY: help install quickstart okvqa-cpu okvqa-ablations okvqa-encoder text-encoder test lint format sample-models clean
 
 help:
 	@echo "make quickstart     install, then run the whole system on the embedded sample (runs/quickstart/report.html)"
 	@echo "make okvqa-cpu      OK-VQA over Wikipedia passages: three seeds from the raw files in GEMKR_SHARED, 75 minutes of two cores"
+	@echo "make okvqa-ablations what each part of its first seed is worth, by taking it away"
 	@echo "make okvqa-encoder  the same behind a pre-trained text encoder (make text-encoder lays it out), an hour as well"
 	@echo "make test           install, then lint and test"
 	@echo "make install        only the virtual environment with everything in it"
@@ -30,6 +31,9 @@ quickstart: $(STAMP)
 
 okvqa-cpu: $(STAMP)
 	$(BIN)/python -m data_process.okvqa_cpu
+
+okvqa-ablations: $(STAMP)
+	$(BIN)/python -m data_process.okvqa_ablations
 
 text-encoder: $(STAMP)
 	@test -n "$$GEMKR_TEXT_ENCODER" || $(BIN)/python -m data_process.text_encoder

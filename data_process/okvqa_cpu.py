@@ -40,12 +40,9 @@ def main() -> int:
         return 1
     began = time.perf_counter()
     for seed in range(args.seeds):
-        material = prepare(args.folder, seed)
-        broad = read_further(args.folder, seed, material)
-        here = args.folder / f"seed{seed}"
-        first = tune(CONFIG, here / "train", seed, material)
-        second = tune(CONFIG, here / "broad" / "train", seed + APART, broad)
-        score(CONFIG, here / "eval", seed, material, first, settings=[beside(broad.model, second)])
+        material, first = first_model(args.folder, seed)
+        second = second_model(args.folder, seed, material)
+        score(CONFIG, args.folder / f"seed{seed}" / "eval", seed, material, first, settings=[second])
     conclude(args.folder, args.seeds)
     print(f"all steps of this run: {(time.perf_counter() - began) / 60:.0f} minutes")
     return 0
@@ -64,25 +61,44 @@ def prepare(home: Path, seed: int) -> Material:
     """Pre-train the base model of a seed in `home`; with the first one's vocabulary index the corpus and mine clues."""
     vocabulary = home / "seed0" / "pretrain" / "tokenizer.model"
     found = Material(home / f"seed{seed}" / "pretrain" / "model", home / "wiki112k.fmi", home / "clues.jsonl")
-    options = [f"output={found.model.parent}", f"seed={seed}"]
-    if seed:
-        options.append(f"tokenizer={vocabulary}")
-    step(found.model, "pretrain", f"train_configs/{CONFIG}_pretrain.yaml", *options)
-    index = ("index", "build", CORPUS, "--tokenizer", vocabulary, "-o", found.index, "--document-array")
-    step(found.index, *index)
-    sources = ("--corpus", CORPUS, "--index", found.index, "--tokenizer", vocabulary, "-o", found.clues)
-    step(found.clues, "mine", QUESTIONS, *sources, "--forms", "short", "--per-question", 8)
+    pretrain(found.model, seed, settings=[f"tokenizer={vocabulary}"] if seed else [])
+    build_index(CORPUS, found.index, vocabulary, "--document-array")
+    mine(QUESTIONS, found.clues, found.index, vocabulary, per_question=8)
     return found
 
 
-def read_further(home: Path, seed: int, first: Material) -> Material:
-    """Pre-train a second base model for a seed: the same vocabulary, but embeddings that also count further texts."""
-    model = home / f"seed{seed}" / "broad" / "pretrain" / "model"
-    texts = f"further=[{','.join(map(str, FURTHER))}]"
-    options = (f"output={model.parent}", f"seed={seed + APART}", texts, "repeat=3")
+def first_model(home: Path, seed: int) -> tuple[Material, Path]:
+    """What a seed's first model is made of, and its checkpoint."""
+    material = prepare(home, seed)
+    return material, tune(CONFIG, home / f"seed{seed}" / "train", seed, material)
+
+
+def second_model(home: Path, seed: int, first: Material) -> str:
+    """The setting that lets a seed's second model write beside the first: the same vocabulary and clues, but a base model
+    whose embeddings also count further texts."""
+    here = home / f"seed{seed}" / "broad"
     vocabulary = home / "seed0" / "pretrain" / "tokenizer.model"
-    step(model, "pretrain", f"train_configs/{CONFIG}_pretrain.yaml", *options, f"tokenizer={vocabulary}")
-    return replace(first, model=model)
+    broad = replace(first, model=here / "pretrain" / "model")
+    texts = f"further=[{','.join(map(str, FURTHER))}]"
+    pretrain(broad.model, seed + APART, settings=[texts, "repeat=3", f"tokenizer={vocabulary}"])
+    return beside(broad.model, tune(CONFIG, here / "train", seed + APART, broad))
+
+
+def pretrain(model: Path, seed: int, *, settings: Settings = ()) -> None:
+    """A base model with settings of its own, a Hugging Face folder at `model`."""
+    options = (f"output={model.parent}", f"seed={seed}", *settings)
+    step(model, "pretrain", f"train_configs/{CONFIG}_pretrain.yaml", *options)
+
+
+def build_index(corpus: Path, index: Path, vocabulary: Path, *options: str) -> None:
+    """An index of a corpus under a vocabulary."""
+    step(index, "index", "build", corpus, "--tokenizer", vocabulary, "-o", index, *options)
+
+
+def mine(questions: Path, clues: Path, index: Path, vocabulary: Path, *, per_question: int) -> None:
+    """The answers to the questions that stand in the corpus, up to `per_question` each."""
+    sources = ("--corpus", CORPUS, "--index", index, "--tokenizer", vocabulary, "-o", clues)
+    step(clues, "mine", questions, *sources, "--forms", "short", "--per-question", per_question)
 
 
 def tune(config: str, output: Path, seed: int, material: Material, *, settings: Settings = ()) -> Path:

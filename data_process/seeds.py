@@ -55,7 +55,7 @@ def summarize(folders: Sequence[Path]) -> Rows:
 def compare(folders: Sequence[Path]) -> dict[str, dict[str, PairedTest]]:
     """Paired tests against the opponent, printed: each seed against the opponent of its own seed, and `all`, where a
     question counts with its means over the seeds on either side."""
-    values = [_per_query(folder) for folder in folders]
+    values = [[per_query(folder, name) for name in (RETRIEVER, OPPONENT)] for folder in folders]
     compared = {folder.parent.name: [value] for folder, value in zip(folders, values, strict=True)}
     tests: dict[str, dict[str, PairedTest]] = {}
     print(f"\n{RETRIEVER} less {OPPONENT}: difference (p of the paired randomization test)")
@@ -68,9 +68,8 @@ def compare(folders: Sequence[Path]) -> dict[str, dict[str, PairedTest]]:
     return tests
 
 
-def _per_query(folder: Path) -> np.ndarray:
-    """float64[2, metrics, queries]: the retriever's values and the opponent's, queries by name."""
+def per_query(folder: Path, retriever: str) -> np.ndarray:
+    """float64[metrics, queries]: what a retriever has of each tested metric, queries by name."""
     lines = (folder / "per_query.jsonl").read_text(encoding="utf-8").splitlines()
     found = sorted((json.loads(line) for line in lines), key=lambda row: row["query_id"])
-    both = [[[row["rows"][name][m] for row in found] for m in TESTED] for name in (RETRIEVER, OPPONENT)]
-    return np.array(both, dtype=np.float64)
+    return np.array([[row["rows"][retriever][m] for row in found] for m in TESTED], dtype=np.float64)

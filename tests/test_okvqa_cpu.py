@@ -33,10 +33,10 @@ def test_steps_that_are_done_are_passed_over(
     monkeypatch.setattr(okvqa_cpu, "CORPUS", corpus)
     monkeypatch.setattr("sys.argv", ["okvqa_cpu", "--seeds", "2", "--folder", str(home)])
     assert okvqa_cpu.main() == 0
-    steps = ["pretrain", "index", "mine", "pretrain", "train", "train", "eval"]
+    steps = ["pretrain", "index", "mine", "train", "pretrain", "train", "eval"]
     assert [command[0] for _, command in asked] == steps * 2
     seeds = [word for _, command in asked for word in command if word.startswith("seed=")]
-    assert seeds == [f"seed={n}" for n in (0, 10, 0, 10, 1, 11, 1, 11)]
+    assert seeds == [f"seed={n}" for n in (0, 0, 10, 10, 1, 1, 11, 11)]
     assert len({product for product, _ in asked}) == 12
     for seed, command in ((seed, asked[7 * seed + 6][1]) for seed in (0, 1)):
         overrides = [word.replace(str(home), "HOME") for word in command[2:]]

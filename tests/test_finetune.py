@@ -209,6 +209,19 @@ def test_data_that_do_not_belong_together_are_refused(material: Path, tmp_path: 
     data = dataclasses.replace(config.data, queries=str(tmp_path / "few.jsonl"))
     with pytest.raises(DataError, match="the query 'q1' of a clue is not among the queries"):
         finetune(dataclasses.replace(config, data=data))
+    clues = [json.loads(line) for line in (material / "clues.jsonl").read_text().splitlines()]
+    train_vocabulary(DOCUMENTS * 30, tmp_path / "o.model", pieces=300)
+    tokenizer = load_tokenizer(tmp_path / "o.model")
+    foreign = [clue | {"tokens": tokenizer.encode(clue["text"])} for clue in clues]
+    for clue in foreign:
+        clue["stop"] = clue["start"] + len(clue["tokens"])
+    (tmp_path / "foreign.jsonl").write_text("".join(json.dumps(clue) + "\n" for clue in foreign))
+    data = dataclasses.replace(config.data, clues=str(tmp_path / "foreign.jsonl"))
+    with pytest.raises(DataError, match=r"reads \d+ of 16 clues as other texts \(of .* it makes .*\); mine"):
+        finetune(dataclasses.replace(config, data=data))
+    (tmp_path / "foreign.jsonl").write_text(json.dumps(clues[0] | {"tokens": [9999], "start": 0, "stop": 1}))
+    with pytest.raises(DataError, match="holds the token 9999, the model's tokenizer has"):
+        finetune(dataclasses.replace(config, data=data))
     data = dataclasses.replace(config.data, clues_per_prompt=0)
     with pytest.raises(ConfigError, match="clues_per_prompt must be at least 1"):
         finetune(dataclasses.replace(config, data=data))

@@ -9,12 +9,13 @@ from pathlib import Path
 import torch
 
 from gemkr.config import ModelConfig, TrainConfig, to_mapping
-from gemkr.errors import ConfigError, DataError
+from gemkr.errors import ConfigError
 from gemkr.models.gemkr import GeMKR, load_gemkr
 from gemkr.models.inputs import InputBuilder, collate
 from gemkr.models.ranked import collate_ranked
 from gemkr.models.shared import collate_shared
 from gemkr.training.checkpoint import load_weights, read_checkpoint
+from gemkr.training.clues import require_tokens
 from gemkr.training.data import ClueDataset, PromptDataset, read_clue_dataset
 from gemkr.training.feed import TrainingData
 from gemkr.training.loop import Outcome, train
@@ -42,14 +43,14 @@ def finetune(config: TrainConfig, *, resume: ResumeFrom = None) -> Outcome:
         _warm_start(model, config.model)
     build = _input_builder(model, config)
     dataset = read_clue_dataset(config.data.queries, config.data.clues, build)
-    _check_tokens(dataset, model, config.data.clues)
+    require_tokens(dataset.clues, model.tokenizer, config.data.clues)
     _check_pictures(dataset, build)
     development = None
     if config.data.development is not None:
         development = read_clue_dataset(
             config.data.queries, config.data.development, build, tell_form=dataset.tell_form
         )
-        _check_tokens(development, model, config.data.development)
+        require_tokens(development.clues, model.tokenizer, config.data.development)
         _check_pictures(development, build)
     origin = Origin(
         KIND,
@@ -120,17 +121,6 @@ def _warm_start(model: GeMKR, config: ModelConfig) -> None:
     encoder = model.text_encoder
     require_text_encoder(checkpoint.origin, encoder and encoder.frozen_fingerprint(), checkpoint.path)
     load_weights(model.trainable_parameters(), checkpoint.weights, checkpoint.path)
-
-
-def _check_tokens(dataset: ClueDataset, model: GeMKR, where: str) -> None:
-    """The clues must be sequences of this model's tokens."""
-    size = model.tokenizer.vocab_size
-    for clue in dataset.clues:
-        if not 0 <= min(clue.tokens) <= max(clue.tokens) < size:
-            raise DataError(
-                f"{where}: a clue of the query {clue.query_id!r} holds the token {max(clue.tokens)}, the model's tokenizer "
-                f"has {size}; mine the clues with the tokenizer {model.tokenizer.path}"
-            )
 
 
 def _check_pictures(dataset: ClueDataset, build: InputBuilder) -> None:

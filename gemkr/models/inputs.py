@@ -55,7 +55,7 @@ class RegionInput:
 class Batch:
     """B examples, left-padded to T tokens; P of them have a picture, V visual tokens stand in the slots.
 
-    tokens, mask, labels int64[B, T]; `picture_rows` int64[P] names their rows; pixels float32[P, 3, H, W] or None;
+    tokens, mask, labels int64[B, T]; pixels float32[P, 3, H, W] or None;
     features float16[P, R, width], counts int64[P], boxes float32[P, R, 4]; `region_order` int64[P, R], real regions
     first, in reading order; `slots` int64[V, 4]: batch row, position, picture (0..P-1), and visual token of the
     picture: w for whole-picture token w, whole + i for the i-th region in reading order. The text encoder reads
@@ -65,7 +65,6 @@ class Batch:
     tokens: torch.Tensor
     mask: torch.Tensor
     labels: torch.Tensor
-    picture_rows: torch.Tensor
     pixels: torch.Tensor | None
     features: torch.Tensor | None
     counts: torch.Tensor
@@ -213,7 +212,6 @@ def collate(examples: Sequence[Example], pad_id: int = 0) -> Batch:
         tokens=torch.from_numpy(tokens),
         mask=torch.from_numpy(mask),
         labels=torch.from_numpy(labels),
-        picture_rows=torch.tensor(seen, dtype=torch.int64),
         pixels=_stack([examples[i].pixels for i in seen]),
         features=_stack([torch.from_numpy(p.features) for p in pictures]),
         counts=torch.tensor([len(p.order) for p in pictures], dtype=torch.int64),

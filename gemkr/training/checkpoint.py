@@ -1,14 +1,12 @@
 """Checkpoints: folders that are either whole or not there, and that say what they belong to.
 
 A folder is written under a temporary name, every file synced, then renamed, so that no crash leaves half of one under
-a final name. `manifest.json` lists each file's size and SHA-256 and the origin: tokenizer fingerprint, data hash,
-configuration, package versions. Tensors are safetensors, the rest json: nothing here is ever unpickled. Knows models
-only as named tensors.
+a final name; its manifest tells of every byte and of the origin. Tensors are safetensors, the rest json: nothing here
+is ever unpickled. Knows models only as named tensors.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -16,7 +14,6 @@ import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +24,22 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 from gemkr.errors import CheckpointError
+from gemkr.training.manifest import (
+    CONFIG,
+    MANIFEST,
+    OPTIMIZER,
+    STATE,
+    WEIGHTS,
+    facts_of,
+    manifest_of,
+    origin_in,
+    read_manifest,
+    verified,
+    verify_checkpoint,
+)
 from gemkr.training.origin import Origin
 
-FORMAT = 1
-MANIFEST, WEIGHTS, OPTIMIZER, STATE, CONFIG = (
-    "manifest.json",
-    "trained.safetensors",
-    "optimizer.safetensors",
-    "state.json",
-    "config.json",
-)
 FINAL = "final"
-PACKAGES = ("gemkr", "torch", "transformers", "peft", "accelerate", "safetensors", "open_clip_torch", "numpy")
 _STEP = re.compile(r"step-(\d{6,})")
 _UNFINISHED = re.compile(r"\.(step-\d{6,}|final)\.(part|old)")
 
@@ -85,16 +86,7 @@ def save_checkpoint(
         }
         if optimizer is not None:
             files[OPTIMIZER] = _write(part / OPTIMIZER, tensors_to_bytes(_portable(optimizer)))
-        manifest = {
-            "format": FORMAT,
-            "kind": origin.kind,
-            "tokenizer": origin.tokenizer,
-            "data": origin.data,
-            **({} if origin.text_encoder is None else {"text_encoder": origin.text_encoder}),
-            "packages": _versions(),
-            "files": files,
-        }
-        _write(part / MANIFEST, _json(manifest))
+        _write(part / MANIFEST, _json(manifest_of(origin, files)))
         _sync_folder(part)
         if path.exists():
             os.rename(path, old)
@@ -122,8 +114,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     Raises CheckpointError for a missing folder or file, a format of another version, a checksum that differs.
     """
     path = Path(path)
-    manifest = _manifest(path)
-    contents = {name: _verified(path / name, facts) for name, facts in manifest["files"].items()}
+    manifest = read_manifest(path)
+    contents = {name: verified(path / name, facts) for name, facts in manifest["files"].items()}
     missing = [name for name in (WEIGHTS, CONFIG, STATE) if name not in contents]
     if missing:
         raise CheckpointError(
@@ -132,19 +124,13 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     try:
         return Checkpoint(
             path=path,
-            origin=_origin(manifest, contents[CONFIG]),
+            origin=origin_in(manifest, contents[CONFIG]),
             weights=tensors_from_bytes(contents[WEIGHTS]),
             optimizer=tensors_from_bytes(contents[OPTIMIZER]) if OPTIMIZER in contents else {},
             state=json.loads(contents[STATE]),
         )
     except (SafetensorError, ValueError, KeyError) as error:
         raise CheckpointError(f"the checkpoint {path} cannot be read ({error}); take another one") from error
-
-
-def verify_checkpoint(path: str | Path) -> None:
-    """Read every byte of a checkpoint; CheckpointError names the first file that is missing or changed."""
-    for name, facts in _manifest(Path(path))["files"].items():
-        _verified(Path(path) / name, facts)
 
 
 def newest_checkpoint(output: str | Path) -> Path | None:
@@ -214,52 +200,12 @@ def load_weights(targets: Mapping[str, Tensor], weights: Mapping[str, Tensor], w
             target.copy_(weights[name])
 
 
-def _manifest(path: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads((path / MANIFEST).read_bytes())
-        version = manifest["format"]
-    except OSError as error:
-        raise CheckpointError(
-            f"{path} is no checkpoint: its {MANIFEST} cannot be read ({error.strerror}); give a step-* or final folder"
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"the {MANIFEST} of the checkpoint {path} is damaged; take another one"
-        ) from error
-    if version != FORMAT:
-        raise CheckpointError(
-            f"the checkpoint {path} has format {version}, this program reads {FORMAT}; update it"
-        )
-    absent = [key for key in ("kind", "tokenizer", "data", "files") if key not in manifest]
-    if absent:
-        raise CheckpointError(
-            f"the {MANIFEST} of the checkpoint {path} lacks {absent[0]!r}; take another one"
-        )
-    return manifest
-
-
-def _verified(path: Path, facts: Mapping[str, Any]) -> bytes:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"the checkpoint file {path} cannot be read ({error.strerror})") from error
-    if facts != _facts(content):
-        raise CheckpointError(
-            f"the checkpoint file {path} is damaged: its {len(content)} bytes differ from the manifest's record"
-        )
-    return content
-
-
-def _facts(content: bytes) -> dict[str, Any]:
-    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-
-
 def _write(path: Path, content: bytes) -> dict[str, Any]:
     with path.open("wb") as stream:
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
-    return _facts(content)
+    return facts_of(content)
 
 
 def _sync_folder(path: Path) -> None:
@@ -277,30 +223,3 @@ def _portable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _json(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(value, indent=2) + "\n").encode()
-
-
-def _versions() -> dict[str, str]:
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
-def origin_of(path: str | Path) -> Origin:
-    """The origin of a checkpoint without reading its tensors; CheckpointError when it is none."""
-    path = Path(path)
-    manifest = _manifest(path)
-    return _origin(manifest, _verified(path / CONFIG, manifest["files"][CONFIG]))
-
-
-def _origin(manifest: Mapping[str, Any], config: bytes) -> Origin:
-    return Origin(
-        manifest["kind"],
-        manifest["tokenizer"],
-        manifest["data"],
-        json.loads(config),
-        manifest.get("text_encoder"),
-    )

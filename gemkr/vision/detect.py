@@ -74,10 +74,6 @@ class Detector:
         digest.update(json.dumps(asdict(self.settings), sort_keys=True).encode())
         self.fingerprint = digest.hexdigest()
 
-    @property
-    def class_names(self) -> dict[int, str]:
-        return dict(self._model.names)
-
     def detect(self, image_ids: Sequence[str], pictures: Sequence[Image.Image]) -> list[PictureBoxes]:
         """The boxes of each picture, largest confidence x area first; a picture may have none.
 

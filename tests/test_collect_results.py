@@ -294,21 +294,22 @@ def test_stars_learning_curves_and_curves_over_x(collector: ModuleType, data: Pa
 def test_the_command_is_reconstructed_from_the_configuration(collector: ModuleType, data: Path) -> None:
     from gemkr.config import EvalConfig, load_config, to_mapping
 
+    record = importlib.import_module("result_record")
     config = data / "base.yaml"
     config.write_text(
         "retriever: bm25\nqueries: q.jsonl\ncorpus: c.csv\noutput: runs/a\nbaselines: [bm25_caption]\n"
     )
     told = json.loads(json.dumps(to_mapping(load_config(config, EvalConfig, []))))
-    assert collector.reconstructed(str(config), told) == f"gemkr eval {config}"
+    assert record.reconstructed(str(config), told) == f"gemkr eval {config}"
     told |= {"output": "runs/b", "baselines": [], "limit": 7}
     told["decoding"] |= {"beam_size": 3}
-    words = collector.reconstructed(str(config), told).split()[3:]
+    words = record.reconstructed(str(config), told).split()[3:]
     assert sorted(words) == ["baselines=[]", "decoding.beam_size=3", "limit=7", "output=runs/b"]
     again = load_config(config, EvalConfig, words)
     assert json.loads(json.dumps(to_mapping(again))) == told
     older = {key: value for key, value in told.items() if key not in ("baselines", "answer_expert")}
     config.write_text(config.read_text() + "answer_expert: {train: t.jsonl}\n")
-    words = collector.reconstructed(str(config), older).split()[3:]
+    words = record.reconstructed(str(config), older).split()[3:]
     assert {"baselines=[]", "answer_expert=null"} <= set(words)
 
 

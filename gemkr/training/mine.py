@@ -154,11 +154,11 @@ class Miner:
 
     def _find_holders(self, answer: str) -> np.ndarray | None:
         """All documents in which the answer's tokens occur; None when there are too many, or none, to go by tokens."""
-        spans = [self._index.search(self._tokenizer.encode(form)) for form in spellings(answer)]
-        count = sum(span.count for span in spans)
-        if not 0 < count <= self._settings.common:
+        spelled = {tuple(self._tokenizer.encode(form)) for form in spellings(answer)}
+        spans = [span for span in map(self._index.search, sorted(spelled)) if span]
+        if not 0 < sum(span.count for span in spans) <= self._settings.common:
             return None
-        return np.unique(np.concatenate([self._index.documents(s)[0] for s in spans if s])).astype(np.int64)
+        return np.unique(np.concatenate([self._index.documents(s)[0] for s in spans])).astype(np.int64)
 
     def _clues_in(self, query: Query, answer: str, doc: int) -> list[MinedClue]:
         if not answer_pattern(answer).search(self._documents.contents(doc)):

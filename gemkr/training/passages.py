@@ -39,12 +39,17 @@ class Passage:
         return self.text[self.starts[start] : self.starts[stop]].strip()
 
     def places(self, answer: str) -> list[tuple[int, int]]:
-        """Token ranges that cover the answer as whole words, in any case; the answer may begin inside the first."""
+        """Token ranges that cover the answer as whole words, in any case; the answer may begin inside the first.
+
+        The token of the white space before it belongs to it, where vocabularies write one: `▁`, `1`, `9` for " 19".
+        """
         places = []
         for match in answer_pattern(answer).finditer(self.text):
             first = int(np.searchsorted(self.starts, match.start(), side="right")) - 1
             if self.text[self.starts[first] : match.start()].strip() == "":
                 while first > 0 and self.starts[first - 1] == self.starts[first]:
+                    first -= 1
+                if first > 0 and self.starts[first] == match.start() and self.text[match.start() - 1].isspace():
                     first -= 1
             stop = int(np.searchsorted(self.starts, match.end(), side="left"))
             places.append((first, stop))

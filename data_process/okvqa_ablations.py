@@ -9,14 +9,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data_process import okvqa_cpu
 from data_process.okvqa_cpu import Material, Settings
-from data_process.seeds import RETRIEVER, TESTED, per_query
+from data_process.seeds import RETRIEVER, TESTED, paired
+from data_process.steps import answer, require_files
 from gemkr.evaluation.files import write_atomically
 from gemkr.evaluation.significance import paired_test
 
@@ -53,16 +53,14 @@ def main() -> int:
         "--folder", type=Path, default=Path("runs") / okvqa_cpu.CONFIG, help="of make okvqa-cpu"
     )
     args = parser.parse_args()
-    if not okvqa_cpu.CORPUS.is_file():
-        missing = f"okvqa-ablations needs {okvqa_cpu.CORPUS}"
-        print(f"{missing}; set GEMKR_SHARED to the folder that holds data/", file=sys.stderr)
-        return 1
-    began = time.perf_counter()
-    seed = Seed(args.folder, *okvqa_cpu.first_model(args.folder, 0))
-    groups = [system(seed), alone(seed), elsewhere(seed)]
-    tabulate(groups, args.folder / "ablations" / "summary.json")
-    print(f"all steps of this run: {(time.perf_counter() - began) / 60:.0f} minutes")
-    return 0
+    return answer("okvqa-ablations", lambda: run(args.folder))
+
+
+def run(home: Path) -> None:
+    """All rows, then the table."""
+    require_files(okvqa_cpu.QUESTIONS, okvqa_cpu.ASKED, okvqa_cpu.CORPUS, *okvqa_cpu.FURTHER, WORDNET)
+    seed = Seed(home, *okvqa_cpu.first_model(home, 0))
+    tabulate([system(seed), alone(seed), elsewhere(seed)], home / "ablations" / "summary.json")
 
 
 @dataclass(frozen=True)
@@ -176,9 +174,9 @@ def tabulate(groups: Sequence[Sequence[Row]], output: Path) -> None:
     kept: list[Mapping[str, object]] = []
     for group in groups:
         print(f"\n{'':<38}" + "".join(f"{metric:>27}" for metric in TESTED))
-        base = per_query(group[0].folder, group[0].retriever)
-        for row in group:
-            values = per_query(row.folder, row.retriever)
+        found = paired([(row.folder, row.retriever) for row in group])
+        base = found[0]
+        for row, values in zip(group, found, strict=True):
             line: dict[str, object] = {"row": row.label, "of": group[0].label, "folder": str(row.folder)}
             cells = []
             for metric, own, first in zip(TESTED, values, base, strict=True):

@@ -1,25 +1,27 @@
 """`make okvqa-cpu`: OK-VQA over Wikipedia passages on two cores, from the raw files to a table of three seeds.
 
-Runs the project's own commands one after the other, each in a process of its own; a step whose product is there is
-passed over, so that an interrupted run goes on. Knows no figures but those that the commands write.
+Runs the project's own commands one after the other (`steps`), so that an interrupted run goes on. Knows no figures but those
+that the commands write.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data_process.seeds import OPPONENT, conclude
+from data_process.steps import answer, interrupted, require_files, step
+from gemkr.cli.numbers import positive
 
 CONFIG = "okvqa_wiki112k_cpu"
 SHARED = Path(os.environ.get("GEMKR_SHARED", "../shared")) / "data"
 QUESTIONS = SHARED / "okvqa" / "train.jsonl"
+ASKED = SHARED / "okvqa" / "dev.jsonl"
 CORPUS = SHARED / "corpora" / "wiki112k.csv.gz"
 FURTHER = (SHARED / "corpora" / "wordnet.csv.gz", SHARED / "qa_passages" / "passages.jsonl.gz")
 """What a second base model reads beside the corpus: definitions, and passages on other questions."""
@@ -32,20 +34,20 @@ Settings = Sequence[str]
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=3, help="how many models to train (default 3)")
+    parser.add_argument("--seeds", type=positive, default=3, help="how many models to train (default 3)")
     parser.add_argument("--folder", type=Path, default=Path("runs") / CONFIG)
     args = parser.parse_args()
-    if not CORPUS.is_file():
-        print(f"okvqa-cpu needs {CORPUS}; set GEMKR_SHARED to the folder that holds data/", file=sys.stderr)
-        return 1
-    began = time.perf_counter()
-    for seed in range(args.seeds):
-        material, first = first_model(args.folder, seed)
-        second = second_model(args.folder, seed, material)
-        score(CONFIG, args.folder / f"seed{seed}" / "eval", seed, material, first, settings=[second])
-    conclude(args.folder, args.seeds)
-    print(f"all steps of this run: {(time.perf_counter() - began) / 60:.0f} minutes")
-    return 0
+    return answer("okvqa-cpu", lambda: run(args.folder, args.seeds))
+
+
+def run(home: Path, seeds: int) -> None:
+    """All seeds, one after the other, and the table."""
+    require_files(QUESTIONS, ASKED, CORPUS, *FURTHER)
+    for seed in range(seeds):
+        material, first = first_model(home, seed)
+        second = second_model(home, seed, material)
+        score(CONFIG, home / f"seed{seed}" / "eval", seed, material, first, settings=[second])
+    conclude(home, seeds)
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def second_model(home: Path, seed: int, first: Material) -> str:
 def pretrain(model: Path, seed: int, *, settings: Settings = ()) -> None:
     """A base model with settings of its own, a Hugging Face folder at `model`."""
     options = (f"output={model.parent}", f"seed={seed}", *settings)
-    step(model, "pretrain", f"train_configs/{CONFIG}_pretrain.yaml", *options)
+    step(model, "pretrain", f"train_configs/{CONFIG}_pretrain.yaml", *interrupted(model.parent), *options)
 
 
 def build_index(corpus: Path, index: Path, vocabulary: Path, *options: str) -> None:
@@ -105,8 +107,7 @@ def tune(config: str, output: Path, seed: int, material: Material, *, settings: 
     """Train `train_configs/CONFIG.yaml` with settings of one's own; returns the checkpoint."""
     model, final = f"model.llm={material.model}", output / "final"
     tuning = (f"data.clues={material.clues}", f"output={output}", f"seed={seed}")
-    resume = ["--resume", "auto"] if list(output.glob("step-*")) else []
-    step(final, "train", f"train_configs/{config}.yaml", *resume, model, *settings, *tuning)
+    step(final, "train", f"train_configs/{config}.yaml", *interrupted(output), model, *settings, *tuning)
     return final
 
 
@@ -129,21 +130,8 @@ def score(
 
 def beside(llm: Path, checkpoint: Path) -> str:
     """The setting that lets another small LLaMA write beside `model`, reading the same prompt."""
-    return f'ensemble=[{{llm: {llm}, lora: null, train_llm: true, prompt: "${{model.prompt}}", checkpoint: {checkpoint}}}]'
-
-
-def step(product: Path, *command: object) -> None:
-    """Run a gemkr command unless its product is there; a failure ends the run with the command's own message."""
-    if product.exists():
-        print(f"there already: {product}", flush=True)
-        return
-    words = [str(word) for word in command]
-    print("gemkr", *words, flush=True)
-    began = time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", "gemkr", *words], check=False)
-    if done.returncode:
-        sys.exit(done.returncode)
-    print(f"{time.perf_counter() - began:.0f} s", flush=True)
+    files = f"llm: {json.dumps(str(llm))}, checkpoint: {json.dumps(str(checkpoint))}"
+    return f'ensemble=[{{{files}, lora: null, train_llm: true, prompt: "${{model.prompt}}"}}]'
 
 
 if __name__ == "__main__":

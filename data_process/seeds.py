@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gemkr.errors import DataError
 from gemkr.evaluation.files import write_atomically
 from gemkr.evaluation.significance import PairedTest, paired_test
 
@@ -55,7 +56,8 @@ def summarize(folders: Sequence[Path]) -> Rows:
 def compare(folders: Sequence[Path]) -> dict[str, dict[str, PairedTest]]:
     """Paired tests against the opponent, printed: each seed against the opponent of its own seed, and `all`, where a
     question counts with its means over the seeds on either side."""
-    values = [[per_query(folder, name) for name in (RETRIEVER, OPPONENT)] for folder in folders]
+    found = paired([(folder, name) for folder in folders for name in (RETRIEVER, OPPONENT)])
+    values = [found[i : i + 2] for i in range(0, len(found), 2)]
     compared = {folder.parent.name: [value] for folder, value in zip(folders, values, strict=True)}
     tests: dict[str, dict[str, PairedTest]] = {}
     print(f"\n{RETRIEVER} less {OPPONENT}: difference (p of the paired randomization test)")
@@ -68,8 +70,30 @@ def compare(folders: Sequence[Path]) -> dict[str, dict[str, PairedTest]]:
     return tests
 
 
-def per_query(folder: Path, retriever: str) -> np.ndarray:
-    """float64[metrics, queries]: what a retriever has of each tested metric, queries by name."""
-    lines = (folder / "per_query.jsonl").read_text(encoding="utf-8").splitlines()
-    found = sorted((json.loads(line) for line in lines), key=lambda row: row["query_id"])
-    return np.array([[row["rows"][retriever][m] for row in found] for m in TESTED], dtype=np.float64)
+def paired(rows: Sequence[tuple[Path, str]]) -> list[np.ndarray]:
+    """float64[metrics, queries] of each retriever (a folder, its name there): the tested metrics, queries by name.
+
+    Raises DataError where they did not answer the same queries, or a folder does not tell of a retriever.
+    """
+    found = [_per_query(folder, retriever) for folder, retriever in rows]
+    for (folder, _), (asked, _) in zip(rows, found, strict=True):
+        if asked != found[0][0]:
+            raise DataError(
+                f"{folder} and {rows[0][0]} did not answer the same queries ({len(asked)} and {len(found[0][0])}); evaluate anew"
+            )
+    return [np.array(values, dtype=np.float64) for _, values in found]
+
+
+def _per_query(folder: Path, retriever: str) -> tuple[list[str], list[list[float]]]:
+    """The queries' names and their values by metric."""
+    path = folder / "per_query.jsonl"
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        rows = sorted((json.loads(line) for line in lines), key=lambda row: row["query_id"])
+        return [row["query_id"] for row in rows], [
+            [row["rows"][retriever][m] for row in rows] for m in TESTED
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path} has no values of {retriever!r} by query ({error!r}); evaluate anew"
+        ) from error

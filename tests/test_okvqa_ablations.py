@@ -62,10 +62,14 @@ def test_every_row_takes_one_thing_away(
         elif verb == "mine":
             mined[str(product.relative_to(home))] = (Path(words[0]).name, words[-1])
 
-    corpus = tmp_path / "corpus.csv"
-    corpus.touch()
+    there = tmp_path / "train.jsonl"
+    there.touch()
     monkeypatch.setattr(okvqa_cpu, "step", play)
-    monkeypatch.setattr(okvqa_cpu, "CORPUS", corpus)
+    for name in ("CORPUS", "QUESTIONS", "ASKED"):
+        monkeypatch.setattr(okvqa_cpu, name, there)
+    monkeypatch.setattr(okvqa_cpu, "FURTHER", (there,))
+    monkeypatch.setattr(okvqa_ablations, "WORDNET", tmp_path / "wordnet.csv.gz")
+    (tmp_path / "wordnet.csv.gz").touch()
     monkeypatch.setattr("sys.argv", ["okvqa_ablations", "--folder", str(home)])
     assert okvqa_ablations.main() == 0
 

@@ -27,10 +27,12 @@ def test_steps_that_are_done_are_passed_over(
         if product.name == "metrics.json":
             metrics(product)
 
-    corpus = tmp_path / "corpus.csv"
-    corpus.touch()
+    there = tmp_path / "corpus.csv"
+    there.touch()
     monkeypatch.setattr(okvqa_cpu, "step", play)
-    monkeypatch.setattr(okvqa_cpu, "CORPUS", corpus)
+    for name in ("CORPUS", "QUESTIONS", "ASKED"):
+        monkeypatch.setattr(okvqa_cpu, name, there)
+    monkeypatch.setattr(okvqa_cpu, "FURTHER", (there,))
     monkeypatch.setattr("sys.argv", ["okvqa_cpu", "--seeds", "2", "--folder", str(home)])
     assert okvqa_cpu.main() == 0
     steps = ["pretrain", "index", "mine", "train", "pretrain", "train", "eval"]
@@ -48,15 +50,14 @@ def test_steps_that_are_done_are_passed_over(
         assert second.prompt == config.model.prompt
         assert second.train_llm
     assert json.loads((home / "summary.json").read_text())["generative"]["P@5"] == 0.4
-    monkeypatch.setattr(okvqa_cpu, "CORPUS", tmp_path / "absent.csv.gz")
+    monkeypatch.setattr(okvqa_cpu, "FURTHER", (tmp_path / "absent.csv.gz",))
     assert okvqa_cpu.main() == 1
-    assert "set GEMKR_SHARED" in capsys.readouterr().err
+    assert "absent.csv.gz is missing; set GEMKR_SHARED" in capsys.readouterr().err
 
 
-def test_a_step_runs_a_command_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    okvqa_cpu.step(tmp_path, "no-such-command")
-    assert "there already" in capfd.readouterr().out
-    with pytest.raises(SystemExit) as stopped:
-        okvqa_cpu.step(tmp_path / "absent", "no-such-command")
-    assert stopped.value.code == 2
-    assert "no-such-command" in capfd.readouterr().err
+def test_paths_with_punctuation_stay_whole() -> None:
+    llm, checkpoint = Path("runs/a, b #1/model"), Path("runs/a, b #1/final: x")
+    (second,) = load_config(
+        "eval_configs/okvqa_wiki112k_cpu.yaml", EvalConfig, [okvqa_cpu.beside(llm, checkpoint)]
+    ).ensemble
+    assert (second.llm, second.checkpoint) == (str(llm), str(checkpoint))

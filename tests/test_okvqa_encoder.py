@@ -25,10 +25,11 @@ def test_tunes_behind_what_okvqa_cpu_made(
             product.parent.mkdir(parents=True)
             product.write_text(json.dumps({"rows": {"generative": ROW}}))
 
-    corpus = tmp_path / "corpus.csv"
-    corpus.touch()
+    there = tmp_path / "corpus.csv"
+    there.touch()
     monkeypatch.setattr(okvqa_cpu, "step", play)
-    monkeypatch.setattr(okvqa_cpu, "CORPUS", corpus)
+    for name in ("CORPUS", "QUESTIONS", "ASKED"):
+        monkeypatch.setattr(okvqa_cpu, name, there)
     folders = ["--folder", str(tmp_path / "new"), "--base", str(tmp_path / "base")]
     monkeypatch.setattr("sys.argv", ["okvqa_encoder", "--seeds", "2", *folders])
     assert okvqa_encoder.main() == 0

@@ -1,0 +1,114 @@
+"""Steps of a long run: the project's own commands, each in a process of its own, passed over where their product is there.
+
+A product is believed only if the same command made it: what was asked, configuration files resolved, stands beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from gemkr.config import EvalConfig, PretrainConfig, TrainConfig, load_config, to_mapping
+from gemkr.errors import DataError, GemkrError
+from gemkr.evaluation.files import write_atomically
+
+CONFIGURED = {
+    "pretrain": PretrainConfig,
+    "train": TrainConfig,
+    "eval": EvalConfig,
+    "fit-expert": EvalConfig,
+}
+"""Commands whose first word is a configuration file, the others settings in it."""
+
+
+def step(product: Path, *command: object) -> None:
+    """Run a gemkr command unless its product is there; a failure ends the program with the command's own message.
+
+    Raises DataError when the product is there and another command made it, or one that is not known.
+    """
+    words = [str(word) for word in command]
+    asked, note = _asked(words), product.with_name(f".{product.name}.made-by.json")
+    if product.exists():
+        _require_same(product, note, asked)
+        print(f"there already: {product}", flush=True)
+        return
+    print("gemkr", *words, flush=True)
+    began = time.perf_counter()
+    code = _run(words)
+    if code:
+        sys.exit(code)
+    write_atomically(note, json.dumps(asked, indent=1) + "\n")
+    print(f"{time.perf_counter() - began:.0f} s", flush=True)
+
+
+def require_files(*files: Path) -> None:
+    """DataError naming the first that is missing: found out now, not in the second hour."""
+    for file in files:
+        if not file.is_file():
+            raise DataError(f"{file} is missing; set GEMKR_SHARED to the folder that holds data/")
+
+
+def answer(name: str, work: Callable[[], None]) -> int:
+    """Exit status of a driver: 0 with its minutes told, or 1 with one sentence of what went wrong."""
+    began = time.perf_counter()
+    try:
+        work()
+    except GemkrError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 1
+    print(f"all steps of this run: {(time.perf_counter() - began) / 60:.0f} minutes")
+    return 0
+
+
+def interrupted(output: Path) -> list[str]:
+    """The words with which a training goes on whose checkpoints are there but not its product; none for a new one."""
+    return ["--resume", "auto"] if list(output.glob("step-*")) else []
+
+
+def _asked(words: list[str]) -> dict[str, Any]:
+    """What decides a command's product: its words but for --resume, and where they name settings, all of them."""
+    if "--resume" in words:
+        at = words.index("--resume")
+        words = words[:at] + words[at + 2 :]
+    kind = CONFIGURED.get(words[0])
+    if kind is None:
+        return {"command": words}
+    settings = to_mapping(load_config(words[1], kind, words[2:]))
+    return {"command": words[:2], "settings": json.loads(json.dumps(settings))}
+
+
+def _require_same(product: Path, note: Path, asked: Mapping[str, Any]) -> None:
+    way_out = "remove it, or give another --folder"
+    try:
+        made = json.loads(note.read_text(encoding="utf-8"))
+        before = _flat(made)
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(f"{product} is there and nothing tells which command made it; {way_out}") from error
+    now = _flat(asked)
+    for key in sorted(now.keys() | before.keys()):
+        if now.get(key) != before.get(key):
+            raise DataError(
+                f"{product} was made with {key} = {before.get(key)!r}, now it is {now.get(key)!r}; {way_out}"
+            )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _run(words: list[str]) -> int:
+    """Exit status of a gemkr command. Ctrl-C reaches it as well, and is left to it: a training saves before it ends."""
+    with subprocess.Popen([sys.executable, "-m", "gemkr", *words]) as child:
+        while True:
+            try:
+                return child.wait()
+            except KeyboardInterrupt:
+                continue

@@ -23,6 +23,7 @@ from gemkr.training.checkpoint import (
     sweep,
 )
 from gemkr.training.origin import Origin, origins_differ, require_tokenizer
+from gemkr.training.resume import find_resume
 
 ORIGIN = Origin("gemkr", "a" * 64, "b" * 64, {"model": {"llm": "x", "lora": {"r": 8}}, "seed": 3})
 
@@ -156,3 +157,20 @@ def test_origin_config_with_tuples_survives_json(tmp_path: Path) -> None:
     origin = Origin("gemkr", "a", "b", {"metrics": ("P@5", "S@5")})
     save_checkpoint(tmp_path / "step-000001", origin, {"a": torch.zeros(1)})
     assert origins_differ(read_checkpoint(tmp_path / "step-000001").origin, origin, frozenset()) is None
+
+
+def test_no_run_is_written_over_another(tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    save(theirs, 500)
+    assert find_resume(ours, None) is None
+    assert find_resume(ours, "auto") is None
+    assert find_resume(ours, theirs / "step-000500").path == theirs / "step-000500"
+    save_checkpoint(ours / "final", ORIGIN, {"a": torch.zeros(1)})
+    for resume in (None, "auto", theirs / "step-000500"):
+        with pytest.raises(CheckpointError, match=r"ours (already holds a training|holds a finished) run"):
+            find_resume(ours, resume)
+    save(ours, 7)
+    assert find_resume(ours, "auto").path.name == "step-000007"
+    assert find_resume(ours, tmp_path / "theirs" / ".." / "ours" / "step-000007").path.name == "step-000007"
+    with pytest.raises(CheckpointError, match=r"and .*theirs/step-000500 is not of it"):
+        find_resume(ours, theirs / "step-000500")

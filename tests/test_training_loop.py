@@ -152,6 +152,22 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     assert (tmp_path / "final" / "trained.safetensors").is_file()
 
 
+def test_going_back_forgets_what_came_later(tmp_path: Path) -> None:
+    settings = Settings(str(tmp_path), keep_checkpoints=9)
+    train(Toy(), toy_data(), settings, ORIGIN)
+    expected, steps = losses(tmp_path), step_checkpoints(tmp_path)
+    assert len(steps) > 2
+    model = Toy()
+    resume = read_checkpoint(steps[0])
+    with torch.no_grad():
+        resume.weights["head.bias"].fill_(float("nan"))
+    with pytest.raises(ModelError):
+        train(model, toy_data(), settings, ORIGIN, resume=resume)
+    assert step_checkpoints(tmp_path) == steps[:1]
+    train(Toy(), toy_data(), settings, ORIGIN, resume=read_checkpoint(steps[0]))
+    assert (step_checkpoints(tmp_path), losses(tmp_path)) == (steps, expected)
+
+
 def test_bf16_trains_and_fp16_needs_a_gpu(tmp_path: Path) -> None:
     train(Toy(), toy_data(), Settings(str(tmp_path), max_steps=2), ORIGIN, precision="bf16")
     assert all(math.isfinite(x) for x in losses(tmp_path))

@@ -155,10 +155,22 @@ def step_checkpoints(output: str | Path) -> list[Path]:
 def prune(output: str | Path, keep: int) -> None:
     """Delete all but the newest `keep` step checkpoints; each disappears whole."""
     for path in step_checkpoints(output)[:-keep]:
-        doomed = path.with_name(f".{path.name}.part")
-        shutil.rmtree(doomed, ignore_errors=True)
-        os.rename(path, doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
+        _delete(path)
+
+
+def forget_after(output: str | Path, step: int) -> None:
+    """Delete the checkpoints of later steps: of a run that is gone back on."""
+    for path in step_checkpoints(output):
+        if int(path.name.removeprefix("step-")) > step:
+            logger.warning("going back to step %d, so that %s is deleted", step, path)
+            _delete(path)
+
+
+def _delete(path: Path) -> None:
+    doomed = path.with_name(f".{path.name}.part")
+    shutil.rmtree(doomed, ignore_errors=True)
+    os.rename(path, doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
 
 
 def sweep(output: str | Path) -> None:

@@ -24,6 +24,7 @@ from gemkr.errors import CheckpointError, ConfigError, ModelError
 from gemkr.training.checkpoint import (
     FINAL,
     Checkpoint,
+    forget_after,
     load_weights,
     prune,
     save_checkpoint,
@@ -141,6 +142,7 @@ class _Trainer:
         main = self.accelerator.is_main_process
         if main:
             sweep(self.output)
+            forget_after(self.output, self.step)
         self.model.train()
         with (
             RunLog(self.output, start=self.step, total=self.total, title=self.title, active=main) as log,

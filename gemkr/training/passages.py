@@ -49,7 +49,11 @@ class Passage:
             if self.text[self.starts[first] : match.start()].strip() == "":
                 while first > 0 and self.starts[first - 1] == self.starts[first]:
                     first -= 1
-                if first > 0 and self.starts[first] == match.start() and self.text[match.start() - 1].isspace():
+                if (
+                    first > 0
+                    and self.starts[first] == match.start()
+                    and self.text[match.start() - 1].isspace()
+                ):
                     first -= 1
             stop = int(np.searchsorted(self.starts, match.end(), side="left"))
             places.append((first, stop))

@@ -50,12 +50,13 @@ class ResumePoint:
 def find_resume(output: str | Path, resume: ResumeFrom) -> ResumePoint | None:
     """The checkpoint to go on from, None for a new run.
 
-    Raises CheckpointError when a new run would overwrite another's checkpoints, or a named checkpoint is not there.
+    Raises CheckpointError when a run would write over another's checkpoints, or a named checkpoint is not there.
     """
     output = Path(output)
     sweep(output)
+    taken = bool(step_checkpoints(output)) or (output / FINAL).exists()
     if resume is None:
-        if step_checkpoints(output) or (output / FINAL).exists():
+        if taken:
             raise CheckpointError(
                 f"{output} already holds a training run; go on with --resume auto, or choose another output folder"
             )
@@ -66,5 +67,14 @@ def find_resume(output: str | Path, resume: ResumeFrom) -> ResumePoint | None:
             raise CheckpointError(
                 f"every checkpoint in {output} is damaged; delete them to start anew, or choose another output folder"
             )
+        if newest is None and taken:
+            raise CheckpointError(
+                f"{output} holds a finished run ({FINAL}) and no step checkpoint to go on from; choose another output folder"
+            )
         return None if newest is None else ResumePoint(newest)
-    return ResumePoint(Path(resume))
+    path = Path(resume)
+    if taken and path.resolve().parent != output.resolve():
+        raise CheckpointError(
+            f"{output} already holds a training run, and {path} is not of it; choose another output folder"
+        )
+    return ResumePoint(path)

@@ -24,7 +24,7 @@ from result_page import Curve, write_page
 from result_pairs import compare
 from result_record import ROOT, Hashes, collect, spreads
 
-from gemkr.errors import DataError, GemkrError
+from gemkr.errors import ConfigError, DataError, GemkrError
 from gemkr.evaluation.files import write_atomically
 from gemkr.training.log import LOSS_LOG, read_rows
 
@@ -86,6 +86,9 @@ def run(
         try:
             metrics = json.loads(path.read_text(encoding="utf-8"))
             result = collect(entry, metrics, hashes, commit_of(path, head, changed))
+        except ConfigError as error:
+            print(f"passed over: {entry.name}, {error}", file=sys.stderr)
+            continue
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             print(
                 f"passed over: {entry.name}, {path} is not what gemkr eval writes ({error!r})",
@@ -93,8 +96,9 @@ def run(
             )
             continue
         before = old.get(entry.name, {})
-        if before.get("metrics_sha256") == result["metrics_sha256"] and "commit" in before:
-            result["commit"] = before["commit"]
+        if before.get("metrics_sha256") == result["metrics_sha256"]:
+            kept = {"commit": True, "against": entry.against is not None, "errors": entry.errors}
+            result |= {key: before[key] for key, wanted in kept.items() if wanted and key in before}
         if entry.errors:
             found = errors_of(entry, metrics["config"])
             if found is not None:

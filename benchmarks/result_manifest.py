@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from glob import glob
 from pathlib import Path
 
 import yaml
@@ -44,7 +46,11 @@ def read_manifest(path: Path) -> tuple[list[Entry], list[tuple[str, Path]]]:
 
 
 def expand(entries: Iterable[Entry]) -> list[Entry]:
-    """Entries whose folder holds a `*` become one for each folder there is, but for folders that others name."""
+    """Entries whose folder holds a `*` become one for each folder there is, but for folders that others name.
+
+    What the star stands for takes the place of the star in name and command. Raises DataError for an entry with other than
+    one star in its folder and one in its name.
+    """
     entries = list(entries)
     taken = {Path(entry.folder) for entry in entries}
     expanded: list[Entry] = []
@@ -52,13 +58,17 @@ def expand(entries: Iterable[Entry]) -> list[Entry]:
         if "*" not in entry.folder:
             expanded.append(entry)
             continue
-        before, _, after = entry.folder.partition("*")
-        for middle in sorted(Path(before).glob("*")):
-            folder = middle / after.lstrip("/") if after else middle
-            if folder.is_dir() and folder not in taken:
-                command = entry.command and entry.command.replace("*", middle.name)
-                name = entry.name.replace("*", middle.name)
-                expanded.append(replace(entry, name=name, folder=str(folder), command=command))
+        if (entry.folder.count("*"), entry.name.count("*")) != (1, 1):
+            raise DataError(
+                f"{entry.name}: {entry.folder} needs one star, and its name one to tell the folders apart"
+            )
+        pattern = re.compile(re.escape(entry.folder).replace(r"\*", "([^/]*)"))
+        for folder in sorted(glob(entry.folder)):
+            if Path(folder).is_dir() and Path(folder) not in taken:
+                middle = pattern.fullmatch(folder)[1]
+                command = entry.command and entry.command.replace("*", middle)
+                name = entry.name.replace("*", middle)
+                expanded.append(replace(entry, name=name, folder=folder, command=command))
     return expanded
 
 

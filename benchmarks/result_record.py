@@ -6,6 +6,8 @@ import datetime
 import hashlib
 import json
 import math
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -16,6 +18,8 @@ from result_manifest import Entry
 from gemkr.config import EvalConfig, load_config, to_mapping
 
 ROOT = Path(__file__).resolve().parents[1]
+_SPECIAL = re.compile(r"[^\w@%+=:,./\[\]-]")
+"""What a shell would not leave as it is; brackets it does."""
 
 
 class Hashes:
@@ -99,7 +103,7 @@ def reconstructed(config: str | None, told: Mapping[str, Any]) -> str:
         if f.default in (None, ()) and f.name not in told
     }
     words = [f"{key}={_public(value)}" for key, value in _differences(now, {**told, **younger})]
-    return " ".join(["gemkr eval", config, *words])
+    return " ".join(["gemkr eval", config, *(shlex.quote(w) if _SPECIAL.search(w) else w for w in words)])
 
 
 def _differences(now: Mapping[str, Any], told: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import json
 import math
+import shlex
 from pathlib import Path
 from types import ModuleType
 
@@ -235,6 +236,9 @@ def test_a_run_over_fewer_queries_is_compared_on_these(
         "difference": -0.5,
     }
     assert "lost not compared: nobody" in capsys.readouterr().err
+    gone = {"name": "gone", "folder": str(data / "nowhere"), "command": "x"}
+    assert collector.main(manifest(data, gone, part | {"against": "gone"})) == 0
+    assert "against" in read(data)["evaluations"]["part"]
     assert "-0.500" in (data / "page.html").read_text()
 
 
@@ -305,7 +309,11 @@ def test_the_command_is_reconstructed_from_the_configuration(collector: ModuleTy
     told["decoding"] |= {"beam_size": 3}
     words = record.reconstructed(str(config), told).split()[3:]
     assert sorted(words) == ["baselines=[]", "decoding.beam_size=3", "limit=7", "output=runs/b"]
-    again = load_config(config, EvalConfig, words)
+    told["ensemble"] = [{"llm": "runs/my model"}]
+    words = shlex.split(record.reconstructed(str(config), told))[3:]
+    assert 'ensemble=[{"llm":"runs/my model"}]' in words
+    told["ensemble"] = []
+    again = load_config(config, EvalConfig, [word for word in words if "ensemble" not in word])
     assert json.loads(json.dumps(to_mapping(again))) == told
     older = {key: value for key, value in told.items() if key not in ("baselines", "answer_expert")}
     config.write_text(config.read_text() + "answer_expert: {train: t.jsonl}\n")
@@ -322,6 +330,23 @@ def test_folders_of_the_command_line(
     assert read(data)["evaluations"]["mine"]["command"] == "gemkr eval mine"
     assert collector.main(["mine", *options]) == 1
     assert "NAME=FOLDER" in capsys.readouterr().err
+
+
+def test_a_star_stands_for_part_of_a_folder(
+    collector: ModuleType, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("beams_5", "beams_30", "other"):
+        evaluation(data, name)
+    starred = {"name": "beams/*", "folder": str(data / "runs/beams_*/eval"), "command": "x output=*"}
+    assert collector.main(manifest(data, starred)) == 0
+    found = read(data)["evaluations"]
+    assert {name: found[name]["command"] for name in found} == {
+        "beams/5": "x output=5",
+        "beams/30": "x output=30",
+    }
+    for wrong in ({"name": "beams"}, {"folder": str(data / "*/beams_*/eval")}):
+        assert collector.main(manifest(data, starred | wrong)) == 1
+        assert "needs one star, and its name one" in capsys.readouterr().err
 
 
 def test_the_projects_manifest_can_be_read(collector: ModuleType) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 
-from gemkr.cli import build_parser
+from gemkr.cli import build_parser, main
 
 ROOT = Path(__file__).resolve().parents[1]
 PAPERS = [
@@ -55,3 +56,38 @@ def test_links_lead_somewhere(paper: str) -> None:
 def test_named_configurations_exist() -> None:
     for name in re.findall(r"(?:train|eval)_configs/\w+\.yaml", README):
         assert (ROOT / name).is_file(), name
+
+
+def test_the_way_without_base_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    section = README.split("## Your own corpus, without base models")[1].split("\n## ")[0]
+    for folder in ("train_configs", "eval_configs"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    monkeypatch.chdir(tmp_path)
+    places = ["a barn", "the attic", "a tall tower", "the old mill", "a river bed", "the harbour"]
+    things = ["kite", "drum", "harp", "lamp", "boat", "bell", "rope", "coin", "mask", "flute", "map", "key"]
+    found = {thing: places[number % len(places)] for number, thing in enumerate(things)}
+    corpus = [
+        f"{n},The {thing} was found in {place} by a boy." for n, (thing, place) in enumerate(found.items())
+    ]
+    Path("corpus.csv").write_text("kid,text\n" + "\n".join(corpus) + "\n")
+    questions = [
+        {
+            "query_id": thing,
+            "question": f"Where was the {thing} found?",
+            "caption": f"a {thing}",
+            "answers": [place],
+        }
+        for thing, place in found.items()
+    ]
+    for name in ("train.jsonl", "test.jsonl"):
+        Path(name).write_text("".join(json.dumps(row) + "\n" for row in questions))
+    small = {
+        "pretrain": ["vocabulary.pieces=330"],
+        "train": ["batch_size=4", "optimizer.lr=3e-3", "epochs=30"],
+    }
+    for command in commands(section):
+        words = shlex.split(command)[1:]
+        assert main([*words, *small.get(words[0], ())]) == 0, command
+    row = json.loads(Path("runs/small/eval/metrics.json").read_text())["rows"]["generative"]
+    assert row["S@1"] > 0.5
+    assert "kite" in Path("runs/small/eval/report.html").read_text()

@@ -30,6 +30,7 @@ COMMANDS = {
     "fuse": "gemkr.cli.fuse",
     "score": "gemkr.cli.score",
     "eval": "gemkr.cli.eval",
+    "settings": "gemkr.cli.settings",
     "quickstart": "gemkr.cli.quickstart",
 }
 

@@ -1,0 +1,78 @@
+"""`gemkr settings`: every key of a configuration file, with its type, default and meaning, from the dataclasses themselves."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import types
+import typing
+from collections.abc import Iterator
+from dataclasses import MISSING, Field, fields, is_dataclass
+from typing import Any
+
+HELP = "list the keys of a configuration file, with types, defaults and what they mean"
+KINDS = ("train", "pretrain", "eval")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("kind", choices=KINDS, help="whose configuration: of `gemkr train`, pretrain or eval")
+
+
+def run(args: argparse.Namespace) -> int:
+    from gemkr.config import EvalConfig, PretrainConfig, TrainConfig
+
+    kind = dict(zip(KINDS, (TrainConfig, PretrainConfig, EvalConfig), strict=True))[args.kind]
+    print("\n".join(describe(kind)))
+    return 0
+
+
+def describe(kind: type, prefix: str = "", values: Any = None) -> Iterator[str]:
+    """The lines of a section: what its docstring says, its keys, then the sections inside it; defaults are those of
+    `values`, where the section that holds this one has some of its own."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    defaults = {f.name: _default(f) if values is None else getattr(values, f.name) for f in fields(kind)}
+    if prefix:
+        yield f"\n[{prefix}]"
+    yield from (f"# {line.strip()}".rstrip() for line in (kind.__doc__ or "").strip().splitlines())
+    for name, value in defaults.items():
+        yield f"{prefix + '.' if prefix else ''}{name}: {_name(hints[name])}{_shown(value)}"
+    for name, value in defaults.items():
+        section = _section(hints[name])
+        if section is not None:
+            inner = value if is_dataclass(value) else None
+            yield from describe(section, f"{prefix}.{name}" if prefix else name, inner)
+
+
+def _section(hint: Any) -> type | None:
+    """The dataclass that a setting holds, one or several of, or None."""
+    if is_dataclass(hint):
+        return hint
+    parts = typing.get_args(hint) if typing.get_origin(hint) is not typing.Annotated else ()
+    return next((section for section in map(_section, parts) if section is not None), None)
+
+
+def _name(hint: Any) -> str:
+    """A type as one would say it."""
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return f"{_name(parts[0])}, {parts[1]}"
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_name(part) for part in parts)
+    if origin is tuple:
+        return f"list of {_name(parts[0])}"
+    if is_dataclass(hint):
+        return "a section"
+    return {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null"}.get(
+        hint, str(hint)
+    )
+
+
+def _default(f: Field) -> Any:
+    """The value that a setting has where none is given; MISSING where one must be."""
+    return f.default if f.default_factory is MISSING else f.default_factory()
+
+
+def _shown(value: Any) -> str:
+    if value is MISSING:
+        return "  (required)"
+    return "" if is_dataclass(value) else f" = {json.dumps(value, ensure_ascii=False)}"

@@ -350,6 +350,7 @@ def test_the_commands(
     assert "5 pictures" in capsys.readouterr().out
     assert len(list(Path(f"{boxes}.preview").glob("*.jpg"))) == 2
     encode = ["encode", images, boxes, "-o", store, "--config", str(tmp_path / "vit.json"), "--regions", "2"]
+    encode += ["--weights", "random"]
     assert run(parser.parse_args(encode)) == 0
     assert "width 16" in capsys.readouterr().out
     queries = tmp_path / "queries.jsonl"

@@ -1,4 +1,4 @@
-"""The embedded sample (DESIGN 12): facts, rendered scenes with flags, questions, and the scripts of its base models.
+"""The embedded sample: facts, rendered scenes with flags, questions, and the scripts of its base models.
 
 `materialize(folder, seed)` in `materialize.py` writes the data in seconds; `python -m data_process.sample.make_models`
 trains the base models that lie in `models_folder()` anew.

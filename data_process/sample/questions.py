@@ -94,7 +94,7 @@ def refer(place: str, rng: random.Random) -> str:
 def make_questions(
     scenes: Iterable[Scene], *, held_out: bool = False, seed: int = 0
 ) -> list[dict[str, object]]:
-    """Query rows (the jsonl of DESIGN 10) over scenes, the same for the same seed.
+    """Query rows over scenes, the same for the same seed.
 
     By default up to four per scene, none of a held-out combination; with `held_out` one per scene, all of them of
     such a combination. `image` is the scene's id, `positives` holds the one gold passage.

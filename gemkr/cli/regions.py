@@ -48,7 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     encode.add_argument("--tower", default="ViT-L-14", help="open_clip architecture (default ViT-L-14)")
     encode.add_argument("--config", help="an open_clip json configuration of your own, instead of --tower")
-    encode.add_argument("--weights", help="local open_clip weights; without them the tower is random")
+    encode.add_argument(
+        "--weights", required=True, help="local open_clip weights; the word random, to try things without any"
+    )
     encode.add_argument(
         "--depth", type=positive, help="end the tower after so many blocks (the model's tower.depth)"
     )
@@ -103,7 +105,8 @@ def _encode(args: argparse.Namespace, pictures: PictureFolder) -> int:
     from gemkr.vision.encode import load_tower
     from gemkr.vision.regions import encode_regions
 
-    tower = load_tower(TowerConfig(args.tower, args.config, args.weights, args.depth))
+    weights = None if args.weights == "random" else args.weights
+    tower = load_tower(TowerConfig(args.tower, args.config, weights, args.depth))
     store, report = encode_regions(
         tower,
         pictures,

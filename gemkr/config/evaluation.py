@@ -10,7 +10,7 @@ from gemkr.config.ranges import Natural, NotNegative, Positive, Share
 
 @dataclass(frozen=True)
 class DecodingConfig:
-    """Beam search under the index (DESIGN 5); the defaults of `reference` are the published settings."""
+    """Beam search under the index (docs/decoding.md); the defaults of `reference` are the published settings."""
 
     beam_size: Positive = 10
     groups: Positive = 10
@@ -32,7 +32,7 @@ class DecodingConfig:
 
 @dataclass(frozen=True)
 class ScoringConfig:
-    """From clues to documents (DESIGN 6): reference | coverage | seal, and the second scorer inside a span.
+    """From clues to documents: reference | coverage | seal, and the second scorer inside a span.
 
     With `whole_words` a document counts for a clue only where a word ends with it: `ski` is not in `skiing`.
     """

@@ -28,10 +28,12 @@ class ClueFigures:
     occurrences: float
 
     def __str__(self) -> str:
+        written = f"{self.per_query:.1f} clues a query of {self.tokens:.1f} tokens with {self.occurrences:,.0f} occurrences"
+        if not self.any_holds:
+            return f"{written}; they name documents without holding an answer"
         return (
-            f"{self.per_query:.1f} clues a query of {self.tokens:.1f} tokens with {self.occurrences:,.0f} occurrences; "
-            f"{100 * self.hold_answer:.1f} % of the clues hold an answer, {100 * self.first_holds:.1f} % of the first "
-            f"ones, {100 * self.any_holds:.1f} % of the queries have one that does"
+            f"{written}; {100 * self.hold_answer:.1f} % of the clues hold an answer, {100 * self.first_holds:.1f} % of the "
+            f"first ones, {100 * self.any_holds:.1f} % of the queries have one that does"
         )
 
 

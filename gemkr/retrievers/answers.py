@@ -60,7 +60,7 @@ class GreedyCoverage:
     """The passage that holds the most weight of answers not covered yet; then its answers keep `discount` of theirs.
 
     Weights are scaled to sum to 1 over the best `answers` guesses; BM25, scaled to at most `second_weight`, joins
-    them, so that it decides among passages with the same answers (DESIGN 6: greedy coverage, for words in place of clues).
+    them, so that it decides among passages with the same answers (greedy coverage, for words in place of clues).
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """The nearest training questions: what was answered to questions like this one, about pictures like this one.
 
-A guesser of answers without any model or document; deliberately simple (DESIGN's opponents).
+A guesser of answers without any model or document; deliberately simple.
 """
 
 from __future__ import annotations

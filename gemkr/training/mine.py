@@ -1,4 +1,4 @@
-"""Training clues: word-aligned slices of real documents that answer a question (DESIGN 8).
+"""Training clues: word-aligned slices of real documents that answer a question.
 
 For each query and answer: the passages that hold the answer (the gold ones where they are known), the best of them
 by BM25 of question, caption and answer, and inside each passage a slice of the document's own tokens. `short` is the

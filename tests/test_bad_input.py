@@ -100,7 +100,6 @@ def test_an_output_that_is_no_place_for_a_file(
         ["regions", "detect", "p", "--weights", "w", "-o", "o", "--confidence", "nan"],
         ["regions", "detect", "p", "--weights", "w", "-o", "o", "--overlap", "1.5"],
         ["regions", "encode", "p", "b", "-o", "o", "--weights", "w", "--margin", "-1"],
-        ["regions", "encode", "p", "b", "-o", "o"],
         ["score", "r", "--seed", "-1"],
         ["quickstart", "--max-steps", "-1"],
     ],
@@ -111,6 +110,13 @@ def test_numbers_out_of_range_are_usage_errors(words: list[str], capsys: pytest.
         main(words)
     assert stop.value.code == 2
     assert f"argument {words[-2]}: must be" in capsys.readouterr().err
+
+
+def test_a_tower_is_random_only_by_name(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["regions", "encode", "p", "b", "-o", "o"])
+    assert stop.value.code == 2
+    assert "required: --weights" in capsys.readouterr().err
 
 
 def test_garbage_as_csv_is_told_in_a_short_line(material: Path, capsys: pytest.CaptureFixture) -> None:

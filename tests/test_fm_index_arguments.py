@@ -33,6 +33,7 @@ def test_hostile_arguments_are_refused():
         lambda: index.next_tokens_many(rows, np.array([[1]])),
         lambda: index.fill_mask(rows, rows, np.zeros((1, 1), np.uint32)),
         lambda: index.fill_mask(rows, rows, np.zeros((1, 2), np.int64)),
+        lambda: index.fill_mask(rows, rows, np.zeros((1, 2), np.dtype(np.uint32).newbyteorder())),
         lambda: index.fill_mask(rows, rows, np.zeros((1, 4), np.uint32)[:, ::2]),
         lambda: index.locate_rows(np.array([n])),
         lambda: index.docs_of_rows(np.array([-1])),

@@ -53,6 +53,16 @@ def test_builds_that_cannot_be(docs, options, message):
         FMIndex.build(docs, **options)
 
 
+@pytest.mark.parametrize("kind", ["u2", "i4", "u4", "i8"])
+def test_arrays_of_either_byte_order_are_read_alike(kind: str):
+    offsets = np.array([0, 2, 3])
+    for order in "<>":
+        tokens = np.array([1, 2, 300], order + kind)
+        assert FMIndex.build([tokens]).extract(0).tolist() == [1, 2, 300]
+        flat = FMIndex.build_flat(tokens, offsets.astype(order + "i8"))
+        assert [flat.extract(doc).tolist() for doc in range(2)] == [[1, 2], [300]]
+
+
 def test_flat_offsets_must_fit():
     for offsets in ([0, 3], [1, 2], [0, 2, 1, 2], []):
         with pytest.raises(IndexBuildError, match="offsets"):

@@ -46,8 +46,7 @@ void fill_mask(const Index& index, const Longs& lo, const Longs& hi, py::array& 
     const Batch batch = batch_of(index, lo, hi);
     const auto words = static_cast<py::ssize_t>(ceil_div(index.view().vocab_size, 32));
     const bool fits = out.ndim() == 2 && out.shape(0) == lo.size() && out.shape(1) == words &&
-                      out.dtype().kind() == 'u' && out.itemsize() == 4 && (out.flags() & py::array::c_style) &&
-                      out.writeable();
+                      out.dtype().equal(py::dtype::of<u32>()) && (out.flags() & py::array::c_style) && out.writeable();
     if (!fits)
         throw QueryError("out must be a writable, contiguous uint32 array of shape (" + std::to_string(lo.size()) + ", " +
                          std::to_string(words) + ")");

@@ -60,8 +60,10 @@ i64 checked(T token) {
         return static_cast<i64>(token);
 }
 
+// The array in one piece and in this machine's byte order, which is all that with_integers can read.
 py::array contiguous(const py::array& tokens) {
-    return py::module_::import("numpy").attr("ascontiguousarray")(tokens);
+    const py::object type = tokens.dtype().attr("newbyteorder")("=");
+    return py::module_::import("numpy").attr("ascontiguousarray")(tokens, type);
 }
 
 void add_document(PyBuilder& builder, const py::handle& tokens) {

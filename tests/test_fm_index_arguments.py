@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from toy_index import toy_index
 
-from gemkr.fm_index import FMIndex, FMIndexError, IndexQueryError, Span
+from gemkr.fm_index import FMIndex, IndexQueryError, Span
 
 
 def test_hostile_arguments_are_refused():
@@ -65,8 +65,18 @@ def test_hostile_arguments_are_refused():
 
 
 def test_unopened_index_is_an_error():
-    with pytest.raises((FMIndexError, TypeError)):
-        FMIndex.__new__(FMIndex).search([1])
+    rows = np.array([0])
+    for call in (
+        lambda index: index.search([1]),
+        lambda index: index.extract(0),
+        lambda index: index.next_tokens_many(rows, rows),
+        lambda index: index.n_tokens,
+        len,
+    ):
+        index = FMIndex.__new__(FMIndex)
+        for _ in range(2):
+            with pytest.raises(IndexQueryError, match="never opened"):
+                call(index)
 
 
 def test_threads_may_change_while_queries_run():

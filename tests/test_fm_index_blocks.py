@@ -183,6 +183,11 @@ def test_what_stops_a_build_leaves_no_file(tmp_path: Path):
         IndexWriteError, match=r"No such file or directory|cannot make a temporary file.*missing"
     ):
         built(docs, 300, work_folder=tmp_path / "missing")
+    unspeakable = tmp_path / os.fsdecode(b"\xff")
+    with pytest.raises(IndexWriteError, match=r"No such file|cannot make a temporary file"):
+        built(docs, 300, work_folder=unspeakable)
+    unspeakable.mkdir()
+    assert built(docs, 300, work_folder=unspeakable) == built(docs, 300)
 
 
 @pytest.mark.slow

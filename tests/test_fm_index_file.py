@@ -114,6 +114,18 @@ def test_foreign_files_are_refused(tmp_path: Path, make: str):
         FMIndex.load(path)
 
 
+def test_names_that_are_not_utf8_are_names(tmp_path: Path, saved: Path):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    folder.mkdir()
+    with pytest.raises(IndexFormatError, match="No such file"):
+        FMIndex.load(folder / "x.fmi")
+    (folder / "x.fmi").write_bytes(saved.read_bytes())
+    assert len(FMIndex.load(folder / "x.fmi", verify=True)) == len(FMIndex.load(saved))
+    (folder / "x.fmi").write_text("no index")
+    with pytest.raises(IndexFormatError, match=re.escape(str(folder))):
+        FMIndex.load(folder / "x.fmi")
+
+
 def test_other_version_and_byte_order_are_told(saved: Path):
     image = bytearray(saved.read_bytes())
     for place, message in ((12, "format version 2"), (8, "byte order")):

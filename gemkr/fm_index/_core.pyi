@@ -63,7 +63,7 @@ class Index:
 
     def __init__(
         self,
-        path_or_builder: str | Builder,
+        path_or_builder: str | bytes | Builder,
         mmap_or_sample_rate: bool | int,
         document_array: bool = ...,
         threads: int = ...,
@@ -73,7 +73,7 @@ class Index:
         progress: Callable[[str, float], None] | None = ...,
         memory_limit: int = ...,
         block_rows: int = ...,
-        work_folder: str = ...,
+        work_folder: str | bytes = ...,
     ) -> None: ...
     def __len__(self) -> int:
         """Number of documents."""

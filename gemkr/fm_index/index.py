@@ -165,7 +165,7 @@ class FMIndex(_core.Index):
         if memory_limit is not None and memory_limit < 1:
             raise IndexBuildError(f"memory_limit is {memory_limit}, it must be at least one byte")
         fingerprint = "" if tokenizer is None else tokenizer.fingerprint()
-        folder = os.fspath(tempfile.gettempdir() if work_folder is None else work_folder)
+        folder = os.fsencode(tempfile.gettempdir() if work_folder is None else work_folder)
         try:
             return cls(
                 builder,
@@ -200,7 +200,7 @@ class FMIndex(_core.Index):
         Raises IndexFormatError (no index, cut short, other version), IndexCorruptError (a checksum is wrong).
         """
         try:
-            index = cls(os.fspath(path), mmap)
+            index = cls(os.fsencode(path), mmap)
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
             raise IndexFormatError(f"cannot open index {os.fspath(path)}: {reason}") from error

@@ -11,13 +11,6 @@ namespace gemkr {
 
 namespace {
 
-Index* self_index(PyObject* self) {
-    auto* instance = reinterpret_cast<py::detail::instance*>(self);
-    auto* index = instance->simple_layout ? static_cast<Index*>(instance->simple_value_holder[0]) : nullptr;
-    if (!index) throw QueryError("this index was never opened; use FMIndex.build or FMIndex.load");
-    return index;
-}
-
 u64 token_argument(PyObject* object) {
     if (PyLong_CheckExact(object)) {
         int overflow = 0;
@@ -49,7 +42,7 @@ PyObject* guarded(Body&& body) {
 PyObject* query_extend(PyObject* self, PyObject* const* args, Py_ssize_t count) {
     return guarded([&] {
         need(count, 2, "extend");
-        const Index& index = *self_index(self);
+        const Index& index = *opened_index(self);
         const SpanObject* span = span_argument(index, args[0]);
         u64 lo = static_cast<u64>(span->lo), hi = static_cast<u64>(span->hi);
         if (!index.kernels().extend(index.view(), lo, hi, token_argument(args[1]))) lo = hi = 0;
@@ -60,7 +53,7 @@ PyObject* query_extend(PyObject* self, PyObject* const* args, Py_ssize_t count) 
 PyObject* query_search(PyObject* self, PyObject* const* args, Py_ssize_t count) {
     return guarded([&]() -> PyObject* {
         need(count, 1, "search");
-        const Index& index = *self_index(self);
+        const Index& index = *opened_index(self);
         PyObject* items = PySequence_Fast(args[0], "search() takes a sequence of token ids");
         if (!items) throw py::error_already_set();
         const py::object keep = py::reinterpret_steal<py::object>(items);
@@ -77,7 +70,7 @@ PyObject* query_search(PyObject* self, PyObject* const* args, Py_ssize_t count) 
 PyObject* query_next_tokens(PyObject* self, PyObject* const* args, Py_ssize_t count) {
     return guarded([&]() -> PyObject* {
         need(count, 1, "next_tokens");
-        const Index& index = *self_index(self);
+        const Index& index = *opened_index(self);
         const SpanObject* span = span_argument(index, args[0]);
         const Job job{static_cast<u64>(span->lo), static_cast<u64>(span->hi), 0};
         ListView list;
@@ -103,7 +96,7 @@ PyObject* query_next_tokens(PyObject* self, PyObject* const* args, Py_ssize_t co
 PyObject* query_count_ends(PyObject* self, PyObject* const* args, Py_ssize_t count) {
     return guarded([&] {
         need(count, 1, "count_ends");
-        const Index& index = *self_index(self);
+        const Index& index = *opened_index(self);
         const SpanObject* span = span_argument(index, args[0]);
         return PyLong_FromUnsignedLongLong(
             index.kernels().count_ends(index.view(), static_cast<u64>(span->lo), static_cast<u64>(span->hi)));

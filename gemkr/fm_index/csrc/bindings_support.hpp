@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <vector>
 
@@ -21,14 +22,45 @@ namespace gemkr {
 
 namespace {
 
+// The index of a Python object of its type. pybind11 lends memory that nothing was written to where __init__ never ran.
+Index* opened_index(PyObject* self) {
+    auto* instance = reinterpret_cast<py::detail::instance*>(self);
+    if (!instance->simple_layout || !instance->simple_holder_constructed)
+        throw QueryError("this index was never opened; use FMIndex.build or FMIndex.load");
+    return static_cast<Index*>(instance->simple_value_holder[0]);
+}
+
+}  // namespace
+
+}  // namespace gemkr
+
+// Lets every method of an index through opened_index.
+template <>
+struct pybind11::detail::type_caster<gemkr::Index> : pybind11::detail::type_caster_base<gemkr::Index> {
+    bool load(handle source, bool convert) {
+        if (!type_caster_base<gemkr::Index>::load(source, convert)) return false;
+        value = gemkr::opened_index(source.ptr());
+        return true;
+    }
+};
+
+namespace gemkr {
+
+namespace {
+
 using Longs = py::array_t<i64, py::array::c_style | py::array::forcecast>;
 
 py::object error_class(const char* name) { return py::module_::import("gemkr.fm_index.errors").attr(name); }
 
 // Turns the exception in flight into a Python error.
 void set_python_error() {
-    auto set = [](const char* name, const std::exception& e) {
-        PyErr_SetString(error_class(name).ptr(), e.what());
+    auto text = [](const std::exception& e) {  // which may name a file, and file names need not be UTF-8
+        const std::string_view what(e.what());
+        return py::reinterpret_steal<py::object>(
+            PyUnicode_DecodeUTF8(what.data(), static_cast<Py_ssize_t>(what.size()), "surrogateescape"));
+    };
+    auto set = [&text](const char* name, const std::exception& e) {
+        PyErr_SetObject(error_class(name).ptr(), text(e).ptr());
     };
     try {
         throw;
@@ -45,7 +77,7 @@ void set_python_error() {
     } catch (const CorruptError& e) {
         set("IndexCorruptError", e);
     } catch (const std::system_error& e) {
-        py::object args = py::make_tuple(e.code().value(), e.what());
+        py::object args = py::make_tuple(e.code().value(), text(e));
         PyErr_SetObject(PyExc_OSError, args.ptr());
     } catch (const std::bad_alloc&) {
         PyErr_NoMemory();

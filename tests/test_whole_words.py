@@ -39,6 +39,29 @@ def test_a_word_ends_where_one_may_break(docs: list, clue: list, breaks: list) -
     assert sorted(found.tolist()) == sorted(whole or held)
 
 
+def test_a_frequent_clue_keeps_documents_of_whole_words_only() -> None:
+    """Its first occurrences are in none of them; of those looked at, the document with the most comes first."""
+    ski, ing, end = range(3)
+    docs = [*[[ski, ing]] * 6, [ski, end], [ski, end, ski, end], [ski, end, ski, ing, end]]
+    index = FMIndex.build(docs, vocab_size=3, threads=1)
+    breaks = np.array([True, False, True])
+    span = index.search([ski])
+    assert whole_word_documents(index, span, breaks, 5).tolist() == [7, 6, 8]
+    clues = [Clue((ski,), "ski", -1.0, -1.0, span), Clue((ing,), "ing", -2.0, -2.0, index.search([ing]))]
+    settings = ScoringConfig(whole_words=True, rows_per_clue=5)
+    hits = make_scorer(index, settings, None, breaks).rank(Query("q", "?"), clues[:1], 10)
+    assert [hit.doc_id for hit in hits] == ["7", "6", "8"]
+    assert make_scorer(index, settings, None, breaks).rank(Query("q", "?"), clues, 10)
+
+
+def test_a_span_without_rows_has_no_documents() -> None:
+    index = FMIndex.build([[0, 1], [1]], vocab_size=3, threads=1)
+    clues = [Clue((t,), str(t), -1.0, -1.0, index.search([t])) for t in (1, 2)]
+    for settings in (ScoringConfig(), ScoringConfig(whole_words=True)):
+        hits = make_scorer(index, settings, None, np.ones(3, dtype=bool)).rank(Query("q", "?"), clues, 10)
+        assert [hit.doc_id for hit in hits] == ["0", "1"]
+
+
 def test_scoring_by_whole_words() -> None:
     ski, ing, end, slope = range(4)
     index = FMIndex.build(

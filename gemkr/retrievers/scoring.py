@@ -136,12 +136,12 @@ class ClueDocuments:
 
     def _read(self, lo: int, hi: int) -> tuple[np.ndarray, np.ndarray]:
         """The span's documents, ascending and by occurrences (most first)."""
-        docs = all_documents(self.index, Span(lo, hi), self.settings.rows_per_clue)
-        if not self.settings.whole_words:
-            return np.sort(docs), docs
-        whole = whole_word_documents(self.index, Span(lo, hi), self.word_break, self.settings.rows_per_clue)
-        kept = docs[np.isin(docs, whole)]
-        return np.sort(kept), kept
+        span, rows = Span(lo, hi), self.settings.rows_per_clue
+        if self.settings.whole_words:
+            docs = whole_word_documents(self.index, span, self.word_break, rows)
+        else:
+            docs = all_documents(self.index, span, rows)
+        return np.sort(docs), docs
 
 
 class ReferenceScorer:
@@ -184,7 +184,9 @@ def scorer_of(lookup: ClueDocuments) -> Scorer:
 
 
 def _among(docs: np.ndarray, ascending: np.ndarray) -> np.ndarray:
-    """bool[n]: which of `docs` stand in a long ascending array that is not empty."""
+    """bool[n]: which of `docs` stand in a long ascending array."""
+    if not len(ascending):
+        return np.zeros(len(docs), dtype=bool)
     at = np.minimum(np.searchsorted(ascending, docs), len(ascending) - 1)
     return ascending[at] == docs
 

@@ -13,11 +13,11 @@ from gemkr.interfaces import TokenIndex
 
 
 def whole_word_documents(index: TokenIndex, span: Span, word_break: np.ndarray, rows: int) -> np.ndarray:
-    """int64[n] document numbers, ascending: those where a word may end after the clue, by `word_break` bool[V].
+    """int64[n] document numbers, most occurrences first: where a word may end after the clue, by `word_break` bool[V].
 
     A clue that nowhere ends a word gives all of its documents. Of a clue with more than `rows` occurrences, only
-    continuations are looked at, and only about so many of their occurrences. Cost: one `documents` call for each token
-    that follows; an index with a document array makes them cheap.
+    continuations that break words are looked at, and only so many of their occurrences, which alone are counted then.
+    Cost: one `documents` call for each token that follows; an index with a document array makes them cheap.
     """
     lo, hi = np.array([span.lo]), np.array([span.hi])
     _, following, _ = index.next_tokens_many(lo, hi)
@@ -39,8 +39,12 @@ def whole_word_documents(index: TokenIndex, span: Span, word_break: np.ndarray, 
         left -= stop - start
     if ends:
         whole.append(_ending_with(index, span, np.concatenate(inside), counts))
-    found = np.unique(np.concatenate(whole))
-    return found if len(found) else np.sort(all_documents(index, span, rows))
+    if span.count > rows:
+        found = _most_first(np.concatenate(whole), np.concatenate([_EMPTY, *counts]))
+        return found if len(found) else all_documents(index, span, rows)
+    docs = all_documents(index, span, rows)
+    found = docs[np.isin(docs, np.concatenate(whole))]
+    return found if len(found) else docs
 
 
 def all_documents(index: TokenIndex, span: Span, rows: int) -> np.ndarray:
@@ -59,6 +63,12 @@ def _ending_with(
     if len(continued):
         np.subtract.at(left, np.searchsorted(docs, continued), np.concatenate(counts).astype(np.int64))
     return docs[left > 0]
+
+
+def _most_first(docs: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Each document once, those with the most occurrences in all first."""
+    docs, of = np.unique(docs, return_inverse=True)
+    return docs[np.argsort(-np.bincount(of, times, len(docs)), kind="stable")]
 
 
 _EMPTY = np.zeros(0, dtype=np.int64)

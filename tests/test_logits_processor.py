@@ -56,6 +56,13 @@ def test_values_are_untouched_and_a_blocked_row_ends(index) -> None:
     blocked = torch.full((1, 14), -torch.inf)
     out = IndexLogitsProcessor(index, EOS, prompt_length=0)(torch.tensor([[8]]), blocked)
     assert allowed(out) == [{EOS}]
+    elsewhere = torch.where(torch.arange(14) == 8, 0.0, blocked)
+    for ids in (torch.zeros((1, 0), dtype=torch.long), torch.tensor([[3]])):
+        out = IndexLogitsProcessor(index, [EOS, 0], prompt_length=0, min_tokens=3)(ids, elsewhere)
+        assert allowed(out) == ([{8}] if not ids.numel() else [{EOS, 0}])
+    start = torch.where(torch.arange(14) == 1, 0.0, blocked)
+    out = IndexLogitsProcessor(index, EOS, prompt_length=0)(torch.zeros((1, 0), dtype=torch.long), start)
+    assert allowed(out) == [{EOS}]
 
 
 def test_wrong_use_is_named(index) -> None:

@@ -25,8 +25,8 @@ class IndexLogitsProcessor:
     so reordered, repeated and dropped beams cost nothing, and an unknown prefix is searched once.
 
     An end token is allowed where a clue may end, where nothing may follow, with `stop_at_one_document`
-    where one document is left (then alone), and in rows that have ended already (then alone): no row is
-    ever wholly -inf. Raises DecodingError without end tokens, or when a row's tokens are no clue of the
+    where one document is left (then alone), in rows that have ended already (then alone), and where another
+    processor has forbidden all that may follow: no row is ever wholly -inf. Raises DecodingError without end tokens, or when a row's tokens are no clue of the
     index, and ModelError when the scores are narrower than the index's vocabulary.
     """
 
@@ -87,12 +87,8 @@ class IndexLogitsProcessor:
         out = torch.full_like(scores, -torch.inf)
         out[rows, tokens] = scores[rows, tokens]
         out[end_rows, end_ids] = scores[end_rows, end_ids]
-        return self._never_empty(out, end_rows, end_ids)
-
-    def _never_empty(self, out: torch.Tensor, end_rows: torch.Tensor, end_ids: torch.Tensor) -> torch.Tensor:
-        """Rows whose allowed tokens another processor has already forbidden end, if they may."""
-        blocked = torch.isneginf(out[end_rows.squeeze(1)]).all(dim=1)
-        out[end_rows[blocked], end_ids] = 0.0
+        blocked = torch.isneginf(out).all(dim=1).nonzero()
+        out[blocked, end_ids] = 0.0
         return out
 
     def _look_up(self, prefixes: list[tuple[int, ...]]) -> tuple[np.ndarray, np.ndarray]:

@@ -145,6 +145,23 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_old_index(
     assert output.read_bytes() == b"old"
 
 
+@pytest.mark.parametrize("name", ["file/x", "x" * 250])
+def test_a_file_name_that_cannot_be_is_told_by_every_writer(tmp_path: Path, name: str) -> None:
+    from gemkr.errors import DataError, TokenizerError
+    from gemkr.evaluation.files import write_atomically
+    from gemkr.training.rows import write_records
+    from gemkr.training.vocabulary import train_vocabulary
+
+    (tmp_path / "file").write_text("in the way")
+    reason = "Not a directory|File name too long"
+    with pytest.raises(DataError, match=reason):
+        write_atomically(tmp_path / name, "text")
+    with pytest.raises(DataError, match=reason):
+        write_records(tmp_path / f"{name}xx", [], "clues")
+    with pytest.raises(TokenizerError, match=reason):
+        train_vocabulary(["a b"], tmp_path / name, pieces=300)
+
+
 def test_a_disk_that_fills_up_during_a_run_keeps_what_was_done(tmp_path: Path) -> None:
     from gemkr.errors import DataError
     from gemkr.evaluation.records import RunLog, read_records

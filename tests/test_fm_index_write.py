@@ -44,6 +44,14 @@ def test_folder_that_is_not_there(tmp_path: Path):
         toy_index().save(tmp_path / "no" / "x.fmi")
 
 
+def test_name_that_cannot_be(tmp_path: Path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(IndexWriteError, match="Not a directory"):
+        toy_index().save(tmp_path / "file" / "x.fmi")
+    with pytest.raises(IndexWriteError, match="File name too long"):
+        toy_index().save(tmp_path / ("x" * 250))
+
+
 ENDLESS_SAVES = """
 import sys
 from gemkr.fm_index import FMIndex

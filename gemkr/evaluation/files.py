@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from gemkr.errors import DataError
@@ -41,7 +42,8 @@ def write_atomically(path: str | Path, content: str | bytes) -> None:
             os.fsync(stream.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # where not even its name can be, it was never made
+            temporary.unlink(missing_ok=True)
         raise DataError(
             f"{path} cannot be written ({error.strerror}); free or choose another place"
         ) from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -225,13 +226,13 @@ class FMIndex(_core.Index):
             os.replace(part, target)
             _sync_folder(target.parent)
         except OSError as error:
-            part.unlink(missing_ok=True)
+            _drop(part)
             reason = os.strerror(error.errno) if error.errno else str(error)
             raise IndexWriteError(
                 f"cannot write index {target} ({self._info()['file_bytes']:,} bytes): {reason}"
             ) from error
         except BaseException:
-            part.unlink(missing_ok=True)
+            _drop(part)
             raise
 
     def verify(self) -> None:
@@ -308,6 +309,11 @@ def _add_ids(builder: _core.Builder, doc_ids: Iterable[str] | None) -> None:
             builder.add_id(doc_id)
         except UnicodeEncodeError as error:
             raise IndexBuildError(f"document id {doc_id!r} cannot be written as UTF-8") from error
+
+
+def _drop(part: Path) -> None:
+    with suppress(OSError):  # where not even its name can be, it was never made
+        part.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -9,6 +9,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ def write_records(path: str | Path, records: Iterable[Any], what: str) -> int:
             f"the {what} cannot be written to {path}: {error.strerror}; choose another place"
         ) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
     return written
 
 

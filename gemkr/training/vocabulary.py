@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from gemkr.errors import TokenizerError
@@ -62,13 +63,15 @@ def train_vocabulary(
             os.fsync(stream.fileno())
         os.replace(part, path)
     except RuntimeError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
         raise TokenizerError(
             f"a vocabulary of {pieces} pieces cannot be learned from {len(sample)} lines "
             f"({' '.join(str(error).split())}); ask for fewer pieces"
         ) from error
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
         raise TokenizerError(f"the vocabulary {path} cannot be written ({error.strerror})") from error
 
 

@@ -69,6 +69,21 @@ def test_eval_writes_everything_and_prints_a_table(config: Path, capsys: pytest.
     assert (out / "baselines" / "bm25" / "run.trec").is_file()
 
 
+@pytest.mark.parametrize("halt", ["_per_query", "write_eval_report"])
+def test_metrics_are_there_only_when_all_else_is(
+    config: Path, monkeypatch: pytest.MonkeyPatch, halt: str
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"gemkr.cli.eval.{halt}", stop)
+    main(["eval", str(config)])
+    assert not (config.parent / "out" / "metrics.json").exists()
+    monkeypatch.undo()
+    assert main(["eval", str(config)]) == 0
+    assert (config.parent / "out" / "metrics.json").is_file()
+
+
 def test_a_second_eval_resumes_and_other_settings_are_refused(
     config: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -84,11 +84,12 @@ def run(args: argparse.Namespace) -> int:
         print(f"\n{config.retriever}: {figures}")
     print(f"\n{judge.describe}; {len(ours.query_ids):,} queries, {len(documents):,} documents")
 
-    write_atomically(output / "metrics.json", _metrics_json(config, judge, rows, tests, figures, seconds))
     write_atomically(output / "per_query.jsonl", _per_query(rows))
     report = write_eval_report(
         output / "report.html", config, sources, judge, results, rows, tests, figures, seconds
     )
+    # the last, because its being there tells that the evaluation is finished
+    write_atomically(output / "metrics.json", _metrics_json(config, judge, rows, tests, figures, seconds))
     print(f"report: {report}", file=sys.stderr)
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,17 @@ import pytest
 from gemkr.cli import main
 from gemkr.cli.legacy import main as legacy
 from gemkr.cli.legacy import translate
-from gemkr.config import EvalConfig
+from gemkr.cli.retrieve import run_settings
+from gemkr.config import (
+    AnswerExpertConfig,
+    EncoderClassifierConfig,
+    EvalConfig,
+    ModelConfig,
+    OpponentsConfig,
+    PromptConfig,
+    TextEncoderConfig,
+    TowerConfig,
+)
 from gemkr.errors import ConfigError
 from gemkr.evaluation.harness import retrieve_into
 from gemkr.evaluation.trec import read_run
@@ -106,6 +117,52 @@ def test_changed_material_is_noticed(config: Path, capsys: pytest.CaptureFixture
         stream.write("new,one more\n")
     assert main(["retrieve", str(config)]) == 1
     assert "files.corpus" in capsys.readouterr().err
+
+
+def test_every_file_that_a_run_reads_is_looked_at(tmp_path: Path) -> None:
+    paths = [tmp_path / f"file{number}" for number in range(23)]
+    for path in paths:
+        path.write_text("as it was")
+    files = map(str, paths)
+
+    def encoder() -> TextEncoderConfig:
+        return TextEncoderConfig(next(files), weights=next(files))
+
+    def model() -> ModelConfig:
+        tower = TowerConfig(config=next(files), weights=next(files))
+        prompt = PromptConfig(template=next(files))
+        return ModelConfig(
+            next(files), next(files), tower, text_encoder=encoder(), prompt=prompt, checkpoint=next(files)
+        )
+
+    config = EvalConfig(
+        queries=next(files),
+        corpus=next(files),
+        output="out",
+        model=model(),
+        ensemble=(model(),),
+        answer_expert=AnswerExpertConfig(next(files), encoder=EncoderClassifierConfig(encoder())),
+        index=next(files),
+        images=next(files),
+    )
+    assert next(files, None) is None
+    before = run_settings(config, "generative")
+    for path in paths:
+        path.write_text("something else")
+        after = run_settings(config, "generative")
+        assert after != before, path
+        before = after
+
+    encoder_file = tmp_path / "encoder"
+    encoder_file.write_text("as it was")
+    opponents = OpponentsConfig(
+        str(paths[0]), encoder=EncoderClassifierConfig(TextEncoderConfig(str(encoder_file)))
+    )
+    config = replace(config, opponents=opponents)
+    names = ("encoder_classifier_coverage", "nearest_questions")
+    before = [run_settings(config, name) for name in names]
+    encoder_file.write_text("something else")
+    assert [run_settings(config, name) == old for name, old in zip(names, before)] == [False, True]
 
 
 def test_an_output_that_cannot_be_written_is_told_before_any_work(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gemkr.config import EvalConfig
+    from gemkr.config import EvalConfig, ModelConfig, TextEncoderConfig
     from gemkr.evaluation.harness import RunResult
     from gemkr.retrievers.factory import Sources
 
@@ -67,7 +67,10 @@ def retrieve(
 
 
 def run_settings(config: EvalConfig, name: str) -> dict[str, Any]:
-    """What decides a run's results: its settings, and size and time of the files it reads."""
+    """What decides a run's results: its settings, and size and time of the files it reads.
+
+    Weights of answer classifiers are not among them: such a file knows itself what it was learned from.
+    """
     from gemkr.config import to_mapping
     from gemkr.evaluation.harness import file_stamp
     from gemkr.retrievers import learns
@@ -83,11 +86,37 @@ def run_settings(config: EvalConfig, name: str) -> dict[str, Any]:
     files = {"queries": config.queries, "corpus": config.corpus}
     if learned:
         files["train"] = config.opponents.train
+        if config.opponents.encoder is not None and "encoder_classifier_coverage" in members:
+            files |= _encoder_files(config.opponents.encoder.encoder, "opponents.encoder.")
     if not lexical:
         files |= {"index": config.index, "regions": config.regions}
         if config.model is not None:
-            files |= {"llm": config.model.llm, "checkpoint": config.model.checkpoint}
+            files |= _model_files(config.model)
+            if config.model.tower is not None:
+                files["images"] = config.images
+        for number, member in enumerate(config.ensemble):
+            files |= _model_files(member, f"ensemble.{number}.")
+        expert = config.answer_expert
+        if expert is not None:
+            files["answer_expert.train"] = expert.train
+            if expert.encoder is not None:
+                files |= _encoder_files(expert.encoder.encoder, "answer_expert.encoder.")
     return {**values, "retriever": name, "files": {what: file_stamp(path) for what, path in files.items()}}
+
+
+def _model_files(model: ModelConfig, prefix: str = "") -> dict[str, str | None]:
+    """Every path that a model is read from."""
+    files = {"llm": model.llm, "checkpoint": model.checkpoint, "tokenizer": model.tokenizer}
+    files["prompt.template"] = model.prompt.template
+    if model.tower is not None:
+        files |= {"tower.config": model.tower.config, "tower.weights": model.tower.weights}
+    if model.text_encoder is not None:
+        files |= _encoder_files(model.text_encoder, "text_encoder.")
+    return {prefix + what: path for what, path in files.items()}
+
+
+def _encoder_files(encoder: TextEncoderConfig, prefix: str) -> dict[str, str | None]:
+    return {f"{prefix}folder": encoder.folder, f"{prefix}weights": encoder.weights}
 
 
 def say_speed(name: str, result: RunResult) -> None:

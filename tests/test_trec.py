@@ -78,6 +78,36 @@ def test_records_round_trip(tmp_path: Path) -> None:
     assert list(read_records(tmp_path / "run.jsonl")) == written
 
 
+def test_one_process_at_a_time_writes_a_run(tmp_path: Path) -> None:
+    with RunLog(tmp_path) as log:
+        log.append(ranking("q1", 1.0))
+        for restart in (False, True):
+            with pytest.raises(DataError, match=f"another process is writing into {tmp_path}; wait"):
+                RunLog(tmp_path, restart=restart)
+        log.append(ranking("q2", 1.0))
+    with RunLog(tmp_path) as log:
+        assert log.done == {"q1", "q2"}
+    (tmp_path / "run.jsonl").write_text("broken\n")
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"run\.jsonl:1"):
+            RunLog(tmp_path)
+    with RunLog(tmp_path, restart=True) as log:
+        assert log.done == set()
+
+
+def test_of_a_query_recorded_twice_the_last_record_counts(tmp_path: Path) -> None:
+    with RunLog(tmp_path) as log:
+        for query_id, score in (("q1", 1.0), ("q2", 2.0), ("q1", 3.0)):
+            log.append(ranking(query_id, score))
+    with RunLog(tmp_path) as log:
+        assert log.done == {"q1", "q2"}
+    run = read_run(tmp_path / "run.trec")
+    assert {query_id: [hit.score for hit in hits] for query_id, hits in run.items()} == {
+        "q1": [3.0],
+        "q2": [2.0],
+    }
+
+
 def test_a_run_killed_in_the_middle_of_a_line_goes_on(tmp_path: Path) -> None:
     with RunLog(tmp_path) as log:
         log.append(ranking("q1", 1.0))

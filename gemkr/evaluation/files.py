@@ -1,14 +1,18 @@
-"""Writing results: whole files under a temporary name first, and folders that are known to take them.
+"""Writing results: whole files under a temporary name first, and folders that are known to take them, from one process at
+a time.
 
 Knows nothing of what is written.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from gemkr.errors import DataError
 
@@ -25,6 +29,26 @@ def require_writable_folder(folder: str | Path) -> Path:
             f"the output folder {folder} cannot be written ({error.strerror}); set output to another folder"
         ) from error
     return folder
+
+
+def lock(path: Path) -> IO[bytes]:
+    """Lock a file, made if need be, until what is returned is closed or the process ends; DataError when another holds it.
+
+    On a file system that knows no locks nothing is held.
+    """
+    stream = open(path, "ab")  # noqa: SIM115 - open as long as it is locked
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        stream.close()
+        raise DataError(
+            f"another process is writing into {path.parent}; wait until it has ended, or give another output"
+        ) from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
+            stream.close()
+            raise
+    return stream
 
 
 def write_atomically(path: str | Path, content: str | bytes) -> None:

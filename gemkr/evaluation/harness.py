@@ -61,13 +61,13 @@ def retrieve_into(
 
     `build` is called only when there is something left to do. `settings` (plain json values) are kept in the folder:
     a run is continued only under equal ones, else ConfigError names the first difference; `restart` starts
-    over. The order of `rankings` is that of `queries`.
+    over. One process at a time may run into a folder: DataError for the second. The order of `rankings` is that of `queries`.
     """
     folder = require_writable_folder(folder)
-    _claim(folder, json.loads(json.dumps(settings)), restart)
     wanted = {query.query_id for query in queries}
-    spent = _read_spent(folder)
-    with RunLog(folder) as log:
+    with RunLog(folder, restart=restart) as log:
+        _claim(folder, json.loads(json.dumps(settings)), begun=bool(log.done))
+        spent = _read_spent(folder) if log.done else 0.0
         left = [query for query in queries if query.query_id not in log.done]
         resumed = len(queries) - len(left)
         if left:
@@ -95,9 +95,9 @@ def retrieve_into(
 
 
 def _read_spent(folder: Path) -> float:
-    """Seconds of earlier calls for the records that are there."""
-    path, records = folder / SPENT_FILE, folder / "run.jsonl"
-    if not path.exists() or not records.exists() or not records.stat().st_size:
+    """Seconds of earlier calls."""
+    path = folder / SPENT_FILE
+    if not path.exists():
         return 0.0
     return float(json.loads(path.read_text(encoding="utf-8"))["seconds"])
 
@@ -112,13 +112,10 @@ def file_stamp(path: str | Path | None) -> str | None:
     return f"{sum(s.st_size for s in stats)} bytes, {max((s.st_mtime_ns for s in stats), default=0)}"
 
 
-def _claim(folder: Path, settings: dict[str, Any], restart: bool) -> None:
+def _claim(folder: Path, settings: dict[str, Any], begun: bool) -> None:
     """Keep the settings beside the run; refuse to continue a run of others."""
     path = folder / SETTINGS_FILE
-    records = folder / "run.jsonl"
-    if restart:
-        records.unlink(missing_ok=True)
-    if path.exists() and records.exists() and records.stat().st_size:
+    if begun:
         earlier = _flatten(json.loads(path.read_text(encoding="utf-8")))
         now = _flatten(settings)
         for key in [*now, *earlier]:

@@ -1,7 +1,7 @@
 """One line of JSON per query: hits with their evidence and all clues; what `gemkr retrieve` appends to.
 
 The file is the truth of an interrupted run: `RunLog` cuts off a half-written last line, tells which queries are
-done, and keeps the TREC file beside it in step. Knows nothing of retrievers.
+done, and keeps the TREC file beside it in step, for one process at a time. Knows nothing of retrievers.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from gemkr.corpus import json_lines
 from gemkr.errors import DataError
+from gemkr.evaluation.files import lock
 from gemkr.evaluation.trec import TAG, trec_lines, write_run
 from gemkr.fm_index import Span
 from gemkr.types import Clue, Evidence, Hit, Ranking
@@ -83,20 +84,37 @@ def read_records(path: str | Path) -> Iterator[Ranking]:
 class RunLog:
     """`run.jsonl` and `run.trec` in a folder, appended to query by query and safe to interrupt at any moment.
 
+    While it is open, `run.lock` beside them keeps other processes out.
+
     >>> with RunLog(folder) as log:
     ...     for ranking in retriever.retrieve([q for q in queries if q.query_id not in log.done], k=10):
     ...         log.append(ranking)
     """
 
-    def __init__(self, folder: str | Path, *, tag: str = TAG) -> None:
-        """Open both files; drops a half-written last line and makes the TREC file anew from the records."""
-        self.records_path = Path(folder) / "run.jsonl"
-        self.trec_path = Path(folder) / "run.trec"
+    def __init__(self, folder: str | Path, *, tag: str = TAG, restart: bool = False) -> None:
+        """Open both files; drops a half-written last line and makes the TREC file anew from the records.
+
+        Of several records of a query the last one counts. `restart` drops them all. Raises DataError when another
+        process is writing into the folder; nothing is touched then.
+        """
+        self._lock = lock(Path(folder) / "run.lock")
+        try:
+            self._open(Path(folder), tag, restart)
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def _open(self, folder: Path, tag: str, restart: bool) -> None:
+        self.records_path = folder / "run.jsonl"
+        self.trec_path = folder / "run.trec"
         self._tag = tag
+        if restart:
+            self.records_path.unlink(missing_ok=True)
         _cut_half_line(self.records_path)
-        earlier = list(read_records(self.records_path)) if self.records_path.exists() else []
-        self.done: set[str] = {ranking.query_id for ranking in earlier}
-        write_run(self.trec_path, earlier, tag)
+        earlier = read_records(self.records_path) if self.records_path.exists() else ()
+        last = {ranking.query_id: ranking for ranking in earlier}
+        self.done: set[str] = set(last)
+        write_run(self.trec_path, last.values(), tag)
         self._records: IO[str] = open(self.records_path, "a", encoding="utf-8")  # noqa: SIM115 - closed by __exit__
         self._trec: IO[str] = open(self.trec_path, "a", encoding="utf-8")  # noqa: SIM115 - closed by __exit__
 
@@ -115,7 +133,11 @@ class RunLog:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Close both files; a failure to do so never hides an error that is already on its way."""
+        """Close all files; a failure to do so never hides an error that is already on its way."""
+        with self._lock:
+            self._close(kind)
+
+    def _close(self, kind: type[BaseException] | None) -> None:
         for stream in (self._records, self._trec):
             try:
                 try:

@@ -315,3 +315,18 @@ def test_an_interrupted_run_keeps_what_was_done_and_goes_on(tmp_path: Path) -> N
     with pytest.raises(ConfigError, match="b = None, this one has 2"):
         retrieve_into(tmp_path, lambda: second, queries, 10, settings={"a": 1, "b": 2})
     assert os.listdir(tmp_path).count("settings.json") == 1
+
+
+def test_a_run_of_unknown_settings_is_not_continued(tmp_path: Path) -> None:
+    queries = [Query(str(i), "q") for i in range(4)]
+    retrieve_into(tmp_path, lambda: Halting(False), queries[:2], 10, settings={"a": 1}, progress=False)
+    (tmp_path / "settings.json").unlink()
+    before = (tmp_path / "run.jsonl").read_bytes()
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=r"holds a run without settings\.json.*--restart"):
+            retrieve_into(tmp_path, lambda: Halting(False), queries, 10, settings={"a": 1})
+    assert (tmp_path / "run.jsonl").read_bytes() == before
+    fresh = retrieve_into(
+        tmp_path, lambda: Halting(False), queries, 10, settings={"a": 1}, restart=True, progress=False
+    )
+    assert (fresh.resumed, len(fresh.rankings)) == (0, 4)

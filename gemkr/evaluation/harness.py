@@ -113,8 +113,13 @@ def file_stamp(path: str | Path | None) -> str | None:
 
 
 def _claim(folder: Path, settings: dict[str, Any], begun: bool) -> None:
-    """Keep the settings beside the run; refuse to continue a run of others."""
+    """Keep the settings beside the run; refuse to continue a run of others, or of unknown ones."""
     path = folder / SETTINGS_FILE
+    if begun and not path.exists():
+        raise ConfigError(
+            f"{folder} holds a run without {SETTINGS_FILE}, so what it was made with cannot be told; "
+            "give another output, or --restart to replace it"
+        )
     if begun:
         earlier = _flatten(json.loads(path.read_text(encoding="utf-8")))
         now = _flatten(settings)

@@ -226,6 +226,20 @@ def test_score_by_qrels_by_answers_and_compared(config: Path, capsys: pytest.Cap
     assert set(result["queries"]["run.trec"]) == {"1", "2", "3", "4"}
 
 
+def test_score_does_not_compare_a_run_with_itself(config: Path, capsys: pytest.CaptureFixture) -> None:
+    folder = config.parent
+    (folder / "run.trec").write_text("1 Q0 d0 1 0.5 t\n")
+    (folder / "qrels.txt").write_text("1 0 d0 1\n")
+    (folder / "other").mkdir()
+    for same in ("run.trec", "other/../run.trec"):
+        assert (
+            main(["score", f"{folder}/run.trec", f"{folder}/qrels.txt", "--compare", f"{folder}/{same}"]) == 1
+        )
+        error = capsys.readouterr().err
+        assert "is the run itself" in error
+        assert error.count("\n") == 1
+
+
 def test_score_reads_the_authors_lists(config: Path, capsys: pytest.CaptureFixture) -> None:
     folder = config.parent
     (folder / "results.json").write_text(json.dumps([["d0", "d0"], ["d10"], [], ["d5"]]))

@@ -45,6 +45,11 @@ def test_the_reader_sorts_by_score(tmp_path: Path) -> None:
         ("q Q0 d 1 0.5\n", ":1: the row has 5 columns"),
         ("q Q0 d 1 0.5 t\nq Q0 d 2 0.4 t\n", ":2: document 'd' stands twice"),
         ("q Q0 d one 0.5 t\n", ":1: the rank 'one'"),
+        (
+            "q Q0 d 1 0.5 t\nq Q0 e 2 nan t\n",
+            ":2: the rank '2' must be an integer and the score 'nan' a finite",
+        ),
+        ("q Q0 d 1 -inf t\n", "the score '-inf' a finite number"),
         ("", "holds no hit"),
     ],
 )

@@ -46,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from gemkr.cli.output import require_writable
+    from gemkr.errors import DataError
     from gemkr.evaluation.files import write_atomically
     from gemkr.evaluation.judge import make_judge
     from gemkr.evaluation.metrics import parse_metrics
@@ -56,6 +57,10 @@ def run(args: argparse.Namespace) -> int:
     metrics = parse_metrics([name for word in args.metrics for name in word.split(",") if name])
     inputs = (args.run_file, args.qrels, args.compare, args.queries, args.corpus)
     output = require_writable(args.json, *inputs) if args.json is not None else None
+    if args.compare and Path(args.compare).resolve() == Path(args.run_file).resolve():
+        raise DataError(
+            f"{args.compare} is the run itself, which does not differ from itself; name another run to compare with"
+        )
     queries = list(read_queries(args.queries)) if args.queries else []
     files = [args.run_file, *([args.compare] if args.compare else [])]
     runs = {_label(file, files): load_run(file, queries) for file in files}

@@ -6,6 +6,7 @@ Knows nothing of queries beyond their ids, and nothing of relevance.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -22,8 +23,8 @@ TAG = "gemkr"
 def read_run(path: str | Path) -> dict[str, list[Hit]]:
     """Read `query_id Q0 doc_id rank score tag` lines, plain or `.gz`; hits come by falling score, then by rank.
 
-    Raises DataError naming file and line for a row without six columns, a rank or score that is no number, or a
-    document that a query names twice; and for an empty file.
+    Raises DataError naming file and line for a row without six columns, a rank or score that is no number (or none with
+    an order: nan and infinities), or a document that a query names twice; and for an empty file.
     """
     rows: dict[str, dict[str, tuple[float, int]]] = {}
     with open_text(path) as stream:
@@ -43,10 +44,10 @@ def read_run(path: str | Path) -> dict[str, list[Hit]]:
                     f"{path}:{line}: document {doc_id!r} stands twice in the list of query {query_id!r}; keep one row"
                 )
             try:
-                found[doc_id] = (float(score), int(rank))
+                found[doc_id] = (_finite(score), int(rank))
             except ValueError:
                 raise DataError(
-                    f"{path}:{line}: the rank {rank!r} must be an integer and the score {score!r} a number"
+                    f"{path}:{line}: the rank {rank!r} must be an integer and the score {score!r} a finite number"
                 ) from None
     if not rows:
         raise DataError(f"the run {path} holds no hit")
@@ -57,6 +58,13 @@ def read_run(path: str | Path) -> dict[str, list[Hit]]:
         ]
         for query_id, found in rows.items()
     }
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
 
 
 def trec_lines(ranking: Ranking, tag: str = TAG) -> str:

@@ -143,6 +143,8 @@ def test_greedy_coverage_agrees_with_its_definition() -> None:
         assert [score for _, score in chosen] == pytest.approx([score for _, score in expected], abs=1e-6)
     assert chooser.choose([("unicorn", 1.0)], scores, 8) == []
     assert chooser.choose([], scores, 8) == []
+    unsure = chooser.choose([("tea", 0.0), ("night", 0.0)], scores, 8)
+    assert [doc for doc, _ in unsure] == np.argsort(-scores)[:8].tolist()
 
 
 def test_the_expanded_query_holds_the_best_guesses_twice() -> None:

@@ -60,7 +60,8 @@ class GreedyCoverage:
     """The passage that holds the most weight of answers not covered yet; then its answers keep `discount` of theirs.
 
     Weights are scaled to sum to 1 over the best `answers` guesses; BM25, scaled to at most `second_weight`, joins
-    them, so that it decides among passages with the same answers (greedy coverage, for words in place of clues).
+    them, so that it decides among passages with the same answers (greedy coverage, for words in place of clues)
+    and fills up the ranking with passages that hold none of them. Where no weight is above 0, BM25 alone decides.
     """
 
     def __init__(
@@ -72,11 +73,14 @@ class GreedyCoverage:
         self.second_weight = second_weight
 
     def choose(self, guesses: Guesses, scores: np.ndarray, k: int) -> list[tuple[int, float]]:
-        """`scores` float32[N] are BM25's for all documents; O((answers + k) x N)."""
+        """`scores` float32[N] are BM25's for all documents; O((answers + k) x N).
+
+        Nothing is chosen where no document holds a guess.
+        """
         guesses = [(answer, weight) for answer, weight in guesses if len(self.holders[answer])][
             : self.answers
         ]
-        total = sum(weight for _, weight in guesses)
+        total = sum(weight for _, weight in guesses) or 1.0
         left = [weight / total for _, weight in guesses]
         gain = scores * np.float32(self.second_weight / max(float(scores.max()), 1e-9))
         held = [self.holders[answer] for answer, _ in guesses]
@@ -98,7 +102,7 @@ class GreedyCoverage:
 class AnswerRetriever:
     """Guesses answers, then chooses passages that hold them; BM25 of question and caption ranks passages.
 
-    A query gets fewer than k hits when so few passages hold a guess.
+    A query gets fewer than k hits where the chooser chooses fewer.
     """
 
     def __init__(

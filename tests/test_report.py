@@ -104,6 +104,19 @@ def test_the_page_is_one_balanced_file_that_fetches_nothing(tmp_path: Path) -> N
     assert "all <b>1</b>" in html
 
 
+def test_a_picture_that_cannot_be_read_costs_no_report(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.png"
+    Image.new("RGB", (90, 60), "navy").save(whole)
+    (tmp_path / "garbage.png").write_bytes(b"no picture")
+    (tmp_path / "half.png").write_bytes(whole.read_bytes()[:60])
+    cards = [toy_card(tmp_path / f"{name}.png") for name in ("garbage", "half", "absent", "whole")]
+    write_report(tmp_path / "r.html", "t", [], cards, {})
+    html = (tmp_path / "r.html").read_text()
+    assert html.count("the picture scene cannot be read") == 3
+    assert html.count("data:image/jpeg;base64,") == 1
+    assert html.count("the capital of") >= 4
+
+
 def test_a_report_without_cards_or_seconds_is_fine(tmp_path: Path) -> None:
     write_report(tmp_path / "r.html", "t", [], [], {})
     assert "<main>" in (tmp_path / "r.html").read_text()

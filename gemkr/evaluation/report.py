@@ -237,8 +237,13 @@ def excerpt(text: str, span: tuple[int, int], width: int = EXCERPT) -> tuple[int
 
 
 def _picture(path: Path, boxes: Sequence[Box], name: str) -> str:
-    """The picture as a data URL with its boxes drawn over it."""
-    data, width, height = small_jpeg(path)
+    """The picture as a data URL with its boxes drawn over it, or a word in its place where it cannot be read."""
+    from PIL.Image import DecompressionBombError
+
+    try:
+        data, width, height = small_jpeg(path)
+    except (OSError, ValueError, SyntaxError, DecompressionBombError):
+        return f"<p class=none>the picture {escape(name)} cannot be read</p>"
     unit = max(width, height) / 100
     shapes = []
     for place, box in enumerate(boxes):

@@ -221,9 +221,12 @@ def test_a_score_does_not_overwrite_its_run(material: Path, capsys: pytest.Captu
         ("k=0", "k must be at least 1, it is 0"),
         ("limit=-1", "limit must be at least 1, it is -1"),
         ("cards=-1", "cards must be at least 0"),
-        ("seed=-1", "seed must be at least 0"),
+        ("seed=-1", "seed must be between 0 and 4294967295"),
         ("decoding.batch_size=0", "decoding: batch_size must be at least 1"),
         ("decoding.length_penalty=.nan", "length_penalty must be a finite number"),
+        ("decoding.length_penalty=1e9", "length_penalty must be between -10 and 10, it is 1000000000.0"),
+        ("decoding.length_penalty=-1e9", "length_penalty must be between -10 and 10"),
+        ("scoring.alpha=-1", "alpha must be between 0 and 10, it is -1.0"),
         ("scoring.alpha=nan", "alpha must be a finite number, it is nan"),
     ],
 )
@@ -242,6 +245,7 @@ def test_evaluation_settings_out_of_range(setting: str, said: str, tmp_path: Pat
         ("optimizer.beta2=1.5", "beta2 must be between 0 and 1, it is 1.5"),
         ("data.hide_regions=2", "hide_regions must be between 0 and 1, it is 2.0"),
         ("max_steps=0", "max_steps must be at least 1"),
+        (f"seed={10**20}", "seed must be between 0 and 4294967295"),
     ],
 )
 def test_training_settings_out_of_range(setting: str, said: str, tmp_path: Path) -> None:

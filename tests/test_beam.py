@@ -339,6 +339,9 @@ def test_wrong_inputs_are_named() -> None:
         generate_clues(RandomLM(10), index, ["q"], replace(PLAIN, word_start=True))
     with pytest.raises(DecodingError, match="at least 4 and at most 2"):
         generate_clues(RandomLM(10), index, ["q"], replace(PLAIN, min_tokens=4, max_tokens=2))
+    for exponent in (1e9, -1e9):
+        with pytest.raises(DecodingError, match=r"length_penalty is .* but must be between -10 and 10"):
+            generate_clues(RandomLM(10), index, ["q"], replace(PLAIN, length_penalty=exponent))
     with pytest.raises(DecodingError, match="holds no tokens"):
         generate_clues(RandomLM(10), FMIndex.build([[]], vocab_size=4), ["q"], PLAIN)
 

@@ -60,10 +60,22 @@ def test_no_common_query_is_an_error() -> None:
         evaluate({"a": [Hit("x", 1)]}, {"b": {"x": 1}}, parse_metrics(["P@5"]))
 
 
-@pytest.mark.parametrize("name", ["P", "P@0", "Q@5", "@5", "P@-1"])
+@pytest.mark.parametrize("name", ["P", "P@0", "Q@5", "@5", "P@-1", "P@100000000000"])
 def test_unknown_metrics_are_named(name: str) -> None:
     with pytest.raises(ConfigError, match="known are P@k"):
         parse_metric(name)
+
+
+def test_cut_offs_far_beyond_the_lists_cost_nothing() -> None:
+    run, qrels = random_case(0)
+    kinds = ("P", "R", "S", "MRR", "nDCG", "D")
+    near = evaluate(run, qrels, parse_metrics([f"{kind}@60" for kind in kinds]))
+    far = evaluate(run, qrels, parse_metrics([f"{kind}@600000000" for kind in kinds]))
+    for kind in kinds:
+        scale = 1e7 if kind == "P" else 1
+        assert far.values[f"{kind}@600000000"] * scale == pytest.approx(near.values[f"{kind}@60"]), kind
+    nothing = evaluate({"a": []}, {"a": {}}, parse_metrics(["MRR@5", "P@5"]))
+    assert nothing.mean("MRR@5") == nothing.mean("P@5") == 0
 
 
 def test_metric_names_are_forgiving_about_case_and_doubles() -> None:

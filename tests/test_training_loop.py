@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import typing
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,12 @@ import torch
 from torch import nn
 
 from gemkr.config import OptimizerConfig
+from gemkr.config.ranges import Seed
 from gemkr.errors import CheckpointError, ConfigError, ModelError
 from gemkr.training.checkpoint import newest_checkpoint, read_checkpoint, step_checkpoints
 from gemkr.training.feed import TrainingData
 from gemkr.training.log import read_rows
-from gemkr.training.loop import train
+from gemkr.training.loop import _seed, train
 from gemkr.training.optimizer import build_optimizer, trained_parameters
 from gemkr.training.order import BatchOrder
 from gemkr.training.origin import Origin
@@ -361,3 +363,8 @@ def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
     assert [process.wait(120) for process in processes] == [0, 0]
     assert losses(tmp_path / "both") == pytest.approx(losses(tmp_path / "alone"), rel=1e-5)
     assert len(losses(tmp_path / "both")) == 6
+
+
+def test_every_seed_that_a_file_may_name_is_one_at_every_step() -> None:
+    _, allowed = typing.get_args(Seed)
+    _seed(allowed.most, 10**9, 1000)

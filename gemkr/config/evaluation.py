@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gemkr.config.model import ModelConfig, TextEncoderConfig
-from gemkr.config.ranges import Natural, NotNegative, Positive, Share
+from gemkr.config.ranges import Exponent, Natural, NotNegative, Positive, Power, Seed, Share
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class DecodingConfig:
     diversity: NotNegative = 0.5
     max_tokens: Positive = 10
     min_tokens: Positive = 1
-    length_penalty: float = 1.5
+    length_penalty: Exponent = 1.5
     word_start: bool = False
     allow_eos: bool = True
     stop_at_one_document: bool = False
@@ -44,7 +44,7 @@ class ScoringConfig:
     documents_per_clue: Positive = 100
     rows_per_clue: Positive = 50_000
     whole_words: bool = False
-    alpha: float = 2.0
+    alpha: Power = 2.0
     beta: float = 0.8
 
 
@@ -65,7 +65,7 @@ class ClassifierConfig:
     dropout: Share = 0.5
     least_answers: Positive = 2
     least_words: Positive = 2
-    seed: Natural = 0
+    seed: Seed = 0
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class EncoderClassifierConfig:
     dropout: Share = 0.1
     scale: NotNegative = 10.0
     least_answers: Positive = 2
-    seed: Natural = 0
+    seed: Seed = 0
 
 
 @dataclass(frozen=True)
@@ -157,4 +157,4 @@ class EvalConfig:
     baselines: tuple[str, ...] = ()
     cards: Natural = 60
     limit: Positive | None = None
-    seed: Natural = 0
+    seed: Seed = 0

@@ -22,3 +22,9 @@ Natural = Annotated[int, Range(0)]
 Positive = Annotated[int, Range(1)]
 NotNegative = Annotated[float, Range(0)]
 Share = Annotated[float, Range(0, 1)]
+Exponent = Annotated[float, Range(-10, 10)]
+"""Of numbers above 0: their powers are neither infinite nor 0."""
+Power = Annotated[float, Range(0, 10)]
+"""An exponent of numbers that may be 0."""
+Seed = Annotated[int, Range(0, 2**32 - 1)]
+"""What every random generator takes, also a seed made of it and the number of a step."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gemkr.config.model import ModelConfig, PromptConfig
-from gemkr.config.ranges import Natural, NotNegative, Positive, Share
+from gemkr.config.ranges import Natural, NotNegative, Positive, Seed, Share
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class TrainConfig:
     keep_checkpoints: Positive = 2
     log_every: Positive = 10
     workers: Natural = 2
-    seed: Natural = 0
+    seed: Seed = 0
 
 
 @dataclass(frozen=True)
@@ -144,4 +144,4 @@ class PretrainConfig:
     keep_checkpoints: Positive = 2
     log_every: Positive = 10
     workers: Natural = 0
-    seed: Natural = 0
+    seed: Seed = 0

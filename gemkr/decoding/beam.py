@@ -146,6 +146,8 @@ def check_settings(settings: DecodingConfig, word_start: np.ndarray | None) -> N
     for name in ("diversity", "document_penalty", "count_prior"):
         if not getattr(settings, name) >= 0:
             raise DecodingError(f"{name} is {getattr(settings, name)} but must not be negative")
+    if not -10 <= settings.length_penalty <= 10:
+        raise DecodingError(f"length_penalty is {settings.length_penalty} but must be between -10 and 10")
     if settings.group_by_head and settings.groups > 1:
         raise DecodingError(
             f"group_by_head replaces the {settings.groups} diversity groups; set groups to 1 or group_by_head to"

@@ -23,6 +23,10 @@ NEEDS_ALL_RELEVANT = frozenset({"R", "nDCG"})
 """Metrics that are defined only where all relevant documents are known (qrels, not answer relevance)."""
 
 
+NARROW = 1000
+"""Cut-offs up to here are reckoned over k ranks, however short the lists, so that sums do not depend on other queries."""
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """A metric with its cut-off, such as P@5."""
@@ -35,12 +39,12 @@ class Metric:
 
 
 def parse_metric(name: str) -> Metric:
-    """`"S@5"` -> Metric("S", 5); ConfigError for an unknown kind or a cut-off below 1."""
-    match = re.fullmatch(r"([A-Za-z]+)@(\d+)", name.strip())
+    """`"S@5"` -> Metric("S", 5); ConfigError for an unknown kind or a cut-off out of range."""
+    match = re.fullmatch(r"([A-Za-z]+)@(\d{1,9})", name.strip())
     kinds = {kind.lower(): kind for kind in _FORMULAS}
     if match is None or match[1].lower() not in kinds or int(match[2]) < 1:
         known = ", ".join(f"{kind}@k" for kind in _FORMULAS)
-        raise ConfigError(f"the metric {name!r} is unknown; known are {known} with k of at least 1")
+        raise ConfigError(f"the metric {name!r} is unknown; known are {known} with k from 1 to 999999999")
     return Metric(kinds[match[1].lower()], int(match[2]))
 
 
@@ -99,7 +103,8 @@ def evaluate(run: Run, qrels: Qrels, metrics: Sequence[Metric], *, seed: int = 0
             f"the run ({len(run)} queries) and the qrels ({len(qrels)} queries) have no query in common; "
             "give the qrels of the run's queries"
         )
-    table = _tabulate(run, qrels, max(metric.k for metric in metrics))
+    longest = max(max(len(run.get(query_id, ())), len(judged)) for query_id, judged in qrels.items())
+    table = _tabulate(run, qrels, min(max(longest, NARROW), max(metric.k for metric in metrics)))
     return Scores(
         query_ids=tuple(qrels),
         values={str(metric): _FORMULAS[metric.kind](table, metric.k) for metric in metrics},
@@ -110,7 +115,7 @@ def evaluate(run: Run, qrels: Qrels, metrics: Sequence[Metric], *, seed: int = 0
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """All ranked lists side by side; K = the largest cut-off."""
+    """All ranked lists side by side; K = the largest cut-off, as far as any list goes."""
 
     grades: np.ndarray  # float64[Q, K], relevance of the document at each rank; 0 where there is none
     first: np.ndarray  # bool[Q, K], a document stands there that did not stand higher up
@@ -149,12 +154,14 @@ def _success(table: _Table, k: int) -> np.ndarray:
 
 
 def _reciprocal_rank(table: _Table, k: int) -> np.ndarray:
-    return ((table.grades[:, :k] > 0) / np.arange(1, k + 1)).max(axis=1)
+    found = table.grades[:, :k] > 0
+    return (found / np.arange(1, found.shape[1] + 1)).max(axis=1)
 
 
 def _ndcg(table: _Table, k: int) -> np.ndarray:
-    weights = 1 / np.log2(np.arange(2, k + 2))
-    gain = (table.grades[:, :k] * table.first[:, :k]) @ weights
+    gains = table.grades[:, :k] * table.first[:, :k]
+    weights = 1 / np.log2(np.arange(2, gains.shape[1] + 2))
+    gain = gains @ weights
     best = table.ideal[:, :k] @ weights
     return np.divide(gain, best, out=np.zeros_like(gain), where=best > 0)
 

@@ -84,7 +84,7 @@ def test_eval_writes_everything_and_prints_a_table(config: Path, capsys: pytest.
 def test_metrics_are_there_only_when_all_else_is(
     config: Path, monkeypatch: pytest.MonkeyPatch, halt: str
 ) -> None:
-    def stop(*_: object) -> None:
+    def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(f"gemkr.cli.eval.{halt}", stop)
@@ -93,6 +93,9 @@ def test_metrics_are_there_only_when_all_else_is(
     monkeypatch.undo()
     assert main(["eval", str(config)]) == 0
     assert (config.parent / "out" / "metrics.json").is_file()
+    monkeypatch.setattr("gemkr.cli.eval.retrieve", stop)
+    main(["eval", str(config), "--restart"])
+    assert not [n for n in ("metrics.json", "report.html") if (config.parent / "out" / n).exists()]
 
 
 def test_a_second_eval_resumes_and_other_settings_are_refused(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gemkr.retrievers.factory import Sources
     from gemkr.vision.store import RegionStore
 
+PER_QUERY, REPORT, METRICS = RESULTS = ("per_query.jsonl", "report.html", "metrics.json")
 HELP = "retrieve, score against baselines, and write metrics and an HTML report"
 
 
@@ -46,6 +47,9 @@ def run(args: argparse.Namespace) -> int:
         require_known(name)
     metrics = parse_metrics(config.metrics)
     output = require_writable_folder(config.output)
+    if args.restart:
+        for stale in RESULTS:
+            (output / stale).unlink(missing_ok=True)
     from gemkr.retrievers.factory import Sources
 
     began = time.perf_counter()
@@ -84,12 +88,12 @@ def run(args: argparse.Namespace) -> int:
         print(f"\n{config.retriever}: {figures}")
     print(f"\n{judge.describe}; {len(ours.query_ids):,} queries, {len(documents):,} documents")
 
-    write_atomically(output / "per_query.jsonl", _per_query(rows))
+    write_atomically(output / PER_QUERY, _per_query(rows))
     report = write_eval_report(
-        output / "report.html", config, sources, judge, results, rows, tests, figures, seconds
+        output / REPORT, config, sources, judge, results, rows, tests, figures, seconds
     )
     # the last, because its being there tells that the evaluation is finished
-    write_atomically(output / "metrics.json", _metrics_json(config, judge, rows, tests, figures, seconds))
+    write_atomically(output / METRICS, _metrics_json(config, judge, rows, tests, figures, seconds))
     print(f"report: {report}", file=sys.stderr)
     return 0
 

@@ -29,8 +29,8 @@ def read_queries(path: str | Path) -> Iterator[Query]:
     optional; `qid` and `gold` are understood for `query_id` and `positives`. `.json` (plain or .gz): GeMKR's list of
     `{"input": question, "output": answer or answers, "image": id}`, numbered from 0 where no id is given; or OK-VQA's
     question file, without answers (see `read_okvqa`).
-    Raises DataError naming file and line (jsonl) or entry (json) for a broken row, a duplicate id, and a query with
-    neither question nor picture; and for a file without queries.
+    Raises DataError naming file and line (jsonl) or entry (json) for a broken row, a string that is not UTF-8, a
+    duplicate id, a query with neither question nor picture; and for a file without queries.
     """
     path = Path(path)
     plain = path.name.removesuffix(".gz")
@@ -81,7 +81,8 @@ def read_captions(path: str | Path) -> dict[int, str]:
     captions: dict[int, str] = {}
     for number, row in enumerate(rows):
         try:
-            captions.setdefault(int(row["image_id"]), " ".join(row["caption"].split()))
+            caption = _clean(" ".join(row["caption"].split()), f"caption {number}", path)
+            captions.setdefault(int(row["image_id"]), caption)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{path}: caption {number} lacks 'image_id' or 'caption' ({error!r})") from error
     return captions
@@ -117,7 +118,7 @@ def _from_jsonl(row: dict[str, Any] | str, where: str) -> Query:
     if query_id is None or isinstance(query_id, (dict, list, bool)) or not str(query_id).strip():
         raise DataError(f"{where}: the query has no id; the key 'query_id' must hold it")
     return Query(
-        query_id=str(query_id),
+        query_id=_clean(str(query_id), "the query id", where),
         question=_text(row, "question", where) or "",
         image=_text(row, "image", where) or None,
         caption=_text(row, "caption", where) or None,
@@ -143,7 +144,7 @@ def _from_gemkr(path: Path, data: Any) -> Iterator[tuple[str, Query]]:
         yield (
             where,
             Query(
-                query_id=str(query_id),
+                query_id=_clean(str(query_id), "the query id", where),
                 question=_text(row, "input", where) or "",
                 image=_image_id(image) if image else None,
                 answers=_texts(row, "output", where),
@@ -164,6 +165,8 @@ def _from_okvqa(
             query_id, image, question = str(row["question_id"]), int(row["image_id"]), str(row["question"])
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{where} lacks 'question_id', 'image_id' or 'question' ({error!r})") from error
+        _clean(query_id, "the query id", where)
+        _clean(question, "'question'", where)
         if notes is not None and query_id not in notes:
             raise DataError(
                 f"{where}: the annotations hold no answers to question {query_id}; give the file of its split"
@@ -201,6 +204,8 @@ def _okvqa_annotations(path: Path) -> dict[str, tuple[int | None, tuple[str, ...
             raise DataError(
                 f"{path}: annotation {number} lacks 'question_id' or 'answers' ({error!r})"
             ) from error
+        for answer in votes:
+            _clean(answer, f"an answer of annotation {number}", path)
         if query_id in notes:
             raise DataError(f"{path}: annotation {number} is the second of question {query_id}; keep one")
         notes[query_id] = image, tuple(answer for answer, _ in votes.most_common())
@@ -229,9 +234,7 @@ def _text(row: dict[str, Any], key: str, where: str) -> str | None:
         return str(value)
     if not isinstance(value, str):
         raise DataError(f"{where}: {key!r} must be a string, it is {value!r}")
-    if not is_clean(value):
-        raise DataError(f"{where}: {key!r} is not valid UTF-8")
-    return value
+    return _clean(value, repr(key), where)
 
 
 def _texts(row: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
@@ -242,7 +245,13 @@ def _texts(row: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
         isinstance(v, (str, int)) and not isinstance(v, bool) for v in value
     ):
         raise DataError(f"{where}: {key!r} must be a list of strings, it is {str(value)[:60]!r}")
-    return tuple(str(v) for v in value)
+    return tuple(_clean(str(v), repr(key), where) for v in value)
+
+
+def _clean(text: str, what: str, where: str | Path) -> str:
+    if not is_clean(text):
+        raise DataError(f"{where}: {what} is not valid UTF-8; correct it")
+    return text
 
 
 def _load_json(path: Path) -> Any:

@@ -152,6 +152,14 @@ def test_the_command_joins_questions_answers_captions_and_pictures(
         ([{"query_id": "a", "question": ["x"]}], "'question' must be a string"),
         ([{"query_id": "a", "question": "x", "answers": "y"}], "'answers' must be a list"),
         ([{"query_id": "a", "question": "x", "answers": [None]}], "'answers' must be a list"),
+        ([{"query_id": "a\udcff", "question": "x"}], r"q\.jsonl:1: the query id is not valid UTF-8"),
+        ([{"query_id": "a", "question": "caf\udce9"}], r"q\.jsonl:1: 'question' is not valid UTF-8"),
+        (
+            [{"query_id": "a", "question": "x", "answers": ["y", "caf\udce9"]}],
+            r"q\.jsonl:1: 'answers' is not valid UTF-8",
+        ),
+        ([{"query_id": "a", "question": "x", "detections": ["\udcff"]}], "'detections' is not valid UTF-8"),
+        ([{"query_id": "a", "question": "x", "gold": ["d\udcff"]}], "'gold' is not valid UTF-8"),
         ([["a"]], "a JSON object is needed"),
         ([], "holds no query"),
     ],
@@ -175,6 +183,23 @@ def test_bad_query_files(tmp_path: Path) -> None:
         list(read_queries(put(tmp_path / "object.json", {"a": 1})))
     with pytest.raises(DataError, match="entry 0 is no object with 'input'"):
         list(read_queries(put(tmp_path / "other.json", [{"question": 1}])))
+    with pytest.raises(DataError, match="entry 0: the query id is not valid UTF-8"):
+        list(read_queries(put(tmp_path / "id.json", [{"qid": "\udcff", "input": "x"}])))
+
+
+def test_okvqa_files_and_captions_that_are_not_utf8(tmp_path: Path) -> None:
+    row = {"image_id": 1, "question": "What?", "question_id": 1}
+    questions = tmp_path / "val2014.json"
+    for change, what in (({"question_id": "\udcff"}, "the query id"), ({"question": "\udcff"}, "'question'")):
+        put(questions, {"questions": [{**row, **change}]})
+        with pytest.raises(DataError, match=f"question 0: {what} is not valid UTF-8"):
+            list(read_okvqa(questions))
+    put(questions, {"questions": [row]})
+    note = {"question_id": 1, "answers": [{"raw_answer": "caf\udce9", "answer": "cafe"}]}
+    with pytest.raises(DataError, match="an answer of annotation 0 is not valid UTF-8"):
+        list(read_okvqa(questions, put(tmp_path / "notes.json", {"annotations": [note]})))
+    with pytest.raises(DataError, match="caption 0 is not valid UTF-8"):
+        read_captions(put(tmp_path / "c.json", [{"image_id": 1, "caption": "\udcff"}]))
 
 
 @pytest.mark.shared

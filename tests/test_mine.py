@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from gemkr.documents import DocumentStore
 from gemkr.errors import DataError, TokenizerError
 from gemkr.fm_index import FMIndex
 from gemkr.tokenizer import Tokenizer, load_tokenizer
-from gemkr.training.clues import MinedClue, read_clues, write_clues
+from gemkr.training.clues import MinedClue, read_clues, require_tokens, write_clues
 from gemkr.training.mine import Miner, MiningSettings
 from gemkr.training.mining_statistics import MiningStatistics, mine_all
 from gemkr.training.quotes import shared_runs
@@ -260,6 +261,23 @@ def test_clue_files_that_cannot_be_used(tmp_path: Path) -> None:
         write_clues(path, [clue, bad])
         with pytest.raises(DataError, match=rf"clues\.jsonl:2: .*{reason}"):
             list(read_clues(path))
+    for key, value in [
+        ("query_id", 7),
+        ("doc_id", None),
+        ("text", None),
+        ("form", ["long"]),
+        ("start", None),
+        ("stop", "4"),
+        ("count", 1.5),
+        ("tokens", None),
+        ("tokens", ["a", "b"]),
+        ("tokens", [True, 6]),
+        ("answer", 3),
+    ]:
+        path.write_text(json.dumps(asdict(clue) | {key: value}) + "\n")
+        with pytest.raises(DataError, match=rf"clues\.jsonl:1: the clue has the {key} ") as caught:
+            list(read_clues(path))
+        assert repr(value) in str(caught.value)
     path.write_text('{"query_id": "q"}\n')
     with pytest.raises(DataError, match=r"clues\.jsonl:1: the clue lacks the key 'answer'"):
         list(read_clues(path))
@@ -268,6 +286,13 @@ def test_clue_files_that_cannot_be_used(tmp_path: Path) -> None:
         list(read_clues(path))
     with pytest.raises(DataError, match="cannot be written"):
         write_clues(tmp_path / "none" / "clues.jsonl", [clue])
+
+
+@pytest.mark.parametrize("strange", [-3, 10**6])
+def test_the_token_that_no_tokenizer_has_is_named(tokenizer: Tokenizer, strange: int) -> None:
+    clue = MinedClue("q", "d", 0, 2, (strange, 7), "text", "long", 1, None)
+    with pytest.raises(DataError, match=rf"clues\.jsonl: a clue of the query 'q' holds the token {strange},"):
+        require_tokens([clue], tokenizer, "clues.jsonl")
 
 
 def test_an_interrupted_mining_leaves_the_old_file(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gemkr.errors import DataError
 from gemkr.tokenizer import Tokenizer
@@ -40,6 +42,12 @@ def write_clues(path: str | Path, clues: Iterable[MinedClue]) -> int:
 def read_clues(path: str | Path) -> Iterator[MinedClue]:
     """Yield the clues of a file; raises DataError naming file and line for a broken row, and for an empty file."""
     for where, row in read_fields(path, MinedClue, "clue", "gemkr mine"):
+        wrong = _misfit(row)
+        if wrong is not None:
+            raise DataError(
+                f"{where}: the clue has the {wrong} {reprlib.repr(row[wrong])}; tokens, start, stop and count need whole "
+                "numbers, the others text; make it anew with `gemkr mine`"
+            )
         clue = MinedClue(**{**row, "tokens": tuple(row["tokens"])})
         if clue.form not in FORMS:
             raise DataError(
@@ -52,6 +60,19 @@ def read_clues(path: str | Path) -> Iterator[MinedClue]:
         yield clue
 
 
+def _misfit(row: dict[str, Any]) -> str | None:
+    """The first key whose value is of another type than its field; None when all fit."""
+    for key in ("query_id", "doc_id", "text", "form"):
+        if not isinstance(row[key], str):
+            return key
+    for key in ("start", "stop", "count"):
+        if type(row[key]) is not int:
+            return key
+    if not isinstance(row["tokens"], list) or not all(type(token) is int for token in row["tokens"]):
+        return "tokens"
+    return None if row["answer"] is None or isinstance(row["answer"], str) else "answer"
+
+
 def require_tokens(clues: Sequence[MinedClue], tokenizer: Tokenizer, where: str | Path) -> None:
     """DataError unless the clues were mined with this tokenizer: its tokens only, and most of them make the clue's text.
 
@@ -60,8 +81,9 @@ def require_tokens(clues: Sequence[MinedClue], tokenizer: Tokenizer, where: str 
     size, other = tokenizer.vocab_size, None
     misread = 0
     for clue in clues:
-        if not 0 <= min(clue.tokens) <= max(clue.tokens) < size:
-            wrong = f"a clue of the query {clue.query_id!r} holds the token {max(clue.tokens)}, the model's tokenizer has {size}"
+        strange = next((token for token in clue.tokens if not 0 <= token < size), None)
+        if strange is not None:
+            wrong = f"a clue of the query {clue.query_id!r} holds the token {strange}, the model's tokenizer has {size}"
             raise DataError(f"{where}: {wrong}; mine the clues with the tokenizer {tokenizer.path}")
         read = tokenizer.decode(clue.tokens).strip()
         if read != tokenizer.decode(tokenizer.encode(clue.text)).strip():

@@ -193,6 +193,24 @@ def test_a_disk_that_fills_up_in_training_is_named(tmp_path: Path, monkeypatch: 
         train()
 
 
+def test_a_disk_that_fills_up_under_a_new_model_is_named(material: Path, tmp_path: Path) -> None:
+    from gemkr.config import LlamaConfig
+    from gemkr.errors import CheckpointError
+    from gemkr.tokenizer import load_tokenizer
+    from gemkr.training.pretrain import build_llama, save_llama
+
+    tokenizer = load_tokenizer(material / "pieces.model")
+    llm = build_llama(LlamaConfig(hidden=32, layers=1, heads=2, intermediate=32, context=64), tokenizer)
+
+    def save() -> None:
+        with file_size_limit(4096):
+            save_llama(llm, tokenizer, tmp_path / "model")
+
+    with pytest.raises(CheckpointError, match=r"^the model folder .*model cannot be written .* resume$"):
+        save()
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("queries", "options", "said"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -307,6 +308,25 @@ def test_an_interrupted_mining_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         write_clues(path, broken())
     assert [c.query_id for c in read_clues(path)] == ["q"]
+
+
+def test_two_processes_that_write_one_file_leave_whole_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clue = MinedClue("q", "d", 2, 4, (5, 6), "text", "long", 1, None)
+    path = tmp_path / "clues.jsonl"
+
+    def first():
+        yield clue
+        with monkeypatch.context() as other:
+            other.setattr(os, "getpid", lambda: -1)
+            assert write_clues(path, [replace(clue, query_id="other")] * 5) == 5
+        assert [c.query_id for c in read_clues(path)] == ["other"] * 5
+        yield clue
+
+    assert write_clues(path, first()) == 2
+    assert list(read_clues(path)) == [clue, clue]
+    assert [p.name for p in tmp_path.iterdir()] == ["clues.jsonl"]
 
 
 def test_bm25_scores_and_tops_agree() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +25,7 @@ from gemkr.errors import CheckpointError, ConfigError, DataError, TokenizerError
 from gemkr.tokenizer import load_tokenizer
 from gemkr.training.cooccurrence import _count, _ppmi_
 from gemkr.training.log import read_rows
-from gemkr.training.pretrain import PackedRows, pack, pretrain
+from gemkr.training.pretrain import PackedRows, build_llama, pack, pretrain, save_llama
 from gemkr.training.vocabulary import train_vocabulary
 
 ANIMALS = ["fox", "hen", "otter", "heron", "badger", "mole"]
@@ -73,6 +76,35 @@ def test_vocabulary_gives_every_text_back(tmp_path: Path) -> None:
     with pytest.raises(TokenizerError, match="ask for fewer pieces"):
         train_vocabulary(sentences(), tmp_path / "c.model", pieces=100_000)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.model", "b.model"]
+
+
+def test_two_processes_that_write_to_one_place_leave_whole_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, folder, copy = tmp_path / "v.model", tmp_path / "model", shutil.copyfile
+    train_vocabulary(sentences(), path, pieces=400)
+    tokenizer = load_tokenizer(path)
+    llm = build_llama(LlamaConfig(hidden=32, layers=1, heads=2, intermediate=32, context=64), tokenizer)
+
+    def meanwhile(work: Callable[[], None]) -> None:
+        monkeypatch.undo()
+        with monkeypatch.context() as other:
+            other.setattr(os, "getpid", lambda: -1)
+            work()
+
+    monkeypatch.setattr(
+        os, "fsync", lambda _: meanwhile(lambda: train_vocabulary(sentences(), path, pieces=350))
+    )
+    train_vocabulary(sentences(), path, pieces=300)
+    assert load_tokenizer(path).vocab_size == 300
+    monkeypatch.setattr(
+        shutil,
+        "copyfile",
+        lambda *names: (meanwhile(lambda: save_llama(llm, tokenizer, folder)), copy(*names)),
+    )
+    save_llama(llm, tokenizer, folder)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model", "v.model"]
+    assert {"model.safetensors", "tokenizer.model"} <= {p.name for p in folder.iterdir()}
 
 
 def test_packed_rows_hold_every_document_once(config: PretrainConfig, tmp_path: Path) -> None:

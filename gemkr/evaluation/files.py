@@ -51,6 +51,11 @@ def lock(path: Path) -> IO[bytes]:
     return stream
 
 
+def part_of(path: Path) -> Path:
+    """The temporary name beside `path` of what takes its place when whole; no two processes share one."""
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
 def write_atomically(path: str | Path, content: str | bytes) -> None:
     """Replace a file's content in one step: readers see the old file or the new one, never a part.
 
@@ -58,7 +63,7 @@ def write_atomically(path: str | Path, content: str | bytes) -> None:
     """
     path = Path(path)
     data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = part_of(path)
     try:
         with open(temporary, "wb") as stream:
             stream.write(data)

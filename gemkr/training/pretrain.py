@@ -18,12 +18,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from gemkr.config import LlamaConfig, PretrainConfig, to_mapping
 from gemkr.corpus import read_corpus
-from gemkr.errors import CheckpointError, ConfigError, DataError
-from gemkr.evaluation.files import require_writable_folder
+from gemkr.errors import CheckpointError, ConfigError, DataError, first_line
+from gemkr.evaluation.files import part_of, require_writable_folder
 from gemkr.models.prompt import Template, build_sample, default_template
 from gemkr.queries import read_queries
 from gemkr.tokenization import tokenize_corpus
@@ -144,7 +145,7 @@ def build_llama(size: LlamaConfig, tokenizer: Tokenizer) -> nn.Module:
 
 def save_llama(model: nn.Module, tokenizer: Tokenizer, folder: Path) -> None:
     """Write the Hugging Face folder (weights, configuration, tokenizer) under a temporary name, then rename it."""
-    part = folder.with_name(f".{folder.name}.part")
+    part = part_of(folder)
     try:
         shutil.rmtree(part, ignore_errors=True)
         model.save_pretrained(part)
@@ -158,10 +159,13 @@ def save_llama(model: nn.Module, tokenizer: Tokenizer, folder: Path) -> None:
             shutil.copyfile(source, part / name)
         shutil.rmtree(folder, ignore_errors=True)
         os.rename(part, folder)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) else first_line(error)
         raise CheckpointError(
-            f"the model folder {folder} cannot be written ({error.strerror}); free some space and resume"
+            f"the model folder {folder} cannot be written ({reason}); free some space and resume"
         ) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def pack(config: PretrainConfig, tokenizer: Tokenizer) -> tuple[PackedRows, str]:

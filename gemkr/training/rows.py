@@ -15,15 +15,16 @@ from typing import Any
 
 from gemkr.corpus import json_lines
 from gemkr.errors import DataError
+from gemkr.evaluation.files import part_of
 
 
 def write_records(path: str | Path, records: Iterable[Any], what: str) -> int:
-    """Write dataclass records as they come to `PATH.part`, which takes its final name when all are there; returns how many.
+    """Write dataclass records as they come to a temporary file, which takes its final name when all are there; returns how many.
 
     Raises DataError naming `what` when the folder cannot be written or the disk is full; what `path` held before stays.
     """
     path = Path(path)
-    part = path.with_name(path.name + ".part")
+    part = part_of(path)
     written = 0
     try:
         with part.open("w", encoding="utf-8") as stream:

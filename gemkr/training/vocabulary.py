@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from gemkr.errors import TokenizerError
+from gemkr.evaluation.files import part_of
 
 MAX_LINE_BYTES = 1 << 15
 
@@ -37,7 +38,7 @@ def train_vocabulary(
 
     sample = _sample(texts, lines, random.Random(seed))
     path = Path(path)
-    part = path.with_name(f".{path.name}.part")
+    part = part_of(path)
     try:
         with part.open("wb") as stream:
             sentencepiece.SentencePieceTrainer.train(
@@ -63,16 +64,15 @@ def train_vocabulary(
             os.fsync(stream.fileno())
         os.replace(part, path)
     except RuntimeError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
         raise TokenizerError(
             f"a vocabulary of {pieces} pieces cannot be learned from {len(sample)} lines "
             f"({' '.join(str(error).split())}); ask for fewer pieces"
         ) from error
     except OSError as error:
+        raise TokenizerError(f"the vocabulary {path} cannot be written ({error.strerror})") from error
+    finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-        raise TokenizerError(f"the vocabulary {path} cannot be written ({error.strerror})") from error
 
 
 def _sample(texts: Iterable[str], size: int, rng: random.Random) -> list[str]:

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -164,6 +165,61 @@ def test_resumed_pretraining_is_the_same_run(config: PretrainConfig, tmp_path: P
     (tmp_path / "queries.jsonl").write_text('{"query_id": "1", "question": "Who?", "answers": ["hen"]}\n')
     with pytest.raises(CheckpointError, match="data was"):
         pretrain(config, resume="auto")
+
+
+def test_a_vocabulary_is_learned_anew_when_what_it_was_learned_from_changes(
+    config: PretrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned: list[int] = []
+
+    def learn(*given: object, **settings: Any) -> None:
+        learned.append(settings["pieces"])
+        train_vocabulary(*given, **settings)
+
+    def runs(config: PretrainConfig) -> int:
+        learned.clear()
+        pretrain(config)
+        return len(learned)
+
+    monkeypatch.setattr("gemkr.training.pretrain.train_vocabulary", learn)
+    config = dataclasses.replace(config, max_steps=0)
+    note, vocabulary = tmp_path / "run" / "tokenizer.source.json", tmp_path / "run" / "tokenizer.model"
+    assert (runs(config), runs(config)) == (1, 0)
+    first = vocabulary.read_bytes()
+    asked = '{"query_id": "1", "question": "Wherefore whistles the weasel?", "answers": ["whisky"]}\n'
+    (tmp_path / "queries.jsonl").write_text(asked)
+    assert (runs(config), runs(config)) == (1, 0)
+    assert vocabulary.read_bytes() != first
+    (tmp_path / "t.txt").write_text("Quick quiz: {question}\n<ImageHere>\nQuite so\n")
+    own = dataclasses.replace(
+        config, prompt=dataclasses.replace(config.prompt, template=str(tmp_path / "t.txt"))
+    )
+    assert (runs(own), runs(own)) == (1, 0)
+    alone = dataclasses.replace(config, queries=None)
+    assert (runs(alone), runs(alone)) == (1, 0)
+    for broken in ("", "[", "null"):
+        note.write_text(broken)
+        assert (runs(alone), runs(alone)) == (1, 0)
+
+
+def test_a_vocabulary_without_its_note_is_not_taken_for_another(
+    config: PretrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dataclasses.replace(config, max_steps=0)
+    pretrain(config)
+    vocabulary = tmp_path / "run" / "tokenizer.model"
+    first = vocabulary.read_bytes()
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as crash:
+        crash.setattr("gemkr.training.pretrain.write_atomically", stop)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(dataclasses.replace(config, vocabulary=VocabularyConfig(pieces=390)))
+    assert vocabulary.read_bytes() != first
+    pretrain(config)
+    assert vocabulary.read_bytes() == first
 
 
 def test_impossible_settings_are_refused(config: PretrainConfig, tmp_path: Path) -> None:

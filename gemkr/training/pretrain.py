@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from gemkr.config import LlamaConfig, PretrainConfig, to_mapping
 from gemkr.corpus import read_corpus
 from gemkr.errors import CheckpointError, ConfigError, DataError, first_line
-from gemkr.evaluation.files import part_of, require_writable_folder
+from gemkr.evaluation.files import part_of, require_writable_folder, write_atomically
 from gemkr.models.prompt import Template, build_sample, default_template
 from gemkr.queries import read_queries
 from gemkr.tokenization import tokenize_corpus
@@ -78,7 +78,7 @@ def pretrain(config: PretrainConfig, *, resume: ResumeFrom = None) -> Outcome:
     output = Path(config.output)
     where = find_resume(output, resume)
     require_writable_folder(output)
-    tokenizer = _tokenizer(config, output)
+    tokenizer = _tokenizer(config, output, resumed=where is not None)
     rows, data_hash = pack(config, tokenizer)
     torch.manual_seed(config.seed)
     llm = build_llama(config.llama, tokenizer)
@@ -238,7 +238,8 @@ def _template(config: PretrainConfig) -> Template:
     return default_template() if path is None else Template.load(path)
 
 
-def _tokenizer(config: PretrainConfig, output: Path) -> Tokenizer:
+def _tokenizer(config: PretrainConfig, output: Path, *, resumed: bool) -> Tokenizer:
+    """The one that is named, else a vocabulary learned from the texts; a resumed run keeps that of its checkpoints."""
     if config.tokenizer is not None:
         return load_tokenizer(config.tokenizer)
     path, note = output / "tokenizer.model", output / "tokenizer.source.json"
@@ -249,8 +250,11 @@ def _tokenizer(config: PretrainConfig, output: Path) -> Tokenizer:
         "fold_case": config.vocabulary.fold_case,
         "seed": config.seed,
     }
-    if not (path.is_file() and note.is_file() and json.loads(note.read_text()) == source):
+    if config.queries is not None:
+        source |= {"queries": hash_files([config.queries]), "template": list(_template(config).sections)}
+    if not path.is_file() or not (resumed or _noted(note) == source):
         logger.info("learning a vocabulary of %d pieces", config.vocabulary.pieces)
+        note.unlink(missing_ok=True)
         train_vocabulary(
             _texts(config),
             path,
@@ -259,11 +263,20 @@ def _tokenizer(config: PretrainConfig, output: Path) -> Tokenizer:
             fold_case=config.vocabulary.fold_case,
             seed=config.seed,
         )
-        note.write_text(json.dumps(source) + "\n")
+        write_atomically(note, json.dumps(source) + "\n")
     return load_tokenizer(path)
 
 
+def _noted(note: Path) -> Any:
+    """What a vocabulary was learned from, None where that is not told or told in broken JSON."""
+    try:
+        return json.loads(note.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
 def _texts(config: PretrainConfig) -> Iterator[str]:
+    """What a vocabulary is learned from: the corpus, and the queries within the template's words."""
     sections = " ".join(_template(config).sections)
     for document in read_corpus(config.corpus):
         yield document.contents

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from gemkr.cli import main
+from gemkr.cli.split import groups_of
 from gemkr.queries import read_queries
+from gemkr.types import Query
 
 
 @pytest.fixture
@@ -43,6 +45,34 @@ def test_pictures_and_passages_stay_whole(queries: Path, capsys: pytest.CaptureF
     assert f"{len(second)} queries" in capsys.readouterr().out
 
 
+def test_queries_that_others_join_stay_together(tmp_path: Path) -> None:
+    rows = [
+        row
+        for n in range(60)
+        for row in (
+            {"query_id": f"a{n}", "question": "Who?", "image": f"p{n}", "gold": [f"d{n}"]},
+            {"query_id": f"b{n}", "question": "Who?", "image": f"q{n}", "gold": [f"e{n}", f"d{n}"]},
+            {"query_id": f"c{n}", "question": "Who?", "gold": [f"f{n}", f"e{n}"]},
+            {"query_id": f"d{n}", "question": "Who?", "gold": [f"g{n}"]},
+            {"query_id": f"e{n}", "question": "Who?", "image": f"q{n}", "gold": [f"g{n}"]},
+        )
+    ]
+    path = tmp_path / "all.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    _, rest, apart = split(path, "--share", "0.5")
+    first, second = ({query.query_id[1:] for query in read_queries(part)} for part in (rest, apart))
+    assert len(first) + len(second) == 60
+    assert not first & second
+    assert groups_of(
+        [Query("1", "x", "p"), Query("2", "x"), Query("3", "x"), Query("4", "x", "r", positives=("p",))]
+    ) == [
+        "p",
+        "x",
+        "x",
+        "r",
+    ]
+
+
 def test_the_same_seed_splits_alike(queries: Path) -> None:
     _, _, apart = split(queries)
     before = apart.read_bytes()
@@ -58,4 +88,8 @@ def test_what_cannot_be_split_is_told(queries: Path, capsys: pytest.CaptureFixtu
     assert "leaves none" in capsys.readouterr().err
     same = str(queries.with_name("x.jsonl"))
     assert main(["split", str(queries), "--rest", same, "--apart", same]) == 1
+    assert "name two files" in capsys.readouterr().err
+    (queries.parent / "y").mkdir()
+    detour = str(queries.with_name("y") / ".." / "x.jsonl")
+    assert main(["split", str(queries), "--rest", detour, "--apart", same]) == 1
     assert "name two files" in capsys.readouterr().err

@@ -1,7 +1,8 @@
 """`gemkr split`: sets a share of the queries apart, so that settings are chosen on queries no model has learned from.
 
-Queries over one picture, or with one gold passage, stay together. Which part a group falls into depends on its name and
-the seed alone, so that two files are split alike.
+Queries over one picture, or with a gold passage in common, stay together, and so do those that others join: nothing that
+is asked about on one side is shown on the other. Which part a group falls into depends on its name and the seed alone, so
+that two files are split alike where their groups begin alike.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import argparse
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,26 +41,53 @@ def run(args: argparse.Namespace) -> int:
     from gemkr.evaluation.files import write_atomically
     from gemkr.queries import read_queries
 
-    if args.rest == args.apart:
+    if args.rest.resolve() == args.apart.resolve():
         raise DataError(f"--rest and --apart are both {args.rest}; name two files")
     paths = [require_writable(path, args.queries) for path in (args.rest, args.apart)]
+    queries = list(read_queries(args.queries))
     parts: tuple[list[Query], list[Query]] = ([], [])
-    for query in read_queries(args.queries):
-        parts[is_apart(group_of(query), args.share, args.seed)].append(query)
+    groups: tuple[set[str], set[str]] = (set(), set())
+    for query, group in zip(queries, groups_of(queries), strict=True):
+        apart = is_apart(group, args.share, args.seed)
+        parts[apart].append(query)
+        groups[apart].add(group)
     for part, name in zip(parts, ("rest", "apart"), strict=True):
         if not part:
             raise DataError(
                 f"a share of {args.share} leaves none of the queries of {args.queries} for --{name}; choose another"
             )
-    for path, part, name in zip(paths, parts, ("rest", "apart"), strict=True):
+    for path, part, own, name in zip(paths, parts, groups, ("rest", "apart"), strict=True):
         write_atomically(path, as_lines(part))
-        print(f"{name:<8}{len(part):>9,} queries in {len({group_of(q) for q in part}):,} groups  {path}")
+        print(f"{name:<8}{len(part):>9,} queries in {len(own):,} groups  {path}")
     return 0
 
 
-def group_of(query: Query) -> str:
-    """What keeps queries together: the picture, else the first gold passage, else the question."""
-    return query.image or (query.positives[0] if query.positives else query.question)
+def groups_of(queries: Sequence[Query]) -> list[str]:
+    """The group of each query, by the name of the group's first one: its picture, else first gold passage, else question.
+
+    Groups are the connected components of queries, pictures and gold passages; a query with neither goes by its question.
+    """
+    above: dict[tuple[str, str], tuple[str, str]] = {}
+
+    def top(tie: tuple[str, str]) -> tuple[str, str]:
+        while above.setdefault(tie, tie) != tie:
+            above[tie] = above[above[tie]]
+            tie = above[tie]
+        return tie
+
+    ties = [_ties(query) for query in queries]
+    for first, *others in ties:
+        for other in others:
+            above[top(other)] = top(first)
+    names: dict[tuple[str, str], str] = {}
+    return [names.setdefault(top(first), first[1]) for first, *_ in ties]
+
+
+def _ties(query: Query) -> list[tuple[str, str]]:
+    """What keeps a query with others, the one that names it first."""
+    ties = [] if query.image is None else [("picture", query.image)]
+    ties += [("passage", doc_id) for doc_id in query.positives]
+    return ties or [("question", query.question)]
 
 
 def is_apart(group: str, part: float, seed: int) -> bool:

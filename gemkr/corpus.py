@@ -62,7 +62,8 @@ def read_corpus(path: str | Path, *, skip_bad_rows: BadRows | None = None) -> It
     A row with too few or too many columns, without id or text, with broken quoting, JSON or UTF-8, or with an id
     that occurred before raises DataError naming file and line; when `skip_bad_rows` is given it is
     appended there instead and left out. A missing, unreadable, truncated or empty file, a header without the
-    columns needed and an unknown extension always raise DataError. Memory: the ids read so far.
+    columns needed, a quote that is never closed and an unknown extension always raise DataError. Memory: the ids
+    read so far.
     """
     path = Path(path)
     lines_of: dict[str, int] = {}
@@ -153,7 +154,7 @@ def _table(path: Path, delimiter: str) -> Iterator[tuple[int, Document | str]]:
     csv.field_size_limit(max(csv.field_size_limit(), LONGEST_FIELD))
     with open_text(path, newline="") as stream:
         reader = csv.reader(stream, delimiter=delimiter, strict=True)
-        header = next(_cells(reader), (0, []))[1]
+        header = next(_cells(path, reader), (0, []))[1]
         if isinstance(header, str):
             raise DataError(f"{path}:1: {header}")
         if not header:
@@ -161,7 +162,7 @@ def _table(path: Path, delimiter: str) -> Iterator[tuple[int, Document | str]]:
         names = [name.strip().lower() for name in header]
         id_at, text_at = _column(path, names, ID_NAMES, "id"), _column(path, names, TEXT_NAMES, "text")
         title_at = names.index("title") if "title" in names else None
-        for line, row in _cells(reader):
+        for line, row in _cells(path, reader):
             if isinstance(row, str):
                 yield line, row
             elif len(row) != len(names):
@@ -170,8 +171,11 @@ def _table(path: Path, delimiter: str) -> Iterator[tuple[int, Document | str]]:
                 yield line, Document(row[id_at], row[text_at], "" if title_at is None else row[title_at])
 
 
-def _cells(reader: Any) -> Iterator[tuple[int, list[str] | str]]:
-    """(first line of the row, its cells or what is wrong with them); blank lines are passed over."""
+def _cells(path: Path, reader: Any) -> Iterator[tuple[int, list[str] | str]]:
+    """(first line of the row, its cells or what is wrong with them); blank lines are passed over.
+
+    A quote that is open at the end of the file is a DataError: whatever follows it was taken for one cell.
+    """
     while True:
         line = reader.line_num + 1
         try:
@@ -179,7 +183,13 @@ def _cells(reader: Any) -> Iterator[tuple[int, list[str] | str]]:
         except StopIteration:
             return
         except csv.Error as error:
-            yield line, f"broken quoting ({error})"
+            if str(error) == "unexpected end of data":
+                raise DataError(
+                    f"{path}:{line}: the row opens a quote that is never closed, so that it takes in all {reader.line_num - line + 1:,} "
+                    "lines to the end of the file; close the quote"
+                ) from None
+            through = f" up to line {reader.line_num}" if reader.line_num > line else ""
+            yield line, f"broken quoting{through} ({error})"
             continue
         if row:
             yield line, row

@@ -70,6 +70,7 @@ BAD = [
     ("c.csv", "kid,text\n1,a\n2,  \n3,c\n", 3, "'2' has no text"),
     ("c.csv", "kid,text\n1,a\n ,b\n3,c\n", 3, "id is empty"),
     ("c.csv", 'kid,text\n1,a\n2,"b"x\n3,c\n', 3, "quoting"),
+    ("c.csv", 'kid,text\n1,a\n2,"b\n4,c\n5,"d"\n3,c\n', 3, "quoting up to line 5"),
     ("c.csv", b"kid,text\n1,a\n2,\xff\xfe\n3,c\n", 3, "UTF-8"),
     ("c.csv", "kid,text\n1,a\n1,b\n3,c\n", 3, "'1' already stands in line 2"),
     ("c.jsonl", '{"_id":1,"text":"a"}\n{"_id":2,\n{"_id":3,"text":"c"}\n', 2, "JSON"),
@@ -98,9 +99,22 @@ def test_a_bad_row_stops_or_is_counted_and_named(
     assert reason in str(row)
 
 
-def test_an_open_quote_at_the_end_is_a_bad_row_of_its_first_line(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"c\.csv:3: "):
-        list(read_corpus(put(tmp_path / "c.csv", 'kid,text\n1,a\n2,"b\nc\n')))
+@pytest.mark.parametrize("bad", [None, BadRows()])
+def test_an_open_quote_at_the_end_is_fatal_and_named_by_its_row(tmp_path: Path, bad: BadRows | None) -> None:
+    rows = "".join(f"{n},text {n}\n" for n in range(3, 1000))
+    for name, content in (
+        ("c.csv", f'kid,text\n1,a\n2,"b\n{rows}'),
+        ("c.tsv", f'id\ttext\n1\ta\n2\t"b\n{rows}'),
+        ("c.csv", 'kid,text\n1,a\n2,"b'),
+    ):
+        path = put(tmp_path / name, content)
+        with pytest.raises(
+            DataError, match=rf"{name}:3: the row opens a quote that is never closed.* all [\d,]+"
+        ):
+            list(read_corpus(path, skip_bad_rows=bad))
+    assert not bad
+    with pytest.raises(DataError, match=r"c\.csv:1: the row opens a quote"):
+        list(read_corpus(put(tmp_path / "c.csv", '"kid,text\n1,a\n'), skip_bad_rows=bad))
 
 
 @pytest.mark.parametrize("content", ["", "kid,text\n", "\n\n"])

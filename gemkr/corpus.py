@@ -56,11 +56,13 @@ class BadRows:
         return iter(self.rows)
 
 
-def read_corpus(path: str | Path, *, skip_bad_rows: BadRows | None = None) -> Iterator[Document]:
+def read_corpus(
+    path: str | Path, *, skip_bad_rows: BadRows | None = None, way_out: str = "correct or delete the row"
+) -> Iterator[Document]:
     """Yield the documents of a corpus file in its order; ids are strings and distinct.
 
     A row with too few or too many columns, without id or text, with broken quoting, JSON or UTF-8, or with an id
-    that occurred before raises DataError naming file and line; when `skip_bad_rows` is given it is
+    that occurred before raises DataError naming file, line and `way_out`; when `skip_bad_rows` is given it is
     appended there instead and left out. A missing, unreadable, truncated or empty file, a header without the
     columns needed, a quote that is never closed and an unknown extension always raise DataError. Memory: the ids
     read so far.
@@ -75,7 +77,7 @@ def read_corpus(path: str | Path, *, skip_bad_rows: BadRows | None = None) -> It
             lines_of[parsed.doc_id] = line
             yield parsed
         elif skip_bad_rows is None:
-            raise DataError(f"{path}:{line}: {reason}; correct the row or skip bad rows (--skip-bad-rows)")
+            raise DataError(f"{path}:{line}: {reason}; {way_out}")
         else:
             skip_bad_rows.rows.append(BadRow(str(path), line, reason))
     if not lines_of:

@@ -115,6 +115,7 @@ def test_bad_rows_stop_the_build_or_are_listed(
     output = tmp_path / "bad.fmi"
     said = refusal(capsys, build(material, corpus=str(corpus), output=str(output)))
     assert "bad.csv:3: the row has 1 columns" in said
+    assert "--skip-bad-rows" in said
     assert not output.exists()
     assert build(material, "--skip-bad-rows", corpus=str(corpus), output=str(output)) == 0
     captured = capsys.readouterr()

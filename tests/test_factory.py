@@ -236,6 +236,35 @@ def test_an_index_of_another_corpus(material: Path, tmp_path: Path, capsys: pyte
     assert "holds 5 documents, the corpus 12" in said
 
 
+def test_an_index_that_was_built_without_bad_rows(
+    material: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    corpus = tmp_path / "corpus.csv"
+    corpus.write_text((material / "corpus.csv").read_text() + "bad\n")
+    command = ["eval", str(material / "eval.yaml"), f"output={tmp_path}/out", f"corpus={corpus}"]
+    assert main([*command, "baselines=[bm25]"]) == 0
+    run = str(tmp_path / "out" / "run.trec")
+    scored = [
+        "score",
+        run,
+        "--queries",
+        f"{material}/queries.jsonl",
+        "--metrics",
+        "P@5",
+        "--corpus",
+        str(corpus),
+    ]
+    assert main(scored) == 0
+    capsys.readouterr()
+    assert main([*command, "retriever=bm25", "index=null", "--restart"]) == 1
+    said = capsys.readouterr().err
+    assert "the row has 1 columns, the header names 2; correct or delete the row" in said
+    assert "skip" not in said
+    corpus.write_text("kid,text\nbad\nother,text\n")
+    assert main([*command, "retriever=bm25", "--restart"]) == 1
+    assert "the index holds" in capsys.readouterr().err
+
+
 def test_a_checkpoint_of_another_model(material: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     said = refusal(material, tmp_path, capsys, "model.lora.r=4")
     assert "model.lora.r = 2, this configuration has 4" in said

@@ -98,7 +98,9 @@ def _build(args: argparse.Namespace) -> int:
     began = time.perf_counter()
     with tqdm(desc="tokenizing", unit=" documents") as bar:
         corpus = tokenize_corpus(
-            read_corpus(args.corpus, skip_bad_rows=bad),
+            read_corpus(
+                args.corpus, skip_bad_rows=bad, way_out="correct the row or skip bad rows (--skip-bad-rows)"
+            ),
             tokenizer,
             processes=args.threads,
             progress=lambda documents, tokens: bar.update(documents - bar.n),

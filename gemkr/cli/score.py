@@ -108,12 +108,13 @@ def load_run(path: str, queries: list[Query]) -> Run:
 
 
 def _contents(corpus: str, runs: Iterable[Run]) -> Callable[[str], str]:
-    """doc_id -> text of the documents that the runs name; reads the corpus once and keeps no others."""
-    from gemkr.corpus import read_corpus
+    """doc_id -> text of the documents that the runs name; reads the corpus once, passing over bad rows, and keeps no others."""
+    from gemkr.corpus import BadRows, read_corpus
     from gemkr.errors import DataError
 
     wanted = {hit.doc_id for run in runs for hits in run.values() for hit in hits}
-    texts = {doc.doc_id: doc.contents for doc in read_corpus(corpus) if doc.doc_id in wanted}
+    documents = read_corpus(corpus, skip_bad_rows=BadRows())
+    texts = {doc.doc_id: doc.contents for doc in documents if doc.doc_id in wanted}
     if len(texts) < len(wanted):
         absent = next(iter(wanted - texts.keys()))
         raise DataError(

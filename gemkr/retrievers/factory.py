@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from gemkr.config import EvalConfig
+from gemkr.corpus import BadRows
 from gemkr.documents import DocumentStore
 from gemkr.errors import ConfigError, ModelError
 from gemkr.interfaces import Reranker
@@ -44,7 +45,16 @@ class Sources:
 
     @cached_property
     def documents(self) -> DocumentStore:
-        return DocumentStore.open(self.config.corpus)
+        """The documents of the corpus; bad rows are passed over where the index was built without them, and raise else."""
+        if self.config.index is None:
+            return DocumentStore.open(self.config.corpus)
+        bad = BadRows()
+        documents = DocumentStore.open(self.config.corpus, skip_bad_rows=bad)
+        if bad:
+            from gemkr.fm_index import FMIndex
+
+            documents.require_same_documents(FMIndex.load(self.config.index).doc_ids)
+        return documents
 
     @cached_property
     def bm25(self) -> BM25:

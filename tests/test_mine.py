@@ -197,6 +197,7 @@ def test_gold_passages_without_the_answer_give_their_openings(tokenizer: Tokeniz
         ("d3", "long", 0, None),
         ("d7", "long", 0, None),
     ]
+    assert miner_of(tokenizer).mine(replace(QUERIES[3], positives=("d3", "d3", "d7", "d3"))) == clues
     assert clues[0].text.startswith("A pony")
     assert all(clue.count == 1 for clue in clues)
 

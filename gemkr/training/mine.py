@@ -92,7 +92,7 @@ class Miner:
         answers gets the openings of those passages.
         Raises DataError for a gold passage that is not in the corpus.
         """
-        gold = np.array([self._documents.number(doc_id) for doc_id in query.positives], dtype=np.int64)
+        gold = np.array([self._documents.number(d) for d in dict.fromkeys(query.positives)], dtype=np.int64)
         if self._settings.anchor == "question":
             return self._quotes(query, gold)
         ranked = [(a, self._rank(query, a, gold)) for a in dict.fromkeys(query.answers) if a.strip()]

@@ -84,6 +84,23 @@ def test_incomplete_folders_are_refused(tmp_path: Path, damage: str) -> None:
     assert newest_checkpoint(tmp_path) is None
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"files": None}, {"files": ["state.json"]}, {"data": None}, {"tokenizer": 7}]
+)
+def test_a_manifest_of_other_types_is_damaged_and_the_one_before_is_taken(
+    tmp_path: Path, wrong: dict, caplog: pytest.LogCaptureFixture
+) -> None:
+    before, last = save(tmp_path, 1), save(tmp_path, 2)
+    manifest = last / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | wrong))
+    with pytest.raises(
+        CheckpointError, match=r"the manifest.json of the checkpoint .* is damaged; take another"
+    ):
+        read_checkpoint(last)
+    assert newest_checkpoint(tmp_path) == before
+    assert "is damaged; take another one; going back" in caplog.text
+
+
 def test_a_full_disk_is_one_sentence_and_the_old_checkpoint_stays(tmp_path: Path, monkeypatch) -> None:
     save(tmp_path, 1)
     calls = []

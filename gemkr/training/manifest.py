@@ -61,6 +61,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"the {MANIFEST} of the checkpoint {path} lacks {absent[0]!r}; take another one"
         )
+    told = [manifest[key] for key in ("kind", "tokenizer", "data")]
+    if not isinstance(manifest["files"], dict) or not all(isinstance(value, str) for value in told):
+        raise CheckpointError(f"the {MANIFEST} of the checkpoint {path} is damaged; take another one")
     return manifest
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gemkr.config import EvalConfig, TrainConfig, load_config, to_mapping
+from gemkr.config import EvalConfig, TrainConfig, load_config, load_model_config, to_mapping
 from gemkr.errors import ConfigError
 
 MINIMAL = "model: {llm: some/folder}\ndata: {queries: q.jsonl, clues: c.jsonl}\noutput: runs/x\n"
@@ -42,6 +42,33 @@ def test_overrides_reach_inside_and_keep_their_types(minimal: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "text", ["007", "1.10", "2024_01", "1e3", "on", "0x1F", "1_000", "a: b", "[x", "a #b", "12:30:00", "'7'"]
+)
+def test_strings_in_overrides_are_taken_as_they_stand(minimal: Path, text: str) -> None:
+    overrides = [f"output={text}", f"model.llm={text}", f"data.images={text}"]
+    config = load_config(minimal, TrainConfig, overrides)
+    assert (config.output, config.model.llm, config.data.images) == (text, text, text)
+    assert load_model_config(minimal, [f"model.llm={text}"]).llm == text
+
+
+def test_overrides_of_strings_can_be_none_and_name_the_environment(
+    minimal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEMKR_RUNS", "runs/007")
+    overrides = ["data.images=x", "data.images=null", "model.checkpoint=", "output=${oc.env:GEMKR_RUNS}/2"]
+    config = load_config(minimal, TrainConfig, overrides)
+    assert (config.data.images, config.model.checkpoint, config.output) == (None, None, "runs/007/2")
+
+
+def test_a_number_where_a_file_needs_text_is_refused(minimal: Path) -> None:
+    minimal.write_text(MINIMAL.replace("runs/x", "2024_01"))
+    with pytest.raises(ConfigError, match="output must be text, it is the number 202401; put it in quotes"):
+        load_config(minimal, TrainConfig)
+    minimal.write_text(MINIMAL.replace("runs/x", "'2024_01'"))
+    assert load_config(minimal, TrainConfig).output == "2024_01"
+
+
 def test_round_trip_through_a_mapping(minimal: Path) -> None:
     assert to_mapping(load_config(minimal, TrainConfig))["model"]["lora"]["alpha"] == 16
 
@@ -54,6 +81,8 @@ def test_round_trip_through_a_mapping(minimal: Path) -> None:
         ("batch_size=many", "batch_size must be of type int, it is 'many'"),
         ("optimizer.lr=fast", "lr must be a number, it is 'fast'"),
         ("batch_size", "not of the form key=value"),
+        ("output=null", "output must be of type str, it is None"),
+        ("output=", "output must be of type str, it is None"),
         ("output=${oc.env:GEMKR_SURELY_UNSET}", "GEMKR_SURELY_UNSET"),
     ],
 )

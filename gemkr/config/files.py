@@ -23,15 +23,18 @@ from gemkr.config.model import ModelConfig
 from gemkr.errors import ConfigError
 
 T = TypeVar("T")
+NOTHING = ("", "~", "null", "Null", "NULL")
+"""What stands for None in an override, as in YAML."""
 
 
 def load_config(path: str | Path, kind: type[T], overrides: Sequence[str] = ()) -> T:
     """Read a YAML file into the dataclass `kind`, then apply `key=value` overrides (dots reach inside).
 
+    An override of a string is taken as it stands (`output=007`), any other as YAML.
     Raises ConfigError for a missing file, broken YAML, an unknown key (naming the nearest one), a missing
     required key, a value of the wrong type, or an environment variable that is not set.
     """
-    return from_mapping(_read_yaml(Path(path), overrides), kind, str(path))
+    return from_mapping(_read_yaml(Path(path), overrides, kind), kind, str(path))
 
 
 def load_model_config(path: str | Path, overrides: Sequence[str] = ()) -> ModelConfig:
@@ -39,12 +42,14 @@ def load_model_config(path: str | Path, overrides: Sequence[str] = ()) -> ModelC
 
     Raises ConfigError as `load_config` does, and for a file without that section.
     """
-    values = _read_yaml(Path(path), overrides, section="model")
+    values = _read_yaml(Path(path), overrides, ModelConfig, section="model")
     return from_mapping(values, ModelConfig, f"{path}: model")
 
 
-def _read_yaml(path: Path, overrides: Sequence[str], section: str | None = None) -> dict[str, Any]:
-    """The resolved settings of a file, or of one of its sections."""
+def _read_yaml(
+    path: Path, overrides: Sequence[str], kind: type, section: str | None = None
+) -> dict[str, Any]:
+    """The resolved settings of a file, or of one of its sections, which make a `kind`."""
     if not path.is_file():
         wrong = "is not a file" if path.exists() else "does not exist"
         raise ConfigError(
@@ -55,7 +60,15 @@ def _read_yaml(path: Path, overrides: Sequence[str], section: str | None = None)
             raise ConfigError(f"the override {override!r} is not of the form key=value")
     try:
         loaded = OmegaConf.load(path)
-        merged = OmegaConf.merge(loaded, OmegaConf.from_dotlist(list(overrides)))
+        given = OmegaConf.create()
+        for override in overrides:
+            key, text = override.split("=", 1)
+            inside = key if section is None else key.removeprefix(f"{section}.")
+            if text not in NOTHING and _is_string(kind, inside):
+                OmegaConf.update(given, key, text)
+            else:
+                given.merge_with_dotlist([override])
+        merged = OmegaConf.merge(loaded, given)
         if section is not None:
             merged = OmegaConf.select(merged, section)
             if not isinstance(merged, DictConfig):
@@ -99,6 +112,24 @@ def from_mapping(values: dict[str, Any], kind: type[T], where: str) -> T:
     return kind(**{key: _convert(value, hints[key], f"{where}: {key}") for key, value in values.items()})
 
 
+def _is_string(kind: type, key: str) -> bool:
+    """Whether the setting of `kind` at a dotted key is a string, or a string or none."""
+    hint: Any = kind
+    for name in key.split("."):
+        if not dataclasses.is_dataclass(hint):
+            return False
+        hint = _beside_none(typing.get_type_hints(hint).get(name))
+    return hint is str
+
+
+def _beside_none(hint: Any) -> Any:
+    """The type that a hint allows beside None."""
+    if typing.get_origin(hint) not in (types.UnionType, typing.Union):
+        return hint
+    (inner,) = [a for a in typing.get_args(hint) if a is not type(None)]
+    return inner
+
+
 def _required(f: dataclasses.Field) -> bool:
     return f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
 
@@ -114,8 +145,7 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
     if origin in (types.UnionType, typing.Union):
         if value is None:
             return None
-        (inner,) = [a for a in typing.get_args(hint) if a is not type(None)]
-        return _convert(value, inner, where)
+        return _convert(value, _beside_none(hint), where)
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, dict):
             raise ConfigError(f"{where} must be a mapping, it is {value!r}")
@@ -129,7 +159,7 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
     if hint is float and isinstance(value, str):
         value = _number(value, where)
     if hint is str and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return str(value)
+        raise ConfigError(f"{where} must be text, it is the number {value!r}; put it in quotes")
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise ConfigError(f"{where} must be of type {hint.__name__}, it is {value!r}")
     if hint is float and not math.isfinite(value):

@@ -130,6 +130,9 @@ def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
             except ValueError as error:
                 yield line, f"not valid JSON ({error})"
                 continue
+            except RecursionError:
+                yield line, "the JSON is nested too deep to be read"
+                continue
             yield (
                 line,
                 value if isinstance(value, dict) else f"a JSON object is needed, not {text.strip()[:40]!r}",

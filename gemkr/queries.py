@@ -260,3 +260,5 @@ def _load_json(path: Path) -> Any:
             return json.load(stream)
         except ValueError as error:
             raise DataError(f"{path} is not valid JSON ({error})") from error
+        except RecursionError:
+            raise DataError(f"{path} cannot be read: its JSON is nested too deep; flatten it") from None

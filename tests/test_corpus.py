@@ -74,6 +74,7 @@ BAD = [
     ("c.csv", b"kid,text\n1,a\n2,\xff\xfe\n3,c\n", 3, "UTF-8"),
     ("c.csv", "kid,text\n1,a\n1,b\n3,c\n", 3, "'1' already stands in line 2"),
     ("c.jsonl", '{"_id":1,"text":"a"}\n{"_id":2,\n{"_id":3,"text":"c"}\n', 2, "JSON"),
+    ("c.jsonl", '{"_id":1,"text":"a"}\n' + "[" * 100_000 + '\n{"_id":3,"text":"c"}\n', 2, "nested too deep"),
     ("c.jsonl", '{"_id":1,"text":"a"}\n[2]\n{"_id":3,"text":"c"}\n', 2, "object"),
     ("c.jsonl", '{"_id":1,"text":"a"}\n{"text":"b"}\n{"_id":3,"text":"c"}\n', 2, "no document id"),
     ("c.jsonl", '{"_id":1,"text":"a"}\n{"_id":2,"text":null}\n{"_id":3,"text":"c"}\n', 2, "no text"),

@@ -179,6 +179,9 @@ def test_bad_query_files(tmp_path: Path) -> None:
     (tmp_path / "broken.json").write_text("[{")
     with pytest.raises(DataError, match="not valid JSON"):
         list(read_queries(tmp_path / "broken.json"))
+    (tmp_path / "deep.json").write_text('{"a":' * 100_000)
+    with pytest.raises(DataError, match=r"deep\.json .* nested too deep"):
+        list(read_queries(tmp_path / "deep.json"))
     with pytest.raises(DataError, match="no GeMKR file"):
         list(read_queries(put(tmp_path / "object.json", {"a": 1})))
     with pytest.raises(DataError, match="entry 0 is no object with 'input'"):

@@ -62,6 +62,9 @@ def test_bad_qrels_are_named(tmp_path: Path, text: str, message: str) -> None:
         ("bike race", "a bike racer", True, True, False),
         ("cat", "con_cat_x", True, True, False),
         ("istanbul", "İİ Istanbul", False, True, True),
+        ("ΟΔΟΣ", "η ΟΔΟΣ", True, True, True),
+        ("ΟΔΟΣ", "İ η ΟΔΟΣ", True, True, True),
+        ("οδος", "İΟΔΟΣ, η ΟΔΟΣ", False, True, True),
     ],
 )
 def test_the_three_kinds_of_match(answer: str, text: str, exact: bool, lower: bool, word: bool) -> None:

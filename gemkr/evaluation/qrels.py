@@ -145,8 +145,14 @@ def merge_ranges(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _lower(text: str) -> str:
-    """Lower case of the same length, so that character positions stay true."""
+    """Lower case of the same length, so that character positions stay true.
+
+    A character that has a longer lower case (İ) stays as it is, and counts as a letter for its neighbours: whether a sigma
+    is a final one depends on them.
+    """
     lowered = text.lower()
     if len(lowered) == len(text):
         return lowered
-    return "".join(low if len(low := char.lower()) == 1 else char for char in text)
+    longer = [len(char.lower()) > 1 for char in text]
+    lowered = "".join("I" if long else char for char, long in zip(text, longer)).lower()
+    return "".join(char if long else low for char, low, long in zip(text, lowered, longer))

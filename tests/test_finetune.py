@@ -34,6 +34,7 @@ from gemkr.training.feed import count_targets
 from gemkr.training.finetune import finetune
 from gemkr.training.log import read_rows
 from gemkr.training.pretrain import build_llama, save_llama
+from gemkr.training.resume import holding
 from gemkr.training.trained import load_model
 from gemkr.training.vocabulary import train_vocabulary
 
@@ -225,6 +226,14 @@ def test_data_that_do_not_belong_together_are_refused(material: Path, tmp_path: 
     data = dataclasses.replace(config.data, clues_per_prompt=0)
     with pytest.raises(ConfigError, match="clues_per_prompt must be at least 1"):
         finetune(dataclasses.replace(config, data=data))
+
+
+def test_one_training_at_a_time_writes_into_a_folder(material: Path, tmp_path: Path) -> None:
+    config = experiment(material, tmp_path / "run", epochs=1)
+    with holding(config.output), pytest.raises(DataError, match=r"another process is writing into .*run"):
+        finetune(config)
+    finetune(config)
+    assert (tmp_path / "run" / "final").is_dir()
 
 
 def test_workers_change_nothing(material: Path, tmp_path: Path) -> None:

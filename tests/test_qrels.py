@@ -127,9 +127,9 @@ def test_judging_25000_documents_takes_seconds() -> None:
     queries = [Query(str(i), "q", answers=("motorcycle", "bike race", "racing", "race")) for i in range(2500)]
     texts = {str(i): text for i in range(10)}
     run = {query.query_id: [Hit(doc, 1.0) for doc in texts] for query in queries}
-    start = time.perf_counter()
+    start = time.process_time()
     judge_answers(run, queries, texts.__getitem__, "word")
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_figures_of_clues() -> None:

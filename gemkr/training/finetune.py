@@ -21,7 +21,7 @@ from gemkr.training.feed import TrainingData
 from gemkr.training.loop import Outcome, train
 from gemkr.training.origin import Origin, hash_files, require_text_encoder, require_tokenizer
 from gemkr.training.ranked import RankedDataset, read_ranked_dataset
-from gemkr.training.resume import ResumeFrom, find_resume
+from gemkr.training.resume import ResumeFrom, ResumePoint, find_resume, holding
 from gemkr.vision.pictures import PictureFolder, require_pictures
 from gemkr.vision.store import RegionStore
 
@@ -36,7 +36,11 @@ def finetune(config: TrainConfig, *, resume: ResumeFrom = None) -> Outcome:
     With `model.checkpoint` the trained parameters start from there (a new run, not a resumed one). Raises as `train`
     does, and whatever the model, the data and the pictures have to complain about, before the first step.
     """
-    point = find_resume(config.output, resume)
+    with holding(config.output):
+        return _finetune(config, find_resume(config.output, resume))
+
+
+def _finetune(config: TrainConfig, point: ResumePoint | None) -> Outcome:
     torch.manual_seed(config.seed)
     model = load_gemkr(config.model)
     if config.model.checkpoint is not None and point is None:

@@ -33,7 +33,7 @@ from gemkr.training.cooccurrence import cooccurrence_embeddings
 from gemkr.training.feed import TrainingData
 from gemkr.training.loop import Outcome, train
 from gemkr.training.origin import Origin, hash_files
-from gemkr.training.resume import ResumeFrom, find_resume
+from gemkr.training.resume import ResumeFrom, ResumePoint, find_resume, holding
 from gemkr.training.vocabulary import train_vocabulary
 from gemkr.types import Query
 
@@ -75,9 +75,13 @@ def pretrain(config: PretrainConfig, *, resume: ResumeFrom = None) -> Outcome:
     Memory: two to four bytes per corpus token, the model four times. Raises DataError for an unusable corpus,
     ConfigError for sizes that do not go together, CheckpointError as `train` does.
     """
+    require_writable_folder(config.output)
+    with holding(config.output):
+        return _pretrain(config, find_resume(config.output, resume))
+
+
+def _pretrain(config: PretrainConfig, where: ResumePoint | None) -> Outcome:
     output = Path(config.output)
-    where = find_resume(output, resume)
-    require_writable_folder(output)
     tokenizer = _tokenizer(config, output, resumed=where is not None)
     rows, data_hash = pack(config, tokenizer)
     torch.manual_seed(config.seed)

@@ -5,10 +5,14 @@ Knows checkpoints and what must not change between two parts of one run; nothing
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from gemkr.errors import CheckpointError
+from gemkr.evaluation.files import lock
 from gemkr.training.checkpoint import (
     FINAL,
     Checkpoint,
@@ -19,6 +23,7 @@ from gemkr.training.checkpoint import (
 )
 from gemkr.training.origin import Origin, origins_differ
 
+LOCK = "run.lock"
 ResumeFrom = str | Path | None
 """None: a new run; "auto": the newest whole checkpoint of the output, or a new run when there is none; else a folder."""
 FREE = frozenset({"output", "workers", "log_every", "save_every", "keep_checkpoints"})
@@ -45,6 +50,22 @@ class ResumePoint:
                 f"the checkpoint {self.path} holds no optimizer state to resume from; give a step-* folder"
             )
         return checkpoint
+
+
+@contextmanager
+def holding(output: str | Path) -> Iterator[None]:
+    """Let no other training run write into a folder meanwhile: DataError for the second. The processes of one run, told by
+    RANK, hold it together; a folder that cannot be made is left to complain later."""
+    held = None
+    if os.environ.get("RANK", "0") == "0":
+        with suppress(OSError):
+            Path(output).mkdir(parents=True, exist_ok=True)
+            held = lock(Path(output) / LOCK)
+    try:
+        yield
+    finally:
+        if held is not None:
+            held.close()
 
 
 def find_resume(output: str | Path, resume: ResumeFrom) -> ResumePoint | None:

@@ -83,7 +83,11 @@ def test_round_trip_through_a_mapping(minimal: Path) -> None:
         ("batch_size", "not of the form key=value"),
         ("output=null", "output must be of type str, it is None"),
         ("output=", "output must be of type str, it is None"),
-        ("output=${oc.env:GEMKR_SURELY_UNSET}", "GEMKR_SURELY_UNSET"),
+        (
+            "output=${oc.env:GEMKR_SURELY_UNSET}",
+            "output is the environment variable GEMKR_SURELY_UNSET, which is not set",
+        ),
+        ("zzz=1", "unknown key .zzz.; known are model, data, output"),
     ],
 )
 def test_bad_overrides_are_named(minimal: Path, override: str, message: str) -> None:

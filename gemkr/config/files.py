@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import re
 import reprlib
 import types
 import typing
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from gemkr.config.model import ModelConfig
 from gemkr.errors import ConfigError
@@ -76,6 +77,14 @@ def _read_yaml(
                     f"{path} has no section {section!r}; name a file that describes a {section}"
                 )
         values = OmegaConf.to_container(merged, resolve=True)
+    except InterpolationResolutionError as error:
+        unset = re.search(r"Environment variable '(\w+)' not found", str(error))
+        if unset is None:
+            raise ConfigError(f"{path}: {str(error).splitlines()[0]}") from error
+        raise ConfigError(
+            f"{path}: {error.full_key} is the environment variable {unset[1]}, which is not set; export it, or give "
+            f"{error.full_key}=..."
+        ) from error
     except OmegaConfBaseException as error:
         raise ConfigError(f"{path}: {str(error).splitlines()[0]}") from error
     except UnicodeDecodeError as error:
@@ -102,10 +111,9 @@ def from_mapping(values: dict[str, Any], kind: type[T], where: str) -> T:
     hints = typing.get_type_hints(kind, include_extras=True)
     for key in values:
         if key not in fields:
-            near = difflib.get_close_matches(str(key), fields, n=1, cutoff=0.0)
-            raise ConfigError(
-                f"{where}: unknown key {reprlib.repr(key)}; the nearest known key is {near[0]!r}"
-            )
+            near = difflib.get_close_matches(str(key), fields, n=1)
+            known = f"the nearest known key is {near[0]!r}" if near else f"known are {', '.join(fields)}"
+            raise ConfigError(f"{where}: unknown key {reprlib.repr(key)}; {known}")
     missing = [n for n, f in fields.items() if n not in values and _required(f)]
     if missing:
         raise ConfigError(f"{where}: the required key {missing[0]!r} is missing")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -65,14 +66,24 @@ def train_vocabulary(
         os.replace(part, path)
     except RuntimeError as error:
         raise TokenizerError(
-            f"a vocabulary of {pieces} pieces cannot be learned from {len(sample)} lines "
-            f"({' '.join(str(error).split())}); ask for fewer pieces"
+            f"a vocabulary of {pieces} pieces cannot be learned from {len(sample)} lines; {_way_out(str(error))}"
         ) from error
     except OSError as error:
         raise TokenizerError(f"the vocabulary {path} cannot be written ({error.strerror})") from error
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def _way_out(said: str) -> str:
+    """What sentencepiece's complaint asks for: it knows the least and the most that these lines allow."""
+    least = re.search(r"smaller than required_chars\. \d+ vs (\d+)", said)
+    most = re.search(r"value <= (\d+)", said)
+    if least is not None:
+        return f"ask for at least {least[1]} pieces"
+    if most is not None:
+        return f"ask for at most {most[1]} pieces"
+    return f"ask for fewer pieces ({' '.join(said.split())})"
 
 
 def _sample(texts: Iterable[str], size: int, rng: random.Random) -> list[str]:

@@ -9,12 +9,13 @@ import hashlib
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -24,6 +25,17 @@ from gemkr.types import Document
 
 CHUNK_CHARACTERS = 1 << 20
 SMALL_CORPUS_CHUNKS = 8
+SAMPLED = 16
+
+
+class ForwardIndex(Protocol):
+    """What an index tells of its documents by number."""
+
+    doc_ids: Sequence[str]
+
+    def __len__(self) -> int: ...
+
+    def extract(self, doc: int) -> np.ndarray: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,3 +192,16 @@ class _Worker:
     @classmethod
     def encode(cls, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
         return _encode(cls.tokenizer, texts)
+
+
+def require_same_texts(index: ForwardIndex, contents: Callable[[int], str], tokenizer: Tokenizer) -> None:
+    """TokenizerError unless `SAMPLED` documents, spread over the corpus, have the tokens that the index holds of them.
+
+    `contents` gives a document's text by number. A few milliseconds once the corpus is read.
+    """
+    for doc in np.unique(np.linspace(0, len(index) - 1, SAMPLED).astype(int)).tolist() if len(index) else ():
+        if not np.array_equal(tokenizer.encode(contents(doc)), index.extract(doc)):
+            raise TokenizerError(
+                f"document {index.doc_ids[doc]!r} has other tokens in the index than {tokenizer.path} makes of the corpus; use "
+                "the corpus and the tokenizer that the index was built with"
+            )

@@ -234,6 +234,10 @@ def test_an_index_of_another_corpus(material: Path, tmp_path: Path, capsys: pyte
     build_index(tmp_path / "less.fmi", load_tokenizer(material / "t.model"), TEXTS[:5])
     said = refusal(material, tmp_path, capsys, f"index={tmp_path}/less.fmi")
     assert "holds 5 documents, the corpus 12" in said
+    texts = [f"Once more: {text}" for text in TEXTS]
+    build_index(tmp_path / "titled.fmi", load_tokenizer(material / "t.model"), texts)
+    said = refusal(material, tmp_path, capsys, f"index={tmp_path}/titled.fmi")
+    assert "has other tokens in the index than" in said
 
 
 def test_an_index_that_was_built_without_bad_rows(

@@ -194,12 +194,15 @@ def _verify(args: argparse.Namespace) -> int:
 def _query(args: argparse.Namespace) -> int:
     from gemkr.documents import DocumentStore
     from gemkr.fm_index import FMIndex
+    from gemkr.tokenization import require_same_texts
     from gemkr.tokenizer import load_tokenizer
 
     index = FMIndex.load(args.index)
     tokenizer = load_tokenizer(args.tokenizer)
     index.check_tokenizer(tokenizer)
     store = None if args.corpus is None else DocumentStore.open_indexed(args.corpus, index.doc_ids)
+    if store is not None:
+        require_same_texts(index, store.contents, tokenizer)
     tokens = tokenizer.encode(args.text)
     span = index.search(tokens)
     print(f"tokens       {' '.join(tokenizer.piece(t) for t in tokens)}")

@@ -18,6 +18,7 @@ from gemkr.queries import read_queries
 from gemkr.rerankers.bm25 import BM25
 from gemkr.rerankers.random_order import RandomOrder
 from gemkr.retrievers.bm25 import BM25Retriever
+from gemkr.tokenization import require_same_texts
 from gemkr.tokenizer import Tokenizer, load_tokenizer
 from gemkr.types import Query
 
@@ -201,6 +202,7 @@ def _generative(kind, config: EvalConfig, sources: Sources):
         require_pictures(sources.queries, pictures, regions)
     model = sources.model
     require_compatible(index, model)
+    require_same_texts(index, sources.documents.contents, model.tokenizer)
 
     def prompts_of(member: GeMKR):
         build = member.input_builder(pictures, regions, max_prompt_tokens=config.max_prompt_tokens)

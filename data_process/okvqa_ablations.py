@@ -29,7 +29,6 @@ REFERENCE = (
 )
 """Decoding and ranking of the paper's published script (eval_configs/okvqa_gs112k.yaml)."""
 WORDNET = okvqa_cpu.SHARED / "corpora" / "wordnet.csv.gz"
-NEXT_TOKEN_STEPS = 1500
 OTHER_RANKINGS = {
     "rescored_random": "a random document of each span",
     "rescored_reference": "the reference's ranking",
@@ -112,16 +111,14 @@ def system(seed: Seed) -> list[Row]:
 
 
 def alone(seed: Seed) -> list[Row]:
-    """The first model by itself: other decoding, and models that learned from less or more."""
+    """The first model by itself: other decoding, and models that learned from less."""
     whole = seed.score("alone", *ALONE, baselines=",".join(OTHER_RANKINGS))
     rows = [Row("the first model alone", whole), *_other_rankings(whole)]
     rows.append(Row("reference decoding and ranking", seed.score("reference", *ALONE, *REFERENCE)))
-    next_token = f"max_steps={NEXT_TOKEN_STEPS}"
     others = {
         "one_answer": ("one answer per question", one_answer(seed)),
         "half_data": ("half of the training questions", half_data(seed)),
         "no_pretraining": ("random token embeddings", pretrained(seed, "no_pretraining", "embeddings=null")),
-        "next_token": ("next-token pre-training as well", pretrained(seed, "next_token", next_token)),
     }
     for name, (label, (material, settings)) in others.items():
         output = seed.folder(name) / "train"

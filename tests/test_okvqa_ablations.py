@@ -84,7 +84,7 @@ def test_every_row_takes_one_thing_away(
     assert configs["eval HOME/ablations/no_expert/eval"].answer_expert is None
     assert configs["eval HOME/ablations/no_second/eval"].answer_expert is not None
     single = [key for key in configs if key.startswith("eval HOME/ablations") and "no_expert" not in key]
-    assert len(single) == 8
+    assert len(single) == 7
     assert not any(configs[key].ensemble for key in single)
     alone = configs["eval HOME/ablations/alone/eval"]
     assert alone.decoding == whole.decoding
@@ -98,12 +98,11 @@ def test_every_row_takes_one_thing_away(
     ]
     assert configs["eval HOME/ablations/wordnet/eval"].index == "HOME/wordnet.fmi"
     assert configs["eval HOME/ablations/wordnet/eval"].corpus.endswith("wordnet.csv.gz")
-    for name in ("one_answer", "half_data", "no_pretraining", "next_token"):
+    for name in ("one_answer", "half_data", "no_pretraining"):
         scored, tuned = (configs[f"{verb} HOME/ablations/{name}/{verb}"] for verb in ("eval", "train"))
         assert scored.model.checkpoint == f"HOME/ablations/{name}/train/final"
         assert scored.model.llm == tuned.model.llm
     assert configs["pretrain HOME/ablations/no_pretraining/pretrain"].embeddings is None
-    assert configs["pretrain HOME/ablations/next_token/pretrain"].max_steps == 1500
     half = "HOME/ablations/half_data/questions.jsonl"
     assert configs["pretrain HOME/ablations/half_data/pretrain"].queries == half
     assert configs["train HOME/ablations/half_data/train"].data.queries == half
@@ -116,7 +115,7 @@ def test_every_row_takes_one_thing_away(
     kept = {
         (line["of"], line["row"]): line for line in json.loads((home / "ablations/summary.json").read_text())
     }
-    assert len(kept) == 7 + 10 + 3
+    assert len(kept) == 7 + 9 + 3
     line = kept["two models and the expert", "without the expert"]
     base, own = values("HOME/seed0/eval", "generative"), values("HOME/ablations/no_expert/eval", "generative")
     test = paired_test(base.astype(float), own.astype(float))

@@ -104,7 +104,20 @@ def test_the_page_is_one_balanced_file_that_fetches_nothing(tmp_path: Path) -> N
     assert "all <b>1</b>" in html
 
 
-def test_a_picture_that_cannot_be_read_costs_no_report(tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [None, ModuleNotFoundError("pi_heif")], ids=["pillow", "ultralytics"])
+def test_a_picture_that_cannot_be_read_costs_no_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    """As pillow complains, and as it does once ultralytics has been imported and asks for a HEIF reader."""
+    real = Image.open
+
+    def patched(path: Path, *args: object) -> Image.Image:
+        try:
+            return real(path, *args)
+        except OSError as wrong:
+            raise error or wrong from wrong
+
+    monkeypatch.setattr(Image, "open", patched)
     whole = tmp_path / "whole.png"
     Image.new("RGB", (90, 60), "navy").save(whole)
     (tmp_path / "garbage.png").write_bytes(b"no picture")

@@ -24,6 +24,8 @@ from gemkr.config.model import ModelConfig
 from gemkr.errors import ConfigError
 
 T = TypeVar("T")
+SHOWN = 5
+"""How many known keys a complaint about an unknown one names."""
 NOTHING = ("", "~", "null", "Null", "NULL")
 """What stands for None in an override, as in YAML."""
 
@@ -112,7 +114,11 @@ def from_mapping(values: dict[str, Any], kind: type[T], where: str) -> T:
     for key in values:
         if key not in fields:
             near = difflib.get_close_matches(str(key), fields, n=1)
-            known = f"the nearest known key is {near[0]!r}" if near else f"known are {', '.join(fields)}"
+            known = (
+                f"the nearest known key is {near[0]!r}"
+                if near
+                else f"known are {', '.join([*fields][:SHOWN])}, as gemkr settings tells"
+            )
             raise ConfigError(f"{where}: unknown key {reprlib.repr(key)}; {known}")
     missing = [n for n, f in fields.items() if n not in values and _required(f)]
     if missing:

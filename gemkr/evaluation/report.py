@@ -242,7 +242,13 @@ def _picture(path: Path, boxes: Sequence[Box], name: str) -> str:
 
     try:
         data, width, height = small_jpeg(path)
-    except (OSError, ValueError, SyntaxError, DecompressionBombError):
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        ImportError,
+        DecompressionBombError,
+    ):  # ImportError: ultralytics patches PIL
         return f"<p class=none>the picture {escape(name)} cannot be read</p>"
     unit = max(width, height) / 100
     shapes = []

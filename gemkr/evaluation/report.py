@@ -132,7 +132,7 @@ def _seconds(seconds: Mapping[str, float]) -> str:
     lines = "".join(
         f'<div class="time"><span>{escape(name)}</span><i><i style="width:{100 * value / longest:.1f}%"></i></i>'
         f"<b>{duration(value)}</b></div>"
-        for name, value in seconds.items()
+        for name, value in ((name.replace("_", " "), value) for name, value in seconds.items())
     )
     return f'<section><h2>Time</h2><div class="times">{lines}</div></section>'
 

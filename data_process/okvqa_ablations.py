@@ -1,7 +1,8 @@
 """`make okvqa-ablations`: what each part of `make okvqa-cpu` is worth, on all of dev, by taking it away.
 
-Its first seed is the whole; what is not there yet of it is made. Two groups: of the system, which writes with two models and an
-expert, and of its first model alone, where a part shows that company would hide. Every row is tested against its group's first.
+Its first seed is the whole; what is not there yet of it is made. Three groups: the system, which writes with two models and an
+expert; its first model alone, where a part shows that company would hide; and that model over another corpus. Every row is
+tested against its group's first.
 """
 
 from __future__ import annotations
@@ -29,12 +30,13 @@ REFERENCE = (
 )
 """Decoding and ranking of the paper's published script (eval_configs/okvqa_gs112k.yaml)."""
 WORDNET = okvqa_cpu.SHARED / "corpora" / "wordnet.csv.gz"
-OTHER_RANKINGS = {
+OTHER_WAYS = {
     "rescored_random": "a random document of each span",
     "rescored_reference": "the reference's ranking",
     "rescored_seal": "SEAL's weights",
     "free_text": "without the index",
 }
+"""Retrievers that an evaluation asks beside the whole: the same clues ranked otherwise, the same writers set free."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def system(seed: Seed) -> list[Row]:
     second = okvqa_cpu.second_model(seed.home, 0, seed.first)
     whole = seed.home / "seed0" / "eval"
     okvqa_cpu.score(okvqa_cpu.CONFIG, whole, 0, seed.first, seed.checkpoint, settings=[second])
-    rows = [Row("two models and the expert", whole), *_other_rankings(whole)]
+    rows = [Row("two models and the expert", whole), *_other_ways(whole)]
     rows.append(Row("without the expert", seed.score("no_expert", second, "answer_expert=null")))
     rows.append(Row("without the second model", seed.score("no_second", "ensemble=[]")))
     return rows
@@ -112,8 +114,8 @@ def system(seed: Seed) -> list[Row]:
 
 def alone(seed: Seed) -> list[Row]:
     """The first model by itself: other decoding, and models that learned from less."""
-    whole = seed.score("alone", *ALONE, baselines=",".join(OTHER_RANKINGS))
-    rows = [Row("the first model alone", whole), *_other_rankings(whole)]
+    whole = seed.score("alone", *ALONE, baselines=",".join(OTHER_WAYS))
+    rows = [Row("the first model alone", whole), *_other_ways(whole)]
     rows.append(Row("reference decoding and ranking", seed.score("reference", *ALONE, *REFERENCE)))
     others = {
         "one_answer": ("one answer per question", one_answer(seed)),
@@ -189,8 +191,8 @@ def tabulate(groups: Sequence[Sequence[Row]], output: Path) -> None:
     write_atomically(output, json.dumps(kept, indent=1) + "\n")
 
 
-def _other_rankings(folder: Path) -> list[Row]:
-    return [Row(label, folder, retriever) for retriever, label in OTHER_RANKINGS.items()]
+def _other_ways(folder: Path) -> list[Row]:
+    return [Row(label, folder, retriever) for retriever, label in OTHER_WAYS.items()]
 
 
 if __name__ == "__main__":

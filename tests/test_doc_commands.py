@@ -12,6 +12,7 @@ import pytest
 from gemkr.cli import parse
 
 ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = ["okvqa-gs112k.md", "okvqa-wiki112k.md", "decoding.md", "real-data.md"]
 
 
 def commands(document: str) -> list[str]:
@@ -27,7 +28,7 @@ def commands(document: str) -> list[str]:
     return [Template(line).safe_substitute(values) for line in lines if line.startswith("gemkr ")]
 
 
-@pytest.mark.parametrize("document", ["okvqa-gs112k.md", "real-data.md"])
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_the_commands_of_a_document_are_known(document: str) -> None:
     told = commands(document)
     assert told
@@ -36,7 +37,7 @@ def test_the_commands_of_a_document_are_known(document: str) -> None:
 
 
 def test_the_files_that_the_documents_name_are_there() -> None:
-    for document in ("okvqa-gs112k.md", "real-data.md"):
+    for document in DOCUMENTS:
         for line in commands(document):
             for name in re.findall(r"(?:train|eval)_configs/[\w.-]+", line):
                 assert (ROOT / name).is_file(), name

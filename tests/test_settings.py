@@ -45,3 +45,10 @@ def test_types_defaults_and_what_is_required(capsys: pytest.CaptureFixture[str])
     assert pretrain["optimizer.lr"] == "number, at least 0 = 0.002"
     assert pretrain["further"] == "list of text = []"
     assert train["rank_loss"] == "a section or null = null"
+
+
+def test_settings_given_as_options_are_told_how(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["eval", "eval_configs/small.yaml", "--queries", "f.jsonl"])
+    assert stop.value.code == 2
+    assert "--queries f.jsonl; settings are given as key=value" in capsys.readouterr().err

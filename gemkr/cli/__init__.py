@@ -54,7 +54,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args, rest = parser.parse_known_args(argv)
     strange = [word for word in rest if word.startswith("-") or "=" not in word]
     if strange or (rest and not hasattr(args, "overrides")):
-        parser.error(f"unrecognized arguments: {' '.join(strange or rest)}")
+        hint = "; settings are given as key=value" if hasattr(args, "overrides") else ""
+        parser.error(f"unrecognized arguments: {' '.join(strange or rest)}{hint}")
     if rest:
         args.overrides = [*args.overrides, *rest]
     return args

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from data_process import seeds
+from gemkr.errors import DataError
 from gemkr.evaluation.significance import paired_test
 
 METRICS = ("P@5", "S@1", "S@5", "S@10", "D@10")
@@ -70,3 +71,15 @@ def test_each_seed_and_their_means_are_tested_against_the_opponent(
     means = [np.mean([[rows[n]["S@10"] for n in order] for rows in both], axis=0) for both in (theirs, ours)]
     assert tests["all"]["S@10"] == paired_test(*means)
     assert tests["all"]["S@10"].difference == pytest.approx(means[1].mean() - means[0].mean())
+
+
+def test_rows_over_other_queries_are_not_paired(tmp_path: Path) -> None:
+    first = evaluate(tmp_path / "a", {"generative": values(1, 0.5)})
+    turned = evaluate(tmp_path / "b", {"generative": values(2, 0.5)}, turn=7)
+    assert len(seeds.paired([(first, "generative"), (turned, "generative")])) == 2
+    path = turned / "per_query.jsonl"
+    path.write_text(path.read_text().replace('"query_id": "3"', '"query_id": "other"'))
+    with pytest.raises(DataError, match=r"b and .*a did not answer the same queries"):
+        seeds.paired([(first, "generative"), (turned, "generative")])
+    with pytest.raises(DataError, match="has no values of 'free_text' by query"):
+        seeds.paired([(first, "free_text")])

@@ -19,6 +19,7 @@ from result_plots import DotRow, Line, dot_plot, line_plot, stacked_bars
 from gemkr.evaluation.files import write_atomically
 
 SHOWN = ("P@5", "S@1", "S@5", "S@10", "D@10", "R@1", "R@5", "R@20")
+OF_A_MODEL = ("generative", "free_text", "random_in_span", "coverage_alone")
 PLOTTED = (("P@5", "S@5", "S@10"), ("R@1", "R@5", "R@20"))
 COLOURS = {
     "answered": "var(--good)",
@@ -104,7 +105,7 @@ def write_page(
 
 def depends_on_model(retriever: str) -> bool:
     """Whether a row's figures are the model's own, and not those of a simple opponent."""
-    return retriever in ("generative", "free_text") or retriever.startswith("rescored_")
+    return retriever in OF_A_MODEL or retriever.startswith("rescored_")
 
 
 def row_label(name: str, result: Mapping[str, Any], retriever: str) -> str:

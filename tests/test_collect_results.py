@@ -7,11 +7,14 @@ import importlib
 import json
 import math
 import shlex
+import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import yaml
+
+from gemkr.retrievers import RETRIEVERS
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 ANSWERS = {"q0": "kite", "q1": "drum", "q2": "zither", "q3": "harp"}
@@ -364,3 +367,10 @@ def test_ticks_enclose_what_is_drawn(collector: ModuleType) -> None:
         assert ticks[-1] >= high
         assert 2 <= len(ticks) <= 7
     assert len(plots.thinned([(float(i), 1.0) for i in range(1000)])) <= 160
+
+
+def test_what_a_model_found_is_told_from_what_opponents_did(collector: ModuleType) -> None:
+    tells = sys.modules["result_page"].depends_on_model
+    opponents = {"bm25", "bm25_caption", "bm25_detections", "nearest_questions", "nearest_questions_query"}
+    opponents |= {"answer_classifier", "answer_classifier_coverage", "encoder_classifier_coverage", "fusion"}
+    assert {name for name in RETRIEVERS if not tells(name)} == opponents

@@ -81,7 +81,7 @@ def test_a_generative_evaluation_from_file_to_report(material: Path, tmp_path: P
         "eval",
         str(material / "eval.yaml"),
         f"output={tmp_path}",
-        "baselines=[bm25, free_text, rescored_random, rescored_coverage]",
+        "baselines=[bm25, free_text, random_in_span, coverage_alone, rescored_coverage]",
     ]
     assert main(command) == 0
     tokenizer = load_tokenizer(material / "t.model")
@@ -103,7 +103,8 @@ def test_a_generative_evaluation_from_file_to_report(material: Path, tmp_path: P
         "generative",
         "bm25",
         "free_text",
-        "rescored_random",
+        "random_in_span",
+        "coverage_alone",
         "rescored_coverage",
     }
     assert metrics["rows"]["rescored_coverage"] == metrics["rows"]["generative"]
@@ -290,7 +291,7 @@ def test_a_checkpoint_of_another_tokenizer(
         (["model=null"], "needs a model"),
         (["scoring.inside_span=bm26"], "scoring.inside_span is 'bm26'"),
         (["scoring.method=best"], "'best'"),
-        (["decoding.groups=3"], "3"),
+        (["decoding.groups=3", "model.llm=nowhere"], "4 cannot be shared evenly by 3 groups"),
         (["retriever=rescored_seal"], "holds no clues; run a generative retriever"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gemkr.config.model import ModelConfig, TextEncoderConfig
-from gemkr.config.ranges import Exponent, Natural, NotNegative, Positive, Power, Seed, Share
+from gemkr.config.ranges import Exponent, Natural, NotNegative, OrInfinite, Positive, Power, Seed, Share
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class DecodingConfig:
     word_start: bool = False
     allow_eos: bool = True
     stop_at_one_document: bool = False
-    document_penalty: float = 0.0
+    document_penalty: OrInfinite = 0.0
     group_by_head: bool = False
     head_words: Positive = 1
     beams_per_head: Positive = 1

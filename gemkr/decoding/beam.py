@@ -58,7 +58,8 @@ def generate_clues(
     Cost: one prefill per prompt and at most `max_tokens` steps per batch of `batch_size` prompts; beams with
     equal tokens share a row of the model.
     """
-    check_settings(settings, word_start)
+    check_settings(settings)
+    require_words(settings, word_start)
     check_vocabulary(model, index.vocab_size)
     matcher = ClueMatcher(
         index,
@@ -128,7 +129,7 @@ def _share_rows(beams: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1])
 
 
-def check_settings(settings: DecodingConfig, word_start: np.ndarray | None) -> None:
+def check_settings(settings: DecodingConfig) -> None:
     """Raise DecodingError unless the settings describe a search that can run."""
     if settings.beam_size < 1 or settings.groups < 1 or settings.beam_size % settings.groups:
         raise DecodingError(
@@ -153,6 +154,10 @@ def check_settings(settings: DecodingConfig, word_start: np.ndarray | None) -> N
             f"group_by_head replaces the {settings.groups} diversity groups; set groups to 1 or group_by_head to"
             " false"
         )
+
+
+def require_words(settings: DecodingConfig, word_start: np.ndarray | None) -> None:
+    """Raise DecodingError where the settings need to know which tokens start a word and nothing tells."""
     if word_start is None and (settings.word_start or settings.group_by_head):
         raise DecodingError(
             "word_start and group_by_head need to know which tokens start a word; pass the tokenizer's"

@@ -77,7 +77,7 @@ def read_records(path: str | Path) -> Iterator[Ranking]:
             raise DataError(f"{path}:{line}: {record}; go on with the run, which mends a line cut short")
         try:
             yield from_record(record)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path}:{line}: this is no record of a retrieval run ({error!r})") from error
 
 

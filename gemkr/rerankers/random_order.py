@@ -1,6 +1,6 @@
-"""The honest control inside a clue's span: a random document, the same one every time.
+"""A second scorer that knows nothing: chance, the same every time.
 
-Its row in a table says what the clue alone is worth, without a second scorer.
+What a control draws documents by.
 """
 
 from __future__ import annotations

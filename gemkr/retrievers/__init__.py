@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 RETRIEVERS = {
     "generative": "gemkr.retrievers.factory:generative",
     "free_text": "gemkr.retrievers.factory:free_text",
-    "rescored_random": "gemkr.retrievers.factory:rescored_random",
+    "random_in_span": "gemkr.retrievers.factory:random_in_span",
+    "coverage_alone": "gemkr.retrievers.factory:coverage_alone",
     "rescored_reference": "gemkr.retrievers.factory:rescored_reference",
     "rescored_seal": "gemkr.retrievers.factory:rescored_seal",
     "rescored_coverage": "gemkr.retrievers.factory:rescored_coverage",

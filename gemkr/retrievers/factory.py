@@ -5,6 +5,7 @@ Every check runs before the first query. Knows files; ranking and decoding live 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from gemkr.queries import read_queries
 from gemkr.rerankers.bm25 import BM25
 from gemkr.rerankers.random_order import RandomOrder
 from gemkr.retrievers.bm25 import BM25Retriever
+from gemkr.retrievers.scoring import ClueDocuments, Scorer, scorer_of
 from gemkr.tokenization import require_same_texts
 from gemkr.tokenizer import Tokenizer, load_tokenizer
 from gemkr.types import Query
@@ -128,6 +130,8 @@ class Sources:
 
 
 INSIDE_SPAN = ("bm25", "random", "occurrences")
+BARELY = 1e-9
+"""The weight of a second scorer that is to decide among equals only."""
 
 
 def require_compatible(index: FMIndex, model: GeMKR) -> None:
@@ -154,9 +158,16 @@ def free_text(config: EvalConfig, sources: Sources) -> FreeTextRetriever:
     return _generative(FreeTextRetriever, config, sources)
 
 
-def rescored_random(config: EvalConfig, sources: Sources) -> RescoredRetriever:
-    """The same clues and scorer, documents inside a span in random order."""
-    return _rescored(config, sources, inside_span="random")
+def random_in_span(config: EvalConfig, sources: Sources) -> RescoredRetriever:
+    """The same clues, a document drawn from the span of each."""
+    from gemkr.retrievers.drawn import DrawnScorer
+
+    return _rescored(config, sources, DrawnScorer)
+
+
+def coverage_alone(config: EvalConfig, sources: Sources) -> RescoredRetriever:
+    """The same clues under greedy coverage without a second scorer: among documents that hold the same clues, a random one."""
+    return _rescored(config, sources, method="coverage", inside_span="random", second_weight=BARELY)
 
 
 def rescored_reference(config: EvalConfig, sources: Sources) -> RescoredRetriever:
@@ -191,8 +202,10 @@ def bm25_detections(config: EvalConfig, sources: Sources) -> BM25Retriever:
 
 def _generative(kind, config: EvalConfig, sources: Sources):
     """Either generative retriever, after all checks; the cheap parts are looked at before the model is loaded."""
+    from gemkr.decoding.beam import check_settings
     from gemkr.retrievers.together import writing_together
 
+    check_settings(config.decoding)
     index, second = sources.index, sources.second
     pictures = regions = None
     if config.model is not None and config.model.tower is not None and config.images is not None:
@@ -212,11 +225,16 @@ def _generative(kind, config: EvalConfig, sources: Sources):
     return kind(writer, index, model.tokenizer, prompts, config.decoding, config.scoring, second)
 
 
-def _rescored(config: EvalConfig, sources: Sources, **changes: str) -> RescoredRetriever:
+def _rescored(
+    config: EvalConfig,
+    sources: Sources,
+    make: Callable[[ClueDocuments], Scorer] = scorer_of,
+    **changes: str | float,
+) -> RescoredRetriever:
+    """The clues of the configuration's own run under another scorer."""
     from gemkr.retrievers.recorded import clue_documents, recorded_clues
     from gemkr.retrievers.rescored import RescoredRetriever
-    from gemkr.retrievers.scoring import scorer_of
 
     clues = recorded_clues(config.output, sources.index)
     lookup = clue_documents(config, sources, replace(config.scoring, **changes))
-    return RescoredRetriever(clues, scorer_of(lookup))
+    return RescoredRetriever(clues, make(lookup))

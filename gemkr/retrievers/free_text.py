@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from gemkr.config import DecodingConfig, ScoringConfig
-from gemkr.decoding.beam import beam_search, check_settings
+from gemkr.decoding.beam import beam_search, check_settings, require_words
 from gemkr.decoding.constraint import NoConstraint, check_vocabulary
 from gemkr.fm_index import Span
 from gemkr.interfaces import LanguageModel, Reranker, TokenIndex
@@ -24,8 +24,8 @@ class FreeTextRetriever:
     """Ranks documents by freely generated texts, each cut to its longest beginning that the corpus holds.
 
     A text whose first token occurs nowhere finds nothing. Equal beginnings count once, with the probability
-    of the best text. Settings that need an index (`word_start`, `stop_at_one_document`, `document_penalty`,
-    `count_prior`, `second_pass`) have no effect here.
+    of the best text. Settings that need an index (`word_start`, `allow_eos`, `stop_at_one_document`, `document_penalty`,
+    `count_prior`, `second_pass`) have no effect here: a model may always end what it writes.
     """
 
     def __init__(
@@ -49,7 +49,8 @@ class FreeTextRetriever:
             second = RandomOrder()
         self._words = words_of(tokenizer, model.vocab_size)
         self.scorer = make_scorer(index, scoring, second, self._words.word_break)
-        check_settings(self.decoding, self._words.word_break)
+        check_settings(self.decoding)
+        require_words(self.decoding, self._words.word_break)
 
     def retrieve(self, queries: Iterable[Query], k: int) -> Iterator[Ranking]:
         """Rankings in the order of the queries; a query none of whose texts occurs gets no hits."""

@@ -83,6 +83,10 @@ class ClueDocuments:
                 second[at] = np.maximum(second[at], 1 / np.arange(1, len(listed) + 1, dtype=np.float32))
         return ClueTable(docs, holds, _scaled(np.asarray(second, dtype=np.float32)))
 
+    def spans(self, clues: Sequence[Clue]) -> list[np.ndarray]:
+        """int64[n] for each clue: all its documents, ascending."""
+        return [self._documents(clue.span.lo, clue.span.hi)[0] for clue in clues]
+
     def best(self, query: Query, clues: Sequence[Clue], most: int) -> list[np.ndarray]:
         """int64[<= most] for each clue: its documents, best first by the second scorer, or for want of one by occurrences."""
         spans = [self._documents(clue.span.lo, clue.span.hi)[1] for clue in clues]

@@ -116,6 +116,14 @@ def test_a_long_prompt_loses_words_of_the_query_but_never_the_slot(words: Words)
         build_sample(QUERY, words, image=VisualSlot(2), max_prompt_tokens=5)
 
 
+def test_a_prompt_without_a_picture_keeps_a_word_of_the_query(words: Words) -> None:
+    query = Query("7", "Who is it")
+    sizes = [build_sample(Query("7", text), words).prompt_length for text in ("Who", "Who is it")]
+    assert "Who" in words.text(build_sample(query, words, max_prompt_tokens=sizes[0]).tokens)
+    with pytest.raises(ModelError, match=f"{sizes[0] - 1} tokens has no room for a word of the query '7'"):
+        build_sample(query, words, max_prompt_tokens=sizes[0] - 1)
+
+
 def test_templates_are_checked(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="exactly once"):
         Template.parse("### Question: {question}")

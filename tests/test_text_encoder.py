@@ -9,8 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny_encoder import save_tiny_encoder
-from transformers import T5Config
+from transformers import (
+    AutoModel,
+    BertConfig,
+    BertForMaskedLM,
+    MPNetConfig,
+    RobertaConfig,
+    T5Config,
+)
 
 from gemkr.cli import main
 from gemkr.config import (
@@ -30,7 +38,7 @@ from gemkr.fm_index import FMIndex
 from gemkr.models.gemkr import GeMKR, load_gemkr
 from gemkr.models.outline import Outline
 from gemkr.models.shared import collate_shared
-from gemkr.models.text_encoder import load_text_encoder
+from gemkr.models.text_encoder import TextReader, load_text_encoder, outline_text_encoder
 from gemkr.retrievers.encoder_classifier import encoder_classifier
 from gemkr.testing import toy_corpus
 from gemkr.tokenizer import load_tokenizer
@@ -307,3 +315,64 @@ def test_starts_from_what_a_classifier_fine_tuned(home: Path, tmp_path: Path) ->
         load_text_encoder(started)
     with pytest.raises(ModelError, match="absent is not there; `gemkr fit-expert` writes it"):
         load_text_encoder(replace(started, weights=str(tmp_path / "absent")))
+
+
+def test_weights_that_lack_tensors_are_refused_but_for_the_pooler(home: Path, tmp_path: Path) -> None:
+    config = TextEncoderConfig(str(save_tiny_encoder(tmp_path / "e", ["what"])), max_tokens=24)
+    file = tmp_path / "e" / "model.safetensors"
+    whole = load_file(file)
+    bare = {name: tensor for name, tensor in whole.items() if not name.startswith("pooler.")}
+    assert len(bare) == len(whole) - 2
+    save_file(bare, file, metadata={"format": "pt"})
+    own = load_text_encoder(config).model.state_dict()
+    assert own.keys() == bare.keys()
+    assert all(torch.equal(tensor, bare[name]) for name, tensor in own.items())
+    save_file({n: t for n, t in bare.items() if ".layer.1." not in n}, file, metadata={"format": "pt"})
+    said = r"the text encoder folder .*/e are not those .*: encoder\.layer\.1\.\S+ is missing, and 15 more are missing"
+    with pytest.raises(ModelError, match=said):
+        load_text_encoder(config)
+    words = "embeddings.word_embeddings.weight"
+    save_file(bare | {words: torch.zeros(3, 24)}, file, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=rf"{words} has shape \[3, 24\] instead of \[6, 24\], and 0 more"):
+        load_text_encoder(config)
+    file.write_bytes(file.read_bytes()[:-50])
+    with pytest.raises(ModelError, match=r"the text encoder folder .*/e cannot be loaded: "):
+        load_text_encoder(config)
+
+
+def test_weights_saved_with_a_head_load(tmp_path: Path) -> None:
+    size = BertConfig(
+        vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8
+    )
+    model = BertForMaskedLM(size)
+    model.save_pretrained(tmp_path / "e")
+    own = load_text_encoder(TextEncoderConfig(str(tmp_path / "e"))).model.state_dict()
+    assert all(torch.equal(tensor, model.bert.state_dict()[name]) for name, tensor in own.items())
+
+
+@pytest.mark.parametrize("settings", [RobertaConfig, MPNetConfig])
+def test_positions_that_stand_for_padding_are_not_for_tokens(settings: type, tmp_path: Path) -> None:
+    size = settings(
+        vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8,
+        max_position_embeddings=42, pad_token_id=1,
+    )  # fmt: skip
+    AutoModel.from_config(size).save_pretrained(tmp_path / "e")
+    most = TextEncoderConfig(str(tmp_path / "e"), max_tokens=40)
+    tokens = torch.full((1, 40), 5)
+    assert load_text_encoder(most)(tokens, torch.ones_like(tokens)).shape == (1, 40, 8)
+    for make in (load_text_encoder, outline_text_encoder):
+        with pytest.raises(ModelError, match=r"max_tokens is 41, the encoder .*/e has 40 positions"):
+            make(replace(most, max_tokens=41))
+
+
+@pytest.mark.parametrize(("prompt", "special"), [(PromptConfig(), 2), (FULL, 3)])
+def test_a_length_that_has_no_room_for_a_word_is_refused(
+    prompt: PromptConfig, special: int, home: Path
+) -> None:
+    config = TextEncoderConfig(str(home / "encoder"), max_tokens=special + 1)
+    for query in QUERIES:
+        assert len(TextReader(config, prompt)(query)) == special + 1
+    for few in range(1, special + 1):
+        said = f"max_tokens is {few}, the tokenizer of .* puts {special} special tokens around the words; raise it to"
+        with pytest.raises(ModelError, match=f"{said} {special + 1} or more"):
+            TextReader(replace(config, max_tokens=few), prompt)(QUERIES[0])

@@ -188,6 +188,34 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
         train(model, toy_data(), Settings(str(tmp_path)), ORIGIN)
 
 
+@pytest.mark.parametrize("broken", [3, 5, 17])
+def test_weights_that_a_gradient_broke_are_not_saved(tmp_path: Path, broken: int) -> None:
+    """The loss of the broken step is finite; it stands between two reports, before a save, or at the end."""
+    model, taken = Toy(), []
+    model.head.bias.register_hook(lambda gradient: gradient * _after(taken, broken))
+    settings = Settings(str(tmp_path), log_every=18, keep_checkpoints=9)
+    with pytest.raises(ModelError, match="gradient was not finite in step"):
+        train(model, toy_data(), settings, ORIGIN)
+    assert not (tmp_path / "final").exists()
+    for path in step_checkpoints(tmp_path):
+        assert all(tensor.isfinite().all() for tensor in read_checkpoint(path).weights.values())
+    assert len(step_checkpoints(tmp_path)) == broken // 5
+
+
+def _after(taken: list[int], broken: int) -> float:
+    taken.append(len(taken))
+    return math.inf if len(taken) == broken + 1 else 1.0
+
+
+def test_gradients_are_cut_only_where_a_length_is_given(tmp_path: Path) -> None:
+    free = dataclasses.replace(QUICK, max_grad_norm=None)
+    wide = dataclasses.replace(QUICK, max_grad_norm=1e9)
+    short = dataclasses.replace(QUICK, max_grad_norm=1e-3)
+    for name, optimizer in (("free", free), ("wide", wide), ("short", short)):
+        train(Toy(), toy_data(), Settings(str(tmp_path / name), optimizer), ORIGIN)
+    assert losses(tmp_path / "free") == losses(tmp_path / "wide") != losses(tmp_path / "short")
+
+
 def test_another_schedule_cannot_be_resumed(tmp_path: Path) -> None:
     train(Toy(), toy_data(), Settings(str(tmp_path)), ORIGIN)
     longer = Settings(str(tmp_path), epochs=9)

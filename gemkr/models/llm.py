@@ -16,6 +16,7 @@ from torch import nn
 
 from gemkr.config import LoraConfig
 from gemkr.errors import ModelError, first_line
+from gemkr.models.folder import load_folder
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -120,8 +121,8 @@ def load_llm(
     """Load a local Hugging Face folder (never the network), freeze it, add LoRA.
 
     Frozen weights are kept in `precision` (fp32, bf16, fp16), trained ones in float32. `dropout` goes with `train_llm`.
-    Raises ModelError for a folder that holds no causal LM, an unknown precision, settings that exclude each other, and
-    targets that match nothing.
+    Raises ModelError for a folder that holds no causal LM or not all of its weights, an unknown precision, settings that
+    exclude each other, and targets that match nothing.
     """
     from transformers import AutoModelForCausalLM
 
@@ -137,12 +138,8 @@ def load_llm(
         )
     if not (Path(folder) / "config.json").is_file():
         raise ModelError(f"the LLM folder {folder} holds no config.json; give a local Hugging Face folder")
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32 if train_llm else PRECISIONS[precision], local_files_only=True
-        )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ModelError(f"the LLM folder {folder} cannot be loaded: {first_line(error)}") from error
+    dtype = torch.float32 if train_llm else PRECISIONS[precision]
+    model = load_folder(AutoModelForCausalLM, folder, "LLM", dtype)
     model.requires_grad_(train_llm)
     if lora is not None:
         add_lora(model, lora)

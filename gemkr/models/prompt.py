@@ -140,7 +140,7 @@ def build_sample(
     `max_prompt_tokens` loses words at the end of its detections, then caption, then question; the `read` positions for
     a text encoder's states, right after BOS, do not count.
 
-    Raises DataError when nothing is left to answer, ModelError when the template alone is too long.
+    Raises DataError for a query without anything to answer, ModelError when the template leaves no room for it.
     """
     if form is not None and form not in FORMS:
         raise ModelError(f"the clue form {form!r} is unknown; use {' or '.join(FORMS)}")
@@ -164,6 +164,11 @@ def build_sample(
                 f"allowed are {max_prompt_tokens}; raise max_prompt_tokens or shorten the template"
             )
         fields[name] = " ".join(fields[name].split()[:-1])
+        if image is None and not any(fields[name] for name in _SHORTENED_FIRST):
+            raise ModelError(
+                f"a prompt of {max_prompt_tokens} tokens has no room for a word of the query {query.query_id!r} beside the "
+                "template's; raise max_prompt_tokens or shorten the template"
+            )
         prompt, visual = _encode(template.render(fields, image is not None), image, tokenizer)
     start = int(tokenizer.bos_id is not None)
     prompt[start:start] = [0] * read

@@ -19,6 +19,7 @@ from torch import nn
 
 from gemkr.config import PromptConfig, TextEncoderConfig
 from gemkr.errors import ModelError, first_line
+from gemkr.models.folder import load_folder
 from gemkr.types import Query
 
 TUNED = "encoder.model."
@@ -69,7 +70,7 @@ class TextReader:
 
     def __call__(self, query: Query) -> np.ndarray:
         """int64[E], 1 <= E <= `max_tokens`: special tokens as the encoder's own tokenizer puts them; the longer part is
-        cut first."""
+        cut first. ModelError for a folder without a tokenizer, or a `max_tokens` that its special tokens fill alone."""
         caption = (query.caption or "") if self.prompt.caption else ""
         labels = ", ".join(query.detections) if self.prompt.detections else ""
         context = ". ".join(part for part in (caption, labels) if part)
@@ -92,24 +93,26 @@ class TextReader:
             raise ModelError(
                 f"the text encoder folder {folder} has no tokenizer that knows a word; put its tokenizer.json or vocab.txt there"
             )
+        special = tokenizer.num_special_tokens_to_add(pair=self.prompt.caption or self.prompt.detections)
+        if self.config.max_tokens <= special:
+            raise ModelError(
+                f"text_encoder.max_tokens is {self.config.max_tokens}, the tokenizer of {folder} puts {special} special tokens "
+                f"around the words; raise it to {special + 1} or more"
+            )
         return tokenizer
 
 
 def load_text_encoder(config: TextEncoderConfig) -> TextEncoder:
     """Load a local Hugging Face folder (never the network), in float32.
 
-    Raises ModelError for a folder that holds no encoder, for a `max_tokens` beyond the encoder's positions, and for
-    `weights` that are not there or of another encoder.
+    Raises ModelError for a folder that holds no encoder or not all of its weights, for a `max_tokens` beyond the
+    encoder's positions, and for `weights` that are not there or of another encoder.
     """
     from transformers import AutoModel
 
     _check(config)
-    try:
-        model = AutoModel.from_pretrained(config.folder, dtype=torch.float32, local_files_only=True)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ModelError(
-            f"the text encoder folder {config.folder} cannot be loaded: {first_line(error)}"
-        ) from error
+    model = load_folder(AutoModel, config.folder, "text encoder", torch.float32, spare="pooler")
+    _check_positions(config, model)
     encoder = TextEncoder(model, train=config.train)
     if config.weights is not None:
         _load_tuned(encoder, config.weights)
@@ -154,11 +157,13 @@ def outline_text_encoder(config: TextEncoderConfig) -> TextEncoder:
     `load_text_encoder`."""
     from transformers import AutoModel
 
-    return TextEncoder(AutoModel.from_config(_check(config)), train=config.train)
+    model = AutoModel.from_config(_check(config))
+    _check_positions(config, model)
+    return TextEncoder(model, train=config.train)
 
 
 def _check(config: TextEncoderConfig) -> Any:
-    """The settings of the encoder in a folder; ModelError where there is none, or it cannot read `max_tokens`."""
+    """The settings of the encoder in a folder; ModelError where there is none."""
     from transformers import AutoConfig
 
     if not (Path(config.folder) / "config.json").is_file():
@@ -175,9 +180,19 @@ def _check(config: TextEncoderConfig) -> Any:
         raise ModelError(
             f"{config.folder} holds an encoder and a decoder ({settings.model_type}); give a text encoder such as BERT"
         )
-    positions = getattr(settings, "max_position_embeddings", None)
-    if positions is not None and config.max_tokens > positions:
-        raise ModelError(
-            f"text_encoder.max_tokens is {config.max_tokens}, the encoder {config.folder} has {positions} positions; lower it"
-        )
     return settings
+
+
+def _check_positions(config: TextEncoderConfig, model: nn.Module) -> None:
+    """ModelError for a `max_tokens` beyond the positions that a text can have: RoBERTa's first stand for its padding."""
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if positions is None:
+        return
+    tables = [module for name, module in model.named_modules() if name.endswith("position_embeddings")]
+    padding = [number for table in tables if (number := getattr(table, "padding_idx", None)) is not None]
+    positions -= max(padding, default=-1) + 1
+    if config.max_tokens > positions:
+        raise ModelError(
+            f"text_encoder.max_tokens is {config.max_tokens}, the encoder {config.folder} has {positions} positions for them; "
+            "lower it"
+        )

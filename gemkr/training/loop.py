@@ -72,7 +72,7 @@ def train(
     `batch_size` counts samples per device and forward pass. The loss is a mean over target tokens, whatever they are split
     into: accumulation and devices change nothing but memory. SIGTERM or SIGINT finishes the step, saves, and returns
     an Outcome with `stopped_by`. Raises ConfigError for settings that cannot run here, CheckpointError for a checkpoint
-    that does not fit or cannot be written, ModelError when the loss is no number.
+    that does not fit or cannot be written, ModelError when the loss or a gradient is no finite number.
     """
     trainer = _Trainer(model, data, config, origin, precision, title)
     if resume is not None:
@@ -120,6 +120,7 @@ class _Trainer:
         self.saved: int | None = None
         self.window: list[Tensor] = []
         self.tokens = 0
+        self.sound = torch.ones((), dtype=torch.bool, device=self.device)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on after `checkpoint`; CheckpointError when it does not fit."""
@@ -179,9 +180,12 @@ class _Trainer:
                 self.accelerator.backward(self.scaler.scale(part))
             loss += part.detach().double() / world
         self.scaler.unscale_(self.optimizer)
+        longest = self.config.optimizer.max_grad_norm
         norm = torch.nn.utils.clip_grad_norm_(
-            list(self.parameters.values()), self.config.optimizer.max_grad_norm
+            list(self.parameters.values()), math.inf if longest is None else longest
         )
+        if not self.scaler.is_enabled():  # which leaves such a step out
+            self.sound &= torch.isfinite(norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
@@ -199,6 +203,7 @@ class _Trainer:
                 f"the loss is {mean} after step {self.step} with lr {self.schedule.at(self.step - 1):.2g}; "
                 f"lower optimizer.lr or train in fp32, and resume from the last checkpoint in {self.output}"
             )
+        self._require_sound()
         self.window = []
         log.row(
             self.step,
@@ -225,7 +230,18 @@ class _Trainer:
         losses, count = self.accelerator.reduce(total).tolist()
         log.row(self.step, development_loss=losses / count)
 
+    def _require_sound(self) -> None:
+        """Raise ModelError once a gradient was no number, and with it the weights: such weights are never saved. Looked
+        at here and not at every step, which would wait for the device each time."""
+        if not self.sound:
+            raise ModelError(
+                f"a gradient was not finite in step {self.step} or one of the few before it, with lr "
+                f"{self.schedule.at(self.step - 1):.2g}; lower optimizer.lr or train in fp32, and resume from the last checkpoint "
+                f"in {self.output}"
+            )
+
     def _save(self) -> None:
+        self._require_sound()
         if self.accelerator.is_main_process:
             save_checkpoint(
                 step_folder(self.output, self.step),

@@ -1,0 +1,47 @@
+"""Weights from a local Hugging Face folder: all of them, or one sentence of what is wrong.
+
+Knows neither LLMs nor encoders.
+"""
+
+from __future__ import annotations
+
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from gemkr.errors import ModelError, first_line
+
+UNREADABLE = (
+    OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, SafetensorError, UnpicklingError,
+)  # fmt: skip
+"""What transformers raises for a folder of unknown, absent or damaged files."""
+
+
+def load_folder(
+    auto: Any, folder: str, kind: str, dtype: torch.dtype, *, spare: str | None = None
+) -> nn.Module:
+    """Read a local folder (never the network) by a class of transformers, every tensor of the model from its files.
+
+    A tied output may be absent there, and so may what stands under the name `spare`; more than the model needs is passed
+    over. Raises ModelError, which calls it the `kind` folder, when it cannot be read, lacks a tensor or holds one of
+    another shape.
+    """
+    try:
+        model, told = auto.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, ignore_mismatched_sizes=True, output_loading_info=True
+        )
+    except UNREADABLE as error:
+        raise ModelError(f"the {kind} folder {folder} cannot be loaded: {first_line(error)}") from error
+    wrong = dict.fromkeys(told["missing_keys"], "is missing")
+    for name, held, needed in told["mismatched_keys"]:
+        wrong[name] = f"has shape {list(held)} instead of {list(needed)}"
+    names = sorted(name for name in wrong if name.split(".")[0] != spare)
+    if names:
+        raise ModelError(
+            f"the weights in the {kind} folder {folder} are not those of its config.json: {names[0]} "
+            f"{wrong[names[0]]}, and {len(names) - 1} more are missing or of another shape; copy or download the whole folder again"
+        )
+    return model

@@ -156,6 +156,29 @@ def test_boxes_file_goes_on_after_an_interruption(tmp_path: Path) -> None:
     assert BoxesWriter(path, {"detector": "other"}).done == set()
 
 
+def test_an_interrupted_detection_of_other_pictures_leaves_none_of_them(
+    folder: PictureFolder, tmp_path: Path
+) -> None:
+    class Half:
+        """Finds a box in every picture but b; `asked` are the pictures it was shown."""
+
+        fingerprint, settings, asked = "abc", DetectorSettings(), ()
+
+        def detect(self, image_ids: list[str], pictures: list[Image.Image]) -> list[PictureBoxes]:
+            self.asked = (*self.asked, *image_ids)
+            if "b" in image_ids:
+                raise VisionError("stop")
+            return [some_boxes(name, 1) for name in image_ids]
+
+    path = tmp_path / "boxes.jsonl"
+    with pytest.raises(VisionError, match="stop"):
+        detect_regions(Half(), folder, path, image_ids=["a", "c", "b"], batch=1)
+    again = Half()
+    report = detect_regions(again, folder, path, image_ids=["c", "d"], batch=1)
+    assert (again.asked, report.resumed, report.boxes) == (("d",), 1, 1)
+    assert [one.image for one in read_boxes(path)[1]] == ["c", "d"]
+
+
 def test_bad_boxes_files_are_named(tmp_path: Path) -> None:
     path = write_boxes(tmp_path / "boxes.jsonl", [some_boxes("a", 1)])
     for text, message in [
@@ -298,6 +321,24 @@ def test_padding_in_the_file_never_leaks(tmp_path: Path) -> None:
     assert got.tolist() == [[1.0] * 4, [0.0] * 4, [0.0] * 4]
     with pytest.raises(VisionError, match="damaged"):
         RegionStore.open(tmp_path / "s").verify()
+
+
+@pytest.mark.parametrize("bad", [7e4, -1e9, np.inf, np.nan])
+def test_features_beyond_float16_are_refused_before_their_chunk_is_done(bad: float, tmp_path: Path) -> None:
+    pictures, plan = [some_boxes(name, 1) for name in "abc"], {"detector": "d", "encoder": "e"}
+    writer = RegionStoreWriter(tmp_path / "s", pictures, rows=3, width=4, plan=plan)
+    writer.add([np.full((1, 4), 65504.0, np.float32)])
+    chunk = [np.ones((1, 4), np.float32), np.array([[1, bad, 1, 1]], np.float32)]
+    with pytest.raises(
+        VisionError, match=r"picture 'c' has a region feature of \S+, a region store holds finite"
+    ):
+        writer.add(chunk)
+    assert writer.done == 1
+    again = RegionStoreWriter(tmp_path / "s", pictures, rows=3, width=4, plan=plan)
+    assert again.done == 1
+    again.add([chunk[0], chunk[0]])
+    store = again.finish()
+    assert [store.get(name).features.max() for name in "abc"] == [65504.0, 1.0, 1.0]
 
 
 def test_interrupted_encoding_goes_on(folder: PictureFolder, tower: Tower, tmp_path: Path) -> None:

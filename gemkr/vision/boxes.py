@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -67,12 +67,15 @@ def read_boxes(path: str | Path) -> tuple[dict[str, Any], list[PictureBoxes]]:
 class BoxesWriter:
     """Appends pictures to `PATH.part`; `finish` gives the file its name. `done` are the ids already there."""
 
-    def __init__(self, path: str | Path, header: dict[str, Any]) -> None:
-        """Goes on with a `.part` of the same header, keeping its whole lines; starts anew otherwise."""
+    def __init__(
+        self, path: str | Path, header: dict[str, Any], wanted: Container[str] | None = None
+    ) -> None:
+        """Goes on with a `.part` of the same header, keeping its whole lines (of the pictures `wanted`, where they are
+        named); starts anew otherwise."""
         self.path = Path(path)
         self.part = self.path.with_name(self.path.name + ".part")
         self.header = {"format": FORMAT} | json.loads(json.dumps(header))
-        rows = self._left_over()
+        rows = [row for row in self._left_over() if wanted is None or row.image in wanted]
         self.done = {row.image for row in rows}
         self.count = sum(len(row.boxes) for row in rows)
         fresh = self.part.with_name(self.part.name + ".new")

@@ -56,13 +56,14 @@ def detect_regions(
 ) -> Report:
     """Write the boxes file of a picture folder (or of `image_ids`); goes on with an interrupted one.
 
-    VisionError names a missing or corrupt picture, unless `skip_missing` lists it in the report.
+    Of what that one has found, only these pictures are kept. VisionError names a missing or corrupt picture, unless
+    `skip_missing` lists it in the report.
     """
     ids = pictures.ids() if image_ids is None else list(dict.fromkeys(image_ids))
     if not ids:
         raise VisionError(f"there are no pictures (.jpg, .jpeg, .png, .webp) in {pictures.folder}")
     header = {"detector": detector.fingerprint, "settings": asdict(detector.settings)}
-    writer = BoxesWriter(output, header)
+    writer = BoxesWriter(output, header, set(ids))
     report = Report(resumed=len(writer.done))
     before, started = writer.count, time.perf_counter()
     rest = [image_id for image_id in ids if image_id not in writer.done]

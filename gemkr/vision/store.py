@@ -177,19 +177,33 @@ class RegionStoreWriter:
     def add(self, features: Sequence[np.ndarray | None]) -> None:
         """Features float[count, width] of the next pictures, in the order of `pictures`; safe on the disk afterwards.
 
-        None leaves a picture out of the store.
+        None leaves a picture out of the store. VisionError names a picture with a feature that float16 cannot hold;
+        none of the features are taken then.
         """
-        for one in features:
-            if one is None:
+        rows = [self._row(self.done + i, one) for i, one in enumerate(features)]
+        for row in rows:
+            if row is None:
                 self._skipped.append(self.done)
-                self.done += 1
-                continue
-            row = np.zeros(self._features.shape[1:], np.float16)
-            row[: len(one)] = one
-            self._features[self.done] = row
+            else:
+                self._features[self.done] = row
             self.done += 1
         self._features.flush()
         _write_json(self.part / PROGRESS, self._identity | {"done": self.done, "skipped": self._skipped})
+
+    def _row(self, number: int, features: np.ndarray | None) -> np.ndarray | None:
+        """float16[R, width], zero beyond the features given; VisionError when one is not finite there."""
+        if features is None:
+            return None
+        row = np.zeros(self._features.shape[1:], np.float16)
+        with np.errstate(over="ignore"):
+            row[: len(features)] = features
+        bad = ~np.isfinite(row[: len(features)])
+        if bad.any():
+            raise VisionError(
+                f"the picture {self.pictures[number].image!r} has a region feature of {features[bad][0]:g}, a region store holds "
+                f"finite numbers up to {np.finfo(np.float16).max:g}; correct the tower's weights or depth"
+            )
+        return row
 
     def finish(self) -> RegionStore:
         """Write the index and give the store its name."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import resource
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import sentencepiece
+import torch
 
 from gemkr.cli import main
 from gemkr.config import EvalConfig, PretrainConfig, TrainConfig, load_config
@@ -241,6 +245,7 @@ def test_a_score_does_not_overwrite_its_run(material: Path, capsys: pytest.Captu
         ("cards=-1", "cards must be at least 0"),
         ("seed=-1", "seed must be between 0 and 4294967295"),
         ("decoding.batch_size=0", "decoding: batch_size must be at least 1"),
+        ("decoding.document_penalty=-.inf", "document_penalty must be a finite number"),
         ("decoding.length_penalty=.nan", "length_penalty must be a finite number"),
         ("decoding.length_penalty=1e9", "length_penalty must be between -10 and 10, it is 1000000000.0"),
         ("decoding.length_penalty=-1e9", "length_penalty must be between -10 and 10"),
@@ -255,12 +260,21 @@ def test_evaluation_settings_out_of_range(setting: str, said: str, tmp_path: Pat
         load_config(path, EvalConfig, [setting])
 
 
+def test_a_document_can_be_forbidden_to_a_second_clue(tmp_path: Path) -> None:
+    path = tmp_path / "eval.yaml"
+    path.write_text("queries: q\ncorpus: c\noutput: o\ndecoding: {document_penalty: .inf}\n")
+    assert load_config(path, EvalConfig).decoding.document_penalty == math.inf
+
+
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
         ("workers=-1", "workers must be at least 0"),
-        ("optimizer.lr=-1", "lr must be at least 0"),
-        ("optimizer.beta2=1.5", "beta2 must be between 0 and 1, it is 1.5"),
+        ("optimizer.lr=0", "lr must be above 0, it is 0.0"),
+        ("optimizer.min_lr=-1", "min_lr must be at least 0"),
+        ("optimizer.beta2=1", "beta2 must be between 0 and 1, without both, it is 1.0"),
+        ("optimizer.max_grad_norm=0", "max_grad_norm must be above 0, it is 0.0"),
+        ("optimizer.max_grad_norm=inf", "max_grad_norm must be a finite number"),
         ("data.hide_regions=2", "hide_regions must be between 0 and 1, it is 2.0"),
         ("max_steps=0", "max_steps must be at least 1"),
         (f"seed={10**20}", "seed must be between 0 and 4294967295"),
@@ -357,6 +371,41 @@ def test_an_unforeseen_refusal_of_the_system_is_one_line(
 
     monkeypatch.setattr(gemkr.cli.score, "run", full)
     assert "No space left on device (out.json)" in refused(["score", "run"], capsys)
+
+
+@pytest.mark.parametrize(
+    ("told", "figures"),
+    [
+        (
+            "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.11 GiB of which 1.06 GiB is "
+            "free. Including non-PyTorch memory, this process has 78.04 GiB memory in use.",
+            " (Tried to allocate 2.00 GiB, GPU 0 has a total capacity of 79.11 GiB of which 1.06 GiB is free)",
+        ),
+        ("", ""),
+    ],
+)
+def test_a_full_gpu_is_one_sentence(
+    told: str, figures: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def run_out(args: object) -> int:
+        raise torch.cuda.OutOfMemoryError(told)
+
+    monkeypatch.setattr("gemkr.cli.settings.run", run_out)
+    said = refused(["settings", "eval"], capsys)
+    assert f"the GPU ran out of memory{figures}; lower batch_size (and raise gradient_accumulation" in said
+    assert "decoding.batch_size or decoding.beam_size" in said
+
+
+def test_an_error_before_torch_is_there_imports_no_torch() -> None:
+    code = (
+        "import sys, gemkr.cli, gemkr.cli.settings\n"
+        "def fail(args): raise ZeroDivisionError\n"
+        "gemkr.cli.settings.run = fail\n"
+        "try: gemkr.cli.main(['settings', 'eval'])\n"
+        "except ZeroDivisionError: sys.exit('torch' in sys.modules)\n"
+        "sys.exit(2)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_fake_model_without_logits_cannot_be_made() -> None:

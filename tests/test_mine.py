@@ -19,7 +19,7 @@ from gemkr.fm_index import FMIndex
 from gemkr.tokenizer import Tokenizer, load_tokenizer
 from gemkr.training.clues import MinedClue, read_clues, require_tokens, write_clues
 from gemkr.training.mine import Miner, MiningSettings
-from gemkr.training.mining_statistics import MiningStatistics, mine_all
+from gemkr.training.mining_statistics import NAMED, MiningStatistics, mine_all
 from gemkr.training.quotes import shared_runs
 from gemkr.types import Document, Query
 
@@ -245,11 +245,22 @@ def test_statistics_and_the_clue_file(tokenizer: Tokenizer, tmp_path: Path) -> N
     clues = list(read_clues(path))
     assert len(clues) == written == sum(len(rows) for rows in statistics.rows.values())
     assert clues == [clue for query in QUERIES for clue in miner_of(tokenizer).mine(query)]
-    assert (statistics.queries, statistics.queries_with_clue) == (6, 5)
+    missed = {query.query_id for query in QUERIES} - {clue.query_id for clue in clues}
+    assert (statistics.queries, statistics.without) == (6, sorted(missed))
+    assert len(missed) == 1
     text = "\n".join(statistics.lines())
+    assert text.endswith(f"without a clue             1  {missed.pop()}")
     assert "short clues" in text
     assert "unique" in text
     assert list(MiningStatistics().lines())
+
+
+def test_statistics_name_some_of_the_queries_without_a_clue() -> None:
+    statistics = MiningStatistics()
+    for number in range(NAMED + 2):
+        statistics.add(Query(f"q{number}", "?"), [])
+    named = ", ".join(f"q{number}" for number in range(NAMED))
+    assert list(statistics.lines())[-1].endswith(f"  {named} and 2 more")
 
 
 def test_clue_files_that_cannot_be_used(tmp_path: Path) -> None:

@@ -41,8 +41,8 @@ def test_types_defaults_and_what_is_required(capsys: pytest.CaptureFixture[str])
     train, pretrain = listed("train", capsys), listed("pretrain", capsys)
     assert train["data.queries"] == "text  (required)"
     assert train["epochs"] == "whole number, at least 1 = 5"
-    assert train["optimizer.lr"] == "number, at least 0 = 6e-05"
-    assert pretrain["optimizer.lr"] == "number, at least 0 = 0.002"
+    assert train["optimizer.lr"] == "number, above 0 = 6e-05"
+    assert pretrain["optimizer.lr"] == "number, above 0 = 0.002"
     assert pretrain["further"] == "list of text = []"
     assert train["rank_loss"] == "a section or null = null"
 

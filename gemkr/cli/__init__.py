@@ -1,4 +1,4 @@
-"""The `gemkr` command: finds the subcommand, turns a GemkrError into one line and exit status 1.
+"""The `gemkr` command: finds the subcommand, turns a GemkrError or a full GPU into one line and exit status 1.
 
 Each subcommand is a module with `HELP`, `add_arguments(parser)` and `run(args) -> int`; heavy imports
 belong inside `run`. Results go to stdout, logs and progress to stderr; usage errors exit with 2.
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from gemkr import __version__
-from gemkr.errors import GemkrError
+from gemkr.errors import GemkrError, first_line
 
 COMMANDS = {
     "index": "gemkr.cli.index",
@@ -84,3 +84,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("gemkr: interrupted", file=sys.stderr)
         return 130
+    except _full_gpu() as error:
+        told = ", ".join(first_line(error).split(". ")[1:3])
+        print(
+            f"gemkr: the GPU ran out of memory{f' ({told})' if told else ''}; lower batch_size (and raise gradient_accumulation "
+            "as much), decoding.batch_size or decoding.beam_size, or --batch",
+            file=sys.stderr,
+        )
+        return 1
+
+
+def _full_gpu() -> tuple[type[Exception], ...]:
+    """The error of a GPU without memory, which only torch raises: none where it was never imported."""
+    torch = sys.modules.get("torch")
+    return () if torch is None else (torch.cuda.OutOfMemoryError,)

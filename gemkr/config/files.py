@@ -148,12 +148,12 @@ def _required(f: dataclasses.Field) -> bool:
     return f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
 
 
-def _convert(value: Any, hint: Any, where: str) -> Any:
+def _convert(value: Any, hint: Any, where: str, *, endless: bool = False) -> Any:
     origin = typing.get_origin(hint)
     if origin is Annotated:
         kind, allowed = typing.get_args(hint)
-        number = _convert(value, kind, where)
-        if not allowed.least <= number <= allowed.most:
+        number = _convert(value, kind, where, endless=allowed.endless)
+        if number not in allowed:
             raise ConfigError(f"{where} must be {allowed}, it is {number!r}")
         return number
     if origin in (types.UnionType, typing.Union):
@@ -176,7 +176,7 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         raise ConfigError(f"{where} must be text, it is the number {value!r}; put it in quotes")
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise ConfigError(f"{where} must be of type {hint.__name__}, it is {value!r}")
-    if hint is float and not math.isfinite(value):
+    if hint is float and not (math.isfinite(value) or (endless and value == math.inf)):
         raise ConfigError(f"{where} must be a finite number, it is {value!r}")
     return value
 

@@ -9,19 +9,35 @@ from typing import Annotated
 
 @dataclass(frozen=True)
 class Range:
-    """The values that a number may have, ends included; part of the annotation of a setting."""
+    """The values that a number may have, ends included unless `open`; part of the annotation of a setting.
+
+    Infinity is a value where the range is `endless`.
+    """
 
     least: float
     most: float = math.inf
+    open: bool = False
+    endless: bool = False
+
+    def __contains__(self, number: float) -> bool:
+        if self.open:
+            return self.least < number < self.most
+        return self.least <= number <= self.most
 
     def __str__(self) -> str:
-        return f"at least {self.least}" if self.most == math.inf else f"between {self.least} and {self.most}"
+        if self.most == math.inf:
+            return f"{'above' if self.open else 'at least'} {self.least}"
+        return f"between {self.least} and {self.most}" + (", without both" if self.open else "")
 
 
 Natural = Annotated[int, Range(0)]
 Positive = Annotated[int, Range(1)]
 NotNegative = Annotated[float, Range(0)]
+OrInfinite = Annotated[float, Range(0, endless=True)]
+AboveZero = Annotated[float, Range(0, open=True)]
 Share = Annotated[float, Range(0, 1)]
+Decay = Annotated[float, Range(0, 1, open=True)]
+"""Of a moving average: at 0 nothing would be averaged, at 1 nothing forgotten."""
 Exponent = Annotated[float, Range(-10, 10)]
 """Of numbers above 0: their powers are neither infinite nor 0."""
 Power = Annotated[float, Range(0, 10)]

@@ -30,8 +30,10 @@ REFERENCE = (
 )
 """Decoding and ranking of the paper's published script (eval_configs/okvqa_gs112k.yaml)."""
 WORDNET = okvqa_cpu.SHARED / "corpora" / "wordnet.csv.gz"
+DRAWN = "a document drawn from each clue's span"
 OTHER_WAYS = {
-    "rescored_random": "a random document of each span",
+    "random_in_span": DRAWN,
+    "coverage_alone": "coverage without BM25",
     "rescored_reference": "the reference's ranking",
     "rescored_seal": "SEAL's weights",
     "free_text": "without the index",
@@ -120,7 +122,10 @@ def alone(seed: Seed) -> list[Row]:
     others = {
         "one_answer": ("one answer per question", one_answer(seed)),
         "half_data": ("half of the training questions", half_data(seed)),
-        "no_pretraining": ("random token embeddings", pretrained(seed, "no_pretraining", "embeddings=null")),
+        "no_pretraining": (
+            "random token embeddings of that length",
+            pretrained(seed, "no_pretraining", "embeddings.window=0"),
+        ),
     }
     for name, (label, (material, settings)) in others.items():
         output = seed.folder(name) / "train"
@@ -133,11 +138,12 @@ def elsewhere(seed: Seed) -> list[Row]:
     """The first model over WordNet, of which it has read nothing."""
     there = replace(seed.first, index=seed.home / "wordnet.fmi")
     okvqa_cpu.build_index(WORDNET, there.index, seed.vocabulary)
-    other, corpus = "rescored_random,bm25_caption", f"corpus={WORDNET}"
+    other, corpus = "random_in_span,coverage_alone,bm25_caption", f"corpus={WORDNET}"
     folder = seed.score("wordnet", *ALONE, corpus, material=there, baselines=other)
     return [
         Row("the first model alone over WordNet", folder),
-        Row("a random document of each span", folder, "rescored_random"),
+        Row(DRAWN, folder, "random_in_span"),
+        Row(OTHER_WAYS["coverage_alone"], folder, "coverage_alone"),
         Row("BM25, question + caption", folder, "bm25_caption"),
     ]
 

@@ -10,6 +10,7 @@ import pytest
 
 from data_process import okvqa_ablations, okvqa_cpu
 from gemkr.config import EvalConfig, PretrainConfig, TrainConfig, load_config
+from gemkr.config.training import EmbeddingsConfig
 from gemkr.evaluation.significance import paired_test
 
 QUERIES = 60
@@ -102,7 +103,7 @@ def test_every_row_takes_one_thing_away(
         scored, tuned = (configs[f"{verb} HOME/ablations/{name}/{verb}"] for verb in ("eval", "train"))
         assert scored.model.checkpoint == f"HOME/ablations/{name}/train/final"
         assert scored.model.llm == tuned.model.llm
-    assert configs["pretrain HOME/ablations/no_pretraining/pretrain"].embeddings is None
+    assert configs["pretrain HOME/ablations/no_pretraining/pretrain"].embeddings == EmbeddingsConfig(0, 1.4)
     half = "HOME/ablations/half_data/questions.jsonl"
     assert configs["pretrain HOME/ablations/half_data/pretrain"].queries == half
     assert configs["train HOME/ablations/half_data/train"].data.queries == half
@@ -115,7 +116,7 @@ def test_every_row_takes_one_thing_away(
     kept = {
         (line["of"], line["row"]): line for line in json.loads((home / "ablations/summary.json").read_text())
     }
-    assert len(kept) == 7 + 9 + 3
+    assert len(kept) == 8 + 10 + 4
     line = kept["two models and the expert", "without the expert"]
     base, own = values("HOME/seed0/eval", "generative"), values("HOME/ablations/no_expert/eval", "generative")
     test = paired_test(base.astype(float), own.astype(float))

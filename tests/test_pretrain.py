@@ -24,6 +24,7 @@ from gemkr.config import (
 )
 from gemkr.errors import CheckpointError, ConfigError, DataError, TokenizerError
 from gemkr.tokenizer import load_tokenizer
+from gemkr.training import cooccurrence
 from gemkr.training.cooccurrence import _count, _ppmi_
 from gemkr.training.log import read_rows
 from gemkr.training.pretrain import PackedRows, build_llama, pack, pretrain, save_llama
@@ -264,12 +265,32 @@ def test_words_in_like_company_get_like_embeddings(config: PretrainConfig) -> No
         )
 
 
+def test_without_a_window_embeddings_are_random_directions_of_the_same_length(config: PretrainConfig) -> None:
+    config = dataclasses.replace(config, embeddings=EmbeddingsConfig(window=0, norm=3.0), max_steps=0)
+    pretrain(config)
+    weight = load_file(Path(config.output) / "model" / "model.safetensors")["model.embed_tokens.weight"]
+    directions = weight / 3.0
+    assert directions.norm(dim=1).tolist() == pytest.approx([1.0] * 400, rel=1e-4)
+    alike = (directions @ directions.T)[~torch.eye(400, dtype=torch.bool)]
+    assert alike.mean().abs() < 0.01
+    assert alike.std() == pytest.approx(weight.shape[1] ** -0.5, rel=0.05)
+
+
 def test_training_starts_from_cooccurrences(config: PretrainConfig) -> None:
     config = dataclasses.replace(config, embeddings=EmbeddingsConfig(norm=1.0), max_steps=20)
     pretrain(config)
     whole = [row["loss"] for row in read_rows(config.output)]
     pretrain(config, resume=Path(config.output) / "step-000010")
     assert [row["loss"] for row in read_rows(config.output)] == whole
+
+
+def test_meetings_are_mirrored_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    tokens, offsets = rng.integers(0, 11, 400).astype(np.uint16), np.array([0, 150, 400])
+    whole = _count(tokens, offsets, 11, 4)
+    monkeypatch.setattr(cooccurrence, "ROWS", 3)
+    assert torch.equal(_count(tokens, offsets, 11, 4), whole)
+    assert torch.equal(whole, whole.T)
 
 
 def test_meetings_are_counted_as_by_hand() -> None:

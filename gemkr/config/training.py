@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gemkr.config.model import ModelConfig, PromptConfig
-from gemkr.config.ranges import Natural, NotNegative, Positive, Seed, Share
+from gemkr.config.ranges import AboveZero, Decay, Natural, NotNegative, Positive, Seed, Share
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class OptimizerConfig:
     """AdamW with linear warm-up and cosine decay (the paper's defaults).
 
     `projector_lr` is the peak rate of everything but the LLM, `text_encoder_lr` that of the text encoder,
-    `embedding_lr` that of the LLM's token embeddings.
+    `embedding_lr` that of the LLM's token embeddings. Gradients longer than `max_grad_norm` are cut to it; null cuts none.
     """
 
-    lr: NotNegative = 6e-5
+    lr: AboveZero = 6e-5
     projector_lr: NotNegative | None = None
     text_encoder_lr: NotNegative | None = None
     embedding_lr: NotNegative | None = None
@@ -43,8 +43,8 @@ class OptimizerConfig:
     min_lr: NotNegative = 1e-5
     warmup_steps: Natural = 200
     weight_decay: NotNegative = 0.05
-    max_grad_norm: NotNegative = 1.0
-    beta2: Share = 0.999
+    max_grad_norm: AboveZero | None = 1.0
+    beta2: Decay = 0.999
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,10 @@ class LlamaConfig:
 
 @dataclass(frozen=True)
 class EmbeddingsConfig:
-    """Token embeddings from the corpus's co-occurrences within `window` tokens, as vectors of length `norm`."""
+    """Token embeddings from the corpus's co-occurrences within `window` tokens, as vectors of length `norm`. With a window
+    of 0 nothing meets: random directions of that length."""
 
-    window: Positive = 8
+    window: Natural = 8
     norm: NotNegative = 2.0
 
 

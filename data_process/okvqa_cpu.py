@@ -123,8 +123,8 @@ def score(
         f"output={output}",
         f"opponents.classifier.seed={1000 * seed}",
     ]
-    if seed:
-        scored.append(f"baselines=[rescored_random,{OPPONENT}]")
+    if seed and not any(setting.startswith("baselines=") for setting in settings):
+        scored.append(f"baselines=[random_in_span,{OPPONENT}]")
     step(output / "metrics.json", "eval", f"eval_configs/{config}.yaml", *scored)
 
 

@@ -1,7 +1,8 @@
 """`make okvqa-encoder`: the small LLaMAs of `make okvqa-cpu` behind a pre-trained text encoder, to a table of three seeds.
 
 The larger configuration that two cores carry: the encoder first learns to guess answers, then the LLaMAs learn to write through
-what it has become. Base models, index and clues are those of `make okvqa-cpu`, made here where they are not there yet.
+what it has become; they are scored beside that guesser, and alone. Base models, index and clues are those of `make okvqa-cpu`,
+made here where they are not there yet.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from data_process.steps import answer, require_files
 from gemkr.cli.numbers import positive
 
 CONFIG = "okvqa_wiki112k_encoder"
+ALONE = "model_alone"
+WITHOUT_EXPERT = ("answer_expert=null", "baselines=[random_in_span]")
 
 
 def main() -> int:
@@ -41,7 +44,10 @@ def run(home: Path, base: Path, seeds: int) -> None:
         here = home / f"seed{seed}"
         final = okvqa_cpu.tune(CONFIG, here / "train", seed, material, settings=(reading,))
         okvqa_cpu.score(CONFIG, here / "eval", seed, material, final, settings=(reading,))
+        okvqa_cpu.score(CONFIG, here / ALONE, seed, material, final, settings=(reading, *WITHOUT_EXPERT))
     conclude(home, seeds)
+    print(f"\n{ALONE.replace('_', ' ')}, without the expert")
+    conclude(home, seeds, kind=ALONE, summary=f"summary_{ALONE}.json")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What several seeds of one configuration have in common: means, their spread, and the test against the best simple opponent.
+"""What several seeds of one configuration have in common: means, their spread, and the tests against the best opponents.
 
 Reads the folders that `gemkr eval` wrote, one for each seed, and knows nothing of how they came about.
 """
@@ -21,23 +21,33 @@ TESTED = ("P@5", "S@5", "S@10")
 RETRIEVER = "generative"
 OPPONENT = "answer_classifier_coverage"
 """The best of the simple opponents: the answer classifier alone, with greedy coverage."""
+SAME_ENCODER = "encoder_classifier_coverage"
+"""The answer classifier over the text encoder that a model reads through: one for all seeds, asked with the first."""
 
 Rows = dict[str, dict[str, float]]
 """Of each retriever, a value by metric."""
 
 
-def conclude(home: Path, seeds: int) -> None:
-    """Print the table over the seeds and the tests, and keep the table as `summary.json`."""
-    folders = [home / f"seed{seed}" / "eval" for seed in range(seeds)]
-    summary = summarize(folders)
-    write_atomically(home / "summary.json", json.dumps(summary, indent=1) + "\n")
-    if OPPONENT in summary:
-        compare(folders)
+def conclude(home: Path, seeds: int, *, kind: str = "eval", summary: str = "summary.json") -> None:
+    """Print the table over the seeds' folders `kind` and the tests against the opponents of their folders `eval`, and keep
+    the table in the file `summary`."""
+    folders = [home / f"seed{seed}" / kind for seed in range(seeds)]
+    evaluated = [home / f"seed{seed}" / "eval" for seed in range(seeds)]
+    write_atomically(home / summary, json.dumps(summarize(folders), indent=1) + "\n")
+    if all(OPPONENT in retrievers_of(folder) for folder in evaluated):
+        compare(folders, [(folder, OPPONENT) for folder in evaluated])
+    if SAME_ENCODER in retrievers_of(evaluated[0]):
+        compare(folders, [(evaluated[0], SAME_ENCODER)] * seeds)
+
+
+def retrievers_of(folder: Path) -> Rows:
+    """The rows of an evaluation."""
+    return json.loads((folder / "metrics.json").read_text())["rows"]
 
 
 def summarize(folders: Sequence[Path]) -> Rows:
     """Mean and standard deviation over the seeds of each retriever that all of them have, printed as a table."""
-    runs = [json.loads((folder / "metrics.json").read_text())["rows"] for folder in folders]
+    runs = [retrievers_of(folder) for folder in folders]
     summary: Rows = {}
     print(f"\n{len(runs)} seeds, mean (standard deviation)")
     print(f"{'':<28}" + "".join(f"{metric:>16}" for metric in METRICS))
@@ -53,14 +63,18 @@ def summarize(folders: Sequence[Path]) -> Rows:
     return summary
 
 
-def compare(folders: Sequence[Path]) -> dict[str, dict[str, PairedTest]]:
-    """Paired tests against the opponent, printed: each seed against the opponent of its own seed, and `all`, where a
-    question counts with its means over the seeds on either side."""
-    found = paired([(folder, name) for folder in folders for name in (RETRIEVER, OPPONENT)])
+def compare(
+    folders: Sequence[Path], opponents: Sequence[tuple[Path, str]]
+) -> dict[str, dict[str, PairedTest]]:
+    """Paired tests, printed: the retriever of each seed's folder against its opponent (a folder, its name there), and `all`,
+    where a question counts with its means over the seeds on either side."""
+    found = paired(
+        [row for folder, row in zip(folders, opponents, strict=True) for row in ((folder, RETRIEVER), row)]
+    )
     values = [found[i : i + 2] for i in range(0, len(found), 2)]
     compared = {folder.parent.name: [value] for folder, value in zip(folders, values, strict=True)}
     tests: dict[str, dict[str, PairedTest]] = {}
-    print(f"\n{RETRIEVER} less {OPPONENT}: difference (p of the paired randomization test)")
+    print(f"\n{RETRIEVER} less {opponents[0][1]}: difference (p of the paired randomization test)")
     print(f"{'':<28}" + "".join(f"{metric:>20}" for metric in TESTED))
     for name, chosen in {**compared, "all": values}.items():
         ours, theirs = np.mean(chosen, axis=0)

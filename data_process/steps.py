@@ -1,6 +1,7 @@
 """Steps of a long run: the project's own commands, each in a process of its own, passed over where their product is there.
 
-A product is believed only if the same command made it: what was asked, configuration files resolved, stands beside it.
+A product is believed only if the same command made it, from products that have not been made anew since: what was asked,
+configuration files resolved, stands beside it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ CONFIGURED = {
     "fit-expert": EvalConfig,
 }
 """Commands whose first word is a configuration file, the others settings in it."""
+DECIDES = {"fit-expert": ("answer_expert",)}
+"""Sections that alone decide what a command makes, where not all do."""
 
 
 def step(product: Path, *command: object) -> None:
@@ -32,9 +35,9 @@ def step(product: Path, *command: object) -> None:
     Raises DataError when the product is there and another command made it, or one that is not known.
     """
     words = [str(word) for word in command]
-    asked, note = _asked(words), product.with_name(f".{product.name}.made-by.json")
+    asked = _asked(words)
     if product.exists():
-        _require_same(product, note, asked)
+        _require_same(product, asked)
         print(f"there already: {product}", flush=True)
         return
     print("gemkr", *words, flush=True)
@@ -42,7 +45,8 @@ def step(product: Path, *command: object) -> None:
     code = _run(words)
     if code:
         sys.exit(code)
-    write_atomically(note, json.dumps(asked, indent=1) + "\n")
+    made = {**asked, "from": _sources(asked, product), "made": time.time_ns()}
+    write_atomically(_note(product), json.dumps(made, indent=1) + "\n")
     print(f"{time.perf_counter() - began:.0f} s", flush=True)
 
 
@@ -79,21 +83,57 @@ def _asked(words: list[str]) -> dict[str, Any]:
     if kind is None:
         return {"command": words}
     settings = to_mapping(load_config(words[1], kind, words[2:]))
+    settings = {name: settings[name] for name in DECIDES.get(words[0], settings)}
     return {"command": words[:2], "settings": json.loads(json.dumps(settings))}
 
 
-def _require_same(product: Path, note: Path, asked: Mapping[str, Any]) -> None:
-    way_out = "remove it, or give another --folder"
+def _note(product: Path) -> Path:
+    """Where it stands what made a product."""
+    return product.with_name(f".{product.name}.made-by.json")
+
+
+def _sources(asked: Mapping[str, Any], product: Path) -> dict[str, int]:
+    """When the other products that a command names were made, by path."""
+    named = {path for path in map(Path, _texts(asked)) if path.name} - {product}
+    found = {str(path): _read(_note(path)).get("made") for path in sorted(named)}
+    return {path: made for path, made in found.items() if made is not None}
+
+
+def _read(note: Path) -> dict[str, Any]:
+    """What a note tells, nothing where there is none that can be read."""
     try:
-        made = json.loads(note.read_text(encoding="utf-8"))
-        before = _flat(made)
-    except (OSError, ValueError, AttributeError) as error:
-        raise DataError(f"{product} is there and nothing tells which command made it; {way_out}") from error
-    now = _flat(asked)
+        told = json.loads(note.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts inside mappings and lists."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (Mapping, list)):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(inner)
+
+
+def _require_same(product: Path, asked: Mapping[str, Any]) -> None:
+    way_out = "remove it, or give another --folder"
+    made = _read(_note(product))
+    if not made:
+        raise DataError(f"{product} is there and nothing tells which command made it; {way_out}")
+    sources = made.pop("from", {})
+    made.pop("made", None)
+    now, before = _flat(asked), _flat(made)
     for key in sorted(now.keys() | before.keys()):
         if now.get(key) != before.get(key):
             raise DataError(
                 f"{product} was made with {key} = {before.get(key)!r}, now it is {now.get(key)!r}; {way_out}"
+            )
+    for path, when in _sources(asked, product).items():
+        if sources.get(path) != when:
+            raise DataError(
+                f"{product} was made from an earlier {path}, which was made anew since; {way_out}"
             )
 
 

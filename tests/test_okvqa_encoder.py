@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from data_process import okvqa_cpu, okvqa_encoder, text_encoder
+from data_process.seeds import OPPONENT, SAME_ENCODER
+from gemkr.config import EvalConfig, load_config
 
 ROW = {"P@5": 0.4, "S@1": 0.5, "S@5": 0.7, "S@10": 0.8, "D@10": 10.0}
 
@@ -34,15 +36,26 @@ def test_tunes_behind_what_okvqa_cpu_made(
     monkeypatch.setattr("sys.argv", ["okvqa_encoder", "--seeds", "2", *folders])
     assert okvqa_encoder.main() == 0
     made = [product.parts[0] for product, _ in asked]
-    assert made == ["base", "base", "base", "new", "new", "new"] * 2
-    assert [command[0] for _, command in asked[:6]] == [
+    assert made == ["base", "base", "base", "new", "new", "new", "new"] * 2
+    assert [command[0] for _, command in asked[:7]] == [
         "pretrain",
         "index",
         "mine",
         "fit-expert",
         "train",
         "eval",
+        "eval",
     ]
+    for seed in (0, 1):
+        with_expert, alone = (
+            load_config(command[1], EvalConfig, command[2:])
+            for _, command in asked[7 * seed + 5 : 7 * seed + 7]
+        )
+        assert with_expert.answer_expert is not None
+        assert (OPPONENT in with_expert.baselines, SAME_ENCODER in with_expert.baselines) == (True, not seed)
+        assert (alone.answer_expert, alone.baselines) == (None, ("random_in_span",))
+        assert alone.model == with_expert.model
+        assert alone.output == f"{tmp_path}/new/seed{seed}/model_alone"
     tuned = f"model.text_encoder.weights={tmp_path}/new/classifier.safetensors"
     assert all(tuned in command for _, command in asked if command[0] in ("train", "eval"))
     train = [command for _, command in asked if command[0] == "train"]
@@ -52,6 +65,7 @@ def test_tunes_behind_what_okvqa_cpu_made(
         True,
     ]
     assert json.loads((tmp_path / "new" / "summary.json").read_text())["generative"]["S@10"] == 0.8
+    assert json.loads((tmp_path / "new" / "summary_model_alone.json").read_text())["generative"] != {}
     monkeypatch.setattr(okvqa_cpu, "CORPUS", tmp_path / "absent.csv.gz")
     assert okvqa_encoder.main() == 1
     assert "set GEMKR_SHARED" in capsys.readouterr().err

@@ -64,13 +64,37 @@ def test_each_seed_and_their_means_are_tested_against_the_opponent(
     seeds.conclude(tmp_path, 2)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[-3:]] == ["seed0", "seed1", "all"]
-    tests = seeds.compare([tmp_path / f"seed{seed}" / "eval" for seed in (0, 1)])
+    folders = [tmp_path / f"seed{seed}" / "eval" for seed in (0, 1)]
+    tests = seeds.compare(folders, [(folder, seeds.OPPONENT) for folder in folders])
     order = sorted(range(QUERIES), key=str)
     first = [np.array([rows[n]["S@5"] for n in order]) for rows in (theirs[0], ours[0])]
     assert tests["seed0"]["S@5"] == paired_test(*first)
     means = [np.mean([[rows[n]["S@10"] for n in order] for rows in both], axis=0) for both in (theirs, ours)]
     assert tests["all"]["S@10"] == paired_test(*means)
     assert tests["all"]["S@10"].difference == pytest.approx(means[1].mean() - means[0].mean())
+
+
+def test_all_seeds_are_tested_against_the_one_over_their_encoder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours, alone, theirs, simple = (
+        [values(s, 0.6) for s in (1, 2)],
+        values(5, 0.7),
+        values(3, 0.5),
+        values(4, 0.4),
+    )
+    for seed in (0, 1):
+        others = {seeds.OPPONENT: simple} | ({} if seed else {seeds.SAME_ENCODER: theirs})
+        evaluate(tmp_path / f"seed{seed}" / "eval", {seeds.RETRIEVER: ours[seed], **others})
+        evaluate(tmp_path / f"seed{seed}" / "alone", {seeds.RETRIEVER: alone})
+    seeds.conclude(tmp_path, 2)
+    seeds.conclude(tmp_path, 2, kind="alone", summary="summary_alone.json")
+    told = capsys.readouterr().out
+    assert [told.count(f"less {name}:") for name in (seeds.OPPONENT, seeds.SAME_ENCODER)] == [2, 2]
+    lines = told.splitlines()
+    gap = np.mean([row["P@5"] for row in alone]) - np.mean([row["P@5"] for row in theirs])
+    assert lines[-1].split()[:2] == ["all", f"{gap:+.3f}"]
+    assert json.loads((tmp_path / "summary_alone.json").read_text()).keys() == {seeds.RETRIEVER}
 
 
 def test_rows_over_other_queries_are_not_paired(tmp_path: Path) -> None:

@@ -45,6 +45,48 @@ def test_a_product_is_made_once_by_the_same_command(tmp_path: Path, ran: list[li
         step(product, "mine", "--per-question", 8, "-o", product)
 
 
+def test_what_was_made_from_something_made_anew_since_is_not_believed(
+    tmp_path: Path, ran: list[list[str]]
+) -> None:
+    clues, trained, config = tmp_path / "clues.jsonl", tmp_path / "final", tmp_path / "t.yaml"
+    config.write_text("model: {llm: m}\ndata: {queries: q, clues: c}\noutput: o\n")
+
+    def both(per_question: int) -> None:
+        step(clues, "mine", "--per-question", per_question, "-o", clues)
+        step(trained, "train", config, f"data.clues={clues}", f"output={trained}")
+
+    both(8)
+    both(8)
+    assert len(ran) == 2
+    clues.unlink()
+    with pytest.raises(
+        DataError, match=r"final was made from an earlier .*clues.jsonl, which was made anew since; remove"
+    ):
+        both(4)
+    trained.unlink()
+    both(4)
+    assert len(ran) == 4
+
+
+def test_settings_that_name_no_file_are_no_sources(tmp_path: Path, ran: list[list[str]]) -> None:
+    config, product = tmp_path / "e.yaml", tmp_path / "metrics.json"
+    long = "x" * 5000
+    config.write_text(CONFIG + f'images: /\nregions: ""\nqrels: "{long}"\n')
+    for _ in range(2):
+        step(product, "eval", config, f"output={product}")
+    assert len(ran) == 1
+
+
+def test_an_expert_is_that_of_any_search(tmp_path: Path, ran: list[list[str]]) -> None:
+    config, product = tmp_path / "e.yaml", tmp_path / "weights"
+    config.write_text(CONFIG + "answer_expert: {train: q.jsonl, weight: 0.5}\n")
+    step(product, "fit-expert", config, f"output={product}")
+    step(product, "fit-expert", config, "decoding.beam_size=60", f"output={product}")
+    with pytest.raises(DataError, match=r"answer_expert.train = 'q.jsonl', now it is 'other.jsonl'"):
+        step(product, "fit-expert", config, "answer_expert.train=other.jsonl", f"output={product}")
+    assert len(ran) == 1
+
+
 def test_settings_of_the_configuration_file_count(tmp_path: Path, ran: list[list[str]]) -> None:
     config, product = tmp_path / "e.yaml", tmp_path / "metrics.json"
     config.write_text(CONFIG + "k: 5\n")

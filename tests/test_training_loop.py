@@ -354,10 +354,11 @@ def test_order_puts_like_lengths_together_and_drops_only_when_asked() -> None:
 
 
 PROCESS = """
-import sys
+import atexit, os, sys
 sys.path.insert(0, {tests!r})
 from test_training_loop import *
 torch.set_num_threads(1)
+atexit.register(lambda: torch.distributed.is_initialized() and os._exit(3))  # runs last
 settings = Settings({output!r}, batch_size=2, epochs=2, save_every=4, gradient_accumulation=2)
 newest = newest_checkpoint(settings.output)
 train(Toy(dropout=0.0), toy_data(20), settings, ORIGIN, resume=read_checkpoint(newest) if newest else None)

@@ -7,6 +7,7 @@ seeded anew for every step, so that a resumed run repeats what an uninterrupted 
 
 from __future__ import annotations
 
+import atexit
 import math
 import os
 import time
@@ -77,7 +78,9 @@ def train(
     trainer = _Trainer(model, data, config, origin, precision, title)
     if resume is not None:
         trainer.restore(resume)
-    return trainer.run()
+    outcome = trainer.run()
+    trainer.leave_at_exit()
+    return outcome
 
 
 class _Trainer:
@@ -163,6 +166,12 @@ class _Trainer:
                 self._save()
             self._save_final()
         return Outcome(self.step, self.total, self.output / FINAL)
+
+    def leave_at_exit(self) -> None:
+        """Destroy the process group before the interpreter ends: gloo's threads may want its lock afterwards, which aborts
+        a process that has done everything (pytorch issue 190489). Not after an error, when others may wait in it."""
+        if self.accelerator.num_processes > 1:
+            atexit.register(self.accelerator.end_training)
 
     def _take_step(self, group: list[Any], log: RunLog) -> None:
         started = time.perf_counter()

@@ -155,7 +155,7 @@ def test_a_resumed_run_is_the_same_run(material: Path, tmp_path: Path, per_promp
 
 def test_the_clues_are_learned_and_eval_loads_them(material: Path, tmp_path: Path) -> None:
     model = ModelConfig(llm=str(material / "llm"), lora=None, train_llm=True)
-    config = experiment(material, tmp_path / "run", model=model, batch_size=8, epochs=100, save_every=50)
+    config = experiment(material, tmp_path / "run", model=model, batch_size=8, epochs=200, save_every=100)
     config = dataclasses.replace(
         config, optimizer=OptimizerConfig(lr=1e-2, min_lr=1e-3, warmup_steps=20, beta2=0.95)
     )
@@ -163,14 +163,14 @@ def test_the_clues_are_learned_and_eval_loads_them(material: Path, tmp_path: Pat
         config.data, clues=str(material / "short.jsonl"), development=config.data.clues
     )
     finetune(dataclasses.replace(config, data=data))
-    assert losses(config.output)[-1] < 0.2
+    assert losses(config.output)[-1] < 0.05
     assert any("development_loss" in row for row in read_rows(config.output))
     loaded = load_model(dataclasses.replace(model, checkpoint=str(tmp_path / "run/final")))
     build, right = loaded.input_builder(), 0
     for query in read_queries(data.queries):
         logits, _ = loaded.prefill([build(query)])
         right += int(logits[0].argmax()) == loaded.tokenizer.encode(query.answers[0])[0]
-    assert right >= 7
+    assert right == 8
 
 
 def test_a_checkpoint_of_another_model_is_refused(material: Path, tmp_path: Path) -> None:

@@ -85,7 +85,8 @@ def test_incomplete_folders_are_refused(tmp_path: Path, damage: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"files": None}, {"files": ["state.json"]}, {"data": None}, {"tokenizer": 7}]
+    "wrong",
+    [{"files": None}, {"files": ["state.json"]}, {"bases": ["llm"]}, {"data": None}, {"tokenizer": 7}],
 )
 def test_a_manifest_of_other_types_is_damaged_and_the_one_before_is_taken(
     tmp_path: Path, wrong: dict, caplog: pytest.LogCaptureFixture

@@ -17,6 +17,9 @@ from gemkr.config import LoraConfig, ModelConfig, PrefixConfig, PromptConfig, To
 from gemkr.errors import CheckpointError, DataError, ModelError, VisionError
 from gemkr.models.gemkr import GeMKR, load_gemkr
 from gemkr.models.inputs import Example, InputBuilder
+from gemkr.training.checkpoint import save_checkpoint
+from gemkr.training.origin import Origin, origins_differ, require_bases
+from gemkr.training.trained import load_model
 from gemkr.types import Query
 from gemkr.vision.boxes import PictureBoxes
 from gemkr.vision.encode import load_tower
@@ -291,3 +294,34 @@ def test_bf16_on_the_cpu(home: Path) -> None:
     assert loss.dtype == torch.float32
     logits, _ = model.prefill([example])
     assert logits.dtype == torch.float32
+
+
+def test_a_checkpoint_is_refused_over_other_frozen_weights(home: Path, tmp_path: Path, model: GeMKR) -> None:
+    trained = Origin("gemkr", model.tokenizer.fingerprint(), "data", {}, model.bases())
+    assert len(trained.bases["llm"]) >= 64
+    save_checkpoint(tmp_path / "final", trained, model.trained_state())
+    settings = model_config(home, checkpoint=str(tmp_path / "final"))
+    for precision in ("fp32", "bf16", "fp16"):
+        load_model(replace(settings, precision=precision))
+
+    other = LlamaForCausalLM.from_pretrained(home / "llm")
+    with torch.no_grad():  # as fine-tuning would: all but alike
+        for parameter in other.parameters():
+            parameter.add_(0.02 * parameter.std() * torch.randn_like(parameter))
+    other.save_pretrained(tmp_path / "llm")
+    elsewhere = replace(settings, llm=str(tmp_path / "llm"), tokenizer=str(home / "llm"))
+    with pytest.raises(CheckpointError, match=r"trained on the LLM with .*set model\.llm to the one it was"):
+        load_model(elsewhere)
+    tower = torch.load(home / "vit.pt")
+    torch.save({name: value + 0.1 for name, value in tower.items()}, tmp_path / "vit.pt")
+    seen = replace(settings, tower=replace(settings.tower, weights=str(tmp_path / "vit.pt")))
+    with pytest.raises(
+        CheckpointError, match=r"trained on the vision tower [0-9a-f]{12}, this .*set model\.tower"
+    ):
+        load_model(seen)
+    now = replace(trained, bases=load_gemkr(replace(elsewhere, checkpoint=None)).bases())
+    assert origins_differ(trained, now, frozenset()).startswith("llm was with ")
+
+    whole = load_gemkr(model_config(home, lora=None, train_llm=True))
+    assert whole.bases().keys() == {"tower"}
+    require_bases(replace(trained, bases={}), model.bases(), "one that does not tell")

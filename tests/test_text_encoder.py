@@ -212,7 +212,7 @@ def test_trained_then_asked_alone_and_beside_a_model_without(home: Path, tmp_pat
     done = finetune(TrainConfig(settings, data, str(tmp_path / "train"), batch_size=2, epochs=1, workers=0))
     start, final = load_gemkr(settings).trained_state(), load_gemkr(settings)
     saved = read_checkpoint(str(done.checkpoint))
-    assert saved.origin.text_encoder == final.text_encoder.frozen_fingerprint()
+    assert saved.origin.bases["text_encoder"] == final.text_encoder.frozen_fingerprint()
     weights = saved.weights
     final.load_trained_state(weights)
     assert any(
@@ -245,25 +245,25 @@ def test_a_checkpoint_knows_what_it_was_trained_behind(home: Path, tmp_path: Pat
     folder = TextEncoderConfig(str(home / "encoder"), max_tokens=24, train=False)
     settings = config_of(home, text_encoder=folder)
     behind = load_gemkr(settings)
-    told = Origin(
-        "gemkr", behind.tokenizer.fingerprint(), "data", {}, behind.text_encoder.frozen_fingerprint()
-    )
+    told = Origin("gemkr", behind.tokenizer.fingerprint(), "data", {}, behind.bases())
     save_checkpoint(tmp_path / "final", told, behind.trained_state())
     checkpoint = str(tmp_path / "final")
     load_model(replace(settings, checkpoint=checkpoint))
     other = save_tiny_encoder(tmp_path / "other", ["what"])
     elsewhere = replace(settings, text_encoder=replace(folder, folder=str(other)), checkpoint=checkpoint)
-    with pytest.raises(CheckpointError, match=r"trained behind the text encoder weights [0-9a-f]{12}, this"):
+    with pytest.raises(
+        CheckpointError, match=r"trained on the text encoder [0-9a-f]{12}, this .* set model.text_encoder to"
+    ):
         load_model(elsewhere)
     data = TrainDataConfig(str(tmp_path / "none.jsonl"), str(tmp_path / "none.jsonl"))
-    with pytest.raises(CheckpointError, match="trained behind the text encoder weights"):
+    with pytest.raises(CheckpointError, match="trained on the text encoder"):
         finetune(TrainConfig(elsewhere, data, str(tmp_path / "warm")))
-    silent = replace(told, text_encoder=None)
+    silent = replace(told, bases={})
     save_checkpoint(tmp_path / "final", silent, behind.trained_state())
     load_model(elsewhere)
-    now = load_text_encoder(elsewhere.text_encoder).frozen_fingerprint()
-    assert origins_differ(told, replace(told, text_encoder=now), frozenset()).startswith("text_encoder was")
-    assert origins_differ(silent, replace(told, text_encoder=now), frozenset()) is None
+    now = replace(told, bases=told.bases | {"text_encoder": "f" * 64})
+    assert origins_differ(told, now, frozenset()).startswith("text_encoder was")
+    assert origins_differ(silent, now, frozenset()) is None
 
 
 def test_misfits_are_named(home: Path, tmp_path: Path, model: GeMKR, capsys: pytest.CaptureFixture) -> None:

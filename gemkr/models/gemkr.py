@@ -75,6 +75,18 @@ class GeMKR(nn.Module):
     def device(self) -> torch.device:
         return next(self.llm.parameters()).device
 
+    def bases(self) -> dict[str, str | tuple[float, ...]]:
+        """What tells the frozen weights from others, by part (`llm`, `tower`, `text_encoder`): a checkpoint does not hold
+        them. A part without frozen weights is left out."""
+        found: dict[str, str | tuple[float, ...]] = {}
+        if sample := self.llm.frozen_sample():
+            found["llm"] = sample
+        if self.tower is not None:
+            found["tower"] = self.tower.tower.fingerprint
+        if self.text_encoder is not None:
+            found["text_encoder"] = self.text_encoder.frozen_fingerprint()
+        return found
+
     def input_builder(
         self,
         images: PictureFolder | None = None,

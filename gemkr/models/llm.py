@@ -69,6 +69,18 @@ class LLM(nn.Module):
         """Standard deviation of the input embeddings."""
         return float(self.model.get_input_embeddings().weight.detach().float().std())
 
+    def frozen_sample(self) -> tuple[float, ...]:
+        """Some values out of some matrices that do not learn, first to last by name; () when all of them learn. The same
+        model gives the same ones, whatever files it lies in, up to the rounding of the precision it is loaded in."""
+        frozen = sorted(
+            (n, p) for n, p in self.model.named_parameters() if not p.requires_grad and p.dim() == 2
+        )
+        last = len(frozen) - 1
+        matrices = [
+            frozen[i][1].detach().flatten() for i in sorted({last * k // 15 for k in range(16)}) if frozen
+        ]
+        return tuple(float(m[k * (m.numel() - 1) // 7]) for m in matrices for k in range(8))
+
     def embed(self, tokens: torch.Tensor) -> torch.Tensor:
         """int64[B, T] -> [B, T, hidden]."""
         return self.model.get_input_embeddings()(tokens)

@@ -19,7 +19,7 @@ from gemkr.training.clues import require_tokens
 from gemkr.training.data import ClueDataset, PromptDataset, read_clue_dataset
 from gemkr.training.feed import TrainingData
 from gemkr.training.loop import Outcome, train
-from gemkr.training.origin import Origin, hash_files, require_text_encoder, require_tokenizer
+from gemkr.training.origin import Origin, hash_files, require_bases, require_tokenizer
 from gemkr.training.ranked import RankedDataset, read_ranked_dataset
 from gemkr.training.resume import ResumeFrom, ResumePoint, find_resume, holding
 from gemkr.vision.pictures import PictureFolder, require_pictures
@@ -61,7 +61,7 @@ def _finetune(config: TrainConfig, point: ResumePoint | None) -> Outcome:
         model.tokenizer.fingerprint(),
         _data_hash(config),
         to_mapping(config),
-        model.text_encoder and model.text_encoder.frozen_fingerprint(),
+        model.bases(),
     )
     trained = model.trainable_parameters()
     logger.info(
@@ -122,8 +122,7 @@ def _input_builder(model: GeMKR, config: TrainConfig) -> InputBuilder:
 def _warm_start(model: GeMKR, config: ModelConfig) -> None:
     checkpoint = read_checkpoint(str(config.checkpoint))
     require_tokenizer(checkpoint.origin, model.tokenizer.fingerprint(), checkpoint.path)
-    encoder = model.text_encoder
-    require_text_encoder(checkpoint.origin, encoder and encoder.frozen_fingerprint(), checkpoint.path)
+    require_bases(checkpoint.origin, model.bases(), checkpoint.path)
     load_weights(model.trainable_parameters(), checkpoint.weights, checkpoint.path)
 
 

@@ -33,7 +33,7 @@ def manifest_of(origin: Origin, files: Mapping[str, Mapping[str, Any]]) -> dict[
         "kind": origin.kind,
         "tokenizer": origin.tokenizer,
         "data": origin.data,
-        **({} if origin.text_encoder is None else {"text_encoder": origin.text_encoder}),
+        "bases": dict(origin.bases),
         "packages": _versions(),
         "files": files,
     }
@@ -62,7 +62,10 @@ def read_manifest(path: Path) -> dict[str, Any]:
             f"the {MANIFEST} of the checkpoint {path} lacks {absent[0]!r}; take another one"
         )
     told = [manifest[key] for key in ("kind", "tokenizer", "data")]
-    if not isinstance(manifest["files"], dict) or not all(isinstance(value, str) for value in told):
+    tables = [manifest["files"], manifest.get("bases", {})]
+    if not all(isinstance(table, dict) for table in tables) or not all(
+        isinstance(value, str) for value in told
+    ):
         raise CheckpointError(f"the {MANIFEST} of the checkpoint {path} is damaged; take another one")
     return manifest
 
@@ -98,7 +101,7 @@ def origin_in(manifest: Mapping[str, Any], config: bytes) -> Origin:
         manifest["tokenizer"],
         manifest["data"],
         json.loads(config),
-        manifest.get("text_encoder"),
+        manifest.get("bases", {}),
     )
 
 

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gemkr.errors import CheckpointError, DataError
 
+Fingerprint = str | Sequence[float]
+"""Of frozen weights: their hash, or a sample of their values, which stays the same in another precision."""
+BASES = {"llm": "LLM", "tower": "vision tower", "text_encoder": "text encoder"}
+"""Parts of a model whose frozen weights no checkpoint holds, and what they are called."""
+ROUNDING, TINY = 0.01, 1e-6
+"""Of a sample's values: more than bfloat16 (2^-8) and float16's smallest steps (2^-24) can change, less than training does."""
+
 
 @dataclass(frozen=True)
 class Origin:
-    """What a checkpoint belongs to: `kind` of model, tokenizer fingerprint, data hash, the resolved configuration, and the
-    fingerprint of what stayed as it was in the text encoder, None without one."""
+    """What a checkpoint belongs to: `kind` of model, tokenizer fingerprint, data hash, the resolved configuration, and what
+    tells the frozen weights under it from others (`GeMKR.bases`)."""
 
     kind: str
     tokenizer: str
     data: str
     config: dict[str, Any] = field(default_factory=dict)
-    text_encoder: str | None = None
+    bases: Mapping[str, Fingerprint] = field(default_factory=dict)
 
 
 def require_tokenizer(origin: Origin, fingerprint: str, where: str | Path) -> None:
@@ -32,14 +40,38 @@ def require_tokenizer(origin: Origin, fingerprint: str, where: str | Path) -> No
         )
 
 
-def require_text_encoder(origin: Origin, fingerprint: str | None, where: str | Path) -> None:
-    """CheckpointError unless the checkpoint was trained behind the frozen encoder weights of this fingerprint; checkpoints
-    that tell of none are taken at their word."""
-    if origin.text_encoder is not None and fingerprint is not None and origin.text_encoder != fingerprint:
+def require_bases(origin: Origin, bases: Mapping[str, Fingerprint], where: str | Path) -> None:
+    """CheckpointError unless the checkpoint was trained on these frozen weights; of what either does not tell, the
+    configuration is taken at its word."""
+    name = _other_base(origin.bases, bases)
+    if name is not None:
         raise CheckpointError(
-            f"the checkpoint {where} was trained behind the text encoder weights {origin.text_encoder[:12]}, this configuration "
-            f"loads {fingerprint[:12]}; set model.text_encoder.folder and .weights to those it was trained behind"
+            f"the checkpoint {where} was trained on the {BASES[name]} {_short(origin.bases[name])}, this configuration loads "
+            f"{_short(bases[name])}; set model.{name} to the one it was trained on"
         )
+
+
+def _other_base(then: Mapping[str, Fingerprint], now: Mapping[str, Fingerprint]) -> str | None:
+    """The first part whose frozen weights are told on both sides and are not the same."""
+    for name in BASES:
+        if name in then and name in now and not _same(then[name], now[name]):
+            return name
+    return None
+
+
+def _same(then: Fingerprint, now: Fingerprint) -> bool:
+    """Hashes equal, or samples that differ by no more than rounding to half precision does."""
+    if isinstance(then, str) or isinstance(now, str):
+        return then == now
+    return len(then) == len(now) and all(
+        math.isclose(a, b, rel_tol=ROUNDING, abs_tol=TINY) for a, b in zip(then, now)
+    )
+
+
+def _short(fingerprint: Fingerprint) -> str:
+    if isinstance(fingerprint, str):
+        return fingerprint[:12]
+    return "with " + ", ".join(f"{value:.4g}" for value in fingerprint[:3]) + ", ..."
 
 
 def hash_files(paths: list[str | Path]) -> str:
@@ -60,8 +92,9 @@ def origins_differ(then: Origin, now: Origin, free: frozenset[str]) -> str | Non
         before, after = getattr(then, name), getattr(now, name)
         if before != after:
             return f"{name} was {before[:12]}, is {after[:12]}"
-    if None not in (then.text_encoder, now.text_encoder) and then.text_encoder != now.text_encoder:
-        return f"text_encoder was {then.text_encoder[:12]}, is {now.text_encoder[:12]}"
+    name = _other_base(then.bases, now.bases)
+    if name is not None:
+        return f"{name} was {_short(then.bases[name])}, is {_short(now.bases[name])}"
     before, after = _flat(asdict(then)["config"]), _flat(asdict(now)["config"])
     for key in sorted(set(before) | set(after)):
         if key not in free and before.get(key) != after.get(key):

@@ -10,7 +10,7 @@ from gemkr.config import ModelConfig
 from gemkr.errors import CheckpointError
 from gemkr.models.gemkr import GeMKR, load_gemkr
 from gemkr.training.checkpoint import read_checkpoint
-from gemkr.training.origin import require_text_encoder, require_tokenizer
+from gemkr.training.origin import require_bases, require_tokenizer
 
 SHAPING = ("tower", "prefix", "visual_tokens", "text_encoder", "prompt", "lora")
 """Model settings that must be those of the training run; others (paths, precision) may change."""
@@ -21,8 +21,8 @@ PATHS = ("config", "weights", "folder", "template", "dropout")
 def load_model(config: ModelConfig) -> GeMKR:
     """Load base models and the checkpoint's trained parameters, ready to decode.
 
-    Raises CheckpointError when the checkpoint was trained with another tokenizer, or with other settings of what the
-    model is and is shown (tower, prefix, visual tokens, text encoder, prompt, LoRA).
+    Raises CheckpointError when the checkpoint was trained with another tokenizer, on other frozen weights, or with other
+    settings of what the model is and is shown (tower, prefix, visual tokens, text encoder, prompt, LoRA).
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if config.checkpoint is None:
@@ -31,8 +31,7 @@ def load_model(config: ModelConfig) -> GeMKR:
     _require_same_shape(config, checkpoint.origin.config.get("model") or {}, config.checkpoint)
     model = load_gemkr(config, device=device, weights=checkpoint.weights)
     require_tokenizer(checkpoint.origin, model.tokenizer.fingerprint(), config.checkpoint)
-    encoder = model.text_encoder
-    require_text_encoder(checkpoint.origin, encoder and encoder.frozen_fingerprint(), config.checkpoint)
+    require_bases(checkpoint.origin, model.bases(), config.checkpoint)
     return model
 
 

@@ -171,7 +171,11 @@ def test_the_classifier_learns_repeats_itself_and_is_cached(
     assert (tmp_path / "again").read_bytes() == content
     with monkeypatch.context() as patch:
         patch.delattr(classifier_module, "train_network")
-        assert answer_classifier(TRAIN, QUICK, cache).guess(query) == guesses
+        read = answer_classifier(TRAIN, QUICK, cache).guess(query)
+    assert [answer for answer, _ in read] == [answer for answer, _ in guesses]
+    assert [w for _, w in read] == pytest.approx(
+        [w for _, w in guesses]
+    )  # sums depend on where weights lie in memory
     answer_classifier(TRAIN[1:], QUICK, cache)
     assert cache.read_bytes() != content
     cache.write_bytes(b"nonsense")

@@ -25,8 +25,8 @@ CONFIGURED = {
     "fit-expert": EvalConfig,
 }
 """Commands whose first word is a configuration file, the others settings in it."""
-DECIDES = {"fit-expert": ("answer_expert",)}
-"""Sections that alone decide what a command makes, where not all do."""
+DECIDES = {"fit-expert": tuple(f"answer_expert.{part}" for part in ("train", "classifier", "encoder"))}
+"""Settings that alone decide what a command makes, where not all do; a section stands for all of its own."""
 
 
 def step(product: Path, *command: object) -> None:
@@ -82,9 +82,11 @@ def _asked(words: list[str]) -> dict[str, Any]:
     kind = CONFIGURED.get(words[0])
     if kind is None:
         return {"command": words}
-    settings = to_mapping(load_config(words[1], kind, words[2:]))
-    settings = {name: settings[name] for name in DECIDES.get(words[0], settings)}
-    return {"command": words[:2], "settings": json.loads(json.dumps(settings))}
+    settings = json.loads(json.dumps(to_mapping(load_config(words[1], kind, words[2:]))))
+    if words[0] in DECIDES:
+        decide = tuple(f"{name}." for name in DECIDES[words[0]])
+        settings = {key: value for key, value in _flat(settings).items() if f"{key}.".startswith(decide)}
+    return {"command": words[:2], "settings": settings}
 
 
 def _note(product: Path) -> Path:

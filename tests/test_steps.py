@@ -82,6 +82,10 @@ def test_an_expert_is_that_of_any_search(tmp_path: Path, ran: list[list[str]]) -
     config.write_text(CONFIG + "answer_expert: {train: q.jsonl, weight: 0.5}\n")
     step(product, "fit-expert", config, f"output={product}")
     step(product, "fit-expert", config, "decoding.beam_size=60", f"output={product}")
+    searched = ("answer_expert.weight=0.4", "answer_expert.guesses=30")
+    step(product, "fit-expert", config, *searched, f"output={product}")
+    with pytest.raises(DataError, match=r"answer_expert.classifier.hidden = 256, now it is 64"):
+        step(product, "fit-expert", config, "answer_expert.classifier.hidden=64", f"output={product}")
     with pytest.raises(DataError, match=r"answer_expert.train = 'q.jsonl', now it is 'other.jsonl'"):
         step(product, "fit-expert", config, "answer_expert.train=other.jsonl", f"output={product}")
     assert len(ran) == 1

@@ -104,7 +104,7 @@ def write_page(
 
 
 def depends_on_model(retriever: str) -> bool:
-    """Whether a row's figures are the model's own, and not those of a simple opponent."""
+    """Whether a row's figures are the model's own, and not those of an opponent."""
     return retriever in OF_A_MODEL or retriever.startswith("rescored_")
 
 
@@ -176,12 +176,12 @@ def _plots(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
         first = next(iter(members.values()))
         count = f"{first['queries']['count']:,} queries"
         about = f"{count} of {Path(first['queries']['file']).name} over {Path(first['corpus']['file']).name}; {first['relevance']}"
-        dashed = '<li><i style="background:var(--bad)"></i>best simple opponent</li>' if marks else ""
+        dashed = '<li><i style="background:var(--bad)"></i>best opponent</li>' if marks else ""
         sections.append(
             f"<section><h2>{escape(Path(first['queries']['file']).stem)} over {escape(Path(first['corpus']['file']).name)}</h2>"
             f'<div class="sheet"><h3>Retrievers with 95 % intervals<small>{escape(about)}</small></h3>'
             f"{dot_plot(rows, metrics, marks)}<ul class=key><li><i style='background:var(--accent)'></i>our model</li>"
-            f"<li><i style='background:#8a93a3'></i>simple opponents</li>{dashed}</ul></div></section>"
+            f"<li><i style='background:#8a93a3'></i>opponents</li>{dashed}</ul></div></section>"
         )
     return sections
 

@@ -16,7 +16,8 @@ Fingerprint = str | Sequence[float]
 BASES = {"llm": "LLM", "tower": "vision tower", "text_encoder": "text encoder"}
 """Parts of a model whose frozen weights no checkpoint holds, and what they are called."""
 ROUNDING, TINY = 0.01, 1e-6
-"""Of a sample's values: more than bfloat16 (2^-8) and float16's smallest steps (2^-24) can change, less than training does."""
+"""Of a sample's values: more than bfloat16 (2^-8) and float16's smallest steps (2^-24) can change. A model tuned so lightly
+that every value of the sample stays within it passes for the same."""
 
 
 @dataclass(frozen=True)

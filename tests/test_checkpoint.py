@@ -86,7 +86,15 @@ def test_incomplete_folders_are_refused(tmp_path: Path, damage: str) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"files": None}, {"files": ["state.json"]}, {"bases": ["llm"]}, {"data": None}, {"tokenizer": 7}],
+    [
+        {"files": None},
+        {"files": ["state.json"]},
+        {"bases": ["llm"]},
+        {"bases": {"llm": 3}},
+        {"bases": {"llm": ["a"]}},
+        {"data": None},
+        {"tokenizer": 7},
+    ],
 )
 def test_a_manifest_of_other_types_is_damaged_and_the_one_before_is_taken(
     tmp_path: Path, wrong: dict, caplog: pytest.LogCaptureFixture
@@ -100,6 +108,14 @@ def test_a_manifest_of_other_types_is_damaged_and_the_one_before_is_taken(
         read_checkpoint(last)
     assert newest_checkpoint(tmp_path) == before
     assert "is damaged; take another one; going back" in caplog.text
+
+
+def test_a_manifest_that_tells_of_the_text_encoder_alone_still_counts(tmp_path: Path) -> None:
+    path = save(tmp_path, 1)
+    manifest = json.loads((path / "manifest.json").read_text())
+    del manifest["bases"]
+    (path / "manifest.json").write_text(json.dumps(manifest | {"text_encoder": "e" * 64}))
+    assert read_checkpoint(path).origin.bases == {"text_encoder": "e" * 64}
 
 
 def test_a_full_disk_is_one_sentence_and_the_old_checkpoint_stays(tmp_path: Path, monkeypatch) -> None:

@@ -310,7 +310,7 @@ def test_a_checkpoint_is_refused_over_other_frozen_weights(home: Path, tmp_path:
             parameter.add_(0.02 * parameter.std() * torch.randn_like(parameter))
     other.save_pretrained(tmp_path / "llm")
     elsewhere = replace(settings, llm=str(tmp_path / "llm"), tokenizer=str(home / "llm"))
-    with pytest.raises(CheckpointError, match=r"trained on the LLM with .*set model\.llm to the one it was"):
+    with pytest.raises(CheckpointError, match=r"trained on the LLM with .*set model\.llm to what it was"):
         load_model(elsewhere)
     tower = torch.load(home / "vit.pt")
     torch.save({name: value + 0.1 for name, value in tower.items()}, tmp_path / "vit.pt")

@@ -252,7 +252,8 @@ def test_a_checkpoint_knows_what_it_was_trained_behind(home: Path, tmp_path: Pat
     other = save_tiny_encoder(tmp_path / "other", ["what"])
     elsewhere = replace(settings, text_encoder=replace(folder, folder=str(other)), checkpoint=checkpoint)
     with pytest.raises(
-        CheckpointError, match=r"trained on the text encoder [0-9a-f]{12}, this .* set model.text_encoder to"
+        CheckpointError,
+        match=r"trained on the text encoder [0-9a-f]{12}, this .* set model.text_encoder.folder and .weights to",
     ):
         load_model(elsewhere)
     data = TrainDataConfig(str(tmp_path / "none.jsonl"), str(tmp_path / "none.jsonl"))

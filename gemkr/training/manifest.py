@@ -62,10 +62,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
             f"the {MANIFEST} of the checkpoint {path} lacks {absent[0]!r}; take another one"
         )
     told = [manifest[key] for key in ("kind", "tokenizer", "data")]
-    tables = [manifest["files"], manifest.get("bases", {})]
-    if not all(isinstance(table, dict) for table in tables) or not all(
-        isinstance(value, str) for value in told
-    ):
+    sound = isinstance(manifest["files"], dict) and all(isinstance(value, str) for value in told)
+    if not sound or not _are_fingerprints(_bases(manifest)):
         raise CheckpointError(f"the {MANIFEST} of the checkpoint {path} is damaged; take another one")
     return manifest
 
@@ -101,7 +99,22 @@ def origin_in(manifest: Mapping[str, Any], config: bytes) -> Origin:
         manifest["tokenizer"],
         manifest["data"],
         json.loads(config),
-        manifest.get("bases", {}),
+        _bases(manifest),
+    )
+
+
+def _bases(manifest: Mapping[str, Any]) -> Any:
+    """The fingerprints of frozen weights; manifests once told of the text encoder's alone."""
+    former = {"text_encoder": manifest["text_encoder"]} if "text_encoder" in manifest else {}
+    return manifest.get("bases", former)
+
+
+def _are_fingerprints(bases: Any) -> bool:
+    """Whether it is a table of hashes and lists of numbers."""
+    return isinstance(bases, dict) and all(
+        isinstance(value, str)
+        or (isinstance(value, list) and value and all(isinstance(x, (int, float)) for x in value))
+        for value in bases.values()
     )
 
 

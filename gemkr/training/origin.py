@@ -13,8 +13,12 @@ from gemkr.errors import CheckpointError, DataError
 
 Fingerprint = str | Sequence[float]
 """Of frozen weights: their hash, or a sample of their values, which stays the same in another precision."""
-BASES = {"llm": "LLM", "tower": "vision tower", "text_encoder": "text encoder"}
-"""Parts of a model whose frozen weights no checkpoint holds, and what they are called."""
+BASES = {
+    "llm": ("LLM", "model.llm"),
+    "tower": ("vision tower", "model.tower"),
+    "text_encoder": ("text encoder", "model.text_encoder.folder and .weights"),
+}
+"""Parts of a model whose frozen weights no checkpoint holds: what they are called, and the settings that choose them."""
 ROUNDING, TINY = 0.01, 1e-6
 """Of a sample's values: more than bfloat16 (2^-8) and float16's smallest steps (2^-24) can change. A model tuned so lightly
 that every value of the sample stays within it passes for the same."""
@@ -46,9 +50,10 @@ def require_bases(origin: Origin, bases: Mapping[str, Fingerprint], where: str |
     configuration is taken at its word."""
     name = _other_base(origin.bases, bases)
     if name is not None:
+        called, settings = BASES[name]
         raise CheckpointError(
-            f"the checkpoint {where} was trained on the {BASES[name]} {_short(origin.bases[name])}, this configuration loads "
-            f"{_short(bases[name])}; set model.{name} to the one it was trained on"
+            f"the checkpoint {where} was trained on the {called} {_short(origin.bases[name])}, this configuration loads "
+            f"{_short(bases[name])}; set {settings} to what it was trained on"
         )
 
 

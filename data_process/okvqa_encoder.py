@@ -1,8 +1,9 @@
 """`make okvqa-encoder`: the small LLaMAs of `make okvqa-cpu` behind a pre-trained text encoder, to a table of three seeds.
 
 The larger configuration that two cores carry: the encoder first learns to guess answers, then the LLaMAs learn to write through
-what it has become; they are scored beside that guesser, and alone. Base models, index and clues are those of `make okvqa-cpu`,
-made here where they are not there yet.
+what it has become, and a scorer over the same encoder learns to choose documents inside their clues' spans; they are scored
+beside that guesser, and alone. Base models, index and clues are those of `make okvqa-cpu`, made here where they are not there
+yet.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ import sys
 from pathlib import Path
 
 from data_process import okvqa_cpu
-from data_process.seeds import conclude
+from data_process.seeds import OPPONENT, conclude
 from data_process.steps import answer, require_files
 from gemkr.cli.numbers import positive
 
 CONFIG = "okvqa_wiki112k_encoder"
 ALONE = "model_alone"
-WITHOUT_EXPERT = ("answer_expert=null", "baselines=[random_in_span]")
+WITHOUT_EXPERT = ("answer_expert=null", "baselines=[random_in_span,rescored_bm25]")
+LATER = f"baselines=[random_in_span,rescored_bm25,{OPPONENT}]"
+"""What is asked beside the second seed and all after it: what has seeds of its own, or the same clues."""
 
 
 def main() -> int:
@@ -37,14 +40,19 @@ def run(home: Path, base: Path, seeds: int) -> None:
     require_files(okvqa_cpu.QUESTIONS, okvqa_cpu.ASKED, okvqa_cpu.CORPUS)
     weights = home / "classifier.safetensors"
     reading = f"model.text_encoder.weights={weights}"
+    chosen = home / "scorer.safetensors"
+    choosing = (f"learned_scorer.weights={chosen}", f"learned_scorer.vectors={home / 'passages.safetensors'}")
     for seed in range(seeds):
         material = okvqa_cpu.prepare(base, seed)
         evaluation = f"eval_configs/{CONFIG}.yaml"
         okvqa_cpu.step(weights, "fit-expert", evaluation, reading, f"output={home / 'fit'}")
+        okvqa_cpu.step(chosen, "fit-scorer", evaluation, reading, *choosing, f"output={home / 'fit'}")
         here = home / f"seed{seed}"
         final = okvqa_cpu.tune(CONFIG, here / "train", seed, material, settings=(reading,))
-        okvqa_cpu.score(CONFIG, here / "eval", seed, material, final, settings=(reading,))
-        okvqa_cpu.score(CONFIG, here / ALONE, seed, material, final, settings=(reading, *WITHOUT_EXPERT))
+        scored = (reading, *choosing)
+        later = (LATER,) if seed else ()
+        okvqa_cpu.score(CONFIG, here / "eval", seed, material, final, settings=(*scored, *later))
+        okvqa_cpu.score(CONFIG, here / ALONE, seed, material, final, settings=(*scored, *WITHOUT_EXPERT))
     conclude(home, seeds)
     print(f"\n{ALONE.replace('_', ' ')}, without the expert")
     conclude(home, seeds, kind=ALONE, summary=f"summary_{ALONE}.json")

@@ -23,6 +23,8 @@ OPPONENT = "answer_classifier_coverage"
 """The best of the simple opponents: the answer classifier alone, with greedy coverage."""
 SAME_ENCODER = "encoder_classifier_coverage"
 """The answer classifier over the text encoder that a model reads through: one for all seeds, asked with the first."""
+ASKED_ONCE = (SAME_ENCODER, "encoder_classifier_learned", "learned_scorer")
+"""It, the same given the learned second scorer, and that scorer alone, wherever the first seed's evaluation asked them."""
 
 Rows = dict[str, dict[str, float]]
 """Of each retriever, a value by metric."""
@@ -36,8 +38,9 @@ def conclude(home: Path, seeds: int, *, kind: str = "eval", summary: str = "summ
     write_atomically(home / summary, json.dumps(summarize(folders), indent=1) + "\n")
     if all(OPPONENT in retrievers_of(folder) for folder in evaluated):
         compare(folders, [(folder, OPPONENT) for folder in evaluated])
-    if SAME_ENCODER in retrievers_of(evaluated[0]):
-        compare(folders, [(evaluated[0], SAME_ENCODER)] * seeds)
+    for opponent in ASKED_ONCE:
+        if opponent in retrievers_of(evaluated[0]):
+            compare(folders, [(evaluated[0], opponent)] * seeds)
 
 
 def retrievers_of(folder: Path) -> Rows:

@@ -23,9 +23,13 @@ CONFIGURED = {
     "train": TrainConfig,
     "eval": EvalConfig,
     "fit-expert": EvalConfig,
+    "fit-scorer": EvalConfig,
 }
 """Commands whose first word is a configuration file, the others settings in it."""
-DECIDES = {"fit-expert": tuple(f"answer_expert.{part}" for part in ("train", "classifier", "encoder"))}
+DECIDES = {
+    "fit-expert": tuple(f"answer_expert.{part}" for part in ("train", "classifier", "encoder")),
+    "fit-scorer": ("learned_scorer", "corpus"),
+}
 """Settings that alone decide what a command makes, where not all do; a section stands for all of its own."""
 
 

@@ -48,8 +48,12 @@ def test_starts_from_the_meaning_of_the_answers(
     guesser = encoder_classifier(QUERIES, config, tmp_path)
     query = Query("q", "coffee")
     with torch.no_grad():
-        meanings = torch.stack([guesser.meaning([guesser.text(Query("", a))])[0] for a in guesser.answers])
-        expected = (config.scale * meanings @ guesser.meaning([guesser.text(query)])[0]).softmax(dim=0)
+        meanings = torch.stack(
+            [guesser.encoder.meaning([guesser.text(Query("", a))])[0] for a in guesser.answers]
+        )
+        expected = (config.scale * meanings @ guesser.encoder.meaning([guesser.text(query)])[0]).softmax(
+            dim=0
+        )
     found = dict(guesser.guess(query))
     for answer, probability in zip(guesser.answers, expected.tolist(), strict=True):
         assert found[answer] == pytest.approx(probability, rel=1e-4)

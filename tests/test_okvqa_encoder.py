@@ -36,12 +36,13 @@ def test_tunes_behind_what_okvqa_cpu_made(
     monkeypatch.setattr("sys.argv", ["okvqa_encoder", "--seeds", "2", *folders])
     assert okvqa_encoder.main() == 0
     made = [product.parts[0] for product, _ in asked]
-    assert made == ["base", "base", "base", "new", "new", "new", "new"] * 2
-    assert [command[0] for _, command in asked[:7]] == [
+    assert made == ["base"] * 3 + ["new"] * 5 + ["base"] * 3 + ["new"] * 5
+    assert [command[0] for _, command in asked[:8]] == [
         "pretrain",
         "index",
         "mine",
         "fit-expert",
+        "fit-scorer",
         "train",
         "eval",
         "eval",
@@ -49,11 +50,14 @@ def test_tunes_behind_what_okvqa_cpu_made(
     for seed in (0, 1):
         with_expert, alone = (
             load_config(command[1], EvalConfig, command[2:])
-            for _, command in asked[7 * seed + 5 : 7 * seed + 7]
+            for _, command in asked[8 * seed + 6 : 8 * seed + 8]
         )
         assert with_expert.answer_expert is not None
         assert (OPPONENT in with_expert.baselines, SAME_ENCODER in with_expert.baselines) == (True, not seed)
-        assert (alone.answer_expert, alone.baselines) == (None, ("random_in_span",))
+        assert (alone.answer_expert, alone.baselines) == (None, ("random_in_span", "rescored_bm25"))
+        assert alone.learned_scorer == with_expert.learned_scorer
+        assert with_expert.learned_scorer.weights == f"{tmp_path}/new/scorer.safetensors"
+        assert with_expert.learned_scorer.vectors == f"{tmp_path}/new/passages.safetensors"
         assert alone.model == with_expert.model
         assert alone.output == f"{tmp_path}/new/seed{seed}/model_alone"
     tuned = f"model.text_encoder.weights={tmp_path}/new/classifier.safetensors"

@@ -26,6 +26,7 @@ COMMANDS = {
     "judge": "gemkr.cli.judge",
     "import-checkpoint": "gemkr.cli.import_checkpoint",
     "fit-expert": "gemkr.cli.fit_expert",
+    "fit-scorer": "gemkr.cli.fit_scorer",
     "retrieve": "gemkr.cli.retrieve",
     "fuse": "gemkr.cli.fuse",
     "score": "gemkr.cli.score",

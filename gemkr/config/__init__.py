@@ -8,6 +8,7 @@ from gemkr.config.evaluation import (
     DecodingConfig,
     EncoderClassifierConfig,
     EvalConfig,
+    LearnedScorerConfig,
     OpponentsConfig,
     ScoringConfig,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "EmbeddingsConfig",
     "EncoderClassifierConfig",
     "EvalConfig",
+    "LearnedScorerConfig",
     "LlamaConfig",
     "LoraConfig",
     "ModelConfig",

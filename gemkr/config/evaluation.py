@@ -32,7 +32,8 @@ class DecodingConfig:
 
 @dataclass(frozen=True)
 class ScoringConfig:
-    """From clues to documents: reference | coverage | seal, and the second scorer inside a span.
+    """From clues to documents: reference | coverage | seal, and the second scorer inside a span: bm25 | learned |
+    random | occurrences.
 
     With `whole_words` a document counts for a clue only where a word ends with it: `ski` is not in `skiing`.
     """
@@ -90,6 +91,36 @@ class EncoderClassifierConfig:
 
 
 @dataclass(frozen=True)
+class LearnedScorerConfig:
+    """The learned second scorer: a fine-tuned text encoder weighs the corpus's terms for a query, beside BM25's impacts, and
+    finds the passages that are near in meaning, where `vectors` names the file of their vectors (made where it is not there).
+
+    It learns from `train`, a file of queries: passages that hold one of a query's answers are to score above all others.
+    Terms are stems of at least `least_documents` passages and at most a share `most_documents` of them; of a passage the
+    first `passage_tokens` tokens are read. `lr` is the encoder's peak rate, `head_lr` that of the terms, `scale` the length
+    of what they are multiplied with, `threshold` what a term has to exceed at first to count. Passages are read and the
+    encoder is tuned in `precision`, fp32 or bf16. What is learned is kept in the file `weights`, or in the output folder.
+    """
+
+    train: str
+    encoder: TextEncoderConfig
+    vectors: str | None = None
+    weights: str | None = None
+    least_documents: Positive = 8
+    most_documents: Share = 0.15
+    passage_tokens: Positive = 128
+    epochs: Positive = 4
+    batch_size: Positive = 32
+    lr: NotNegative = 1e-4
+    head_lr: NotNegative = 1e-3
+    weight_decay: NotNegative = 0.01
+    scale: NotNegative = 10.0
+    threshold: NotNegative = 3.0
+    precision: str = "fp32"
+    seed: Seed = 0
+
+
+@dataclass(frozen=True)
 class AnswerExpertConfig:
     """An answer classifier that writes with the model or the ensemble: its best `guesses` count for `weight` of a clue's
     probability, the models share the rest equally.
@@ -130,7 +161,7 @@ class EvalConfig:
     """One evaluation experiment: `gemkr eval CONFIG` retrieves, scores and reports.
 
     `ensemble` are further models of the same tokenizer, whose probabilities of a clue are averaged with `model`'s; what
-    each reads is its own affair. `answer_expert` joins them.
+    each reads is its own affair. `answer_expert` joins them. `learned_scorer` is the second scorer `learned`.
     `form` asks the model for a clue form (short, long) that it was trained with; `baselines` are names of further
     retrievers over the same queries and corpus; `cards` is the number of queries that the report shows one by one.
     """
@@ -147,6 +178,7 @@ class EvalConfig:
     regions: str | None = None
     decoding: DecodingConfig = DecodingConfig()
     scoring: ScoringConfig = ScoringConfig()
+    learned_scorer: LearnedScorerConfig | None = None
     opponents: OpponentsConfig | None = None
     qrels: str | None = None
     match: str | None = None

@@ -6,16 +6,18 @@ What CLIP's tower is for pictures, but trained along. The second door to transfo
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
+from torch.nn.utils.rnn import pad_sequence
 
 from gemkr.config import PromptConfig, TextEncoderConfig
 from gemkr.errors import ModelError, first_line
@@ -60,6 +62,14 @@ class TextEncoder(nn.Module):
     def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """int64[B, E] right-padded, mask int64[B, E] -> the last states [B, E, width]; those of padding mean nothing."""
         return self.model(input_ids=tokens, attention_mask=mask).last_hidden_state
+
+    def meaning(self, texts: Sequence[torch.Tensor]) -> torch.Tensor:
+        """float32[texts, width], each of length 1: the mean of a text's states. Each text is int64[E]."""
+        tokens = pad_sequence(list(texts), batch_first=True)
+        mask = pad_sequence([torch.ones_like(text) for text in texts], batch_first=True)
+        weights = mask[:, :, None].float()
+        mean = (self(tokens, mask) * weights).sum(dim=1) / weights.sum(dim=1)
+        return F.normalize(mean, dim=-1)
 
 
 class TextReader:

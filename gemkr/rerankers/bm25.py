@@ -67,7 +67,7 @@ class BM25:
         if len(docs) * MANY > self._length:
             return self.score_all(text)[docs]
         scores = np.zeros(len(docs), dtype=np.float32)
-        for word, times in self._count_words(text):
+        for word, times in self.count_terms(text):
             lo, hi = self._words[word], self._words[word + 1]
             holders = self._docs[lo:hi]
             at = np.minimum(np.searchsorted(holders, docs), hi - lo - 1)
@@ -79,7 +79,7 @@ class BM25:
     def score_all(self, text: str) -> np.ndarray:
         """float32[N]: the score of every document of the corpus; about 2 ms for 100,000."""
         scores = np.zeros(self._length, dtype=np.float32)
-        for word, times in self._count_words(text):
+        for word, times in self.count_terms(text):
             lo, hi = self._words[word], self._words[word + 1]
             scores[self._docs[lo:hi]] += self._weights[lo:hi] * np.float32(times)
         return scores
@@ -98,8 +98,17 @@ class BM25:
         best = found[np.argsort(-scores[found], kind="stable")[: max(k, 0)]]
         return best.astype(np.int64), scores[best]
 
-    def _count_words(self, text: str) -> list[tuple[int, int]]:
-        """(word id, occurrences) of the indexed words of a text, in the order of first occurrence."""
+    def documents_per_term(self) -> np.ndarray:
+        """int64[terms]: how many documents hold each term (the stem of a word)."""
+        return np.diff(self._words)
+
+    def postings(self, term: int) -> tuple[np.ndarray, np.ndarray]:
+        """The documents of a term, ascending, and its weight float32 in each."""
+        lo, hi = self._words[term], self._words[term + 1]
+        return self._docs[lo:hi], self._weights[lo:hi]
+
+    def count_terms(self, text: str) -> list[tuple[int, int]]:
+        """(term, occurrences) of the indexed words of a text, in the order of first occurrence."""
         (ids,) = self._tokenizer.tokenize([text], update_vocab=False, show_progress=False, return_as="ids")
         counts: dict[int, int] = {}
         for word in ids:

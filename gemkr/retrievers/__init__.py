@@ -20,6 +20,8 @@ RETRIEVERS = {
     "rescored_reference": "gemkr.retrievers.factory:rescored_reference",
     "rescored_seal": "gemkr.retrievers.factory:rescored_seal",
     "rescored_coverage": "gemkr.retrievers.factory:rescored_coverage",
+    "rescored_bm25": "gemkr.retrievers.factory:rescored_bm25",
+    "learned_scorer": "gemkr.retrievers.factory:learned_scorer",
     "bm25": "gemkr.retrievers.factory:bm25",
     "bm25_caption": "gemkr.retrievers.factory:bm25_caption",
     "bm25_detections": "gemkr.retrievers.factory:bm25_detections",
@@ -28,6 +30,7 @@ RETRIEVERS = {
     "answer_classifier": "gemkr.retrievers.opponents:answer_classifier",
     "answer_classifier_coverage": "gemkr.retrievers.opponents:answer_classifier_coverage",
     "encoder_classifier_coverage": "gemkr.retrievers.opponents:encoder_classifier_coverage",
+    "encoder_classifier_learned": "gemkr.retrievers.opponents:encoder_classifier_learned",
     "fusion": "gemkr.retrievers.opponents:fusion",
 }
 """name -> "module:function"; each function takes (EvalConfig, Sources) and returns a Retriever.

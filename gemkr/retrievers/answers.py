@@ -6,7 +6,7 @@ Knows nothing of how answers are guessed; a guesser may be a neighbourhood of tr
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from gemkr.errors import DataError
 from gemkr.rerankers.bm25 import BM25
 from gemkr.retrievers.holders import Holders
 from gemkr.types import Hit, Query, Ranking
+
+if TYPE_CHECKING:
+    from gemkr.rerankers.learned import LearnedScorer
 
 Guesses = Sequence[tuple[str, float]]
 """(answer, weight), the largest weight first."""
@@ -73,7 +76,7 @@ class GreedyCoverage:
         self.second_weight = second_weight
 
     def choose(self, guesses: Guesses, scores: np.ndarray, k: int) -> list[tuple[int, float]]:
-        """`scores` float32[N] are BM25's for all documents; O((answers + k) x N).
+        """`scores` float32[N] are the second scorer's for all documents; O((answers + k) x N).
 
         Nothing is chosen where no document holds a guess.
         """
@@ -100,25 +103,30 @@ class GreedyCoverage:
 
 
 class AnswerRetriever:
-    """Guesses answers, then chooses passages that hold them; BM25 of question and caption ranks passages.
+    """Guesses answers, then chooses passages that hold them; BM25 of question and caption ranks passages, or a learned scorer.
 
     A query gets fewer than k hits where the chooser chooses fewer.
     """
 
     def __init__(
-        self, guesser: AnswerGuesser, chooser: PassageChooser, bm25: BM25, doc_ids: Sequence[str]
+        self,
+        guesser: AnswerGuesser,
+        chooser: PassageChooser,
+        second: BM25 | LearnedScorer,
+        doc_ids: Sequence[str],
     ) -> None:
-        """`doc_ids[i]` names document i of `bm25`; raises DataError when their numbers differ."""
-        if len(bm25) != len(doc_ids):
+        """`doc_ids[i]` names document i of `second`; raises DataError when their numbers differ."""
+        if len(second) != len(doc_ids):
             raise DataError(
-                f"BM25 holds {len(bm25)} documents and there are {len(doc_ids)} ids; build it from the same corpus"
+                f"the second scorer holds {len(second)} documents and there are {len(doc_ids)} ids; build it from the same corpus"
             )
-        self.guesser, self.chooser, self.bm25, self.doc_ids = guesser, chooser, bm25, doc_ids
+        self.guesser, self.chooser, self.second, self.doc_ids = guesser, chooser, second, doc_ids
+        self._every = np.arange(len(doc_ids))
 
     def retrieve(self, queries: Iterable[Query], k: int) -> Iterator[Ranking]:
         """One ranking of at most k hits per query, in order."""
         for query in queries:
-            scores = self.bm25.score_all(self.bm25.query_text(query))
+            scores = self.second.score(query, self._every)
             chosen = self.chooser.choose(self.guesser.guess(query), scores, k)
             yield Ranking(query.query_id, tuple(Hit(self.doc_ids[doc], score) for doc, score in chosen))
 

@@ -13,12 +13,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from gemkr.config import EncoderClassifierConfig, PromptConfig
@@ -42,8 +41,8 @@ CHUNK = 16
 
 logger = logging.getLogger(__name__)
 
-Sample = tuple[Tensor, list[int]]
-"""A query's tokens int64[E] and the classes of its answers."""
+T = TypeVar("T")
+"""What a text is to be learned with."""
 
 
 class EncoderClassifier(nn.Module):
@@ -65,21 +64,13 @@ class EncoderClassifier(nn.Module):
 
     def forward(self, texts: Sequence[Tensor]) -> Tensor:
         """Logits float32[queries, answers]."""
-        return self.output(self.dropout(self.config.scale * self.meaning(texts)))
-
-    def meaning(self, texts: Sequence[Tensor]) -> Tensor:
-        """float32[texts, width], each of length 1."""
-        tokens = pad_sequence(list(texts), batch_first=True)
-        mask = pad_sequence([torch.ones_like(text) for text in texts], batch_first=True)
-        weights = mask[:, :, None].float()
-        mean = (self.encoder(tokens, mask) * weights).sum(dim=1) / weights.sum(dim=1)
-        return F.normalize(mean, dim=-1)
+        return self.output(self.dropout(self.config.scale * self.encoder.meaning(texts)))
 
     def start_from_answers(self, batch: int = 256) -> None:
         """Give every answer the meaning that the encoder finds in it."""
         texts = [self.text(Query("", answer)) for answer in self.answers]
         with torch.no_grad():
-            found = [self.meaning(texts[i : i + batch]) for i in range(0, len(texts), batch)]
+            found = [self.encoder.meaning(texts[i : i + batch]) for i in range(0, len(texts), batch)]
             self.output.weight.copy_(torch.cat(found))
 
     def text(self, query: Query) -> Tensor:
@@ -153,7 +144,7 @@ def _train(model: EncoderClassifier, queries: Sequence[Query]) -> None:
     model.train()
     with tqdm(total=steps, desc="encoder classifier", unit=" steps", disable=not sys.stderr.isatty()) as bar:
         for _ in range(config.epochs):
-            for batch in _batches(samples, config.batch_size, rng):
+            for batch in batches_by_length(samples, config.batch_size, rng):
                 for group in optimizer.param_groups:
                     group["lr"] = group["peak"] * min(1.0, (step + 1) / WARMUP_STEPS) * (1 - step / steps)
                 logs = model([text for text, _ in batch]).log_softmax(dim=-1)
@@ -166,7 +157,9 @@ def _train(model: EncoderClassifier, queries: Sequence[Query]) -> None:
                 bar.update()
 
 
-def _batches(samples: list[Sample], size: int, rng: random.Random) -> Iterator[list[Sample]]:
+def batches_by_length(
+    samples: Sequence[tuple[Tensor, T]], size: int, rng: random.Random
+) -> Iterator[list[tuple[Tensor, T]]]:
     """All samples once, in a random order of batches of about equal lengths."""
     order = rng.sample(samples, len(samples))
     batches = []

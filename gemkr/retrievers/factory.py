@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gemkr.config import EvalConfig
+from gemkr.config import EvalConfig, ScoringConfig
 from gemkr.corpus import BadRows
 from gemkr.documents import DocumentStore
 from gemkr.errors import ConfigError, ModelError
@@ -27,8 +28,10 @@ from gemkr.types import Query
 if TYPE_CHECKING:
     from gemkr.fm_index import FMIndex
     from gemkr.models.gemkr import GeMKR
+    from gemkr.rerankers.learned import LearnedScorer
     from gemkr.retrievers.free_text import FreeTextRetriever
     from gemkr.retrievers.generative import GenerativeRetriever
+    from gemkr.retrievers.learned import LearnedScorerRetriever
     from gemkr.retrievers.opponents import OpponentParts
     from gemkr.retrievers.rescored import RescoredRetriever
     from gemkr.vision.pictures import PictureFolder
@@ -115,6 +118,22 @@ class Sources:
 
         return OpponentParts(self)
 
+    @cached_property
+    def learned_scorer(self) -> LearnedScorer:
+        """The learned second scorer, learned where it has not been yet; ConfigError when the configuration has none, DataError
+        when it would learn from the queries that it is asked."""
+        from gemkr.rerankers.learned_training import learned_scorer
+        from gemkr.retrievers.opponents import require_apart
+
+        settings = self.config.learned_scorer
+        if settings is None:
+            raise ConfigError(
+                "the learned scorer needs training queries and a text encoder; add the section 'learned_scorer'"
+            )
+        train = list(read_queries(settings.train))
+        require_apart(train, self.queries, settings.train, "learned_scorer.train")
+        return learned_scorer(train, self.documents, self.bm25, settings, Path(self.config.output))
+
     @property
     def second(self) -> Reranker | None:
         """The second scorer that `scoring.inside_span` names."""
@@ -126,10 +145,12 @@ class Sources:
             raise ConfigError(f"scoring.inside_span is {name!r}; known are {', '.join(INSIDE_SPAN)}")
         if name == "random":
             return RandomOrder()
+        if name == "learned":
+            return self.learned_scorer
         return self.bm25 if name == "bm25" else None
 
 
-INSIDE_SPAN = ("bm25", "random", "occurrences")
+INSIDE_SPAN = ("bm25", "learned", "random", "occurrences")
 BARELY = 1e-9
 """The weight of a second scorer that is to decide among equals only."""
 
@@ -183,6 +204,19 @@ def rescored_seal(config: EvalConfig, sources: Sources) -> RescoredRetriever:
 def rescored_coverage(config: EvalConfig, sources: Sources) -> RescoredRetriever:
     """The same clues under greedy coverage."""
     return _rescored(config, sources, method="coverage")
+
+
+def rescored_bm25(config: EvalConfig, sources: Sources) -> RescoredRetriever:
+    """The same clues under greedy coverage with BM25 inside the span, at its usual weight."""
+    weight = ScoringConfig().second_weight
+    return _rescored(config, sources, method="coverage", inside_span="bm25", second_weight=weight)
+
+
+def learned_scorer(config: EvalConfig, sources: Sources) -> LearnedScorerRetriever:
+    """The learned second scorer by itself, over the whole corpus."""
+    from gemkr.retrievers.learned import LearnedScorerRetriever
+
+    return LearnedScorerRetriever(sources.learned_scorer, sources.documents.doc_ids)
 
 
 def bm25(config: EvalConfig, sources: Sources) -> BM25Retriever:

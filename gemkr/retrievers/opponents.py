@@ -90,14 +90,16 @@ def require_settings(config: EvalConfig) -> OpponentsConfig:
     return config.opponents
 
 
-def require_apart(train: Sequence[Query], asked: Sequence[Query], path: str) -> None:
+def require_apart(
+    train: Sequence[Query], asked: Sequence[Query], path: str, setting: str = "opponents.train"
+) -> None:
     """Raise DataError when a query that is to be answered stands in the training file, with its answers."""
     asked_ids = {query.query_id for query in asked}
     both = [query.query_id for query in train if query.query_id in asked_ids]
     if both:
         raise DataError(
             f"{len(both)} of the {len(asked_ids)} queries, such as {both[0]!r}, stand in the training file {path}; "
-            "set opponents.train to a file without them"
+            f"set {setting} to a file without them"
         )
 
 
@@ -126,6 +128,20 @@ def answer_classifier_coverage(config: EvalConfig, sources: Sources) -> AnswerRe
 def encoder_classifier_coverage(config: EvalConfig, sources: Sources) -> AnswerRetriever:
     """The answers that a classifier over a text encoder guesses, passages by greedy coverage."""
     return _answers(sources, sources.opponents.encoder_classifier, _coverage(sources.opponents))
+
+
+def encoder_classifier_learned(config: EvalConfig, sources: Sources) -> AnswerRetriever:
+    """The same with the learned second scorer in BM25's place, which counts and discounts as `scoring` says."""
+    parts, scoring = sources.opponents, config.scoring
+    chooser = GreedyCoverage(
+        parts.holders,
+        answers=parts.settings.answers,
+        discount=scoring.discount,
+        second_weight=scoring.second_weight,
+    )
+    return AnswerRetriever(
+        parts.encoder_classifier, chooser, sources.learned_scorer, sources.documents.doc_ids
+    )
 
 
 def fusion(config: EvalConfig, sources: Sources) -> FusionRetriever:

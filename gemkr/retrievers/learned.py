@@ -1,0 +1,36 @@
+"""The learned second scorer as a retriever of its own: what it finds in a whole corpus, without a clue.
+
+Knows documents by number and id; the scoring itself is `gemkr.rerankers.learned.LearnedScorer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from gemkr.errors import DataError
+from gemkr.rerankers.learned import LearnedScorer
+from gemkr.types import Hit, Query, Ranking
+
+
+class LearnedScorerRetriever:
+    """Ranks the documents of a corpus by the learned scorer; those that score nothing are no hits."""
+
+    def __init__(self, scorer: LearnedScorer, doc_ids: Sequence[str]) -> None:
+        """`doc_ids[i]` names document i of the scorer; raises DataError when their numbers differ."""
+        if len(scorer) != len(doc_ids):
+            raise DataError(
+                f"the learned scorer knows {len(scorer)} documents and there are {len(doc_ids)} ids; build it from the same corpus"
+            )
+        self.scorer, self.doc_ids = scorer, doc_ids
+        self._every = np.arange(len(doc_ids))
+
+    def retrieve(self, queries: Iterable[Query], k: int) -> Iterator[Ranking]:
+        """One ranking of at most k hits per query, in order; ties go to the smaller document number."""
+        for query in queries:
+            scores = self.scorer.score(query, self._every)
+            best = np.argsort(-scores, kind="stable")[:k]
+            found = best[scores[best] > 0]
+            hits = zip(found.tolist(), scores[found].tolist(), strict=True)
+            yield Ranking(query.query_id, tuple(Hit(self.doc_ids[doc], score) for doc, score in hits))

@@ -16,6 +16,7 @@ from gemkr.config import LearnedScorerConfig, PromptConfig, TextEncoderConfig
 from gemkr.errors import ConfigError, DataError
 from gemkr.models.text_encoder import TextReader, load_text_encoder
 from gemkr.rerankers import learned_training, passage_vectors
+from gemkr.rerankers.blend import Blend
 from gemkr.rerankers.bm25 import BM25
 from gemkr.rerankers.impacts import TermImpacts
 from gemkr.rerankers.learned import LearnedScorer
@@ -219,6 +220,24 @@ def test_what_cannot_be_learned(config: LearnedScorerConfig, bm25: BM25, tmp_pat
         learned_scorer(lost, CORPUS, bm25, config, tmp_path)
 
 
+def test_a_blend_scales_both_over_what_is_asked() -> None:
+    class Fixed:
+        def __init__(self, *scores: float) -> None:
+            self.scores = np.array(scores, dtype=np.float32)
+
+        def __len__(self) -> int:
+            return len(self.scores)
+
+        def score(self, query: Query, docs: np.ndarray) -> np.ndarray:
+            return self.scores[docs]
+
+    blend = Blend(Fixed(-100, 100, 0, 100), Fixed(1, 2, 3, 9), 0.25)
+    assert len(blend) == 4
+    np.testing.assert_allclose(blend.score(Query("q"), np.array([0, 1, 2])), [0.0, 0.875, 0.625])
+    np.testing.assert_allclose(blend.score(Query("q"), np.array([1, 3])), [0.0, 0.25])
+    assert blend.score(Query("q"), np.array([], dtype=np.int64)).shape == (0,)
+
+
 @pytest.fixture
 def evaluation(tmp_path: Path, config: LearnedScorerConfig) -> Path:
     """An evaluation of the scorer alone, and of the encoder's classifier with it."""
@@ -237,7 +256,7 @@ def evaluation(tmp_path: Path, config: LearnedScorerConfig) -> Path:
     learning = "epochs: 60, batch_size: 4, lr: 0.003, head_lr: 0.03"
     path.write_text(
         f"retriever: learned_scorer\nqueries: {tmp_path}/asked.jsonl\ncorpus: {tmp_path}/corpus.csv\noutput: {tmp_path}/out\n"
-        "metrics: [S@1, P@2]\nbaselines: [encoder_classifier_learned]\nmatch: word\n"
+        "metrics: [S@1, P@2]\nbaselines: [encoder_classifier_learned]\nmatch: word\nscoring: {inside_span: learned+bm25}\n"
         f"learned_scorer: {{train: {tmp_path}/train.jsonl, {encoder}, vectors: {tmp_path}/vectors, least_documents: 1, "
         f"most_documents: 1.0, threshold: 1.0, {learning}}}\n"
         f"opponents: {{train: {tmp_path}/train.jsonl, encoder: {{{encoder}, {learning}}}}}\n"
@@ -264,6 +283,11 @@ def test_what_an_evaluation_refuses(evaluation: Path, capsys: pytest.CaptureFixt
     assert "has no scorer to learn; add the section 'learned_scorer'" in capsys.readouterr().err
     assert main(["eval", str(evaluation), "learned_scorer=null"]) == 1
     assert "the learned scorer needs training queries and a text encoder" in capsys.readouterr().err
+    assert main(["eval", str(evaluation), "scoring.inside_span=bm25", f"output={evaluation.parent}/o"]) == 1
+    assert (
+        "scoring.inside_span names, which is 'bm25'; set it to learned or learned+bm25"
+        in capsys.readouterr().err
+    )
     asked = evaluation.parent / "asked.jsonl"
     assert main(["fit-scorer", str(evaluation), f"learned_scorer.train={asked}"]) == 1
     assert "set learned_scorer.train to a file without them" in capsys.readouterr().err

@@ -33,7 +33,7 @@ class DecodingConfig:
 @dataclass(frozen=True)
 class ScoringConfig:
     """From clues to documents: reference | coverage | seal, and the second scorer inside a span: bm25 | learned |
-    random | occurrences.
+    learned+bm25 | random | occurrences.
 
     With `whole_words` a document counts for a clue only where a word ends with it: `ski` is not in `skiing`.
     """
@@ -109,10 +109,10 @@ class LearnedScorerConfig:
     least_documents: Positive = 8
     most_documents: Share = 0.15
     passage_tokens: Positive = 128
-    epochs: Positive = 4
+    epochs: Positive = 3
     batch_size: Positive = 32
     lr: NotNegative = 1e-4
-    head_lr: NotNegative = 1e-3
+    head_lr: NotNegative = 5e-4
     weight_decay: NotNegative = 0.01
     scale: NotNegative = 10.0
     threshold: NotNegative = 3.0
@@ -161,7 +161,7 @@ class EvalConfig:
     """One evaluation experiment: `gemkr eval CONFIG` retrieves, scores and reports.
 
     `ensemble` are further models of the same tokenizer, whose probabilities of a clue are averaged with `model`'s; what
-    each reads is its own affair. `answer_expert` joins them. `learned_scorer` is the second scorer `learned`.
+    each reads is its own affair. `answer_expert` joins them. `learned_scorer` is the second scorer `learned`, also a retriever.
     `form` asks the model for a clue form (short, long) that it was trained with; `baselines` are names of further
     retrievers over the same queries and corpus; `cards` is the number of queries that the report shows one by one.
     """

@@ -37,6 +37,8 @@ FORMAT = 1
 """Of the weight file, and of how training is defined: weights of another format are learned anew."""
 WEIGHTS_FILE = "learned_scorer.safetensors"
 WARMUP_STEPS = 100
+FAST = 10.0
+"""How much faster than the terms' weights the single numbers learn: thresholds, shares, nearness."""
 
 logger = logging.getLogger(__name__)
 

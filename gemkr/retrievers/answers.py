@@ -6,17 +6,15 @@ Knows nothing of how answers are guessed; a guesser may be a neighbourhood of tr
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from gemkr.errors import DataError
+from gemkr.rerankers.blend import SizedScorer
 from gemkr.rerankers.bm25 import BM25
 from gemkr.retrievers.holders import Holders
 from gemkr.types import Hit, Query, Ranking
-
-if TYPE_CHECKING:
-    from gemkr.rerankers.learned import LearnedScorer
 
 Guesses = Sequence[tuple[str, float]]
 """(answer, weight), the largest weight first."""
@@ -112,7 +110,7 @@ class AnswerRetriever:
         self,
         guesser: AnswerGuesser,
         chooser: PassageChooser,
-        second: BM25 | LearnedScorer,
+        second: SizedScorer,
         doc_ids: Sequence[str],
     ) -> None:
         """`doc_ids[i]` names document i of `second`; raises DataError when their numbers differ."""

@@ -17,6 +17,7 @@ from gemkr.documents import DocumentStore
 from gemkr.errors import ConfigError, ModelError
 from gemkr.interfaces import Reranker
 from gemkr.queries import read_queries
+from gemkr.rerankers.blend import Blend
 from gemkr.rerankers.bm25 import BM25
 from gemkr.rerankers.random_order import RandomOrder
 from gemkr.retrievers.bm25 import BM25Retriever
@@ -147,10 +148,14 @@ class Sources:
             return RandomOrder()
         if name == "learned":
             return self.learned_scorer
+        if name == "learned+bm25":
+            return Blend(self.learned_scorer, self.bm25, BM25_SHARE)
         return self.bm25 if name == "bm25" else None
 
 
-INSIDE_SPAN = ("bm25", "learned", "random", "occurrences")
+INSIDE_SPAN = ("bm25", "learned", "learned+bm25", "random", "occurrences")
+BM25_SHARE = 0.2
+"""In `learned+bm25`, chosen on held-out training questions of OK-VQA."""
 BARELY = 1e-9
 """The weight of a second scorer that is to decide among equals only."""
 

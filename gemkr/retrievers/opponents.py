@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 WEIGHTS_FILE = "answer_classifier.safetensors"
 """In the output folder."""
+LEARNED = ("learned", "learned+bm25")
+"""Second scorers that learn."""
 
 
 class OpponentParts:
@@ -131,17 +133,20 @@ def encoder_classifier_coverage(config: EvalConfig, sources: Sources) -> AnswerR
 
 
 def encoder_classifier_learned(config: EvalConfig, sources: Sources) -> AnswerRetriever:
-    """The same with the learned second scorer in BM25's place, which counts and discounts as `scoring` says."""
+    """The same with the learned second scorer of `scoring` in BM25's place, counting and discounted as `scoring` says."""
     parts, scoring = sources.opponents, config.scoring
+    if scoring.inside_span not in LEARNED:
+        raise ConfigError(
+            f"encoder_classifier_learned takes the scorer that scoring.inside_span names, which is {scoring.inside_span!r}; "
+            f"set it to {' or '.join(LEARNED)}"
+        )
     chooser = GreedyCoverage(
         parts.holders,
         answers=parts.settings.answers,
         discount=scoring.discount,
         second_weight=scoring.second_weight,
     )
-    return AnswerRetriever(
-        parts.encoder_classifier, chooser, sources.learned_scorer, sources.documents.doc_ids
-    )
+    return AnswerRetriever(parts.encoder_classifier, chooser, sources.second, sources.documents.doc_ids)
 
 
 def fusion(config: EvalConfig, sources: Sources) -> FusionRetriever:

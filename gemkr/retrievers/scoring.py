@@ -16,6 +16,7 @@ from gemkr.config import ScoringConfig
 from gemkr.errors import ConfigError
 from gemkr.fm_index import Span
 from gemkr.interfaces import Reranker, TokenIndex
+from gemkr.rerankers.blend import scaled
 from gemkr.retrievers.whole_words import all_documents, whole_word_documents
 from gemkr.types import Clue, Evidence, Hit, Query
 
@@ -81,7 +82,7 @@ class ClueDocuments:
             for listed in short:
                 at = np.searchsorted(docs, listed)
                 second[at] = np.maximum(second[at], 1 / np.arange(1, len(listed) + 1, dtype=np.float32))
-        return ClueTable(docs, holds, _scaled(np.asarray(second, dtype=np.float32)))
+        return ClueTable(docs, holds, scaled(np.asarray(second, dtype=np.float32)))
 
     def spans(self, clues: Sequence[Clue]) -> list[np.ndarray]:
         """int64[n] for each clue: all its documents, ascending."""
@@ -193,13 +194,6 @@ def _among(docs: np.ndarray, ascending: np.ndarray) -> np.ndarray:
         return np.zeros(len(docs), dtype=bool)
     at = np.minimum(np.searchsorted(ascending, docs), len(ascending) - 1)
     return ascending[at] == docs
-
-
-def _scaled(scores: np.ndarray) -> np.ndarray:
-    if len(scores) == 0:
-        return scores
-    least, most = scores.min(), scores.max()
-    return (scores - least) / (most - least) if most > least else np.zeros_like(scores)
 
 
 def _places(tokens: np.ndarray, pattern: np.ndarray) -> np.ndarray:

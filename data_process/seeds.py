@@ -23,8 +23,9 @@ OPPONENT = "answer_classifier_coverage"
 """The best of the simple opponents: the answer classifier alone, with greedy coverage."""
 SAME_ENCODER = "encoder_classifier_coverage"
 """The answer classifier over the text encoder that a model reads through: one for all seeds, asked with the first."""
-ASKED_ONCE = (SAME_ENCODER, "encoder_classifier_learned", "learned_scorer")
-"""It, the same given the learned second scorer, and that scorer alone, wherever the first seed's evaluation asked them."""
+ASKED_ONCE = (SAME_ENCODER, "expert_alone", "learned_scorer")
+"""It, the expert under the models' own ranking, and the learned second scorer alone, where the first seed's evaluation asked
+them."""
 
 Rows = dict[str, dict[str, float]]
 """Of each retriever, a value by metric."""

@@ -97,7 +97,7 @@ def test_weights_are_kept_and_known_by_what_they_were_learned_from(
     guess(replace(mine, encoder=encoder), QUERIES[:-1])
     assert len(learned) == 3
     cache.write_bytes(b"no weights")
-    with pytest.raises(DataError, match="is no weight file of an answer classifier; delete it"):
+    with pytest.raises(DataError, match="is no weight file of gemkr; delete it"):
         guess(short)
 
 

@@ -17,13 +17,16 @@ from gemkr.errors import GemkrError
 from gemkr.evaluation.records import read_records
 from gemkr.fm_index import FMIndex
 from gemkr.models.gemkr import load_gemkr
-from gemkr.retrievers.factory import Sources, rescored_seal
+from gemkr.retrievers.expert_alone import ExpertAloneRetriever
+from gemkr.retrievers.factory import rescored_seal
+from gemkr.retrievers.sources import Sources
 from gemkr.testing import toy_corpus
 from gemkr.tokenizer import load_tokenizer
 from gemkr.training.checkpoint import save_checkpoint
 from gemkr.training.origin import Origin
 from gemkr.training.pretrain import build_llama, save_llama
 from gemkr.training.vocabulary import train_vocabulary
+from gemkr.types import Query
 
 TEXTS = [document.text for document in toy_corpus()]
 
@@ -193,6 +196,50 @@ def test_an_expert_over_a_text_encoder_writes_and_opposes(
     assert (tmp_path / "out" / "baselines" / "encoder_classifier_coverage" / "run.jsonl").is_file()
     assert main(["eval", str(path), f"output={tmp_path}/none", "opponents.encoder=null", opponent]) == 1
     assert "encoder_classifier_coverage needs a text encoder" in capsys.readouterr().err
+
+
+def test_the_expert_alone_is_ranked_as_the_models_are(material: Path, tmp_path: Path, capsys) -> None:
+    path = with_expert(material, tmp_path, 0.9)
+    assert main(["eval", str(path), f"output={tmp_path}/out", "baselines=[expert_alone]"]) == 0
+    rows = json.loads((tmp_path / "out" / "metrics.json").read_text())["rows"]
+    assert rows.keys() == {"generative", "expert_alone"}
+    rankings = list(read_records(tmp_path / "out" / "baselines" / "expert_alone" / "run.jsonl"))
+    for ranking in rankings:
+        (clue,) = ranking.clues
+        assert (clue.text, clue.log_prob) == ("green tea", 0.0)
+        assert ranking.hits
+        assert all(hit.evidence[0].text == "green tea" for hit in ranking.hits)
+    assert (
+        main(["eval", str(material / "eval.yaml"), f"output={tmp_path}/none", "baselines=[expert_alone]"])
+        == 1
+    )
+    assert "expert_alone needs an answer expert; add the section 'answer_expert'" in capsys.readouterr().err
+
+
+def test_the_expert_alone_counts_spellings_once_and_passes_over_what_the_corpus_lacks(
+    material: Path,
+) -> None:
+    tokenizer, index = load_tokenizer(material / "t.model"), FMIndex.load(material / "corpus.fmi")
+
+    class Fixed:
+        def guess(self, query: Query) -> list[tuple[str, float]]:
+            return [
+                ("unicorn", 0.5),
+                ("tea", 0.2),
+                ("tea", 0.1),
+                ("green", 0.06),
+                ("day", 0.05),
+                ("sun", 0.0),
+            ]
+
+    class Kept:
+        def rank(self, query, clues, k):
+            return ()
+
+    (ranking,) = ExpertAloneRetriever(Fixed(), tokenizer, index, Kept(), guesses=2).retrieve([Query("q")], 5)
+    found = [(clue.text, round(float(np.exp(clue.log_prob)), 6)) for clue in ranking.clues]
+    assert found == [("tea", 0.3), ("green", 0.06)]
+    assert all(index.search(clue.tokens) == clue.span and clue.span for clue in ranking.clues)
 
 
 def test_an_expert_has_a_share_and_questions_of_its_own(

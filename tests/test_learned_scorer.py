@@ -13,7 +13,7 @@ from tiny_encoder import save_tiny_encoder
 
 from gemkr.cli import main
 from gemkr.config import LearnedScorerConfig, PromptConfig, TextEncoderConfig
-from gemkr.errors import ConfigError, DataError
+from gemkr.errors import ConfigError, DataError, ModelError
 from gemkr.models.text_encoder import TextReader, load_text_encoder
 from gemkr.rerankers import learned_training, passage_vectors
 from gemkr.rerankers.blend import Blend
@@ -82,7 +82,11 @@ def test_rare_and_frequent_terms_are_passed_over(bm25: BM25) -> None:
     assert len(impacts) == ((held >= 3) & (held <= 0.3 * len(CORPUS))).sum() > 2
     assert ((lengths >= 3) & (lengths <= 0.3 * len(CORPUS))).all()
     assert "cow" not in impacts.words
-    assert impacts.fingerprint() != TermImpacts(bm25, CORPUS).fingerprint()
+    assert impacts.fingerprint(CORPUS) != TermImpacts(bm25, CORPUS).fingerprint(CORPUS)
+    sharper = TermImpacts(BM25(CORPUS, k1=0.9), CORPUS, least=3, most=0.3)
+    moved = [*CORPUS[:-1], replace(CORPUS[-1], text="of the")]
+    found = [impacts.fingerprint(CORPUS), sharper.fingerprint(CORPUS), impacts.fingerprint(moved)]
+    assert len(set(found)) == 3
     with pytest.raises(
         DataError, match=r"no word stands in at least 9 and at most 11 of the 11 passages; .* lower"
     ):
@@ -176,12 +180,12 @@ def test_what_was_learned_is_kept_and_known_by_its_origin(
         np.testing.assert_array_equal(again.score(QUERIES[0], EVERY), first)
         for settings, queries in ((replace(short, seed=1), QUERIES), (short, QUERIES[1:])):
             with pytest.raises(
-                DataError, match=r"w\.safetensors was learned from other queries, settings or documents"
+                DataError, match=r"w\.safetensors was learned from other queries, settings, documents or"
             ):
                 learned_scorer(queries, CORPUS, bm25, settings, tmp_path)
         shorter = replace(short, passage_tokens=5)
         with pytest.raises(
-            DataError, match=r"v\.safetensors holds vectors of other passages, or of another encoder"
+            DataError, match=r"v\.safetensors holds vectors of .* to another length than 5 tokens"
         ):
             learned_scorer(QUERIES, CORPUS, bm25, shorter, tmp_path)
         fewer = CORPUS[:-1]
@@ -215,6 +219,15 @@ def test_what_cannot_be_learned(config: LearnedScorerConfig, bm25: BM25, tmp_pat
         learned_scorer(QUERIES, CORPUS, bm25, frozen, tmp_path)
     with pytest.raises(ConfigError, match="precision is 'fp8'; known are fp32 and bf16"):
         learned_scorer(QUERIES, CORPUS, bm25, replace(config, precision="fp8"), tmp_path)
+    with pytest.raises(
+        ModelError, match=r"learned_scorer\.passage_tokens is 41, the encoder .* has 40 positions"
+    ):
+        learned_scorer(QUERIES, CORPUS, bm25, replace(config, passage_tokens=41), tmp_path)
+    (tmp_path / "file").touch()
+    for setting in ("weights", "vectors"):
+        blocked = replace(config, **{setting: str(tmp_path / "file" / "w")})
+        with pytest.raises(DataError, match=r"the output folder .*file cannot be written"):
+            learned_scorer(QUERIES, CORPUS, bm25, blocked, tmp_path)
     lost = [Query("q", "what", answers=("unicorn",)), Query("r", "what")]
     with pytest.raises(DataError, match="no document holds an answer of the 2 training queries"):
         learned_scorer(lost, CORPUS, bm25, config, tmp_path)
@@ -240,7 +253,7 @@ def test_a_blend_scales_both_over_what_is_asked() -> None:
 
 @pytest.fixture
 def evaluation(tmp_path: Path, config: LearnedScorerConfig) -> Path:
-    """An evaluation of the scorer alone, and of the encoder's classifier with it."""
+    """An evaluation of the scorer alone, and of the encoder's classifier."""
 
     def write(path: Path, queries: list[Query]) -> None:
         rows = ({"query_id": q.query_id, "question": q.question, "answers": q.answers} for q in queries)
@@ -256,8 +269,8 @@ def evaluation(tmp_path: Path, config: LearnedScorerConfig) -> Path:
     learning = "epochs: 60, batch_size: 4, lr: 0.003, head_lr: 0.03"
     path.write_text(
         f"retriever: learned_scorer\nqueries: {tmp_path}/asked.jsonl\ncorpus: {tmp_path}/corpus.csv\noutput: {tmp_path}/out\n"
-        "metrics: [S@1, P@2]\nbaselines: [encoder_classifier_learned]\nmatch: word\nscoring: {inside_span: learned+bm25}\n"
-        f"learned_scorer: {{train: {tmp_path}/train.jsonl, {encoder}, vectors: {tmp_path}/vectors, least_documents: 1, "
+        "metrics: [S@1, P@2]\nbaselines: [encoder_classifier_coverage]\nmatch: word\nscoring: {inside_span: learned+bm25}\n"
+        f"learned_scorer: {{train: {tmp_path}/train.jsonl, {encoder}, vectors: {tmp_path}/vectors, least_documents: 1, passage_tokens: 12, "
         f"most_documents: 1.0, threshold: 1.0, {learning}}}\n"
         f"opponents: {{train: {tmp_path}/train.jsonl, encoder: {{{encoder}, {learning}}}}}\n"
     )
@@ -273,7 +286,7 @@ def test_an_evaluation_with_it(evaluation: Path, capsys: pytest.CaptureFixture[s
     rows = json.loads((out / "metrics.json").read_text())["rows"]
     assert {name: row["S@1"] for name, row in rows.items()} == {
         "learned_scorer": 1.0,
-        "encoder_classifier_learned": 1.0,
+        "encoder_classifier_coverage": 1.0,
     }
     assert (out / learned_training.WEIGHTS_FILE).read_bytes() == learned
 
@@ -283,11 +296,6 @@ def test_what_an_evaluation_refuses(evaluation: Path, capsys: pytest.CaptureFixt
     assert "has no scorer to learn; add the section 'learned_scorer'" in capsys.readouterr().err
     assert main(["eval", str(evaluation), "learned_scorer=null"]) == 1
     assert "the learned scorer needs training queries and a text encoder" in capsys.readouterr().err
-    assert main(["eval", str(evaluation), "scoring.inside_span=bm25", f"output={evaluation.parent}/o"]) == 1
-    assert (
-        "scoring.inside_span names, which is 'bm25'; set it to learned or learned+bm25"
-        in capsys.readouterr().err
-    )
     asked = evaluation.parent / "asked.jsonl"
     assert main(["fit-scorer", str(evaluation), f"learned_scorer.train={asked}"]) == 1
     assert "set learned_scorer.train to a file without them" in capsys.readouterr().err

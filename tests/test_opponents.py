@@ -179,7 +179,7 @@ def test_the_classifier_learns_repeats_itself_and_is_cached(
     answer_classifier(TRAIN[1:], QUICK, cache)
     assert cache.read_bytes() != content
     cache.write_bytes(b"nonsense")
-    with pytest.raises(DataError, match="no weight file of an answer classifier"):
+    with pytest.raises(DataError, match="no weight file of gemkr"):
         answer_classifier(TRAIN, QUICK, cache)
     with pytest.raises(DataError, match="no answer is given by 9 of the 6 training queries"):
         answer_classifier(TRAIN, ClassifierConfig(least_answers=9), cache)

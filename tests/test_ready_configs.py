@@ -10,7 +10,7 @@ import pytest
 from gemkr.config import EvalConfig, PretrainConfig, TrainConfig, load_config
 from gemkr.evaluation.metrics import parse_metrics
 from gemkr.retrievers import RETRIEVERS
-from gemkr.retrievers.factory import INSIDE_SPAN
+from gemkr.retrievers.sources import INSIDE_SPAN
 from gemkr.training.trained import SHAPING
 
 ROOT = Path(__file__).resolve().parents[1]

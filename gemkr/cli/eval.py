@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gemkr.evaluation.judge import Judge
     from gemkr.evaluation.metrics import Scores
     from gemkr.evaluation.significance import PairedTest
-    from gemkr.retrievers.factory import Sources
+    from gemkr.retrievers.sources import Sources
     from gemkr.vision.store import RegionStore
 
 PER_QUERY, REPORT, METRICS = RESULTS = ("per_query.jsonl", "report.html", "metrics.json")
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     if args.restart:
         for stale in RESULTS:
             (output / stale).unlink(missing_ok=True)
-    from gemkr.retrievers.factory import Sources
+    from gemkr.retrievers.sources import Sources
 
     began = time.perf_counter()
     sources = Sources(config)

@@ -18,7 +18,7 @@ def run(args: argparse.Namespace) -> int:
     from gemkr.config import EvalConfig, load_config
     from gemkr.errors import ConfigError
     from gemkr.evaluation.files import require_writable_folder
-    from gemkr.retrievers.factory import Sources
+    from gemkr.retrievers.sources import Sources
     from gemkr.retrievers.together import expert_guesser
 
     config = load_config(args.config, EvalConfig, args.overrides)

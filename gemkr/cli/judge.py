@@ -28,8 +28,8 @@ def run(args: argparse.Namespace) -> int:
     from gemkr.cli.output import require_writable
     from gemkr.config import EvalConfig, load_config
     from gemkr.evaluation.judge import make_judge
-    from gemkr.retrievers.factory import Sources
     from gemkr.retrievers.recorded import clue_documents, recorded_clues, require_answered, run_file
+    from gemkr.retrievers.sources import Sources
     from gemkr.training.judged import read_judged, write_judged
     from gemkr.training.rewards import judge_clues
 

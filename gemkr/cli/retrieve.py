@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gemkr.config import EvalConfig, ModelConfig, TextEncoderConfig
     from gemkr.evaluation.harness import RunResult
-    from gemkr.retrievers.factory import Sources
+    from gemkr.retrievers.sources import Sources
 
 HELP = "rank documents for queries: run.trec, and run.jsonl with the evidence"
 LEXICAL = ("queries", "corpus", "k")
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     config = load_config(args.config, EvalConfig, args.overrides)
     require_known(config.retriever)
     require_writable_folder(config.output)
-    from gemkr.retrievers.factory import Sources
+    from gemkr.retrievers.sources import Sources
 
     result = retrieve(config, Sources(config), config.retriever, Path(config.output), restart=args.restart)
     print(Path(config.output) / "run.trec")
@@ -101,6 +101,9 @@ def run_settings(config: EvalConfig, name: str) -> dict[str, Any]:
             files["answer_expert.train"] = expert.train
             if expert.encoder is not None:
                 files |= _encoder_files(expert.encoder.encoder, "answer_expert.encoder.")
+        if config.learned_scorer is not None:
+            files["learned_scorer.train"] = config.learned_scorer.train
+            files |= _encoder_files(config.learned_scorer.encoder, "learned_scorer.encoder.")
     return {**values, "retriever": name, "files": {what: file_stamp(path) for what, path in files.items()}}
 
 

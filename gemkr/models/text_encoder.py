@@ -122,7 +122,7 @@ def load_text_encoder(config: TextEncoderConfig) -> TextEncoder:
 
     _check(config)
     model = load_folder(AutoModel, config.folder, "text encoder", torch.float32, spare="pooler")
-    _check_positions(config, model)
+    check_positions(model, config.max_tokens, config.folder)
     encoder = TextEncoder(model, train=config.train)
     if config.weights is not None:
         _load_tuned(encoder, config.weights)
@@ -168,7 +168,7 @@ def outline_text_encoder(config: TextEncoderConfig) -> TextEncoder:
     from transformers import AutoModel
 
     model = AutoModel.from_config(_check(config))
-    _check_positions(config, model)
+    check_positions(model, config.max_tokens, config.folder)
     return TextEncoder(model, train=config.train)
 
 
@@ -193,7 +193,9 @@ def _check(config: TextEncoderConfig) -> Any:
     return settings
 
 
-def _check_positions(config: TextEncoderConfig, model: nn.Module) -> None:
+def check_positions(
+    model: nn.Module, max_tokens: int, folder: str, setting: str = "text_encoder.max_tokens"
+) -> None:
     """ModelError for a `max_tokens` beyond the positions that a text can have: RoBERTa's first stand for its padding."""
     positions = getattr(model.config, "max_position_embeddings", None)
     if positions is None:
@@ -201,8 +203,7 @@ def _check_positions(config: TextEncoderConfig, model: nn.Module) -> None:
     tables = [module for name, module in model.named_modules() if name.endswith("position_embeddings")]
     padding = [number for table in tables if (number := getattr(table, "padding_idx", None)) is not None]
     positions -= max(padding, default=-1) + 1
-    if config.max_tokens > positions:
+    if max_tokens > positions:
         raise ModelError(
-            f"text_encoder.max_tokens is {config.max_tokens}, the encoder {config.folder} has {positions} positions for them; "
-            "lower it"
+            f"{setting} is {max_tokens}, the encoder {folder} has {positions} positions for them; lower it"
         )

@@ -36,6 +36,7 @@ class BM25:
 
         logging.getLogger("bm25s").setLevel(logging.WARNING)  # its import sets DEBUG
         self._detections = detections
+        self.settings = f"k1 {k1}, b {b}, detections {detections}"
         self._tokenizer = Tokenizer(stopwords="english", stemmer=Stemmer.Stemmer("english"))
         texts = [document.contents for document in documents]
         if not texts:

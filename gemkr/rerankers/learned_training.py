@@ -22,8 +22,9 @@ from tqdm import tqdm
 
 from gemkr.config import LearnedScorerConfig, PromptConfig
 from gemkr.errors import ConfigError, DataError
+from gemkr.evaluation.files import require_writable_folder
 from gemkr.models.llm import PRECISIONS
-from gemkr.models.text_encoder import TextReader, load_text_encoder
+from gemkr.models.text_encoder import TextReader, check_positions, load_text_encoder
 from gemkr.rerankers.bm25 import BM25
 from gemkr.rerankers.impacts import TermImpacts
 from gemkr.rerankers.learned import LearnedScorer
@@ -71,19 +72,22 @@ def learned_scorer(
         settings = asdict(config) | {"encoder": [encoder.fingerprint(), config.encoder.max_tokens]}
         vectors = None
         if config.vectors is not None:
+            read = "learned_scorer.passage_tokens"
+            check_positions(encoder.model, config.passage_tokens, config.encoder.folder, read)
             passages = TextReader(replace(config.encoder, max_tokens=config.passage_tokens), PromptConfig())
             vectors = passage_vectors(Path(config.vectors), documents, encoder, passages, dtype)
             settings["vectors"] = True
         model = LearnedScorer(encoder, reader, impacts, vectors, config)
         del settings["weights"], settings["train"]
-        origin = origin_of(queries, "learned scorer", FORMAT, settings, impacts.fingerprint())
+        origin = origin_of(queries, "learned scorer", FORMAT, settings, impacts.fingerprint(documents))
         weights = read_weights(cache, origin)
         if weights is None:
             if config.weights and cache.exists():
                 raise DataError(
-                    f"{cache} was learned from other queries, settings or documents; delete it to learn anew, or set weights to "
-                    "another file"
+                    f"{cache} was learned from other queries, settings, documents or another encoder; delete it to learn anew, "
+                    "or set weights to another file"
                 )
+            require_writable_folder(cache.parent)
             model.eval().start_from_words()
             answers = dict.fromkeys(answer for query in queries for answer in query.answers)
             _train(model, queries, Holders(documents, answers))
@@ -121,7 +125,7 @@ def _train(model: LearnedScorer, queries: Sequence[Query], holders: Holders) -> 
         {"params": [model.words], "peak": config.head_lr},
         {
             "params": [model.threshold, model.shares, model.nearness],
-            "peak": 10 * config.head_lr,
+            "peak": FAST * config.head_lr,
             "weight_decay": 0.0,
         },
     ]

@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gemkr.errors import DataError
+from gemkr.evaluation.files import require_writable_folder
 from gemkr.models.text_encoder import TextEncoder, TextReader
 from gemkr.retrievers.classifier_weights import read_weights, write_weights
 from gemkr.types import Document, Query
@@ -42,9 +43,10 @@ def passage_vectors(
     if held is None:
         if path.exists():
             raise DataError(
-                f"{path} holds vectors of other passages, or of another encoder; delete it to read them anew, or set vectors to "
-                "another file"
+                f"{path} holds vectors of other passages, or read by another encoder, in another precision than {dtype} or to "
+                f"another length than {reader.config.max_tokens} tokens; set these back, or set vectors to another file"
             )
+        require_writable_folder(path.parent)
         held = {NAME: _read(documents, encoder, reader, dtype)}
         write_weights(path, digest.hexdigest(), held)
     return held[NAME]

@@ -10,7 +10,7 @@ from gemkr.errors import ConfigError
 if TYPE_CHECKING:
     from gemkr.config import EvalConfig
     from gemkr.interfaces import Retriever
-    from gemkr.retrievers.factory import Sources
+    from gemkr.retrievers.sources import Sources
 
 RETRIEVERS = {
     "generative": "gemkr.retrievers.factory:generative",
@@ -22,6 +22,7 @@ RETRIEVERS = {
     "rescored_coverage": "gemkr.retrievers.factory:rescored_coverage",
     "rescored_bm25": "gemkr.retrievers.factory:rescored_bm25",
     "learned_scorer": "gemkr.retrievers.factory:learned_scorer",
+    "expert_alone": "gemkr.retrievers.factory:expert_alone",
     "bm25": "gemkr.retrievers.factory:bm25",
     "bm25_caption": "gemkr.retrievers.factory:bm25_caption",
     "bm25_detections": "gemkr.retrievers.factory:bm25_detections",
@@ -30,7 +31,6 @@ RETRIEVERS = {
     "answer_classifier": "gemkr.retrievers.opponents:answer_classifier",
     "answer_classifier_coverage": "gemkr.retrievers.opponents:answer_classifier_coverage",
     "encoder_classifier_coverage": "gemkr.retrievers.opponents:encoder_classifier_coverage",
-    "encoder_classifier_learned": "gemkr.retrievers.opponents:encoder_classifier_learned",
     "fusion": "gemkr.retrievers.opponents:fusion",
 }
 """name -> "module:function"; each function takes (EvalConfig, Sources) and returns a Retriever.
@@ -59,7 +59,7 @@ def build_retriever(
     Hand over one `Sources` to build several retrievers without loading anything twice. Raises a GemkrError in one
     sentence when parts are missing or do not belong together.
     """
-    from gemkr.retrievers.factory import Sources
+    from gemkr.retrievers.sources import Sources
 
     name = name or config.retriever
     require_known(name)

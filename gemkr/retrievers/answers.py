@@ -11,7 +11,6 @@ from typing import Protocol
 import numpy as np
 
 from gemkr.errors import DataError
-from gemkr.rerankers.blend import SizedScorer
 from gemkr.rerankers.bm25 import BM25
 from gemkr.retrievers.holders import Holders
 from gemkr.types import Hit, Query, Ranking
@@ -74,7 +73,7 @@ class GreedyCoverage:
         self.second_weight = second_weight
 
     def choose(self, guesses: Guesses, scores: np.ndarray, k: int) -> list[tuple[int, float]]:
-        """`scores` float32[N] are the second scorer's for all documents; O((answers + k) x N).
+        """`scores` float32[N] are BM25's for all documents; O((answers + k) x N).
 
         Nothing is chosen where no document holds a guess.
         """
@@ -101,30 +100,25 @@ class GreedyCoverage:
 
 
 class AnswerRetriever:
-    """Guesses answers, then chooses passages that hold them; BM25 of question and caption ranks passages, or a learned scorer.
+    """Guesses answers, then chooses passages that hold them; BM25 of question and caption ranks passages.
 
     A query gets fewer than k hits where the chooser chooses fewer.
     """
 
     def __init__(
-        self,
-        guesser: AnswerGuesser,
-        chooser: PassageChooser,
-        second: SizedScorer,
-        doc_ids: Sequence[str],
+        self, guesser: AnswerGuesser, chooser: PassageChooser, bm25: BM25, doc_ids: Sequence[str]
     ) -> None:
-        """`doc_ids[i]` names document i of `second`; raises DataError when their numbers differ."""
-        if len(second) != len(doc_ids):
+        """`doc_ids[i]` names document i of `bm25`; raises DataError when their numbers differ."""
+        if len(bm25) != len(doc_ids):
             raise DataError(
-                f"the second scorer holds {len(second)} documents and there are {len(doc_ids)} ids; build it from the same corpus"
+                f"BM25 holds {len(bm25)} documents and there are {len(doc_ids)} ids; build it from the same corpus"
             )
-        self.guesser, self.chooser, self.second, self.doc_ids = guesser, chooser, second, doc_ids
-        self._every = np.arange(len(doc_ids))
+        self.guesser, self.chooser, self.bm25, self.doc_ids = guesser, chooser, bm25, doc_ids
 
     def retrieve(self, queries: Iterable[Query], k: int) -> Iterator[Ranking]:
         """One ranking of at most k hits per query, in order."""
         for query in queries:
-            scores = self.second.score(query, self._every)
+            scores = self.bm25.score_all(self.bm25.query_text(query))
             chosen = self.chooser.choose(self.guesser.guess(query), scores, k)
             yield Ranking(query.query_id, tuple(Hit(self.doc_ids[doc], score) for doc, score in chosen))
 

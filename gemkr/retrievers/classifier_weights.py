@@ -1,6 +1,6 @@
-"""What a learned guesser of answers leaves in a file: weights, and the hash of all that they were learned from.
+"""What a learned guesser of answers or scorer leaves in a file: weights, and the hash of all that they were learned from.
 
-A guesser whose file has another hash learns anew. Knows tensors by name only.
+One whose file has another hash learns anew. Knows tensors by name only.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def read_weights(path: Path, origin: str) -> dict[str, Tensor] | None:
                 return None
             return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError) as error:
-        raise DataError(f"{path} is no weight file of an answer classifier; delete it") from error
+        raise DataError(f"{path} is no weight file of gemkr; delete it") from error
 
 
 def write_weights(path: Path, origin: str, tensors: Mapping[str, Tensor]) -> None:

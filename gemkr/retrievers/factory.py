@@ -1,161 +1,31 @@
-"""From an evaluation's configuration to a retriever: loads the parts, and checks that they belong together.
+"""From an evaluation's configuration to a retriever: takes the parts from `Sources`, and checks that they belong together.
 
-Every check runs before the first query. Knows files; ranking and decoding live elsewhere.
+Every check runs before the first query. Ranking and decoding live elsewhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gemkr.config import EvalConfig, ScoringConfig
-from gemkr.corpus import BadRows
-from gemkr.documents import DocumentStore
 from gemkr.errors import ConfigError, ModelError
-from gemkr.interfaces import Reranker
-from gemkr.queries import read_queries
-from gemkr.rerankers.blend import Blend
-from gemkr.rerankers.bm25 import BM25
-from gemkr.rerankers.random_order import RandomOrder
 from gemkr.retrievers.bm25 import BM25Retriever
 from gemkr.retrievers.scoring import ClueDocuments, Scorer, scorer_of
+from gemkr.retrievers.sources import LEARNED, Sources
 from gemkr.tokenization import require_same_texts
-from gemkr.tokenizer import Tokenizer, load_tokenizer
-from gemkr.types import Query
 
 if TYPE_CHECKING:
     from gemkr.fm_index import FMIndex
     from gemkr.models.gemkr import GeMKR
-    from gemkr.rerankers.learned import LearnedScorer
+    from gemkr.retrievers.expert_alone import ExpertAloneRetriever
     from gemkr.retrievers.free_text import FreeTextRetriever
     from gemkr.retrievers.generative import GenerativeRetriever
     from gemkr.retrievers.learned import LearnedScorerRetriever
-    from gemkr.retrievers.opponents import OpponentParts
     from gemkr.retrievers.rescored import RescoredRetriever
-    from gemkr.vision.pictures import PictureFolder
-    from gemkr.vision.store import RegionStore
 
 
-class Sources:
-    """The material of one configuration, each part loaded when first asked for and only once."""
-
-    def __init__(self, config: EvalConfig) -> None:
-        self.config = config
-
-    @cached_property
-    def queries(self) -> list[Query]:
-        """The queries, the first `limit` of them."""
-        return list(read_queries(self.config.queries))[: self.config.limit]
-
-    @cached_property
-    def documents(self) -> DocumentStore:
-        """The documents of the corpus; bad rows are passed over where the index was built without them, and raise else."""
-        if self.config.index is None:
-            return DocumentStore.open(self.config.corpus)
-        bad = BadRows()
-        documents = DocumentStore.open(self.config.corpus, skip_bad_rows=bad)
-        if bad:
-            from gemkr.fm_index import FMIndex
-
-            documents.require_same_documents(FMIndex.load(self.config.index).doc_ids)
-        return documents
-
-    @cached_property
-    def bm25(self) -> BM25:
-        return BM25(self.documents)
-
-    @cached_property
-    def index(self) -> FMIndex:
-        """The FM-index; raises DataError unless it was built from the corpus of the configuration."""
-        from gemkr.fm_index import FMIndex
-
-        if self.config.index is None:
-            raise ConfigError(
-                f"the retriever {self.config.retriever!r} needs an index; set index to a file made by gemkr index build"
-            )
-        index = FMIndex.load(self.config.index)
-        self.documents.require_same_documents(index.doc_ids)
-        return index
-
-    @cached_property
-    def pictures(self) -> PictureFolder | None:
-        from gemkr.vision.pictures import PictureFolder
-
-        return None if self.config.images is None else PictureFolder(self.config.images)
-
-    @cached_property
-    def regions(self) -> RegionStore | None:
-        from gemkr.vision.store import RegionStore
-
-        return None if self.config.regions is None else RegionStore.open(self.config.regions)
-
-    @cached_property
-    def model(self) -> GeMKR:
-        """The network with its trained parameters, on a GPU where there is one."""
-        if self.config.model is None:
-            raise ConfigError(
-                f"the retriever {self.config.retriever!r} needs a model; add the section 'model'"
-            )
-        from gemkr.training.trained import load_model
-
-        return load_model(self.config.model)
-
-    @cached_property
-    def tokenizer(self) -> Tokenizer:
-        """The model's tokenizer, without the model."""
-        if self.config.model is None:
-            raise ConfigError(
-                "scoring.whole_words needs a tokenizer; add the section 'model' or set it to false"
-            )
-        return load_tokenizer(self.config.model.tokenizer or self.config.model.llm)
-
-    @cached_property
-    def opponents(self) -> OpponentParts:
-        """What the simple opponents learn from the training queries."""
-        from gemkr.retrievers.opponents import OpponentParts
-
-        return OpponentParts(self)
-
-    @cached_property
-    def learned_scorer(self) -> LearnedScorer:
-        """The learned second scorer, learned where it has not been yet; ConfigError when the configuration has none, DataError
-        when it would learn from the queries that it is asked."""
-        from gemkr.rerankers.learned_training import learned_scorer
-        from gemkr.retrievers.opponents import require_apart
-
-        settings = self.config.learned_scorer
-        if settings is None:
-            raise ConfigError(
-                "the learned scorer needs training queries and a text encoder; add the section 'learned_scorer'"
-            )
-        train = list(read_queries(settings.train))
-        require_apart(train, self.queries, settings.train, "learned_scorer.train")
-        return learned_scorer(train, self.documents, self.bm25, settings, Path(self.config.output))
-
-    @property
-    def second(self) -> Reranker | None:
-        """The second scorer that `scoring.inside_span` names."""
-        return self.inside_span(self.config.scoring.inside_span)
-
-    def inside_span(self, name: str) -> Reranker | None:
-        """A second scorer by name; None for the number of occurrences, which scorers know themselves."""
-        if name not in INSIDE_SPAN:
-            raise ConfigError(f"scoring.inside_span is {name!r}; known are {', '.join(INSIDE_SPAN)}")
-        if name == "random":
-            return RandomOrder()
-        if name == "learned":
-            return self.learned_scorer
-        if name == "learned+bm25":
-            return Blend(self.learned_scorer, self.bm25, BM25_SHARE)
-        return self.bm25 if name == "bm25" else None
-
-
-INSIDE_SPAN = ("bm25", "learned", "learned+bm25", "random", "occurrences")
-BM25_SHARE = 0.2
-"""In `learned+bm25`, chosen on held-out training questions of OK-VQA."""
 BARELY = 1e-9
 """The weight of a second scorer that is to decide among equals only."""
 
@@ -218,10 +88,26 @@ def rescored_bm25(config: EvalConfig, sources: Sources) -> RescoredRetriever:
 
 
 def learned_scorer(config: EvalConfig, sources: Sources) -> LearnedScorerRetriever:
-    """The learned second scorer by itself, over the whole corpus."""
+    """The learned second scorer by itself, over the whole corpus; with BM25's share where spans are ranked so."""
     from gemkr.retrievers.learned import LearnedScorerRetriever
 
-    return LearnedScorerRetriever(sources.learned_scorer, sources.documents.doc_ids)
+    name = config.scoring.inside_span
+    scorer = sources.inside_span(name if name in LEARNED else "learned")
+    return LearnedScorerRetriever(scorer, sources.documents.doc_ids)
+
+
+def expert_alone(config: EvalConfig, sources: Sources) -> ExpertAloneRetriever:
+    """The answer expert without the models: its guesses as clues, ranked as theirs are."""
+    from gemkr.retrievers.expert_alone import ExpertAloneRetriever
+    from gemkr.retrievers.recorded import clue_documents
+    from gemkr.retrievers.together import expert_guesser
+
+    if config.answer_expert is None:
+        raise ConfigError("expert_alone needs an answer expert; add the section 'answer_expert'")
+    index, tokenizer = sources.index, sources.tokenizer
+    index.check_tokenizer(tokenizer)
+    guesser, scorer = expert_guesser(config, sources), scorer_of(clue_documents(config, sources))
+    return ExpertAloneRetriever(guesser, tokenizer, index, scorer, guesses=config.answer_expert.guesses)
 
 
 def bm25(config: EvalConfig, sources: Sources) -> BM25Retriever:
@@ -245,7 +131,8 @@ def _generative(kind, config: EvalConfig, sources: Sources):
     from gemkr.retrievers.together import writing_together
 
     check_settings(config.decoding)
-    index, second = sources.index, sources.second
+    sources.require_second()
+    index = sources.index
     pictures = regions = None
     if config.model is not None and config.model.tower is not None and config.images is not None:
         pictures, regions = sources.pictures, sources.regions
@@ -261,7 +148,7 @@ def _generative(kind, config: EvalConfig, sources: Sources):
         return lambda query: build(query, form=config.form)
 
     writer, prompts = writing_together(model, prompts_of, config, sources)
-    return kind(writer, index, model.tokenizer, prompts, config.decoding, config.scoring, second)
+    return kind(writer, index, model.tokenizer, prompts, config.decoding, config.scoring, sources.second)
 
 
 def _rescored(

@@ -10,14 +10,14 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from gemkr.errors import DataError
-from gemkr.rerankers.learned import LearnedScorer
+from gemkr.rerankers.blend import SizedScorer
 from gemkr.types import Hit, Query, Ranking
 
 
 class LearnedScorerRetriever:
-    """Ranks the documents of a corpus by the learned scorer; those that score nothing are no hits."""
+    """Ranks all documents of a corpus by a second scorer, one that learns or a blend with it."""
 
-    def __init__(self, scorer: LearnedScorer, doc_ids: Sequence[str]) -> None:
+    def __init__(self, scorer: SizedScorer, doc_ids: Sequence[str]) -> None:
         """`doc_ids[i]` names document i of the scorer; raises DataError when their numbers differ."""
         if len(scorer) != len(doc_ids):
             raise DataError(
@@ -31,6 +31,5 @@ class LearnedScorerRetriever:
         for query in queries:
             scores = self.scorer.score(query, self._every)
             best = np.argsort(-scores, kind="stable")[:k]
-            found = best[scores[best] > 0]
-            hits = zip(found.tolist(), scores[found].tolist(), strict=True)
+            hits = zip(best.tolist(), scores[best].tolist(), strict=True)
             yield Ranking(query.query_id, tuple(Hit(self.doc_ids[doc], score) for doc, score in hits))

@@ -29,12 +29,10 @@ from gemkr.types import Query
 if TYPE_CHECKING:
     from gemkr.retrievers.classifier import AnswerClassifier
     from gemkr.retrievers.encoder_classifier import EncoderClassifier
-    from gemkr.retrievers.factory import Sources
+    from gemkr.retrievers.sources import Sources
 
 WEIGHTS_FILE = "answer_classifier.safetensors"
 """In the output folder."""
-LEARNED = ("learned", "learned+bm25")
-"""Second scorers that learn."""
 
 
 class OpponentParts:
@@ -130,23 +128,6 @@ def answer_classifier_coverage(config: EvalConfig, sources: Sources) -> AnswerRe
 def encoder_classifier_coverage(config: EvalConfig, sources: Sources) -> AnswerRetriever:
     """The answers that a classifier over a text encoder guesses, passages by greedy coverage."""
     return _answers(sources, sources.opponents.encoder_classifier, _coverage(sources.opponents))
-
-
-def encoder_classifier_learned(config: EvalConfig, sources: Sources) -> AnswerRetriever:
-    """The same with the learned second scorer of `scoring` in BM25's place, counting and discounted as `scoring` says."""
-    parts, scoring = sources.opponents, config.scoring
-    if scoring.inside_span not in LEARNED:
-        raise ConfigError(
-            f"encoder_classifier_learned takes the scorer that scoring.inside_span names, which is {scoring.inside_span!r}; "
-            f"set it to {' or '.join(LEARNED)}"
-        )
-    chooser = GreedyCoverage(
-        parts.holders,
-        answers=parts.settings.answers,
-        discount=scoring.discount,
-        second_weight=scoring.second_weight,
-    )
-    return AnswerRetriever(parts.encoder_classifier, chooser, sources.second, sources.documents.doc_ids)
 
 
 def fusion(config: EvalConfig, sources: Sources) -> FusionRetriever:

@@ -15,7 +15,7 @@ from gemkr.retrievers.scoring import ClueDocuments
 from gemkr.types import Clue, Query
 
 if TYPE_CHECKING:
-    from gemkr.retrievers.factory import Sources
+    from gemkr.retrievers.sources import Sources
 
 
 def run_file(output: str | Path) -> Path:

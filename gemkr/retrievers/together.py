@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gemkr.models.gemkr import GeMKR
     from gemkr.retrievers.answer_expert import AnswerExpert
     from gemkr.retrievers.answers import AnswerGuesser
-    from gemkr.retrievers.factory import Sources
+    from gemkr.retrievers.sources import Sources
 
 Prompts = Callable[[Query], Any]
 

@@ -10,7 +10,7 @@ help:
 	@echo "make quickstart     install, then run the whole system on the embedded sample (runs/quickstart/report.html)"
 	@echo "make okvqa-cpu      OK-VQA over Wikipedia passages: three seeds from the raw files in GEMKR_SHARED, 72 minutes of two cores"
 	@echo "make okvqa-ablations what each part of its first seed is worth, by taking it away: an hour"
-	@echo "make okvqa-encoder  the same behind a pre-trained text encoder (make text-encoder lays it out), an hour and a half"
+	@echo "make okvqa-encoder  the same behind a pre-trained text encoder (make text-encoder lays it out), two hours"
 	@echo "make test           install, then lint and test"
 	@echo "make install        only the virtual environment with everything in it"
 	@echo "make format         ruff format and safe fixes"

@@ -17,6 +17,7 @@ from gemkr.config import (
     AnswerExpertConfig,
     EncoderClassifierConfig,
     EvalConfig,
+    LearnedScorerConfig,
     ModelConfig,
     OpponentsConfig,
     PromptConfig,
@@ -123,7 +124,7 @@ def test_changed_material_is_noticed(config: Path, capsys: pytest.CaptureFixture
 
 
 def test_every_file_that_a_run_reads_is_looked_at(tmp_path: Path) -> None:
-    paths = [tmp_path / f"file{number}" for number in range(23)]
+    paths = [tmp_path / f"file{number}" for number in range(26)]
     for path in paths:
         path.write_text("as it was")
     files = map(str, paths)
@@ -145,6 +146,7 @@ def test_every_file_that_a_run_reads_is_looked_at(tmp_path: Path) -> None:
         model=model(),
         ensemble=(model(),),
         answer_expert=AnswerExpertConfig(next(files), encoder=EncoderClassifierConfig(encoder())),
+        learned_scorer=LearnedScorerConfig(next(files), encoder()),
         index=next(files),
         images=next(files),
     )

@@ -120,6 +120,9 @@ def test_scores_are_those_of_the_definition(config: LearnedScorerConfig, bm25: B
         some = np.array([7, 0, 3])
         np.testing.assert_allclose(scorer.score(query, some), scorer.score(query, EVERY)[some], rtol=1e-5)
         assert scorer.score(query, some).dtype == np.float32
+        none = scorer.score(query, np.array([], dtype=np.int64))
+        assert (none.shape, none.dtype) == ((0,), np.float32)
+        assert np.isfinite(scorer.score(Query("mute"), EVERY)).all()
         weights = [weight for _, weight in scorer.asked(query)]
         assert weights == sorted(weights, reverse=True)
         assert {"fresh", "tea", "leaf", "warm", "milk"} <= {word for word, _ in scorer.asked(query)}
@@ -151,7 +154,10 @@ def test_learns_which_passages_answer(
 ) -> None:
     vectors = str(tmp_path / "vectors") if dense else None
     settings = replace(config, vectors=vectors, precision=precision)
+    torch.manual_seed(7)
+    state = torch.random.get_rng_state()
     scorer = learned_scorer(QUERIES, CORPUS, bm25, settings, tmp_path)
+    assert torch.equal(torch.random.get_rng_state(), state)
     retriever = LearnedScorerRetriever(scorer, [document.doc_id for document in CORPUS])
     new = [
         Query("new", f"what comes from a {thing}", caption="a table", answers=(drink,))

@@ -91,6 +91,18 @@ def test_an_expert_is_that_of_any_search(tmp_path: Path, ran: list[list[str]]) -
     assert len(ran) == 1
 
 
+def test_a_scorer_is_that_of_any_search_over_the_same_corpus(tmp_path: Path, ran: list[list[str]]) -> None:
+    config, product = tmp_path / "e.yaml", tmp_path / "weights"
+    config.write_text(CONFIG + "learned_scorer: {train: q.jsonl, encoder: {folder: e}}\n")
+    step(product, "fit-scorer", config, f"output={product}")
+    step(product, "fit-scorer", config, "decoding.beam_size=60", "scoring.discount=0.4", f"output={product}")
+    with pytest.raises(DataError, match=r"learned_scorer.epochs = 3, now it is 4"):
+        step(product, "fit-scorer", config, "learned_scorer.epochs=4", f"output={product}")
+    with pytest.raises(DataError, match=r"corpus = '.*', now it is 'other.csv'"):
+        step(product, "fit-scorer", config, "corpus=other.csv", f"output={product}")
+    assert len(ran) == 1
+
+
 def test_settings_of_the_configuration_file_count(tmp_path: Path, ran: list[list[str]]) -> None:
     config, product = tmp_path / "e.yaml", tmp_path / "metrics.json"
     config.write_text(CONFIG + "k: 5\n")

@@ -373,4 +373,5 @@ def test_what_a_model_found_is_told_from_what_opponents_did(collector: ModuleTyp
     tells = sys.modules["result_page"].depends_on_model
     opponents = {"bm25", "bm25_caption", "bm25_detections", "nearest_questions", "nearest_questions_query"}
     opponents |= {"answer_classifier", "answer_classifier_coverage", "encoder_classifier_coverage", "fusion"}
+    opponents |= {"expert_alone", "learned_scorer"}
     assert {name for name in RETRIEVERS if not tells(name)} == opponents

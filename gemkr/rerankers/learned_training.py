@@ -55,7 +55,7 @@ def learned_scorer(
     documents; else they are written there: to `config.weights`, or into the folder `output`.
 
     Raises DataError when no document holds an answer, or the file `config.weights` was learned from something else;
-    ConfigError for a frozen encoder or an unknown precision, ModelError as `load_text_encoder`. Cost: about ten minutes of two
+    ConfigError for a frozen encoder or an unknown precision, ModelError as `load_text_encoder`. Cost: six minutes of two
     cores for 9,000 queries, 100,000 passages and an encoder of 22 M parameters in bfloat16, and `passage_vectors` the first time.
     """
     if not config.encoder.train:

@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,13 @@ from tqdm import tqdm
 
 from gemkr.config import LearnedScorerConfig, PromptConfig
 from gemkr.errors import ConfigError, DataError
-from gemkr.evaluation.files import require_writable_folder
 from gemkr.models.llm import PRECISIONS
 from gemkr.models.text_encoder import TextReader, check_positions, load_text_encoder
 from gemkr.rerankers.bm25 import BM25
 from gemkr.rerankers.impacts import TermImpacts
 from gemkr.rerankers.learned import LearnedScorer
 from gemkr.rerankers.passage_vectors import passage_vectors
-from gemkr.retrievers.classifier_weights import origin_of, read_weights, write_weights
+from gemkr.retrievers.classifier_weights import origin_of, read_or_learn
 from gemkr.retrievers.encoder_classifier import batches_by_length
 from gemkr.retrievers.holders import Holders
 from gemkr.types import Document, Query
@@ -80,23 +80,16 @@ def learned_scorer(
         model = LearnedScorer(encoder, reader, impacts, vectors, config)
         del settings["weights"], settings["train"]
         origin = origin_of(queries, "learned scorer", FORMAT, settings, impacts.fingerprint(documents))
-        weights = read_weights(cache, origin)
-        if weights is None:
-            if config.weights and cache.exists():
-                raise DataError(
-                    f"{cache} was learned from other queries, settings, documents or another encoder; delete it to learn anew, "
-                    "or set weights to another file"
-                )
-            require_writable_folder(cache.parent)
-            model.eval().start_from_words()
-            answers = dict.fromkeys(answer for query in queries for answer in query.answers)
-            _train(model, queries, Holders(documents, answers))
-            write_weights(cache, origin, {name: p.detach() for name, p in model.trained().items()})
-        else:
-            with torch.no_grad():
-                for name, parameter in model.trained().items():
-                    parameter.copy_(weights[name])
+        kept = "other queries, settings, documents or another encoder" if config.weights else None
+        learn = partial(_learn, model, queries, documents)
+        read_or_learn(model.trained(), cache, origin, learn, kept=kept)
     return model.eval()
+
+
+def _learn(model: LearnedScorer, queries: Sequence[Query], documents: Sequence[Document]) -> None:
+    model.eval().start_from_words()
+    answers = dict.fromkeys(answer for query in queries for answer in query.answers)
+    _train(model, queries, Holders(documents, answers))
 
 
 class _Corpus(torch.autograd.Function):

@@ -8,16 +8,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from gemkr.errors import DataError
-from gemkr.evaluation.files import write_atomically
+from gemkr.evaluation.files import require_writable_folder, write_atomically
 from gemkr.types import Query
 
 
@@ -60,6 +61,34 @@ def read_weights(path: Path, origin: str) -> dict[str, Tensor] | None:
             return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError) as error:
         raise DataError(f"{path} is no weight file of gemkr; delete it") from error
+
+
+def read_or_learn(
+    trained: Mapping[str, Tensor],
+    path: Path,
+    origin: str,
+    learn: Callable[[], None],
+    *,
+    kept: str | None = None,
+) -> None:
+    """Fill the tensors `trained` from a weight file of that origin, else call `learn`, which trains them in place, and write it.
+
+    With `kept`, what the file of another origin is told to be learned from, such a file is never written over: DataError.
+    Raises DataError too, before anything is learned, for a folder that cannot be written.
+    """
+    held = read_weights(path, origin)
+    if held is None:
+        if kept is not None and path.exists():
+            raise DataError(
+                f"{path} was learned from {kept}; delete it to learn anew, or set weights to another file"
+            )
+        require_writable_folder(path.parent)
+        learn()
+        write_weights(path, origin, {name: tensor.detach() for name, tensor in trained.items()})
+        return
+    with torch.no_grad():
+        for name, tensor in trained.items():
+            tensor.copy_(held[name])
 
 
 def write_weights(path: Path, origin: str, tensors: Mapping[str, Tensor]) -> None:

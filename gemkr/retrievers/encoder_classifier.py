@@ -12,6 +12,7 @@ import random
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,14 +22,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from gemkr.config import EncoderClassifierConfig, PromptConfig
-from gemkr.errors import ConfigError, DataError
+from gemkr.errors import ConfigError
 from gemkr.models.text_encoder import TextEncoder, TextReader, load_text_encoder
 from gemkr.retrievers.classifier_weights import (
     classes_of,
     origin_of,
-    read_weights,
+    read_or_learn,
     targets_of,
-    write_weights,
 )
 from gemkr.types import Query
 
@@ -112,21 +112,14 @@ def encoder_classifier(
         settings = asdict(config) | {"encoder": [model.encoder.fingerprint(), config.encoder.max_tokens]}
         del settings["weights"]
         origin = origin_of(queries, "encoder", FORMAT, settings)
-        weights = read_weights(cache, origin)
-        if weights is None:
-            if config.weights and cache.exists():
-                raise DataError(
-                    f"{cache} was learned from other queries or settings, and a model may read through it; delete it to learn "
-                    "anew, or set weights to another file"
-                )
-            model.eval().start_from_answers()
-            _train(model, queries)
-            write_weights(cache, origin, {name: p.detach() for name, p in model.trained().items()})
-        else:
-            with torch.no_grad():
-                for name, parameter in model.trained().items():
-                    parameter.copy_(weights[name])
+        kept = "other queries or settings, and a model may read through it" if config.weights else None
+        read_or_learn(model.trained(), cache, origin, partial(_learn, model, queries), kept=kept)
     return model.eval()
+
+
+def _learn(model: EncoderClassifier, queries: Sequence[Query]) -> None:
+    model.eval().start_from_answers()
+    _train(model, queries)
 
 
 def _train(model: EncoderClassifier, queries: Sequence[Query]) -> None:

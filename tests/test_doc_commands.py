@@ -12,7 +12,15 @@ import pytest
 from gemkr.cli import parse
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = ["okvqa-gs112k.md", "okvqa-wiki112k.md", "decoding.md", "real-data.md"]
+DOCUMENTS = [
+    "okvqa-gs112k.md",
+    "okvqa-wiki112k.md",
+    "okvqa-wiki112k-encoder.md",
+    "okvqa-wiki112k-choices.md",
+    "qa-passages.md",
+    "decoding.md",
+    "real-data.md",
+]
 
 
 def commands(document: str) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [
     {"fm_index"},
-    {"types", "errors", "interfaces"},
+    {"types", "errors", "interfaces", "progress"},
     {"corpus", "documents", "queries", "tokenizer", "tokenization", "config", "evaluation"},
     {"decoding.matcher"},
     {"decoding", "vision", "models", "testing"},

@@ -15,18 +15,16 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from data_process.sample.corpus import corpus_csv, documents
 from data_process.sample.plan import SCENES, Scene, plan
 from data_process.sample.questions import make_questions
 from data_process.sample.scenes import render
 from gemkr.evaluation.files import require_writable_folder, write_atomically
+from gemkr.progress import progress_bar
 
 HELD_OUT = "held_out_combinations"
 JPEG_QUALITY = 92
@@ -57,7 +55,7 @@ def materialize(folder: str | Path, seed: int = 0, progress: bool = True) -> dic
         write_atomically(folder / f"{name}.qrels", "".join(qrels))
     images = require_writable_folder(folder / "images")
     rows = []
-    for scene in tqdm(scenes, desc="scenes", unit="picture", disable=not progress, file=sys.stderr):
+    for scene in progress_bar(scenes, "scenes", unit="picture", disable=not progress):
         picture, flags = render(scene, seed)
         buffer = io.BytesIO()
         picture.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)

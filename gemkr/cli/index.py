@@ -84,11 +84,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _build(args: argparse.Namespace) -> int:
     """Tokenize, build, save, and print the figures."""
-    from tqdm import tqdm
-
     from gemkr.cli.output import bytes_text, peak_memory, require_writable
     from gemkr.corpus import BadRows, read_corpus
     from gemkr.fm_index import FMIndex, estimate_build
+    from gemkr.progress import progress_bar
     from gemkr.tokenization import available_cores, tokenize_corpus
     from gemkr.tokenizer import load_tokenizer
 
@@ -96,7 +95,7 @@ def _build(args: argparse.Namespace) -> int:
     tokenizer = load_tokenizer(args.tokenizer)
     bad = BadRows() if args.skip_bad_rows else None
     began = time.perf_counter()
-    with tqdm(desc="tokenizing", unit=" documents") as bar:
+    with progress_bar(desc="tokenizing", unit=" documents") as bar:
         corpus = tokenize_corpus(
             read_corpus(
                 args.corpus, skip_bad_rows=bad, way_out="correct the row or skip bad rows (--skip-bad-rows)"
@@ -115,12 +114,11 @@ def _build(args: argparse.Namespace) -> int:
         memory_limit=limit,
     )
     print(_expectation(expected, output.parent), file=sys.stderr)
-    with tqdm(total=1.0, bar_format="building: {percentage:3.0f}%|{bar}| {elapsed}{postfix}") as bar:
+    with progress_bar(total=1.0, bar_format="building: {percentage:3.0f}%|{bar}| {elapsed}{postfix}") as bar:
 
         def show(stage: str, share: float) -> None:
             bar.set_postfix_str(stage, refresh=False)
-            bar.n = share
-            bar.refresh()
+            bar.update(share - bar.n)
 
         index = FMIndex.build_flat(
             corpus.tokens,

@@ -23,11 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
     from gemkr.cli.output import require_writable
     from gemkr.config import EvalConfig, load_config
     from gemkr.evaluation.judge import make_judge
+    from gemkr.progress import progress_bar
     from gemkr.retrievers.recorded import clue_documents, recorded_clues, require_answered, run_file
     from gemkr.retrievers.sources import Sources
     from gemkr.training.judged import read_judged, write_judged
@@ -49,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     clues = recorded_clues(config.output, sources.index)
     require_answered(clues, known, config.output)
     lookup = clue_documents(config, sources)
-    with tqdm(known, desc="judging", unit=" queries") as bar:
+    with progress_bar(known, desc="judging", unit=" queries") as bar:
         written = write_judged(output, judge_clues(bar, clues, lookup, judge, args.documents))
     rewards = [clue.reward for clue in read_judged(output)]
     print(f"clues              {written:>9,}  {output}")

@@ -47,11 +47,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from itertools import islice
 
-    from tqdm import tqdm
-
     from gemkr.cli.output import require_writable
     from gemkr.documents import DocumentStore
     from gemkr.fm_index import FMIndex
+    from gemkr.progress import progress_bar
     from gemkr.queries import read_queries
     from gemkr.rerankers.bm25 import BM25
     from gemkr.tokenizer import load_tokenizer
@@ -86,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     miner = Miner(index, documents, tokenizer, BM25(documents), settings)
     ready = time.perf_counter()
     statistics = MiningStatistics()
-    with tqdm(queries, desc="mining", unit=" queries") as bar:
+    with progress_bar(queries, desc="mining", unit=" queries") as bar:
         written = write_clues(output, mine_all(miner, bar, statistics))
     print(f"clues              {written:>9,}  {output}")
     for line in statistics.lines():

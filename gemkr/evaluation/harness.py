@@ -6,25 +6,21 @@ Sees retrievers through their protocol only.
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from gemkr.errors import ConfigError
 from gemkr.evaluation.files import require_writable_folder, write_atomically
 from gemkr.evaluation.records import RunLog, read_records
 from gemkr.interfaces import Retriever
+from gemkr.progress import progress_bar
 from gemkr.types import Query, Ranking
 
 SETTINGS_FILE = "settings.json"
 SPENT_FILE = "seconds.json"
-QUIET_SECONDS = 30.0
-"""Between two progress lines where nobody watches: a log file."""
 
 
 @dataclass(frozen=True)
@@ -73,14 +69,13 @@ def retrieve_into(
         if left:
             retriever = build()
             began = time.perf_counter()
-            bar = tqdm(
+            bar = progress_bar(
                 retriever.retrieve(left, k),
                 label,
                 total=len(queries),
                 initial=resumed,
                 unit=" queries",
                 disable=not progress,
-                mininterval=0.2 if sys.stderr.isatty() else QUIET_SECONDS,
             )
             try:
                 for ranking in bar:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import math
 import random
-import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -19,12 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from gemkr.config import LearnedScorerConfig, PromptConfig
 from gemkr.errors import ConfigError, DataError
 from gemkr.models.llm import PRECISIONS
 from gemkr.models.text_encoder import TextReader, check_positions, load_text_encoder
+from gemkr.progress import progress_bar
 from gemkr.rerankers.bm25 import BM25
 from gemkr.rerankers.impacts import TermImpacts
 from gemkr.rerankers.learned import LearnedScorer
@@ -127,7 +126,7 @@ def _train(model: LearnedScorer, queries: Sequence[Query], holders: Holders) -> 
     rng, step = random.Random(config.seed), 0
     by_document, by_term = _matrices(model.impacts)
     model.train()
-    with tqdm(total=steps, desc="learned scorer", unit=" steps", disable=not sys.stderr.isatty()) as bar:
+    with progress_bar(total=steps, desc="learned scorer", unit=" steps") as bar:
         for _ in range(config.epochs):
             for batch in batches_by_length(samples, config.batch_size, rng):
                 for group in optimizer.param_groups:

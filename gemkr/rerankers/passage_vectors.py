@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from gemkr.errors import DataError
 from gemkr.evaluation.files import require_writable_folder
 from gemkr.models.text_encoder import TextEncoder, TextReader
+from gemkr.progress import progress_bar
 from gemkr.retrievers.classifier_weights import read_weights, write_weights
 from gemkr.types import Document, Query
 
@@ -59,7 +58,7 @@ def _read(
     logger.info("reading %s passages", f"{len(documents):,}")
     vectors = torch.zeros(len(documents), encoder.width, dtype=torch.float16)
     order = sorted(range(len(documents)), key=lambda number: len(documents[number].contents), reverse=True)
-    with tqdm(total=len(order), desc="passages", unit=" passages", disable=not sys.stderr.isatty()) as bar:
+    with progress_bar(total=len(order), desc="passages", unit=" passages") as bar:
         for start in range(0, len(order), BATCH):
             numbers = order[start : start + BATCH]
             texts = [torch.from_numpy(reader(Query("", documents[number].contents))) for number in numbers]

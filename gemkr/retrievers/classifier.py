@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -18,9 +17,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm import tqdm
 
 from gemkr.config import ClassifierConfig
+from gemkr.progress import progress_bar
 from gemkr.retrievers.bags import BagVectors, QueryWords
 from gemkr.retrievers.classifier_weights import (
     classes_of,
@@ -141,7 +140,7 @@ def train_network(
     parameters = [parameter.requires_grad_() for parameter in network.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
     steps = settings.epochs * math.ceil(len(examples) / settings.batch_size)
-    bar = tqdm(total=steps, desc=f"classifier, seed {seed}", unit=" steps", disable=not sys.stderr.isatty())
+    bar = progress_bar(total=steps, desc=f"classifier, seed {seed}", unit=" steps")
     step = 0
     with bar, single_thread():
         for _ in range(settings.epochs):

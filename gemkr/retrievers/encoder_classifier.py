@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 import random
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -19,11 +18,11 @@ from typing import TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from gemkr.config import EncoderClassifierConfig, PromptConfig
 from gemkr.errors import ConfigError
 from gemkr.models.text_encoder import TextEncoder, TextReader, load_text_encoder
+from gemkr.progress import progress_bar
 from gemkr.retrievers.classifier_weights import (
     classes_of,
     origin_of,
@@ -135,7 +134,7 @@ def _train(model: EncoderClassifier, queries: Sequence[Query]) -> None:
     steps = config.epochs * math.ceil(len(samples) / config.batch_size)
     rng, step = random.Random(config.seed), 0
     model.train()
-    with tqdm(total=steps, desc="encoder classifier", unit=" steps", disable=not sys.stderr.isatty()) as bar:
+    with progress_bar(total=steps, desc="encoder classifier", unit=" steps") as bar:
         for _ in range(config.epochs):
             for batch in batches_by_length(samples, config.batch_size, rng):
                 for group in optimizer.param_groups:

@@ -9,14 +9,12 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tqdm import tqdm
-
 from gemkr.errors import CheckpointError
+from gemkr.progress import progress_bar
 
 LOSS_LOG = "loss.jsonl"
 
@@ -47,9 +45,7 @@ class RunLog:
                 self._board = SummaryWriter(str(board), purge_step=start + 1)
             except OSError as error:
                 raise _failure(board, error) from error
-        self._bar = tqdm(
-            total=total, initial=start, desc=title, unit="step", file=sys.stderr, mininterval=2.0
-        )
+        self._bar = progress_bar(total=total, initial=start, desc=title, unit="step")
 
     def __enter__(self) -> RunLog:
         return self

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from PIL import Image
-from tqdm import tqdm
 
 from gemkr.errors import VisionError
+from gemkr.progress import progress_bar
 from gemkr.vision.boxes import BoxesWriter, PictureBoxes, read_boxes
 from gemkr.vision.detect import Detector
 from gemkr.vision.pictures import PictureFolder
@@ -67,7 +67,7 @@ def detect_regions(
     report = Report(resumed=len(writer.done))
     before, started = writer.count, time.perf_counter()
     rest = [image_id for image_id in ids if image_id not in writer.done]
-    with tqdm(total=len(ids), initial=len(ids) - len(rest), desc="detect", unit="picture") as bar:
+    with progress_bar(total=len(ids), initial=len(ids) - len(rest), desc="detect", unit="picture") as bar:
         opened = pictures.open_all(rest, report.skipped if skip_missing else None)
         while chunk := list(islice(opened, batch)):
             writer.add(detector.detect([i for i, _ in chunk], [p for _, p in chunk]))
@@ -102,7 +102,7 @@ def encode_regions(
     report = Report(resumed=writer.done)
     started = time.perf_counter()
     tower = tower.to(device)
-    with tqdm(total=len(found), initial=writer.done, desc="encode", unit="picture") as bar:
+    with progress_bar(total=len(found), initial=writer.done, desc="encode", unit="picture") as bar:
         for chunk in _chunks(found[writer.done :], regions, batch):
             crops: list[list[torch.Tensor] | None] = []
             for one in chunk:

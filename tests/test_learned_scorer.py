@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +16,8 @@ from tiny_encoder import save_tiny_encoder
 from gemkr.cli import main
 from gemkr.config import LearnedScorerConfig, PromptConfig, TextEncoderConfig
 from gemkr.errors import ConfigError, DataError, ModelError
-from gemkr.models.text_encoder import TextReader, load_text_encoder
+from gemkr.evaluation.files import lock
+from gemkr.models.text_encoder import TextEncoder, TextReader, load_text_encoder
 from gemkr.rerankers import learned_training, passage_vectors
 from gemkr.rerankers.blend import Blend
 from gemkr.rerankers.bm25 import BM25
@@ -217,6 +220,80 @@ def test_passages_read_together_have_the_vectors_they_have_alone(
         with torch.no_grad():
             alone = encoder.meaning([torch.from_numpy(reader(Query("", document.contents)))])[0]
         torch.testing.assert_close(vector.float(), alone, atol=1e-3, rtol=1e-2)
+
+
+@pytest.fixture
+def reading(config: LearnedScorerConfig, monkeypatch: pytest.MonkeyPatch) -> tuple[TextEncoder, TextReader]:
+    """What reads passages, two at a time."""
+    monkeypatch.setattr(passage_vectors, "BATCH", 2)
+    reader = TextReader(replace(config.encoder, max_tokens=12), PromptConfig())
+    return load_text_encoder(config.encoder).eval(), reader
+
+
+def interrupt(encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch, batches: int) -> list[int]:
+    """Let the encoder read so many batches and no more; how many texts each had is in the list."""
+    read, meaning = [], encoder.meaning
+
+    def some(texts: list[torch.Tensor]) -> torch.Tensor:
+        if len(read) == batches:
+            raise KeyboardInterrupt
+        read.append(len(texts))
+        return meaning(texts)
+
+    monkeypatch.setattr(encoder, "meaning", some)
+    return read
+
+
+@pytest.mark.parametrize("torn", [b"", b"abc", b"x" * (2 * 24 * 2 - 1)], ids=["whole", "row", "batch"])
+def test_an_interrupted_reading_goes_on(
+    reading: tuple[TextEncoder, TextReader], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torn: bytes
+) -> None:
+    whole = passage_vectors.passage_vectors(tmp_path / "whole", CORPUS, *reading, torch.float32)
+    path, part = tmp_path / "v", tmp_path / "v.part"
+    with monkeypatch.context() as patch:
+        interrupt(reading[0], patch, 3)
+        with pytest.raises(KeyboardInterrupt):
+            passage_vectors.passage_vectors(path, CORPUS, *reading, torch.float32)
+    assert not path.exists()
+    part.write_bytes(part.read_bytes() + torn)
+    with monkeypatch.context() as patch:
+        read = interrupt(reading[0], patch, 9)
+        found = passage_vectors.passage_vectors(path, CORPUS, *reading, torch.float32)
+    assert read == [2, 2, 1]
+    torch.testing.assert_close(found, whole, rtol=0, atol=0)
+    assert path.read_bytes() == (tmp_path / "whole").read_bytes()
+    assert not part.exists()
+
+
+def test_a_reading_of_other_passages_or_of_a_second_process_is_left_alone(
+    reading: tuple[TextEncoder, TextReader], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "v"
+    with monkeypatch.context() as patch:
+        interrupt(reading[0], patch, 3)
+        with pytest.raises(KeyboardInterrupt):
+            passage_vectors.passage_vectors(path, CORPUS[::-1], *reading, torch.float32)
+    with lock(tmp_path / "v.part"), pytest.raises(DataError, match="another process is writing into"):
+        passage_vectors.passage_vectors(path, CORPUS, *reading, torch.float32)
+    found = passage_vectors.passage_vectors(path, CORPUS, *reading, torch.float32)
+    whole = passage_vectors.passage_vectors(tmp_path / "whole", CORPUS, *reading, torch.float32)
+    torch.testing.assert_close(found, whole, rtol=0, atol=0)
+
+
+def test_a_full_disk_ends_a_reading_in_one_sentence(
+    reading: tuple[TextEncoder, TextReader], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.BytesIO):
+        def flush(self) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def close(self) -> None:
+            pass
+
+    (tmp_path / "v.part").touch()
+    monkeypatch.setattr(passage_vectors, "lock", lambda path: Full())
+    with pytest.raises(DataError, match=r"v\.part cannot be written \(No space left on device\); free or"):
+        passage_vectors.passage_vectors(tmp_path / "v", CORPUS, *reading, torch.float32)
 
 
 def test_what_cannot_be_learned(config: LearnedScorerConfig, bm25: BM25, tmp_path: Path) -> None:

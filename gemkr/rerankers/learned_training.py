@@ -28,9 +28,9 @@ from gemkr.rerankers.bm25 import BM25
 from gemkr.rerankers.impacts import TermImpacts
 from gemkr.rerankers.learned import LearnedScorer
 from gemkr.rerankers.passage_vectors import passage_vectors
-from gemkr.retrievers.classifier_weights import origin_of, read_or_learn
 from gemkr.retrievers.encoder_classifier import batches_by_length
 from gemkr.retrievers.holders import Holders
+from gemkr.retrievers.learned_weights import origin_of, read_or_learn
 from gemkr.types import Document, Query
 
 FORMAT = 1

@@ -21,7 +21,7 @@ from torch import Tensor
 from gemkr.config import ClassifierConfig
 from gemkr.progress import progress_bar
 from gemkr.retrievers.bags import BagVectors, QueryWords
-from gemkr.retrievers.classifier_weights import (
+from gemkr.retrievers.learned_weights import (
     classes_of,
     origin_of,
     read_weights,

@@ -23,7 +23,7 @@ from gemkr.config import EncoderClassifierConfig, PromptConfig
 from gemkr.errors import ConfigError
 from gemkr.models.text_encoder import TextEncoder, TextReader, load_text_encoder
 from gemkr.progress import progress_bar
-from gemkr.retrievers.classifier_weights import (
+from gemkr.retrievers.learned_weights import (
     classes_of,
     origin_of,
     read_or_learn,

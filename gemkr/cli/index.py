@@ -117,8 +117,9 @@ def _build(args: argparse.Namespace) -> int:
     with progress_bar(total=1.0, bar_format="building: {percentage:3.0f}%|{bar}| {elapsed}{postfix}") as bar:
 
         def show(stage: str, share: float) -> None:
-            bar.set_postfix_str(stage, refresh=False)
             bar.update(share - bar.n)
+            if bar.postfix != stage:  # a log is told of every stage once
+                bar.set_postfix_str(stage)
 
         index = FMIndex.build_flat(
             corpus.tokens,

@@ -30,16 +30,16 @@ quickstart: $(STAMP)
 	$(BIN)/gemkr quickstart
 
 okvqa-cpu: $(STAMP)
-	$(BIN)/python -m data_process.okvqa_cpu
+	$(BIN)/python -m benchmarks.okvqa.cpu
 
 okvqa-ablations: $(STAMP)
-	$(BIN)/python -m data_process.okvqa_ablations
+	$(BIN)/python -m benchmarks.okvqa.ablations
 
 text-encoder: $(STAMP)
-	@test -n "$$GEMKR_TEXT_ENCODER" || $(BIN)/python -m data_process.text_encoder
+	@test -n "$$GEMKR_TEXT_ENCODER" || $(BIN)/python -m benchmarks.okvqa.fetch_text_encoder
 
 okvqa-encoder: text-encoder
-	$(BIN)/python -m data_process.okvqa_encoder
+	$(BIN)/python -m benchmarks.okvqa.encoder
 
 test: $(STAMP)
 	$(BIN)/ruff check .
@@ -54,7 +54,7 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 sample-models: $(STAMP)
-	$(BIN)/python -m data_process.sample.make_models
+	$(BIN)/python -m gemkr.sample.make_models
 
 clean:
 	rm -rf build *.egg-info gemkr/fm_index/*.so

@@ -21,15 +21,15 @@ from typing import Any
 
 import torch
 
-from gemkr.config import DecodingConfig
 from gemkr.decoding.beam import beam_search
+from gemkr.decoding.config import DecodingConfig
 from gemkr.decoding.constraint import Constraint, IndexConstraint, NoConstraint
 from gemkr.decoding.device import DeviceConstraint, DeviceIndex
 from gemkr.decoding.matcher import ClueMatcher
 from gemkr.fm_index import FMIndex
-from gemkr.models import branches
-from gemkr.models.branches import BranchState
-from gemkr.models.llm import LLM
+from gemkr.models.gemkr import branches
+from gemkr.models.gemkr.branches import BranchState
+from gemkr.models.hf.llm import LLM
 
 SHAPES = {  # hidden, intermediate, layers, heads, key/value heads
     "tiny": (256, 688, 4, 4, 4),

@@ -80,9 +80,9 @@ def measure(args: argparse.Namespace, folder: Path) -> dict:
 
 def tokenize(corpus: Path, model: Path) -> tuple[np.ndarray, np.ndarray, int]:
     """(tokens, offsets, vocabulary) with bos and eos around every document."""
-    from gemkr.corpus import read_corpus
-    from gemkr.tokenization import tokenize_corpus
-    from gemkr.tokenizer import load_tokenizer
+    from gemkr.data.corpus import read_corpus
+    from gemkr.text.tokenization import tokenize_corpus
+    from gemkr.text.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(model)
     flat = tokenize_corpus(read_corpus(corpus), tokenizer)

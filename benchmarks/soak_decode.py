@@ -13,8 +13,8 @@ import math
 
 import numpy as np
 
-from gemkr.config import DecodingConfig
 from gemkr.decoding.beam import generate_clues
+from gemkr.decoding.config import DecodingConfig
 from gemkr.fm_index import FMIndex, Span
 from gemkr.retrievers.second_pass import merged, second_settings
 from gemkr.testing import TableLM

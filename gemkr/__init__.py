@@ -19,9 +19,9 @@ _HOMES = {
     "Hit": "gemkr.types",
     "Ranking": "gemkr.types",
     "GemkrError": "gemkr.errors",
-    "load_tokenizer": "gemkr.tokenizer",
-    "read_corpus": "gemkr.corpus",
-    "GenerativeRetriever": "gemkr.retrievers.generative",
+    "load_tokenizer": "gemkr.text.tokenizer",
+    "read_corpus": "gemkr.data.corpus",
+    "GenerativeRetriever": "gemkr.retrievers.generative.retriever",
     "generate_clues": "gemkr.decoding.beam",
 }
 

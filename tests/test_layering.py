@@ -159,7 +159,7 @@ def test_every_gemkr_module_has_a_floor() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["gemkr", "gemkr.fm_index", "gemkr.corpus", "gemkr.decoding.matcher", "gemkr.cli"]
+    "module", ["gemkr", "gemkr.fm_index", "gemkr.data.corpus", "gemkr.decoding.matcher", "gemkr.cli"]
 )
 def test_importing_the_light_floors_loads_no_torch(module: str) -> None:
     code = f"import sys, {module}; gemkr_cli = {module!r} == 'gemkr.cli'\nif gemkr_cli: {module}.build_parser()\nsys.exit('torch' in sys.modules)"

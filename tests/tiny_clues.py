@@ -8,11 +8,14 @@ from pathlib import Path
 
 import torch
 
-from gemkr.config import LlamaConfig, LoraConfig, ModelConfig, OptimizerConfig, TrainConfig, TrainDataConfig
-from gemkr.tokenizer import load_tokenizer
-from gemkr.training.clues import MinedClue, write_clues
+from gemkr.data.clues import MinedClue, write_clues
+from gemkr.models.gemkr.config import ModelConfig
+from gemkr.models.hf.config import LoraConfig
+from gemkr.text.tokenizer import load_tokenizer
+from gemkr.text.vocabulary import train_vocabulary
+from gemkr.training.config import LlamaConfig, TrainConfig, TrainDataConfig
+from gemkr.training.loop.config import OptimizerConfig
 from gemkr.training.pretrain import build_llama, save_llama
-from gemkr.training.vocabulary import train_vocabulary
 
 ANIMALS = ["fox", "hen", "otter", "heron", "badger", "mole", "stork", "hare"]
 PLACES = ["river", "wood", "barn", "meadow", "marsh", "lake", "field", "hill"]

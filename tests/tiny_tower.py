@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from gemkr.config import TowerConfig
+from gemkr.vision.config import TowerConfig
 from gemkr.vision.encode import Tower, load_tower
 
 TINY_VIT = {

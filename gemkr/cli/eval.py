@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from gemkr.cli.retrieve import add_config_arguments, retrieve, say_speed
 
 if TYPE_CHECKING:
-    from gemkr.config import EvalConfig
-    from gemkr.evaluation.cards import Box
     from gemkr.evaluation.clues import ClueFigures
+    from gemkr.evaluation.config import EvalConfig
     from gemkr.evaluation.harness import RunResult
     from gemkr.evaluation.judge import Judge
     from gemkr.evaluation.metrics import Scores
+    from gemkr.evaluation.report.cards import Box
     from gemkr.evaluation.significance import PairedTest
     from gemkr.retrievers.sources import Sources
     from gemkr.vision.store import RegionStore
@@ -32,13 +32,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import time
 
-    from gemkr.config import EvalConfig, load_config
+    from gemkr.config.files import load_config
     from gemkr.evaluation.clues import clue_figures
-    from gemkr.evaluation.files import require_writable_folder, write_atomically
+    from gemkr.evaluation.config import EvalConfig
     from gemkr.evaluation.judge import DEFAULT_MATCH, make_judge
     from gemkr.evaluation.metrics import parse_metrics
+    from gemkr.evaluation.report.table import text_comparison, text_table
     from gemkr.evaluation.significance import paired_test
-    from gemkr.evaluation.table import text_comparison, text_table
+    from gemkr.files import require_writable_folder, write_atomically
     from gemkr.retrievers import require_known
 
     config = load_config(args.config, EvalConfig, args.overrides)
@@ -110,9 +111,9 @@ def write_eval_report(
     seconds: dict[str, float],
 ) -> Path:
     """The HTML report of an evaluation; the configuration's retriever is shown query by query."""
-    from gemkr.evaluation.cards import choose_queries, make_card
-    from gemkr.evaluation.qrels import MATCHES
-    from gemkr.evaluation.report import Row, write_report
+    from gemkr.data.qrels import MATCHES
+    from gemkr.evaluation.report.cards import choose_queries, make_card
+    from gemkr.evaluation.report.page import Row, write_report
 
     result = results[config.retriever]
     qrels = judge.qrels(result.run)
@@ -162,14 +163,14 @@ def write_eval_report(
 
 def _tokenizer(config: EvalConfig):
     """The model's tokenizer, which turns evidence into places in the text."""
-    from gemkr.tokenizer import load_tokenizer
+    from gemkr.text.tokenizer import load_tokenizer
 
     return None if config.model is None else load_tokenizer(config.model.tokenizer or config.model.llm)
 
 
 def shown_boxes(regions: RegionStore, image: str) -> list[Box]:
     """The boxes of a picture as the report draws them; none for a picture that the store does not hold."""
-    from gemkr.evaluation.cards import Box
+    from gemkr.evaluation.report.cards import Box
 
     if image not in regions:
         return []
@@ -204,7 +205,7 @@ def _metrics_json(
 ) -> str:
     from dataclasses import asdict
 
-    from gemkr.config import to_mapping
+    from gemkr.config.files import to_mapping
 
     values: dict[str, Any] = {
         "relevance": judge.describe,

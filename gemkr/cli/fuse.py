@@ -36,11 +36,11 @@ def run(args: argparse.Namespace) -> int:
 
     from gemkr.cli.output import require_writable
     from gemkr.cli.score import load_run
+    from gemkr.data.queries import read_queries
+    from gemkr.data.records import to_record
+    from gemkr.data.trec import write_run
     from gemkr.errors import DataError
-    from gemkr.evaluation.files import write_atomically
-    from gemkr.evaluation.records import to_record
-    from gemkr.evaluation.trec import write_run
-    from gemkr.queries import read_queries
+    from gemkr.files import write_atomically
     from gemkr.retrievers.fusion import fuse_runs
 
     if len(args.runs) < 2:

@@ -25,18 +25,19 @@ def run(args: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from gemkr.cli.output import require_writable
-    from gemkr.config import load_model_config, to_mapping
+    from gemkr.config.files import load_section, to_mapping
     from gemkr.errors import DataError
+    from gemkr.models.gemkr.config import ModelConfig
 
-    config = replace(load_model_config(args.config, args.overrides), checkpoint=None)
+    config = replace(load_section(args.config, "model", ModelConfig, args.overrides), checkpoint=None)
     if args.output.exists():
         raise DataError(f"the output {args.output} exists already; choose another with -o, or delete it")
     require_writable(args.output, args.file)
-    from gemkr.tokenizer import load_tokenizer
-    from gemkr.training.checkpoint import save_checkpoint
+    from gemkr.text.tokenizer import load_tokenizer
+    from gemkr.training.checkpoints.checkpoint import save_checkpoint
+    from gemkr.training.checkpoints.origin import Origin, hash_files
+    from gemkr.training.checkpoints.published import read_published, translate
     from gemkr.training.finetune import KIND
-    from gemkr.training.origin import Origin, hash_files
-    from gemkr.training.published import read_published, translate
 
     state, beside = read_published(args.file)
     result = translate(state, config, args.file)

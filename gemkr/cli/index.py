@@ -12,10 +12,10 @@ from gemkr.cli.numbers import natural, not_negative, positive
 from gemkr.errors import DataError
 
 if TYPE_CHECKING:
-    from gemkr.corpus import BadRows
-    from gemkr.documents import DocumentStore
+    from gemkr.data.corpus import BadRows
+    from gemkr.data.documents import DocumentStore
     from gemkr.fm_index import FMIndex
-    from gemkr.tokenizer import Tokenizer
+    from gemkr.text.tokenizer import Tokenizer
 
 HELP = "build, describe, verify and query an FM-index"
 INDEX = "an index file, from `gemkr index build`"
@@ -85,11 +85,11 @@ def run(args: argparse.Namespace) -> int:
 def _build(args: argparse.Namespace) -> int:
     """Tokenize, build, save, and print the figures."""
     from gemkr.cli.output import bytes_text, peak_memory, require_writable
-    from gemkr.corpus import BadRows, read_corpus
+    from gemkr.data.corpus import BadRows, read_corpus
     from gemkr.fm_index import FMIndex, estimate_build
     from gemkr.progress import progress_bar
-    from gemkr.tokenization import available_cores, tokenize_corpus
-    from gemkr.tokenizer import load_tokenizer
+    from gemkr.text.tokenization import available_cores, tokenize_corpus
+    from gemkr.text.tokenizer import load_tokenizer
 
     output = require_writable(args.output, args.corpus, args.tokenizer)
     tokenizer = load_tokenizer(args.tokenizer)
@@ -191,10 +191,10 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _query(args: argparse.Namespace) -> int:
-    from gemkr.documents import DocumentStore
+    from gemkr.data.documents import DocumentStore
     from gemkr.fm_index import FMIndex
-    from gemkr.tokenization import require_same_texts
-    from gemkr.tokenizer import load_tokenizer
+    from gemkr.text.tokenization import require_same_texts
+    from gemkr.text.tokenizer import load_tokenizer
 
     index = FMIndex.load(args.index)
     tokenizer = load_tokenizer(args.tokenizer)

@@ -24,13 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from gemkr.cli.output import require_writable
-    from gemkr.config import EvalConfig, load_config
+    from gemkr.config.files import load_config
+    from gemkr.data.judged import read_judged, write_judged
+    from gemkr.evaluation.config import EvalConfig
     from gemkr.evaluation.judge import make_judge
+    from gemkr.evaluation.rewards import judge_clues
     from gemkr.progress import progress_bar
-    from gemkr.retrievers.recorded import clue_documents, recorded_clues, require_answered, run_file
+    from gemkr.retrievers.saved_clues import clue_documents, recorded_clues, require_answered, run_file
     from gemkr.retrievers.sources import Sources
-    from gemkr.training.judged import read_judged, write_judged
-    from gemkr.training.rewards import judge_clues
 
     config = load_config(args.config, EvalConfig, args.overrides)
     given = (args.config, config.queries, config.corpus, config.index, config.qrels, run_file(config.output))

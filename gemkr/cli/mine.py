@@ -48,15 +48,15 @@ def run(args: argparse.Namespace) -> int:
     from itertools import islice
 
     from gemkr.cli.output import require_writable
-    from gemkr.documents import DocumentStore
+    from gemkr.data.clues import read_clues, write_clues
+    from gemkr.data.documents import DocumentStore
+    from gemkr.data.queries import read_queries
     from gemkr.fm_index import FMIndex
     from gemkr.progress import progress_bar
-    from gemkr.queries import read_queries
-    from gemkr.rerankers.bm25 import BM25
-    from gemkr.tokenizer import load_tokenizer
-    from gemkr.training.clues import read_clues, write_clues
-    from gemkr.training.mine import Miner, MiningSettings
-    from gemkr.training.mining_statistics import MiningStatistics, mine_all
+    from gemkr.scorers.bm25 import BM25
+    from gemkr.text.tokenizer import load_tokenizer
+    from gemkr.training.mining.mine import Miner, MiningSettings
+    from gemkr.training.mining.statistics import MiningStatistics, mine_all
 
     settings = MiningSettings(
         forms=tuple(form.strip() for form in args.forms.split(",")),

@@ -12,7 +12,8 @@ add_arguments = train.add_arguments
 
 
 def run(args: argparse.Namespace) -> int:
-    from gemkr.config import PretrainConfig, load_config
+    from gemkr.config.files import load_config
+    from gemkr.training.config import PretrainConfig
 
     config = load_config(args.config, PretrainConfig, args.overrides)
     from gemkr.training.pretrain import MODEL_FOLDER, pretrain

@@ -16,7 +16,7 @@ HELP = "make one query file of OK-VQA's questions, answers and captions"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from gemkr.queries import COCO_2014_NAMES
+    from gemkr.data.queries import COCO_2014_NAMES
 
     parser.add_argument("file", metavar="FILE", help="OK-VQA's question file, or any file of queries")
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="OUT.jsonl")
@@ -36,9 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from gemkr.cli.output import require_writable
     from gemkr.cli.split import as_lines
+    from gemkr.data.queries import COCO_2014_NAMES, read_captions, read_okvqa, read_queries
     from gemkr.errors import DataError
-    from gemkr.evaluation.files import write_atomically
-    from gemkr.queries import COCO_2014_NAMES, read_captions, read_okvqa, read_queries
+    from gemkr.files import write_atomically
 
     output = require_writable(args.output, args.file, args.annotations, args.captions)
     if args.annotations or args.picture_names != COCO_2014_NAMES:
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _with_captions(queries: Iterable[Query], captions: dict[int, str]) -> Iterator[Query]:
     """A caption that a query has already stays."""
-    from gemkr.queries import coco_number
+    from gemkr.data.queries import coco_number
 
     for query in queries:
         number = None if query.image is None else coco_number(query.image)

@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
 def claim(folder: Path, seed: int) -> None:
     """Mark a folder as a quickstart's; DataError when it holds results that no quickstart left there."""
     from gemkr.errors import DataError
-    from gemkr.evaluation.files import write_atomically
+    from gemkr.files import write_atomically
 
     strange = [name for name in RESULTS if (folder / name).exists()]
     if strange and not (folder / MARK).is_file():
@@ -126,8 +126,8 @@ class Quickstart:
         return self.folder / "data"
 
     def _prepare(self) -> None:
-        from data_process.sample import models_folder
-        from data_process.sample.materialize import materialize
+        from gemkr.sample import models_folder
+        from gemkr.sample.materialize import materialize
 
         models = models_folder()
         for name in ("data", "regions", "train", "eval"):
@@ -194,13 +194,13 @@ class Quickstart:
     @property
     def _environment(self) -> dict[str, str]:
         """What the two configurations take from the environment."""
-        from data_process.sample import models_folder
+        from gemkr.sample import models_folder
 
         return {"GEMKR_QUICKSTART": str(self.folder), "GEMKR_SAMPLE_MODELS": str(models_folder())}
 
     def _write(self, rows: dict[str, dict[str, Any]]) -> None:
         from gemkr.cli.quickstart_report import write_quickstart_report
-        from gemkr.evaluation.files import write_atomically
+        from gemkr.files import write_atomically
 
         seconds = {name: round(value, 1) for name, value in self.seconds.items()}
         shutil.copyfile(self.folder / "eval" / "full" / "run.trec", self.folder / "run.trec")

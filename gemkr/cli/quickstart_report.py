@@ -24,13 +24,13 @@ NOTES = (
 def write_quickstart_report(folder: Path, titles: Mapping[str, str], seconds: Mapping[str, float]) -> Path:
     """Write `report.html` into the quickstart's folder; `titles` maps row names to what the table calls them."""
     from gemkr.cli.eval import shown_boxes
-    from gemkr.documents import DocumentStore
-    from gemkr.evaluation.cards import choose_queries, make_card
-    from gemkr.evaluation.qrels import gold_qrels
-    from gemkr.evaluation.records import read_records
-    from gemkr.evaluation.report import Row, write_report
-    from gemkr.queries import read_queries
-    from gemkr.tokenizer import load_tokenizer
+    from gemkr.data.documents import DocumentStore
+    from gemkr.data.qrels import gold_qrels
+    from gemkr.data.queries import read_queries
+    from gemkr.data.records import read_records
+    from gemkr.evaluation.report.cards import choose_queries, make_card
+    from gemkr.evaluation.report.page import Row, write_report
+    from gemkr.text.tokenizer import load_tokenizer
     from gemkr.vision.pictures import PictureFolder
     from gemkr.vision.store import RegionStore
 

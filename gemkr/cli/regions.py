@@ -101,7 +101,7 @@ def _detect(args: argparse.Namespace, pictures: PictureFolder) -> int:
 
 
 def _encode(args: argparse.Namespace, pictures: PictureFolder) -> int:
-    from gemkr.config import TowerConfig
+    from gemkr.vision.config import TowerConfig
     from gemkr.vision.encode import load_tower
     from gemkr.vision.regions import encode_regions
 
@@ -134,7 +134,7 @@ def _print(report: Report, output: str) -> None:
 
 
 def _image_ids(queries: str) -> list[str]:
-    from gemkr.queries import read_queries
+    from gemkr.data.queries import read_queries
 
     return list(dict.fromkeys(q.image for q in read_queries(queries) if q.image is not None))
 

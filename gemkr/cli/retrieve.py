@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gemkr.config import EvalConfig, ModelConfig, TextEncoderConfig
+    from gemkr.evaluation.config import EvalConfig
     from gemkr.evaluation.harness import RunResult
+    from gemkr.models.gemkr.config import ModelConfig
+    from gemkr.models.hf.config import TextEncoderConfig
     from gemkr.retrievers.sources import Sources
 
 HELP = "rank documents for queries: run.trec, and run.jsonl with the evidence"
@@ -33,8 +35,9 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from gemkr.config import EvalConfig, load_config
-    from gemkr.evaluation.files import require_writable_folder
+    from gemkr.config.files import load_config
+    from gemkr.evaluation.config import EvalConfig
+    from gemkr.files import require_writable_folder
     from gemkr.retrievers import require_known
 
     config = load_config(args.config, EvalConfig, args.overrides)
@@ -71,7 +74,7 @@ def run_settings(config: EvalConfig, name: str) -> dict[str, Any]:
 
     Weights of answer classifiers are not among them: such a file knows itself what it was learned from.
     """
-    from gemkr.config import to_mapping
+    from gemkr.config.files import to_mapping
     from gemkr.evaluation.harness import file_stamp
     from gemkr.retrievers import learns
 

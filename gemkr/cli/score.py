@@ -46,13 +46,13 @@ def run(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from gemkr.cli.output import require_writable
+    from gemkr.data.queries import read_queries
     from gemkr.errors import DataError
-    from gemkr.evaluation.files import write_atomically
     from gemkr.evaluation.judge import make_judge
     from gemkr.evaluation.metrics import parse_metrics
+    from gemkr.evaluation.report.table import text_comparison, text_table
     from gemkr.evaluation.significance import paired_test
-    from gemkr.evaluation.table import text_comparison, text_table
-    from gemkr.queries import read_queries
+    from gemkr.files import write_atomically
 
     metrics = parse_metrics([name for word in args.metrics for name in word.split(",") if name])
     inputs = (args.run_file, args.qrels, args.compare, args.queries, args.corpus)
@@ -94,9 +94,9 @@ def run(args: argparse.Namespace) -> int:
 
 def load_run(path: str, queries: list[Query]) -> Run:
     """A run in any of the three forms, told apart by the extension; `.json` needs the queries for their order."""
+    from gemkr.data.records import read_records
+    from gemkr.data.trec import read_id_lists, read_run
     from gemkr.errors import DataError
-    from gemkr.evaluation.records import read_records
-    from gemkr.evaluation.trec import read_id_lists, read_run
 
     if path.endswith(".jsonl"):
         return {ranking.query_id: ranking.hits for ranking in read_records(path)}
@@ -109,7 +109,7 @@ def load_run(path: str, queries: list[Query]) -> Run:
 
 def _contents(corpus: str, runs: Iterable[Run]) -> Callable[[str], str]:
     """doc_id -> text of the documents that the runs name; reads the corpus once, passing over bad rows, and keeps no others."""
-    from gemkr.corpus import BadRows, read_corpus
+    from gemkr.data.corpus import BadRows, read_corpus
     from gemkr.errors import DataError
 
     wanted = {hit.doc_id for run in runs for hits in run.values() for hit in hits}

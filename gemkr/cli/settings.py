@@ -19,7 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from gemkr.config import EvalConfig, PretrainConfig, TrainConfig
+    from gemkr.evaluation.config import EvalConfig
+    from gemkr.training.config import PretrainConfig, TrainConfig
 
     kind = dict(zip(KINDS, (TrainConfig, PretrainConfig, EvalConfig), strict=True))[args.kind]
     print("\n".join(describe(kind)))

@@ -38,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from gemkr.cli.output import require_writable
-    from gemkr.evaluation.files import write_atomically
-    from gemkr.queries import read_queries
+    from gemkr.data.queries import read_queries
+    from gemkr.files import write_atomically
 
     if args.rest.resolve() == args.apart.resolve():
         raise DataError(f"--rest and --apart are both {args.rest}; name two files")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gemkr.training.loop import Outcome
+    from gemkr.training.loop.trainer import Outcome
 
 HELP = "fine-tune a model to write clues"
 
@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from gemkr.config import TrainConfig, load_config
+    from gemkr.config.files import load_config
+    from gemkr.training.config import TrainConfig
 
     config = load_config(args.config, TrainConfig, args.overrides)
     from gemkr.training.finetune import finetune

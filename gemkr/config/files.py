@@ -20,7 +20,6 @@ from typing import Annotated, Any, TypeVar
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
-from gemkr.config.model import ModelConfig
 from gemkr.errors import ConfigError
 
 T = TypeVar("T")
@@ -40,13 +39,13 @@ def load_config(path: str | Path, kind: type[T], overrides: Sequence[str] = ()) 
     return from_mapping(_read_yaml(Path(path), overrides, kind), kind, str(path))
 
 
-def load_model_config(path: str | Path, overrides: Sequence[str] = ()) -> ModelConfig:
-    """The section `model` of a training or evaluation file, after overrides (`model.llm=…`); the rest is not looked at.
+def load_section(path: str | Path, section: str, kind: type[T], overrides: Sequence[str] = ()) -> T:
+    """One section of a configuration as the dataclass `kind`, after overrides (`model.llm=…`); the rest is not looked at.
 
     Raises ConfigError as `load_config` does, and for a file without that section.
     """
-    values = _read_yaml(Path(path), overrides, ModelConfig, section="model")
-    return from_mapping(values, ModelConfig, f"{path}: model")
+    values = _read_yaml(Path(path), overrides, kind, section=section)
+    return from_mapping(values, kind, f"{path}: {section}")
 
 
 def _read_yaml(

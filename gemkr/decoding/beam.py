@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from gemkr.config import DecodingConfig
 from gemkr.decoding.advance import advance
+from gemkr.decoding.config import DecodingConfig
 from gemkr.decoding.constraint import Constraint, IndexConstraint, check_vocabulary
 from gemkr.decoding.hypotheses import Finished
 from gemkr.decoding.logits import normalizer

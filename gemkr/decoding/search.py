@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from gemkr.config import DecodingConfig
+from gemkr.decoding.config import DecodingConfig
 from gemkr.decoding.constraint import Constraint
 from gemkr.decoding.hypotheses import Finished, Pool
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from gemkr.evaluation.qrels import AnswerMatcher
+from gemkr.data.qrels import AnswerMatcher
 from gemkr.types import Query, Ranking
 
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gemkr.data.records import RunLog, read_records
 from gemkr.errors import ConfigError
-from gemkr.evaluation.files import require_writable_folder, write_atomically
-from gemkr.evaluation.records import RunLog, read_records
+from gemkr.files import require_writable_folder, write_atomically
 from gemkr.interfaces import Retriever
 from gemkr.progress import progress_bar
 from gemkr.types import Query, Ranking

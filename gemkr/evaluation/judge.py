@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gemkr.data.qrels import MATCHES, AnswerMatcher, gold_qrels, judge_answers, read_qrels
 from gemkr.errors import ConfigError, DataError
 from gemkr.evaluation.metrics import NEEDS_ALL_RELEVANT, Metric, Scores, evaluate
-from gemkr.evaluation.qrels import MATCHES, AnswerMatcher, gold_qrels, judge_answers, read_qrels
 from gemkr.types import Qrels, Query, Run
 
 DEFAULT_MATCH = "word"

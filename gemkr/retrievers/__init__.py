@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gemkr.errors import ConfigError
 
 if TYPE_CHECKING:
-    from gemkr.config import EvalConfig
+    from gemkr.evaluation.config import EvalConfig
     from gemkr.interfaces import Retriever
     from gemkr.retrievers.sources import Sources
 
@@ -26,12 +26,12 @@ RETRIEVERS = {
     "bm25": "gemkr.retrievers.factory:bm25",
     "bm25_caption": "gemkr.retrievers.factory:bm25_caption",
     "bm25_detections": "gemkr.retrievers.factory:bm25_detections",
-    "nearest_questions": "gemkr.retrievers.opponents:nearest_questions",
-    "nearest_questions_query": "gemkr.retrievers.opponents:nearest_questions_query",
-    "answer_classifier": "gemkr.retrievers.opponents:answer_classifier",
-    "answer_classifier_coverage": "gemkr.retrievers.opponents:answer_classifier_coverage",
-    "encoder_classifier_coverage": "gemkr.retrievers.opponents:encoder_classifier_coverage",
-    "fusion": "gemkr.retrievers.opponents:fusion",
+    "nearest_questions": "benchmarks.okvqa.opponents:nearest_questions",
+    "nearest_questions_query": "benchmarks.okvqa.opponents:nearest_questions_query",
+    "answer_classifier": "benchmarks.okvqa.opponents:answer_classifier",
+    "answer_classifier_coverage": "benchmarks.okvqa.opponents:answer_classifier_coverage",
+    "encoder_classifier_coverage": "benchmarks.okvqa.opponents:encoder_classifier_coverage",
+    "fusion": "benchmarks.okvqa.opponents:fusion",
 }
 """name -> "module:function"; each function takes (EvalConfig, Sources) and returns a Retriever.
 
@@ -48,7 +48,7 @@ def require_known(name: str) -> None:
 def learns(name: str) -> bool:
     """Whether a retriever learns from the training queries of the section `opponents`."""
     require_known(name)
-    return RETRIEVERS[name].startswith("gemkr.retrievers.opponents:")
+    return RETRIEVERS[name].startswith("benchmarks.okvqa.opponents:")
 
 
 def build_retriever(

@@ -9,20 +9,21 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gemkr.config import EvalConfig, ScoringConfig
 from gemkr.errors import ConfigError, ModelError
-from gemkr.retrievers.bm25 import BM25Retriever
-from gemkr.retrievers.scoring import ClueDocuments, Scorer, scorer_of
+from gemkr.evaluation.config import EvalConfig
+from gemkr.retrievers.generative.config import ScoringConfig
+from gemkr.retrievers.generative.scoring import ClueDocuments, Scorer, scorer_of
+from gemkr.retrievers.lexical import BM25Retriever
 from gemkr.retrievers.sources import LEARNED, Sources
-from gemkr.tokenization import require_same_texts
+from gemkr.text.tokenization import require_same_texts
 
 if TYPE_CHECKING:
+    from benchmarks.okvqa.expert_alone import ExpertAloneRetriever
+    from benchmarks.okvqa.learned_retriever import LearnedScorerRetriever
     from gemkr.fm_index import FMIndex
-    from gemkr.models.gemkr import GeMKR
-    from gemkr.retrievers.expert_alone import ExpertAloneRetriever
+    from gemkr.models.gemkr.network import GeMKR
     from gemkr.retrievers.free_text import FreeTextRetriever
-    from gemkr.retrievers.generative import GenerativeRetriever
-    from gemkr.retrievers.learned import LearnedScorerRetriever
+    from gemkr.retrievers.generative.retriever import GenerativeRetriever
     from gemkr.retrievers.rescored import RescoredRetriever
 
 
@@ -42,7 +43,7 @@ def require_compatible(index: FMIndex, model: GeMKR) -> None:
 
 def generative(config: EvalConfig, sources: Sources) -> GenerativeRetriever:
     """The model under the index."""
-    from gemkr.retrievers.generative import GenerativeRetriever
+    from gemkr.retrievers.generative.retriever import GenerativeRetriever
 
     return _generative(GenerativeRetriever, config, sources)
 
@@ -56,7 +57,7 @@ def free_text(config: EvalConfig, sources: Sources) -> FreeTextRetriever:
 
 def random_in_span(config: EvalConfig, sources: Sources) -> RescoredRetriever:
     """The same clues, a document drawn from the span of each."""
-    from gemkr.retrievers.drawn import DrawnScorer
+    from gemkr.retrievers.generative.random_document import DrawnScorer
 
     return _rescored(config, sources, DrawnScorer)
 
@@ -89,7 +90,7 @@ def rescored_bm25(config: EvalConfig, sources: Sources) -> RescoredRetriever:
 
 def learned_scorer(config: EvalConfig, sources: Sources) -> LearnedScorerRetriever:
     """The learned second scorer by itself, over the whole corpus; with BM25's share where spans are ranked so."""
-    from gemkr.retrievers.learned import LearnedScorerRetriever
+    from benchmarks.okvqa.learned_retriever import LearnedScorerRetriever
 
     name = config.scoring.inside_span
     scorer = sources.inside_span(name if name in LEARNED else "learned")
@@ -98,9 +99,9 @@ def learned_scorer(config: EvalConfig, sources: Sources) -> LearnedScorerRetriev
 
 def expert_alone(config: EvalConfig, sources: Sources) -> ExpertAloneRetriever:
     """The answer expert without the models: its guesses as clues, ranked as theirs are."""
-    from gemkr.retrievers.expert_alone import ExpertAloneRetriever
-    from gemkr.retrievers.recorded import clue_documents
-    from gemkr.retrievers.together import expert_guesser
+    from benchmarks.okvqa.expert_alone import ExpertAloneRetriever
+    from benchmarks.okvqa.together import expert_guesser
+    from gemkr.retrievers.saved_clues import clue_documents
 
     if config.answer_expert is None:
         raise ConfigError("expert_alone needs an answer expert; add the section 'answer_expert'")
@@ -127,8 +128,8 @@ def bm25_detections(config: EvalConfig, sources: Sources) -> BM25Retriever:
 
 def _generative(kind, config: EvalConfig, sources: Sources):
     """Either generative retriever, after all checks; the cheap parts are looked at before the model is loaded."""
+    from benchmarks.okvqa.together import writing_together
     from gemkr.decoding.beam import check_settings
-    from gemkr.retrievers.together import writing_together
 
     check_settings(config.decoding)
     sources.require_second()
@@ -158,8 +159,8 @@ def _rescored(
     **changes: str | float,
 ) -> RescoredRetriever:
     """The clues of the configuration's own run under another scorer."""
-    from gemkr.retrievers.recorded import clue_documents, recorded_clues
     from gemkr.retrievers.rescored import RescoredRetriever
+    from gemkr.retrievers.saved_clues import clue_documents, recorded_clues
 
     clues = recorded_clues(config.output, sources.index)
     lookup = clue_documents(config, sources, replace(config.scoring, **changes))

@@ -8,15 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from gemkr.config import DecodingConfig, ScoringConfig
 from gemkr.decoding.beam import beam_search, check_settings, require_words
+from gemkr.decoding.config import DecodingConfig
 from gemkr.decoding.constraint import NoConstraint, check_vocabulary
 from gemkr.fm_index import Span
 from gemkr.interfaces import LanguageModel, Reranker, TokenIndex
-from gemkr.rerankers.random_order import RandomOrder
-from gemkr.retrievers.generative import batches, words_of
-from gemkr.retrievers.scoring import make_scorer
-from gemkr.tokenizer import Tokenizer
+from gemkr.retrievers.generative.config import ScoringConfig
+from gemkr.retrievers.generative.retriever import batches, words_of
+from gemkr.retrievers.generative.scoring import make_scorer
+from gemkr.scorers.random_order import RandomOrder
+from gemkr.text.tokenizer import Tokenizer
 from gemkr.types import Clue, Query, Ranking
 
 

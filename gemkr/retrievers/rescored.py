@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from gemkr.errors import DataError
-from gemkr.retrievers.scoring import Scorer
+from gemkr.retrievers.generative.scoring import Scorer
 from gemkr.types import Clue, Query, Ranking
 
 

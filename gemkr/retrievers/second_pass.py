@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from gemkr.config import DecodingConfig
+from gemkr.decoding.config import DecodingConfig
 from gemkr.fm_index import FMIndex, Span
 from gemkr.interfaces import TokenIndex
-from gemkr.retrievers.scoring import ClueDocuments
+from gemkr.retrievers.generative.scoring import ClueDocuments
 from gemkr.types import Clue, Hit, Query
 
 

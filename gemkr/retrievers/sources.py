@@ -9,23 +9,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gemkr.config import EvalConfig
-from gemkr.corpus import BadRows
-from gemkr.documents import DocumentStore
+from gemkr.data.corpus import BadRows
+from gemkr.data.documents import DocumentStore
+from gemkr.data.queries import read_queries
 from gemkr.errors import ConfigError
+from gemkr.evaluation.config import EvalConfig
 from gemkr.interfaces import Reranker
-from gemkr.queries import read_queries
-from gemkr.rerankers.blend import Blend
-from gemkr.rerankers.bm25 import BM25
-from gemkr.rerankers.random_order import RandomOrder
-from gemkr.tokenizer import Tokenizer, load_tokenizer
+from gemkr.scorers.blend import Blend
+from gemkr.scorers.bm25 import BM25
+from gemkr.scorers.random_order import RandomOrder
+from gemkr.text.tokenizer import Tokenizer, load_tokenizer
 from gemkr.types import Query
 
 if TYPE_CHECKING:
+    from benchmarks.okvqa.learned_scorer import LearnedScorer
+    from benchmarks.okvqa.opponents import OpponentParts
     from gemkr.fm_index import FMIndex
-    from gemkr.models.gemkr import GeMKR
-    from gemkr.rerankers.learned import LearnedScorer
-    from gemkr.retrievers.opponents import OpponentParts
+    from gemkr.models.gemkr.network import GeMKR
     from gemkr.vision.pictures import PictureFolder
     from gemkr.vision.store import RegionStore
 
@@ -96,7 +96,7 @@ class Sources:
             raise ConfigError(
                 f"the retriever {self.config.retriever!r} needs a model; add the section 'model'"
             )
-        from gemkr.training.trained import load_model
+        from gemkr.training.checkpoints.trained import load_model
 
         return load_model(self.config.model)
 
@@ -112,7 +112,7 @@ class Sources:
     @cached_property
     def opponents(self) -> OpponentParts:
         """What the simple opponents learn from the training queries."""
-        from gemkr.retrievers.opponents import OpponentParts
+        from benchmarks.okvqa.opponents import OpponentParts
 
         return OpponentParts(self)
 
@@ -120,8 +120,8 @@ class Sources:
     def learned_scorer(self) -> LearnedScorer:
         """The learned second scorer, learned where it has not been yet; ConfigError when the configuration has none, DataError
         when it would learn from the queries that it is asked."""
-        from gemkr.rerankers.learned_training import learned_scorer
-        from gemkr.retrievers.opponents import require_apart
+        from benchmarks.okvqa.learned_training import learned_scorer
+        from benchmarks.okvqa.opponents import require_apart
 
         settings = self.config.learned_scorer
         if settings is None:

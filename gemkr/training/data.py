@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from gemkr.data.clues import MinedClue, read_clues
+from gemkr.data.queries import read_queries
 from gemkr.errors import DataError
-from gemkr.queries import read_queries
-from gemkr.training.clues import MinedClue, read_clues
 from gemkr.types import Query
 
 ExampleBuilder = Callable[..., Any]

@@ -8,20 +8,22 @@ from pathlib import Path
 
 import torch
 
-from gemkr.config import ModelConfig, TrainConfig, to_mapping
+from gemkr.config.files import to_mapping
+from gemkr.data.clues import require_tokens
 from gemkr.errors import ConfigError
-from gemkr.models.gemkr import GeMKR, load_gemkr
-from gemkr.models.inputs import InputBuilder, collate
-from gemkr.models.ranked import collate_ranked
-from gemkr.models.shared import collate_shared
-from gemkr.training.checkpoint import load_weights, read_checkpoint
-from gemkr.training.clues import require_tokens
+from gemkr.models.gemkr.config import ModelConfig
+from gemkr.models.gemkr.inputs import InputBuilder, collate
+from gemkr.models.gemkr.network import GeMKR, load_gemkr
+from gemkr.models.gemkr.ranked import collate_ranked
+from gemkr.models.gemkr.shared import collate_shared
+from gemkr.training.checkpoints.checkpoint import load_weights, read_checkpoint
+from gemkr.training.checkpoints.origin import Origin, hash_files, require_bases, require_tokenizer
+from gemkr.training.config import TrainConfig
 from gemkr.training.data import ClueDataset, PromptDataset, read_clue_dataset
-from gemkr.training.feed import TrainingData
-from gemkr.training.loop import Outcome, train
-from gemkr.training.origin import Origin, hash_files, require_bases, require_tokenizer
+from gemkr.training.loop.feed import TrainingData
+from gemkr.training.loop.resume import ResumeFrom, ResumePoint, find_resume, holding
+from gemkr.training.loop.trainer import Outcome, train
 from gemkr.training.ranked import RankedDataset, read_ranked_dataset
-from gemkr.training.resume import ResumeFrom, ResumePoint, find_resume, holding
 from gemkr.vision.pictures import PictureFolder, require_pictures
 from gemkr.vision.store import RegionStore
 

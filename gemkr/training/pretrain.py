@@ -21,20 +21,21 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from gemkr.config import LlamaConfig, PretrainConfig, to_mapping
-from gemkr.corpus import read_corpus
+from gemkr.config.files import to_mapping
+from gemkr.data.corpus import read_corpus
+from gemkr.data.queries import read_queries
 from gemkr.errors import CheckpointError, ConfigError, DataError, first_line
-from gemkr.evaluation.files import part_of, require_writable_folder, write_atomically
-from gemkr.models.prompt import Template, build_sample, default_template
-from gemkr.queries import read_queries
-from gemkr.tokenization import tokenize_corpus
-from gemkr.tokenizer import Tokenizer, load_tokenizer
+from gemkr.files import part_of, require_writable_folder, write_atomically
+from gemkr.models.gemkr.prompt import Template, build_sample, default_template
+from gemkr.text.tokenization import tokenize_corpus
+from gemkr.text.tokenizer import Tokenizer, load_tokenizer
+from gemkr.text.vocabulary import train_vocabulary
+from gemkr.training.checkpoints.origin import Origin, hash_files
+from gemkr.training.config import LlamaConfig, PretrainConfig
 from gemkr.training.cooccurrence import cooccurrence_embeddings
-from gemkr.training.feed import TrainingData
-from gemkr.training.loop import Outcome, train
-from gemkr.training.origin import Origin, hash_files
-from gemkr.training.resume import ResumeFrom, ResumePoint, find_resume, holding
-from gemkr.training.vocabulary import train_vocabulary
+from gemkr.training.loop.feed import TrainingData
+from gemkr.training.loop.resume import ResumeFrom, ResumePoint, find_resume, holding
+from gemkr.training.loop.trainer import Outcome, train
 from gemkr.types import Query
 
 KIND = "pretrain"

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from gemkr.data.judged import JudgedClue, read_judged
 from gemkr.errors import ConfigError, DataError
-from gemkr.models.ranked import RankedClue, RankedExample
-from gemkr.tokenizer import Tokenizer
+from gemkr.models.gemkr.ranked import RankedClue, RankedExample
+from gemkr.text.tokenizer import Tokenizer
 from gemkr.training.data import PromptDataset
-from gemkr.training.judged import JudgedClue, read_judged
 
 logger = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preproc
 from PIL import Image
 from torch import nn
 
-from gemkr.config import TowerConfig
 from gemkr.errors import VisionError, first_line
+from gemkr.vision.config import TowerConfig
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Benchmarks and research beside the product."""

@@ -1,0 +1,145 @@
+"""Guesses of answers, and passages for them: what the simple opponents of a generative retriever are made of.
+
+Knows nothing of how answers are guessed; a guesser may be a neighbourhood of training questions or a classifier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from benchmarks.okvqa.holders import Holders
+from gemkr.errors import DataError
+from gemkr.scorers.bm25 import BM25
+from gemkr.types import Hit, Query, Ranking
+
+Guesses = Sequence[tuple[str, float]]
+"""(answer, weight), the largest weight first."""
+
+
+class AnswerGuesser(Protocol):
+    """Anything that guesses answers to a query without reading a document."""
+
+    def guess(self, query: Query) -> Guesses: ...
+
+
+class PassageChooser(Protocol):
+    """From guesses to documents: (document, score) pairs, best first, each document once."""
+
+    def choose(self, guesses: Guesses, scores: np.ndarray, k: int) -> list[tuple[int, float]]: ...
+
+
+class OnePerAnswer:
+    """For each answer in turn the passage that BM25 ranks first among those that hold it and are not taken yet.
+
+    Answers without a passage left are passed over, so that k passages stand for k answers where so many are
+    guessed. The score of a hit is its answer's weight.
+    """
+
+    def __init__(self, holders: Holders) -> None:
+        self.holders = holders
+
+    def choose(self, guesses: Guesses, scores: np.ndarray, k: int) -> list[tuple[int, float]]:
+        """`scores` float32[N] are BM25's for all documents, which are not changed; O(holders) for each answer."""
+        scores = scores.copy()
+        chosen: list[tuple[int, float]] = []
+        for answer, weight in guesses:
+            if len(chosen) == k:
+                break
+            docs = self.holders[answer]
+            best = int(docs[np.argmax(scores[docs])]) if len(docs) else 0
+            if len(docs) and scores[best] > -np.inf:
+                chosen.append((best, weight))
+                scores[best] = -np.inf
+        return chosen
+
+
+class GreedyCoverage:
+    """The passage that holds the most weight of answers not covered yet; then its answers keep `discount` of theirs.
+
+    Weights are scaled to sum to 1 over the best `answers` guesses; BM25, scaled to at most `second_weight`, joins
+    them, so that it decides among passages with the same answers (greedy coverage, for words in place of clues)
+    and fills up the ranking with passages that hold none of them. Where no weight is above 0, BM25 alone decides.
+    """
+
+    def __init__(
+        self, holders: Holders, *, answers: int, discount: float = 0.3, second_weight: float = 0.1
+    ) -> None:
+        self.holders = holders
+        self.answers = answers
+        self.discount = discount
+        self.second_weight = second_weight
+
+    def choose(self, guesses: Guesses, scores: np.ndarray, k: int) -> list[tuple[int, float]]:
+        """`scores` float32[N] are BM25's for all documents; O((answers + k) x N).
+
+        Nothing is chosen where no document holds a guess.
+        """
+        guesses = [(answer, weight) for answer, weight in guesses if len(self.holders[answer])][
+            : self.answers
+        ]
+        total = sum(weight for _, weight in guesses) or 1.0
+        left = [weight / total for _, weight in guesses]
+        gain = scores * np.float32(self.second_weight / max(float(scores.max()), 1e-9))
+        held = [self.holders[answer] for answer, _ in guesses]
+        for docs, weight in zip(held, left):
+            gain[docs] += np.float32(weight)
+        chosen: list[tuple[int, float]] = []
+        while held and len(chosen) < min(k, len(scores)):
+            best = int(np.argmax(gain))
+            chosen.append((best, float(gain[best])))
+            gain[best] = -np.inf
+            for number, docs in enumerate(held):
+                at = int(np.searchsorted(docs, best))
+                if at < len(docs) and docs[at] == best:
+                    gain[docs] -= np.float32(left[number] * (1 - self.discount))
+                    left[number] *= self.discount
+        return chosen
+
+
+class AnswerRetriever:
+    """Guesses answers, then chooses passages that hold them; BM25 of question and caption ranks passages.
+
+    A query gets fewer than k hits where the chooser chooses fewer.
+    """
+
+    def __init__(
+        self, guesser: AnswerGuesser, chooser: PassageChooser, bm25: BM25, doc_ids: Sequence[str]
+    ) -> None:
+        """`doc_ids[i]` names document i of `bm25`; raises DataError when their numbers differ."""
+        if len(bm25) != len(doc_ids):
+            raise DataError(
+                f"BM25 holds {len(bm25)} documents and there are {len(doc_ids)} ids; build it from the same corpus"
+            )
+        self.guesser, self.chooser, self.bm25, self.doc_ids = guesser, chooser, bm25, doc_ids
+
+    def retrieve(self, queries: Iterable[Query], k: int) -> Iterator[Ranking]:
+        """One ranking of at most k hits per query, in order."""
+        for query in queries:
+            scores = self.bm25.score_all(self.bm25.query_text(query))
+            chosen = self.chooser.choose(self.guesser.guess(query), scores, k)
+            yield Ranking(query.query_id, tuple(Hit(self.doc_ids[doc], score) for doc, score in chosen))
+
+
+class ExpandedQueryRetriever:
+    """BM25 with one query: question, caption, and the best guesses, `times` times each."""
+
+    def __init__(
+        self, guesser: AnswerGuesser, bm25: BM25, doc_ids: Sequence[str], *, answers: int = 5, times: int = 2
+    ) -> None:
+        self.guesser, self.bm25, self.doc_ids = guesser, bm25, doc_ids
+        self.answers, self.times = answers, times
+
+    def text_of(self, query: Query) -> str:
+        """What is searched for."""
+        best = [answer for answer, _ in self.guesser.guess(query)[: self.answers]]
+        return " ".join([self.bm25.query_text(query), *(best * self.times)])
+
+    def retrieve(self, queries: Iterable[Query], k: int) -> Iterator[Ranking]:
+        """One ranking of at most k hits per query, in order."""
+        for query in queries:
+            docs, scores = self.bm25.top(self.text_of(query), k)
+            pairs = zip(docs.tolist(), scores.tolist(), strict=True)
+            yield Ranking(query.query_id, tuple(Hit(self.doc_ids[doc], score) for doc, score in pairs))

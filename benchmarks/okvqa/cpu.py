@@ -1,0 +1,138 @@
+"""`make okvqa-cpu`: OK-VQA over Wikipedia passages on two cores, from the raw files to a table of three seeds.
+
+Runs the project's own commands one after the other (`steps`), so that an interrupted run goes on. Knows no figures but those
+that the commands write.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from benchmarks.okvqa.seeds import OPPONENT, conclude
+from benchmarks.okvqa.steps import answer, interrupted, require_files, step
+from gemkr.cli.numbers import positive
+
+CONFIG = "okvqa_wiki112k_cpu"
+SHARED = Path(os.environ.get("GEMKR_SHARED", "../shared")) / "data"
+QUESTIONS = SHARED / "okvqa" / "train.jsonl"
+ASKED = SHARED / "okvqa" / "dev.jsonl"
+CORPUS = SHARED / "corpora" / "wiki112k.csv.gz"
+FURTHER = (SHARED / "corpora" / "wordnet.csv.gz", SHARED / "qa_passages" / "passages.jsonl.gz")
+"""What a second base model reads beside the corpus: definitions, and passages on other questions."""
+APART = 10
+"""Between the seeds of the two models that write together."""
+
+Settings = Sequence[str]
+"""`key=value` words of a command."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=positive, default=3, help="how many models to train (default 3)")
+    parser.add_argument("--folder", type=Path, default=Path("runs") / CONFIG)
+    args = parser.parse_args()
+    return answer("okvqa-cpu", lambda: run(args.folder, args.seeds))
+
+
+def run(home: Path, seeds: int) -> None:
+    """All seeds, one after the other, and the table."""
+    require_files(QUESTIONS, ASKED, CORPUS, *FURTHER)
+    for seed in range(seeds):
+        material, first = first_model(home, seed)
+        second = second_model(home, seed, material)
+        score(CONFIG, home / f"seed{seed}" / "eval", seed, material, first, settings=[second])
+    conclude(home, seeds)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a seed is tuned and scored with: its base model, and the index and clues that all seeds share."""
+
+    model: Path
+    index: Path
+    clues: Path
+
+
+def prepare(home: Path, seed: int) -> Material:
+    """Pre-train the base model of a seed in `home`; with the first one's vocabulary index the corpus and mine clues."""
+    vocabulary = home / "seed0" / "pretrain" / "tokenizer.model"
+    found = Material(home / f"seed{seed}" / "pretrain" / "model", home / "wiki112k.fmi", home / "clues.jsonl")
+    pretrain(found.model, seed, settings=[f"tokenizer={vocabulary}"] if seed else [])
+    build_index(CORPUS, found.index, vocabulary, "--document-array")
+    mine(QUESTIONS, found.clues, found.index, vocabulary, per_question=8)
+    return found
+
+
+def first_model(home: Path, seed: int) -> tuple[Material, Path]:
+    """What a seed's first model is made of, and its checkpoint."""
+    material = prepare(home, seed)
+    return material, tune(CONFIG, home / f"seed{seed}" / "train", seed, material)
+
+
+def second_model(home: Path, seed: int, first: Material) -> str:
+    """The setting that lets a seed's second model write beside the first: the same vocabulary and clues, but a base model
+    whose embeddings also count further texts."""
+    here = home / f"seed{seed}" / "broad"
+    vocabulary = home / "seed0" / "pretrain" / "tokenizer.model"
+    broad = replace(first, model=here / "pretrain" / "model")
+    texts = f"further=[{','.join(map(str, FURTHER))}]"
+    pretrain(broad.model, seed + APART, settings=[texts, "repeat=3", f"tokenizer={vocabulary}"])
+    return beside(broad.model, tune(CONFIG, here / "train", seed + APART, broad))
+
+
+def pretrain(model: Path, seed: int, *, settings: Settings = ()) -> None:
+    """A base model with settings of its own, a Hugging Face folder at `model`."""
+    options = (f"output={model.parent}", f"seed={seed}", *settings)
+    step(model, "pretrain", f"train_configs/{CONFIG}_pretrain.yaml", *interrupted(model.parent), *options)
+
+
+def build_index(corpus: Path, index: Path, vocabulary: Path, *options: str) -> None:
+    """An index of a corpus under a vocabulary."""
+    step(index, "index", "build", corpus, "--tokenizer", vocabulary, "-o", index, *options)
+
+
+def mine(questions: Path, clues: Path, index: Path, vocabulary: Path, *, per_question: int) -> None:
+    """The answers to the questions that stand in the corpus, up to `per_question` each."""
+    sources = ("--corpus", CORPUS, "--index", index, "--tokenizer", vocabulary, "-o", clues)
+    step(clues, "mine", questions, *sources, "--forms", "short", "--per-question", per_question)
+
+
+def tune(config: str, output: Path, seed: int, material: Material, *, settings: Settings = ()) -> Path:
+    """Train `train_configs/CONFIG.yaml` with settings of one's own; returns the checkpoint."""
+    model, final = f"model.llm={material.model}", output / "final"
+    tuning = (f"data.clues={material.clues}", f"output={output}", f"seed={seed}")
+    step(final, "train", f"train_configs/{config}.yaml", *interrupted(output), model, *settings, *tuning)
+    return final
+
+
+def score(
+    config: str, output: Path, seed: int, material: Material, checkpoint: Path, *, settings: Settings = ()
+) -> None:
+    """Run `eval_configs/CONFIG.yaml` for a seed, with settings of one's own; all opponents for the first, the best for all."""
+    scored = [
+        f"model.llm={material.model}",
+        *settings,
+        f"model.checkpoint={checkpoint}",
+        f"index={material.index}",
+        f"output={output}",
+        f"opponents.classifier.seed={1000 * seed}",
+    ]
+    if seed and not any(setting.startswith("baselines=") for setting in settings):
+        scored.append(f"baselines=[random_in_span,{OPPONENT}]")
+    step(output / "metrics.json", "eval", f"eval_configs/{config}.yaml", *scored)
+
+
+def beside(llm: Path, checkpoint: Path) -> str:
+    """The setting that lets another small LLaMA write beside `model`, reading the same prompt."""
+    files = f"llm: {json.dumps(str(llm))}, checkpoint: {json.dumps(str(checkpoint))}"
+    return f'ensemble=[{{{files}, lora: null, train_llm: true, prompt: "${{model.prompt}}"}}]'
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""What a learned guesser of answers or scorer leaves in a file: weights, and the hash of all that they were learned from.
+
+One whose file has another hash learns anew. Knows tensors by name only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from gemkr.errors import DataError
+from gemkr.files import require_writable_folder, write_atomically
+from gemkr.types import Query
+
+
+def classes_of(queries: Sequence[Query], least: int) -> list[str]:
+    """The answers that at least `least` queries give, in order of appearance; DataError when there is none."""
+    counts = Counter(answer for query in queries for answer in dict.fromkeys(query.answers) if answer.strip())
+    answers = [answer for answer, count in counts.items() if count >= least]
+    if not answers:
+        raise DataError(
+            f"no answer is given by {least} of the {len(queries)} training queries; give more queries, or lower least_answers"
+        )
+    return answers
+
+
+def targets_of(query: Query, numbers: Mapping[str, int]) -> list[int]:
+    """The classes of a query's own answers, each once."""
+    return [numbers[answer] for answer in dict.fromkeys(query.answers) if answer in numbers]
+
+
+def origin_of(queries: Sequence[Query], *settings: Any) -> str:
+    """SHA-256 of everything that decides the weights: settings (JSON values), and what is learned of each query."""
+    digest = hashlib.sha256(json.dumps(settings).encode())
+    for query in queries:
+        seen = [query.question, query.caption, query.detections, query.answers]
+        digest.update(json.dumps(seen).encode())
+    return digest.hexdigest()
+
+
+def read_weights(path: Path, origin: str) -> dict[str, Tensor] | None:
+    """The tensors of a weight file; None when there is none, or it was learned from other queries or settings.
+
+    Raises DataError for a file that is no weight file.
+    """
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as stream:
+            if (stream.metadata() or {}).get("origin") != origin:
+                return None
+            return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+    except (SafetensorError, ValueError) as error:
+        raise DataError(f"{path} is no weight file of gemkr; delete it") from error
+
+
+def read_or_learn(
+    trained: Mapping[str, Tensor],
+    path: Path,
+    origin: str,
+    learn: Callable[[], None],
+    *,
+    kept: str | None = None,
+) -> None:
+    """Fill the tensors `trained` from a weight file of that origin, else call `learn`, which trains them in place, and write it.
+
+    With `kept`, what the file of another origin is told to be learned from, such a file is never written over: DataError.
+    Raises DataError too, before anything is learned, for a folder that cannot be written.
+    """
+    held = read_weights(path, origin)
+    if held is None:
+        if kept is not None and path.exists():
+            raise DataError(
+                f"{path} was learned from {kept}; delete it to learn anew, or set weights to another file"
+            )
+        require_writable_folder(path.parent)
+        learn()
+        write_weights(path, origin, {name: tensor.detach() for name, tensor in trained.items()})
+        return
+    with torch.no_grad():
+        for name, tensor in trained.items():
+            tensor.copy_(held[name])
+
+
+def write_weights(path: Path, origin: str, tensors: Mapping[str, Tensor]) -> None:
+    """Write a weight file in one piece, or leave what was there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    metadata = {"origin": origin}  # one key: safetensors writes several in no fixed order
+    write_atomically(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))

@@ -1,0 +1,41 @@
+"""The nearest training questions: what was answered to questions like this one, about pictures like this one.
+
+A guesser of answers without any model or document; deliberately simple.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from benchmarks.okvqa.bags import BagVectors, Neighbourhood, QueryWords
+from gemkr.errors import DataError
+from gemkr.types import Query
+
+
+class NearestQuestions:
+    """Guesses the answers of the `neighbours` most similar training questions, each weighed by its cosine.
+
+    An answer's weight is the sum over the neighbours that have it; ties go to the answer met first, in the order of
+    the neighbours. About 1 ms a query among 9,000 questions.
+    """
+
+    def __init__(self, queries: Sequence[Query], *, neighbours: int = 30) -> None:
+        """Learn from queries with answers; raises DataError when none has any."""
+        self._queries = [query for query in queries if query.answers]
+        if not self._queries:
+            raise DataError("no training query has an answer; give a file of queries with answers")
+        self._neighbours = neighbours
+        self._vectors = BagVectors(self._queries, QueryWords(shared=False))
+        self._near = Neighbourhood(map(self._vectors.vector, self._queries), len(self._vectors))
+
+    def guess(self, query: Query) -> list[tuple[str, float]]:
+        """(answer, weight), best first; none when the query shares no word with any training question."""
+        cosines = self._near.similarities(*self._vectors.vector(query))
+        nearest = np.argsort(-cosines, kind="stable")[: self._neighbours]
+        weights: dict[str, float] = {}
+        for number in nearest[cosines[nearest] > 0].tolist():
+            for answer in dict.fromkeys(self._queries[number].answers):
+                weights[answer] = weights.get(answer, 0.0) + float(cosines[number])
+        return sorted(weights.items(), key=lambda guess: -guess[1])

@@ -1,0 +1,385 @@
+"""The learned second scorer: term impacts, its scores by their definition, learning, files, and its place in an evaluation."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_encoder import save_tiny_encoder
+
+from benchmarks.okvqa import learned_training, passage_vectors
+from benchmarks.okvqa.config import LearnedScorerConfig
+from benchmarks.okvqa.impacts import TermImpacts
+from benchmarks.okvqa.learned_retriever import LearnedScorerRetriever
+from benchmarks.okvqa.learned_scorer import LearnedScorer
+from benchmarks.okvqa.learned_training import learned_scorer
+from gemkr.cli import main
+from gemkr.errors import ConfigError, DataError, ModelError
+from gemkr.files import lock
+from gemkr.models.hf.config import PromptConfig, TextEncoderConfig
+from gemkr.models.hf.text_encoder import TextEncoder, TextReader, load_text_encoder
+from gemkr.scorers.blend import Blend
+from gemkr.scorers.bm25 import BM25
+from gemkr.types import Document, Query
+
+DRINKS = {"cow": "milk", "leaf": "tea", "bean": "coffee"}
+WORDS = ["what", "comes", "from", "table", "warm", "fresh", "glass", *DRINKS, *DRINKS.values()]
+QUERIES = [
+    Query(f"{thing}{i}", f"what comes from a {thing}", caption="a table", answers=(drink,))
+    for thing, drink in DRINKS.items()
+    for i in range(4)
+]
+CORPUS = [
+    Document(f"d{number}", text)
+    for number, text in enumerate(
+        [
+            "Fresh milk, milk in a glass", "Warm tea", "Coffee is warm", "A glass table", "Fresh milk comes warm",
+            "Teas and tea", "The table of teas", "Coffees, coffee, fresh coffee", "A cow", "A leaf and a bean", "the of",
+        ]
+    )
+]  # fmt: skip
+EVERY = np.arange(len(CORPUS))
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> LearnedScorerConfig:
+    home = tmp_path_factory.mktemp("scorer")
+    encoder = TextEncoderConfig(str(save_tiny_encoder(home / "e", WORDS)), max_tokens=24)
+    vectors = str(home / "passages.safetensors")
+    return LearnedScorerConfig(
+        "train.jsonl", encoder, vectors, least_documents=1, most_documents=1.0, passage_tokens=12, epochs=60,
+        batch_size=4, lr=3e-3, head_lr=3e-2, threshold=1.0,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def bm25() -> BM25:
+    return BM25(CORPUS)
+
+
+def test_impacts_are_those_of_bm25(bm25: BM25) -> None:
+    impacts = TermImpacts(bm25, CORPUS)
+    assert impacts.documents == len(CORPUS)
+    assert {"tea", "milk", "coffee", "fresh"} <= set(impacts.words)
+    assert "the" not in impacts.words
+    for text in ("fresh fresh tea, a table", "unknown words", "", "teas"):
+        terms, counts = impacts.own(Query("q", text))
+        np.testing.assert_allclose(impacts.score_all(terms, counts), bm25.score_all(text), rtol=1e-6)
+        assert impacts.score_all(terms, counts).dtype == np.float32
+    terms, counts = impacts.own(Query("q", "fresh tea", caption="fresh"))
+    assert [(impacts.words[t], n) for t, n in zip(terms, counts)] in (
+        [("fresh", 2), ("tea", 1)],
+        [("tea", 1), ("fresh", 2)],
+    )
+
+
+def test_rare_and_frequent_terms_are_passed_over(bm25: BM25) -> None:
+    held = bm25.documents_per_term()
+    impacts = TermImpacts(bm25, CORPUS, least=3, most=0.3)
+    lengths = np.diff(impacts.ends)
+    assert len(impacts) == ((held >= 3) & (held <= 0.3 * len(CORPUS))).sum() > 2
+    assert ((lengths >= 3) & (lengths <= 0.3 * len(CORPUS))).all()
+    assert "cow" not in impacts.words
+    assert impacts.fingerprint(CORPUS) != TermImpacts(bm25, CORPUS).fingerprint(CORPUS)
+    sharper = TermImpacts(BM25(CORPUS, k1=0.9), CORPUS, least=3, most=0.3)
+    moved = [*CORPUS[:-1], replace(CORPUS[-1], text="of the")]
+    found = [impacts.fingerprint(CORPUS), sharper.fingerprint(CORPUS), impacts.fingerprint(moved)]
+    assert len(set(found)) == 3
+    with pytest.raises(
+        DataError, match=r"no word stands in at least 9 and at most 11 of the 11 passages; .* lower"
+    ):
+        TermImpacts(bm25, CORPUS, least=9)
+
+
+def test_scores_are_those_of_the_definition(config: LearnedScorerConfig, bm25: BM25) -> None:
+    encoder = load_text_encoder(config.encoder).eval()
+    impacts = TermImpacts(bm25, CORPUS)
+    vectors = torch.nn.functional.normalize(torch.randn(len(CORPUS), 24), dim=-1).half()
+    for held in (vectors, None):
+        scorer = LearnedScorer(
+            encoder, TextReader(config.encoder, PromptConfig(True, True)), impacts, held, config
+        )
+        scorer.start_from_words()
+        query = Query("q", "fresh tea from a leaf", caption="warm milk")
+        with torch.no_grad():
+            s = encoder.meaning([scorer.text(query)])[0]
+            words = torch.stack([encoder.meaning([scorer.text(Query("", w))])[0] for w in impacts.words])
+        terms, counts = impacts.own(query)
+        own = dict(zip(terms.tolist(), counts.tolist()))
+        expected = np.zeros(len(CORPUS))
+        for term in range(len(impacts)):
+            weight = 0.3 * np.log1p(max(0.0, config.scale * float(words[term] @ s) - config.threshold))
+            weight += 0.1 * own.get(term, 0.0)
+            for at in range(impacts.ends[term], impacts.ends[term + 1]):
+                expected[impacts.docs[at]] += weight * impacts.weights[at]
+        if held is not None:
+            expected += 20 * (held.float() @ s).numpy()
+        np.testing.assert_allclose(scorer.score(query, EVERY), expected, rtol=1e-3, atol=1e-3)
+        some = np.array([7, 0, 3])
+        np.testing.assert_allclose(scorer.score(query, some), scorer.score(query, EVERY)[some], rtol=1e-5)
+        assert scorer.score(query, some).dtype == np.float32
+        none = scorer.score(query, np.array([], dtype=np.int64))
+        assert (none.shape, none.dtype) == ((0,), np.float32)
+        assert np.isfinite(scorer.score(Query("mute"), EVERY)).all()
+        weights = [weight for _, weight in scorer.asked(query)]
+        assert weights == sorted(weights, reverse=True)
+        assert {"fresh", "tea", "leaf", "warm", "milk"} <= {word for word, _ in scorer.asked(query)}
+
+
+def test_the_product_with_the_corpus_has_the_gradient_of_a_dense_one(bm25: BM25) -> None:
+    impacts = TermImpacts(bm25, CORPUS)
+    by_document, by_term = learned_training._matrices(impacts)
+    dense = by_term.to_dense()
+    torch.testing.assert_close(by_document.to_dense(), dense.T)
+    for term in range(len(impacts)):
+        np.testing.assert_array_equal(
+            dense[term].nonzero()[:, 0], impacts.docs[impacts.ends[term] : impacts.ends[term + 1]]
+        )
+    weights = torch.rand(3, len(impacts), requires_grad=True)
+    again = weights.detach().clone().requires_grad_()
+    factors = torch.randn(3, len(CORPUS))
+    scores = learned_training._Corpus.apply(weights, by_document, by_term)
+    torch.testing.assert_close(scores, again @ dense)
+    (scores * factors).sum().backward()
+    (again @ dense * factors).sum().backward()
+    torch.testing.assert_close(weights.grad, again.grad)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("dense", [True, False])
+def test_learns_which_passages_answer(
+    config: LearnedScorerConfig, bm25: BM25, tmp_path: Path, dense: bool, precision: str
+) -> None:
+    vectors = str(tmp_path / "vectors") if dense else None
+    settings = replace(config, vectors=vectors, precision=precision)
+    torch.manual_seed(7)
+    state = torch.random.get_rng_state()
+    scorer = learned_scorer(QUERIES, CORPUS, bm25, settings, tmp_path)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    retriever = LearnedScorerRetriever(scorer, [document.doc_id for document in CORPUS])
+    new = [
+        Query("new", f"what comes from a {thing}", caption="a table", answers=(drink,))
+        for thing, drink in DRINKS.items()
+    ]
+    for query, ranking in zip(new, retriever.retrieve(new, k=2), strict=True):
+        best, second = ranking.hits
+        assert query.answers[0] in CORPUS[int(best.doc_id[1:])].text.lower()
+        assert best.score >= second.score
+    assert (tmp_path / "vectors").exists() == dense
+    with pytest.raises(DataError, match="knows 11 documents and there are 1 ids"):
+        LearnedScorerRetriever(scorer, ["d0"])
+
+
+def test_what_was_learned_is_kept_and_known_by_its_origin(
+    config: LearnedScorerConfig, bm25: BM25, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, vectors = tmp_path / "deep" / "w.safetensors", tmp_path / "v.safetensors"
+    short = replace(config, epochs=1, weights=str(cache), vectors=str(vectors))
+    first = learned_scorer(QUERIES, CORPUS, bm25, short, tmp_path).score(QUERIES[0], EVERY)
+    kept = cache.read_bytes(), vectors.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.delattr(learned_training, "_train")
+        patch.delattr(passage_vectors, "_read")
+        again = learned_scorer(QUERIES, CORPUS, bm25, replace(short, train="elsewhere.jsonl"), tmp_path)
+        np.testing.assert_array_equal(again.score(QUERIES[0], EVERY), first)
+        for settings, queries in ((replace(short, seed=1), QUERIES), (short, QUERIES[1:])):
+            with pytest.raises(
+                DataError, match=r"w\.safetensors was learned from other queries, settings, documents or"
+            ):
+                learned_scorer(queries, CORPUS, bm25, settings, tmp_path)
+        shorter = replace(short, passage_tokens=5)
+        with pytest.raises(
+            DataError, match=r"v\.safetensors holds vectors of .* to another length than 5 tokens"
+        ):
+            learned_scorer(QUERIES, CORPUS, bm25, shorter, tmp_path)
+        fewer = CORPUS[:-1]
+        with pytest.raises(DataError, match=r"v\.safetensors holds vectors of other passages"):
+            learned_scorer(QUERIES, fewer, BM25(fewer), short, tmp_path)
+    assert (cache.read_bytes(), vectors.read_bytes()) == kept
+    anew = learned_scorer(QUERIES, CORPUS, bm25, replace(short, weights=None), tmp_path)
+    np.testing.assert_array_equal(anew.score(QUERIES[0], EVERY), first)
+    assert (tmp_path / learned_training.WEIGHTS_FILE).read_bytes() == kept[0]
+    vectors.write_bytes(b"no vectors")
+    with pytest.raises(DataError, match=r"v\.safetensors is no weight file"):
+        learned_scorer(QUERIES, CORPUS, bm25, short, tmp_path)
+
+
+def test_passages_read_together_have_the_vectors_they_have_alone(
+    config: LearnedScorerConfig, tmp_path: Path
+) -> None:
+    encoder = load_text_encoder(config.encoder).eval()
+    reader = TextReader(replace(config.encoder, max_tokens=12), PromptConfig())
+    found = passage_vectors.passage_vectors(tmp_path / "v", CORPUS, encoder, reader, torch.float32)
+    assert (found.shape, found.dtype) == ((len(CORPUS), 24), torch.float16)
+    for vector, document in zip(found, CORPUS, strict=True):
+        with torch.no_grad():
+            alone = encoder.meaning([torch.from_numpy(reader(Query("", document.contents)))])[0]
+        torch.testing.assert_close(vector.float(), alone, atol=1e-3, rtol=1e-2)
+
+
+@pytest.fixture
+def reading(config: LearnedScorerConfig, monkeypatch: pytest.MonkeyPatch) -> tuple[TextEncoder, TextReader]:
+    """What reads passages, two at a time."""
+    monkeypatch.setattr(passage_vectors, "BATCH", 2)
+    reader = TextReader(replace(config.encoder, max_tokens=12), PromptConfig())
+    return load_text_encoder(config.encoder).eval(), reader
+
+
+def interrupt(encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch, batches: int) -> list[int]:
+    """Let the encoder read so many batches and no more; how many texts each had is in the list."""
+    read, meaning = [], encoder.meaning
+
+    def some(texts: list[torch.Tensor]) -> torch.Tensor:
+        if len(read) == batches:
+            raise KeyboardInterrupt
+        read.append(len(texts))
+        return meaning(texts)
+
+    monkeypatch.setattr(encoder, "meaning", some)
+    return read
+
+
+@pytest.mark.parametrize("torn", [b"", b"abc", b"x" * (2 * 24 * 2 - 1)], ids=["whole", "row", "batch"])
+def test_an_interrupted_reading_goes_on(
+    reading: tuple[TextEncoder, TextReader], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torn: bytes
+) -> None:
+    whole = passage_vectors.passage_vectors(tmp_path / "whole", CORPUS, *reading, torch.float32)
+    path, part = tmp_path / "v", tmp_path / "v.part"
+    with monkeypatch.context() as patch:
+        interrupt(reading[0], patch, 3)
+        with pytest.raises(KeyboardInterrupt):
+            passage_vectors.passage_vectors(path, CORPUS, *reading, torch.float32)
+    assert not path.exists()
+    part.write_bytes(part.read_bytes() + torn)
+    with monkeypatch.context() as patch:
+        read = interrupt(reading[0], patch, 9)
+        found = passage_vectors.passage_vectors(path, CORPUS, *reading, torch.float32)
+    assert read == [2, 2, 1]
+    torch.testing.assert_close(found, whole, rtol=0, atol=0)
+    assert path.read_bytes() == (tmp_path / "whole").read_bytes()
+    assert not part.exists()
+
+
+def test_a_reading_of_other_passages_or_of_a_second_process_is_left_alone(
+    reading: tuple[TextEncoder, TextReader], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "v"
+    with monkeypatch.context() as patch:
+        interrupt(reading[0], patch, 3)
+        with pytest.raises(KeyboardInterrupt):
+            passage_vectors.passage_vectors(path, CORPUS[::-1], *reading, torch.float32)
+    with lock(tmp_path / "v.part"), pytest.raises(DataError, match="another process is writing into"):
+        passage_vectors.passage_vectors(path, CORPUS, *reading, torch.float32)
+    found = passage_vectors.passage_vectors(path, CORPUS, *reading, torch.float32)
+    whole = passage_vectors.passage_vectors(tmp_path / "whole", CORPUS, *reading, torch.float32)
+    torch.testing.assert_close(found, whole, rtol=0, atol=0)
+
+
+def test_a_full_disk_ends_a_reading_in_one_sentence(
+    reading: tuple[TextEncoder, TextReader], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.BytesIO):
+        def flush(self) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def close(self) -> None:
+            pass
+
+    (tmp_path / "v.part").touch()
+    monkeypatch.setattr(passage_vectors, "lock", lambda path: Full())
+    with pytest.raises(DataError, match=r"v\.part cannot be written \(No space left on device\); free or"):
+        passage_vectors.passage_vectors(tmp_path / "v", CORPUS, *reading, torch.float32)
+
+
+def test_what_cannot_be_learned(config: LearnedScorerConfig, bm25: BM25, tmp_path: Path) -> None:
+    frozen = replace(config, encoder=replace(config.encoder, train=False))
+    with pytest.raises(ConfigError, match=r"encoder\.train is false"):
+        learned_scorer(QUERIES, CORPUS, bm25, frozen, tmp_path)
+    with pytest.raises(ConfigError, match="precision is 'fp8'; known are fp32 and bf16"):
+        learned_scorer(QUERIES, CORPUS, bm25, replace(config, precision="fp8"), tmp_path)
+    with pytest.raises(
+        ModelError, match=r"learned_scorer\.passage_tokens is 41, the encoder .* has 40 positions"
+    ):
+        learned_scorer(QUERIES, CORPUS, bm25, replace(config, passage_tokens=41), tmp_path)
+    (tmp_path / "file").touch()
+    for setting in ("weights", "vectors"):
+        blocked = replace(config, **{setting: str(tmp_path / "file" / "w")})
+        with pytest.raises(DataError, match=r"the output folder .*file cannot be written"):
+            learned_scorer(QUERIES, CORPUS, bm25, blocked, tmp_path)
+    lost = [Query("q", "what", answers=("unicorn",)), Query("r", "what")]
+    with pytest.raises(DataError, match="no document holds an answer of the 2 training queries"):
+        learned_scorer(lost, CORPUS, bm25, config, tmp_path)
+
+
+def test_a_blend_scales_both_over_what_is_asked() -> None:
+    class Fixed:
+        def __init__(self, *scores: float) -> None:
+            self.scores = np.array(scores, dtype=np.float32)
+
+        def __len__(self) -> int:
+            return len(self.scores)
+
+        def score(self, query: Query, docs: np.ndarray) -> np.ndarray:
+            return self.scores[docs]
+
+    blend = Blend(Fixed(-100, 100, 0, 100), Fixed(1, 2, 3, 9), 0.25)
+    assert len(blend) == 4
+    np.testing.assert_allclose(blend.score(Query("q"), np.array([0, 1, 2])), [0.0, 0.875, 0.625])
+    np.testing.assert_allclose(blend.score(Query("q"), np.array([1, 3])), [0.0, 0.25])
+    assert blend.score(Query("q"), np.array([], dtype=np.int64)).shape == (0,)
+
+
+@pytest.fixture
+def evaluation(tmp_path: Path, config: LearnedScorerConfig) -> Path:
+    """An evaluation of the scorer alone, and of the encoder's classifier."""
+
+    def write(path: Path, queries: list[Query]) -> None:
+        rows = ({"query_id": q.query_id, "question": q.question, "answers": q.answers} for q in queries)
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    write(tmp_path / "train.jsonl", QUERIES)
+    write(
+        tmp_path / "asked.jsonl", [replace(query, query_id=f"new{query.query_id}") for query in QUERIES[::4]]
+    )
+    rows = "".join(f'{document.doc_id},"{document.text}"\n' for document in CORPUS)
+    (tmp_path / "corpus.csv").write_text("kid,text\n" + rows)
+    path, encoder = tmp_path / "eval.yaml", f"encoder: {{folder: {config.encoder.folder}, max_tokens: 24}}"
+    learning = "epochs: 60, batch_size: 4, lr: 0.003, head_lr: 0.03"
+    path.write_text(
+        f"retriever: learned_scorer\nqueries: {tmp_path}/asked.jsonl\ncorpus: {tmp_path}/corpus.csv\noutput: {tmp_path}/out\n"
+        "metrics: [S@1, P@2]\nbaselines: [encoder_classifier_coverage]\nmatch: word\nscoring: {inside_span: learned+bm25}\n"
+        f"learned_scorer: {{train: {tmp_path}/train.jsonl, {encoder}, vectors: {tmp_path}/vectors, least_documents: 1, passage_tokens: 12, "
+        f"most_documents: 1.0, threshold: 1.0, {learning}}}\n"
+        f"opponents: {{train: {tmp_path}/train.jsonl, encoder: {{{encoder}, {learning}}}}}\n"
+    )
+    return path
+
+
+def test_an_evaluation_with_it(evaluation: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = evaluation.parent / "out"
+    assert main(["fit-scorer", str(evaluation)]) == 0
+    assert "terms in 11 documents" in capsys.readouterr().out
+    learned = (out / learned_training.WEIGHTS_FILE).read_bytes()
+    assert main(["eval", str(evaluation)]) == 0
+    rows = json.loads((out / "metrics.json").read_text())["rows"]
+    assert {name: row["S@1"] for name, row in rows.items()} == {
+        "learned_scorer": 1.0,
+        "encoder_classifier_coverage": 1.0,
+    }
+    assert (out / learned_training.WEIGHTS_FILE).read_bytes() == learned
+
+
+def test_what_an_evaluation_refuses(evaluation: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit-scorer", str(evaluation), "learned_scorer=null"]) == 1
+    assert "has no scorer to learn; add the section 'learned_scorer'" in capsys.readouterr().err
+    assert main(["eval", str(evaluation), "learned_scorer=null"]) == 1
+    assert "the learned scorer needs training queries and a text encoder" in capsys.readouterr().err
+    asked = evaluation.parent / "asked.jsonl"
+    assert main(["fit-scorer", str(evaluation), f"learned_scorer.train={asked}"]) == 1
+    assert "set learned_scorer.train to a file without them" in capsys.readouterr().err

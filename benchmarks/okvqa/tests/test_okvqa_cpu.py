@@ -1,0 +1,64 @@
+"""The driver of `make okvqa-cpu`: what it asks for and what it passes over."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.okvqa import cpu as okvqa_cpu
+from gemkr.config.files import load_config
+from gemkr.evaluation.config import EvalConfig
+
+
+def metrics(path: Path) -> None:
+    row = {"P@5": 0.4, "S@1": 0.5, "S@5": 0.7, "S@10": 0.8, "D@10": 10.0}
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"rows": {"generative": row}}))
+
+
+def test_steps_that_are_done_are_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home, asked = tmp_path / "run", []
+
+    def play(product: Path, *command: object) -> None:
+        asked.append((product, [str(word) for word in command]))
+        if product.name == "metrics.json":
+            metrics(product)
+
+    there = tmp_path / "corpus.csv"
+    there.touch()
+    monkeypatch.setattr(okvqa_cpu, "step", play)
+    for name in ("CORPUS", "QUESTIONS", "ASKED"):
+        monkeypatch.setattr(okvqa_cpu, name, there)
+    monkeypatch.setattr(okvqa_cpu, "FURTHER", (there,))
+    monkeypatch.setattr("sys.argv", ["okvqa_cpu", "--seeds", "2", "--folder", str(home)])
+    assert okvqa_cpu.main() == 0
+    steps = ["pretrain", "index", "mine", "train", "pretrain", "train", "eval"]
+    assert [command[0] for _, command in asked] == steps * 2
+    seeds = [word for _, command in asked for word in command if word.startswith("seed=")]
+    assert seeds == [f"seed={n}" for n in (0, 0, 10, 10, 1, 1, 11, 11)]
+    assert len({product for product, _ in asked}) == 12
+    for seed, command in ((seed, asked[7 * seed + 6][1]) for seed in (0, 1)):
+        overrides = [word.replace(str(home), "HOME") for word in command[2:]]
+        config = load_config(command[1], EvalConfig, overrides)
+        assert config.model.checkpoint == f"HOME/seed{seed}/train/final"
+        (second,) = config.ensemble
+        assert second.llm == f"HOME/seed{seed}/broad/pretrain/model"
+        assert second.checkpoint == f"HOME/seed{seed}/broad/train/final"
+        assert second.prompt == config.model.prompt
+        assert second.train_llm
+    assert json.loads((home / "summary.json").read_text())["generative"]["P@5"] == 0.4
+    monkeypatch.setattr(okvqa_cpu, "FURTHER", (tmp_path / "absent.csv.gz",))
+    assert okvqa_cpu.main() == 1
+    assert "absent.csv.gz is missing; set GEMKR_SHARED" in capsys.readouterr().err
+
+
+def test_paths_with_punctuation_stay_whole() -> None:
+    llm, checkpoint = Path("runs/a, b #1/model"), Path("runs/a, b #1/final: x")
+    (second,) = load_config(
+        "eval_configs/okvqa_wiki112k_cpu.yaml", EvalConfig, [okvqa_cpu.beside(llm, checkpoint)]
+    ).ensemble
+    assert (second.llm, second.checkpoint) == (str(llm), str(checkpoint))

@@ -1,0 +1,1 @@
+"""What is read from files: corpora, documents, queries, judgements, runs and clues."""

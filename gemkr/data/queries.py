@@ -1,0 +1,264 @@
+"""Readers of queries: our jsonl, GeMKR's json, and the files that OK-VQA and COCO publish.
+
+Knows nothing of pictures: `Query.image` is an id that is never looked up here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from gemkr.data.corpus import is_clean, json_lines, open_text
+from gemkr.errors import DataError
+from gemkr.types import Query
+
+ID_NAMES = ("query_id", "qid", "_id", "id", "question_id")
+COCO_2014_NAMES = "COCO_{split}_{image:012d}"
+"""How COCO's 2014 release names its pictures; in the 2017 release it is `{image:012d}`."""
+PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+
+
+def read_queries(path: str | Path) -> Iterator[Query]:
+    """Yield the queries of a file in its order; ids are strings and distinct.
+
+    `.jsonl` (plain or .gz): `query_id, question, image, caption, detections, answers, positives`, all but the id
+    optional; `qid` and `gold` are understood for `query_id` and `positives`. `.json` (plain or .gz): GeMKR's list of
+    `{"input": question, "output": answer or answers, "image": id}`, numbered from 0 where no id is given; or OK-VQA's
+    question file, without answers (see `read_okvqa`).
+    Raises DataError naming file and line (jsonl) or entry (json) for a broken row, a string that is not UTF-8, a
+    duplicate id, a query with neither question nor picture; and for a file without queries.
+    """
+    path = Path(path)
+    plain = path.name.removesuffix(".gz")
+    if plain.endswith((".jsonl", ".ndjson")):
+        rows = ((f"{path}:{line}", row) for line, row in json_lines(path))
+        return _checked(path, ((where, _from_jsonl(row, where)) for where, row in rows))
+    if plain.endswith(".json"):
+        data = _load_json(path)
+        if isinstance(data, dict) and "questions" in data:
+            return read_okvqa(path)
+        return _checked(path, _from_gemkr(path, data))
+    if not path.exists():
+        raise DataError(f"the query file {path} does not exist")
+    raise DataError(
+        f"the query file {path} has an unknown extension; known are .jsonl and .json, plain or .gz"
+    )
+
+
+def read_okvqa(
+    questions: str | Path, annotations: str | Path | None = None, *, names: str = COCO_2014_NAMES
+) -> Iterator[Query]:
+    """Yield the queries of OK-VQA's question file; with its annotation file they carry answers.
+
+    `names` makes the image id of `split` (the file's `data_subtype`, or the one in its name: train2014, val2014) and
+    `image` (COCO's number). Answers: as typed (`raw_answer`) and in OK-VQA's normal form (`answer`), distinct, those
+    that most annotators gave first. Raises DataError when a question has no annotation, or one of another picture.
+    """
+    questions = Path(questions)
+    data = _load_json(questions)
+    if not isinstance(data, dict) or not isinstance(data.get("questions"), list):
+        raise DataError(f"{questions} is no OK-VQA question file: it holds no list 'questions'")
+    split = str(data.get("data_subtype") or "") or _split_of(questions)
+    notes = None if annotations is None else _okvqa_annotations(Path(annotations))
+    return _checked(questions, _from_okvqa(questions, data["questions"], split, notes, names))
+
+
+def read_captions(path: str | Path) -> dict[int, str]:
+    """COCO number -> caption, the first of each picture, from COCO's caption annotations or a list of results.
+
+    Both hold objects with `image_id` and `caption`. Raises DataError for a file of another form.
+    """
+    data = _load_json(Path(path))
+    rows = data.get("annotations") if isinstance(data, dict) else data
+    if not isinstance(rows, list) or not rows:
+        raise DataError(
+            f"{path} is no caption file: a list of objects with 'image_id' and 'caption' is needed"
+        )
+    captions: dict[int, str] = {}
+    for number, row in enumerate(rows):
+        try:
+            caption = _clean(" ".join(row["caption"].split()), f"caption {number}", path)
+            captions.setdefault(int(row["image_id"]), caption)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(f"{path}: caption {number} lacks 'image_id' or 'caption' ({error!r})") from error
+    return captions
+
+
+def coco_number(image: str) -> int | None:
+    """The number at the end of a COCO image id, in any of its forms; None for a name without one."""
+    found = re.search(r"(\d+)$", image)
+    return int(found[1]) if found else None
+
+
+def _checked(path: Path, queries: Iterable[tuple[str, Query]]) -> Iterator[Query]:
+    places: dict[str, str] = {}
+    for where, query in queries:
+        if not query.question.strip() and query.image is None:
+            raise DataError(
+                f"{where}: the query {query.query_id!r} has neither a question nor a picture; give it one"
+            )
+        if query.query_id in places:
+            raise DataError(
+                f"{where}: the query id {query.query_id!r} already stands at {places[query.query_id]}"
+            )
+        places[query.query_id] = where
+        yield query
+    if not places:
+        raise DataError(f"the query file {path} holds no query")
+
+
+def _from_jsonl(row: dict[str, Any] | str, where: str) -> Query:
+    if isinstance(row, str):
+        raise DataError(f"{where}: {row}")
+    query_id = next((row[name] for name in ID_NAMES if row.get(name) is not None), None)
+    if query_id is None or isinstance(query_id, (dict, list, bool)) or not str(query_id).strip():
+        raise DataError(f"{where}: the query has no id; the key 'query_id' must hold it")
+    return Query(
+        query_id=_clean(str(query_id), "the query id", where),
+        question=_text(row, "question", where) or "",
+        image=_text(row, "image", where) or None,
+        caption=_text(row, "caption", where) or None,
+        detections=_texts(row, "detections", where),
+        answers=_texts(row, "answers", where),
+        positives=_texts(row, "positives" if "positives" in row else "gold", where),
+    )
+
+
+def _from_gemkr(path: Path, data: Any) -> Iterator[tuple[str, Query]]:
+    if not isinstance(data, list):
+        raise DataError(
+            f"{path} is no GeMKR file: a list of objects with 'input', 'output' and 'image' is needed"
+        )
+    for number, row in enumerate(data):
+        where = f"{path}: entry {number}"
+        if not isinstance(row, dict) or not ("input" in row or "image" in row):
+            raise DataError(f"{where} is no object with 'input' and 'image'")
+        output = row.get("output")
+        row = {**row, "output": [output] if isinstance(output, str) else output}
+        image = _text(row, "image", where)
+        query_id = next((row[name] for name in ID_NAMES if row.get(name) is not None), number)
+        yield (
+            where,
+            Query(
+                query_id=_clean(str(query_id), "the query id", where),
+                question=_text(row, "input", where) or "",
+                image=_image_id(image) if image else None,
+                answers=_texts(row, "output", where),
+            ),
+        )
+
+
+def _from_okvqa(
+    path: Path,
+    rows: list[Any],
+    split: str,
+    notes: dict[str, tuple[int | None, tuple[str, ...]]] | None,
+    names: str,
+) -> Iterator[tuple[str, Query]]:
+    for number, row in enumerate(rows):
+        where = f"{path}: question {number}"
+        try:
+            query_id, image, question = str(row["question_id"]), int(row["image_id"]), str(row["question"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{where} lacks 'question_id', 'image_id' or 'question' ({error!r})") from error
+        _clean(query_id, "the query id", where)
+        _clean(question, "'question'", where)
+        if notes is not None and query_id not in notes:
+            raise DataError(
+                f"{where}: the annotations hold no answers to question {query_id}; give the file of its split"
+            )
+        of, answers = (None, ()) if notes is None else notes[query_id]
+        if of is not None and of != image:
+            raise DataError(
+                f"{where}: question {query_id} is about picture {image}, its annotation about {of}; give the files of "
+                "one release"
+            )
+        try:
+            name = names.format(split=split, image=image)
+        except (KeyError, IndexError, ValueError) as error:
+            raise DataError(
+                f"the picture names {names!r} cannot be filled in ({error!r}); use {{split}} and {{image}}, such as "
+                f"{COCO_2014_NAMES!r}"
+            ) from error
+        yield where, Query(query_id, question, name, answers=answers)
+
+
+def _okvqa_annotations(path: Path) -> dict[str, tuple[int | None, tuple[str, ...]]]:
+    """Question id -> the picture it says (if it does) and the answers, most votes first."""
+    data = _load_json(path)
+    if not isinstance(data, dict) or not isinstance(data.get("annotations"), list):
+        raise DataError(f"{path} is no OK-VQA annotation file: it holds no list 'annotations'")
+    notes: dict[str, tuple[int | None, tuple[str, ...]]] = {}
+    for number, row in enumerate(data["annotations"]):
+        try:
+            forms = [a.get(form) for a in row["answers"] for form in ("raw_answer", "answer")]
+            given = [str(form) for form in forms if form is not None]
+            votes = Counter(answer for answer in given if answer.strip())
+            image = None if row.get("image_id") is None else int(row["image_id"])
+            query_id = str(row["question_id"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(
+                f"{path}: annotation {number} lacks 'question_id' or 'answers' ({error!r})"
+            ) from error
+        for answer in votes:
+            _clean(answer, f"an answer of annotation {number}", path)
+        if query_id in notes:
+            raise DataError(f"{path}: annotation {number} is the second of question {query_id}; keep one")
+        notes[query_id] = image, tuple(answer for answer, _ in votes.most_common())
+    return notes
+
+
+def _split_of(path: Path) -> str:
+    for split in ("train2014", "val2014", "test2015"):
+        if split in path.name:
+            return split
+    raise DataError(
+        f"{path} does not say which COCO split its pictures are of; add 'data_subtype', such as 'val2014'"
+    )
+
+
+def _image_id(image: str) -> str:
+    name = PurePosixPath(image)
+    return name.stem if name.suffix.lower() in PICTURE_SUFFIXES else image
+
+
+def _text(row: dict[str, Any], key: str, where: str) -> str | None:
+    value = row.get(key)
+    if value is None:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        raise DataError(f"{where}: {key!r} must be a string, it is {value!r}")
+    return _clean(value, repr(key), where)
+
+
+def _texts(row: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
+    value = row.get(key)
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(
+        isinstance(v, (str, int)) and not isinstance(v, bool) for v in value
+    ):
+        raise DataError(f"{where}: {key!r} must be a list of strings, it is {str(value)[:60]!r}")
+    return tuple(_clean(str(v), repr(key), where) for v in value)
+
+
+def _clean(text: str, what: str, where: str | Path) -> str:
+    if not is_clean(text):
+        raise DataError(f"{where}: {what} is not valid UTF-8; correct it")
+    return text
+
+
+def _load_json(path: Path) -> Any:
+    with open_text(path) as stream:
+        try:
+            return json.load(stream)
+        except ValueError as error:
+            raise DataError(f"{path} is not valid JSON ({error})") from error
+        except RecursionError:
+            raise DataError(f"{path} cannot be read: its JSON is nested too deep; flatten it") from None

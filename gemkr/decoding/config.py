@@ -1,0 +1,29 @@
+"""Settings of decoding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gemkr.config.ranges import Exponent, Natural, NotNegative, OrInfinite, Positive
+
+
+@dataclass(frozen=True)
+class DecodingConfig:
+    """Beam search under the index (docs/decoding.md); the defaults of `reference` are the published settings."""
+
+    beam_size: Positive = 10
+    groups: Positive = 10
+    diversity: NotNegative = 0.5
+    max_tokens: Positive = 10
+    min_tokens: Positive = 1
+    length_penalty: Exponent = 1.5
+    word_start: bool = False
+    allow_eos: bool = True
+    stop_at_one_document: bool = False
+    document_penalty: OrInfinite = 0.0
+    group_by_head: bool = False
+    head_words: Positive = 1
+    beams_per_head: Positive = 1
+    count_prior: NotNegative = 0.0
+    second_pass: Natural = 0
+    batch_size: Positive = 8

@@ -1,0 +1,1 @@
+"""Doors for other engines: transformers' generate and vLLM."""

@@ -1,0 +1,1 @@
+"""The GeMKR network and what it is shown."""

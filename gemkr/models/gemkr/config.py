@@ -1,0 +1,50 @@
+"""Settings of the whole network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gemkr.config.ranges import Natural, Positive, Share
+from gemkr.models.hf.config import LoraConfig, PromptConfig, TextEncoderConfig
+from gemkr.vision.config import TowerConfig
+
+
+@dataclass(frozen=True)
+class PrefixConfig:
+    """Object-aware prefix tuning (GeMKR, section 3.2): the last `blocks` blocks get `rows` learned rows each."""
+
+    blocks: Positive = 20
+    rows: Positive = 10
+
+
+@dataclass(frozen=True)
+class VisualTokensConfig:
+    """What the LLM is shown: the CLS state, the first rows of the last prefix, the regions in reading order."""
+
+    cls: bool = True
+    prefix_rows: Natural = 2
+    regions: bool = True
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The whole network. `llm` is a Hugging Face folder; no tower means a text-only model, no text encoder an LLM that
+    reads the prompt by itself.
+
+    `dropout` is for an LLM that is trained whole (`train_llm`): of its embeddings, feed-forward outputs and last states.
+    `prompt_dropout` hides that share of each prompt's words in training, on the average.
+    """
+
+    llm: str
+    tokenizer: str | None = None
+    tower: TowerConfig | None = None
+    prefix: PrefixConfig = PrefixConfig()
+    visual_tokens: VisualTokensConfig = VisualTokensConfig()
+    text_encoder: TextEncoderConfig | None = None
+    prompt: PromptConfig = PromptConfig()
+    lora: LoraConfig | None = LoraConfig()
+    train_llm: bool = False
+    dropout: Share = 0.0
+    prompt_dropout: Share = 0.0
+    precision: str = "fp32"
+    checkpoint: str | None = None

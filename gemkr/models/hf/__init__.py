@@ -1,0 +1,1 @@
+"""The doors to transformers and peft: causal models, text encoders, their folders."""

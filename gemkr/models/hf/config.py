@@ -1,0 +1,40 @@
+"""Settings of what transformers and peft load, and of what is read of a query."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gemkr.config.ranges import Positive, Share
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """Low-rank adapters on the LLM; `targets` is a regex on full module names."""
+
+    r: Positive = 8
+    alpha: Positive = 16
+    dropout: Share = 0.05
+    targets: str = r".*\.(q_proj|v_proj)"
+
+
+@dataclass(frozen=True)
+class TextEncoderConfig:
+    """A pre-trained text encoder that reads question, caption and labels for the LLM: a Hugging Face folder.
+
+    With `train` it is trained along, but for its word embeddings; of a longer text it reads the first `max_tokens` tokens.
+    `weights` is the weight file of an answer classifier over this encoder: it starts from what was fine-tuned there.
+    """
+
+    folder: str
+    weights: str | None = None
+    train: bool = True
+    max_tokens: Positive = 96
+
+
+@dataclass(frozen=True)
+class PromptConfig:
+    """Which fields of a query the prompt shows beside question and image, and a template file of one's own."""
+
+    caption: bool = False
+    detections: bool = False
+    template: str | None = None

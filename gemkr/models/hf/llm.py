@@ -1,0 +1,205 @@
+"""Causal language models of the LLaMA family: loading a local folder, LoRA, and decoding with a KV cache.
+
+The only door to transformers and peft. Works on input embeddings; knows nothing of pictures, prompts or indexes.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from gemkr.errors import ModelError, first_line
+from gemkr.models.hf.config import LoraConfig
+from gemkr.models.hf.folder import load_folder
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class CacheState:
+    """The memory of B rows: `cache` of keys and values, `mask` int64[B, T] (0 = padding), `positions` int64[B] next."""
+
+    cache: Any
+    mask: torch.Tensor
+    positions: torch.Tensor
+
+    def select(self, rows: torch.Tensor) -> CacheState:
+        """Rows `rows` (int64[B'], repeats and drops allowed); the old state stays valid."""
+        rows = torch.as_tensor(rows, dtype=torch.int64, device=self.mask.device)
+        cache = shallow_copy(self.cache)
+        for layer in cache.layers:
+            layer.reorder_cache(rows)
+        return CacheState(cache, self.mask[rows], self.positions[rows])
+
+
+class LLM(nn.Module):
+    """A Hugging Face causal LM, frozen but for its LoRA or, with `train_llm`, trained as a whole."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    @property
+    def vocab_size(self) -> int:
+        """Columns of the logits; may exceed the tokenizer's vocabulary."""
+        return self.model.get_output_embeddings().weight.shape[0]
+
+    @property
+    def hidden_size(self) -> int:
+        return self.model.get_input_embeddings().weight.shape[1]
+
+    @property
+    def body(self) -> nn.Module:
+        """The model without its output head: embeddings to hidden states."""
+        return self.model.base_model
+
+    @property
+    def head(self) -> nn.Module:
+        """Hidden states to logits."""
+        return self.model.get_output_embeddings()
+
+    @property
+    def embedding_scale(self) -> float:
+        """Standard deviation of the input embeddings."""
+        return float(self.model.get_input_embeddings().weight.detach().float().std())
+
+    def frozen_sample(self) -> tuple[float, ...]:
+        """Some values out of some matrices that do not learn, first to last by name; () when all of them learn. The same
+        model gives the same ones, whatever files it lies in, up to the rounding of the precision it is loaded in."""
+        frozen = sorted(
+            (n, p) for n, p in self.model.named_parameters() if not p.requires_grad and p.dim() == 2
+        )
+        last = len(frozen) - 1
+        matrices = [
+            frozen[i][1].detach().flatten() for i in sorted({last * k // 15 for k in range(16)}) if frozen
+        ]
+        return tuple(float(m[k * (m.numel() - 1) // 7]) for m in matrices for k in range(8))
+
+    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
+        """int64[B, T] -> [B, T, hidden]."""
+        return self.model.get_input_embeddings()(tokens)
+
+    def logits(self, embeddings: torch.Tensor, mask: torch.Tensor, last: int) -> torch.Tensor:
+        """float32[B, last, V] at the last positions of left-padded [B, T, hidden], mask int64[B, T]."""
+        output = self.model(
+            inputs_embeds=embeddings,
+            attention_mask=mask,
+            position_ids=_positions(mask),
+            use_cache=False,
+            logits_to_keep=last,
+        )
+        return output.logits.float()
+
+    def prefill(self, embeddings: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, CacheState]:
+        """As `logits` with last = 1, keeping keys and values: float32[B, V] and the state of B rows."""
+        positions = _positions(mask)
+        output = self.model(
+            inputs_embeds=embeddings,
+            attention_mask=mask,
+            position_ids=positions,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        state = CacheState(output.past_key_values, mask, positions[:, -1] + 1)
+        return output.logits[:, -1].float(), state
+
+    def hidden(
+        self, embeddings: torch.Tensor, visible: torch.Tensor, positions: torch.Tensor
+    ) -> torch.Tensor:
+        """The last hidden states [B, T, hidden] of rows in which token i sees the tokens `visible` bool[B, i, T] marks."""
+        return self.body(
+            inputs_embeds=embeddings,
+            attention_mask=additive_mask(visible, embeddings.dtype),
+            position_ids=positions,
+            use_cache=False,
+        ).last_hidden_state
+
+
+def additive_mask(visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """[B, 1, Q, K]: 0 where `visible` bool[B, Q, K], else the least number; a row that sees nothing stays finite."""
+    shown = torch.zeros((), dtype=dtype, device=visible.device)
+    return torch.where(visible, shown, torch.finfo(dtype).min)[:, None]
+
+
+def load_llm(
+    folder: str, *, lora: LoraConfig | None, train_llm: bool, precision: str, dropout: float = 0.0
+) -> LLM:
+    """Load a local Hugging Face folder (never the network), freeze it, add LoRA.
+
+    Frozen weights are kept in `precision` (fp32, bf16, fp16), trained ones in float32. `dropout` goes with `train_llm`.
+    Raises ModelError for a folder that holds no causal LM or not all of its weights, an unknown precision, settings that
+    exclude each other, and targets that match nothing.
+    """
+    from transformers import AutoModelForCausalLM
+
+    if precision not in PRECISIONS:
+        raise ModelError(f"the precision {precision!r} is unknown; use {', '.join(PRECISIONS)}")
+    if lora is not None and train_llm:
+        raise ModelError(
+            "LoRA and training the whole LLM exclude each other; set lora: null or train_llm: false"
+        )
+    if dropout and not train_llm:
+        raise ModelError(
+            f"dropout {dropout} is for an LLM that is trained whole; set train_llm, or lora.dropout in its place"
+        )
+    if not (Path(folder) / "config.json").is_file():
+        raise ModelError(f"the LLM folder {folder} holds no config.json; give a local Hugging Face folder")
+    dtype = torch.float32 if train_llm else PRECISIONS[precision]
+    model = load_folder(AutoModelForCausalLM, folder, "LLM", dtype)
+    model.requires_grad_(train_llm)
+    if lora is not None:
+        add_lora(model, lora)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    if dropout:
+        _add_dropout(model, dropout)
+    return LLM(model)
+
+
+def _add_dropout(model: nn.Module, share: float) -> None:
+    """Drop a share of embeddings, feed-forward outputs and last states in training; LLaMA itself drops nothing there."""
+
+    def drop(module: nn.Module, _: Any, output: torch.Tensor) -> torch.Tensor:
+        return nn.functional.dropout(output, share, module.training)
+
+    body = model.base_model
+    try:
+        places = [model.get_input_embeddings(), *(layer.mlp for layer in body.layers), body.norm]
+    except AttributeError as error:
+        raise ModelError(
+            f"dropout needs a model of the LLaMA family, this {type(model).__name__} is built otherwise; set it to 0"
+        ) from error
+    for place in places:
+        place.register_forward_hook(drop)
+
+
+def add_lora(model: nn.Module, lora: LoraConfig) -> None:
+    """Put trainable low-rank adapters into a frozen model; ModelError when the targets match nothing."""
+    import peft
+
+    settings = peft.LoraConfig(
+        r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=lora.targets
+    )
+    try:
+        peft.inject_adapter_in_model(settings, model)
+    except (ValueError, re.error) as error:
+        raise ModelError(f"LoRA cannot be added at {lora.targets!r}: {first_line(error)}") from error
+
+
+def _positions(mask: torch.Tensor) -> torch.Tensor:
+    """int64[B, T]: 0 at the first real token of a left-padded row."""
+    return (mask.cumsum(dim=1) - 1).clamp(min=0)
+
+
+def shallow_copy(cache: Any) -> Any:
+    """A cache whose growth or reordering leaves the original alone; keys and values are shared until then."""
+    copied = copy.copy(cache)
+    copied.layers = [copy.copy(layer) for layer in cache.layers]
+    return copied

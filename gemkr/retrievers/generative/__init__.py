@@ -1,0 +1,1 @@
+"""From clues that a language model writes to documents."""

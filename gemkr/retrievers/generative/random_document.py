@@ -1,0 +1,57 @@
+"""The control that asks what clues alone are worth: for each place in a ranking a document drawn from a clue's span.
+
+What greedy coverage and the second scorer find beyond that is theirs, not the clues'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gemkr.retrievers.generative.coverage import clue_weights
+from gemkr.retrievers.generative.scoring import ClueDocuments
+from gemkr.scorers.random_order import RandomOrder
+from gemkr.types import Clue, Hit, Query
+
+
+class DrawnScorer:
+    """In turn, the clue with the most probability left names a document: one drawn from all that hold it, the chances equal.
+
+    Then the clues that it holds keep `discount` of their weight, as under greedy coverage. No document is drawn twice; the
+    draw depends on the query's id and `seed` only. The score of a hit is the weight that its clue had left.
+    """
+
+    def __init__(self, lookup: ClueDocuments, seed: int = 0) -> None:
+        self.lookup = lookup
+        self.order = RandomOrder(seed)
+
+    def rank(self, query: Query, clues: Sequence[Clue], k: int) -> tuple[Hit, ...]:
+        """O(documents of the clues) once, then O(clues) for each hit; fewer than k where the clues name fewer documents."""
+        clues = sorted(clues, key=lambda clue: -clue.log_prob)
+        spans = self.lookup.spans(clues)
+        drawn = [self._draw(query, docs, k) for docs in spans]
+        left, taken, hits = clue_weights(clues), set[int](), list[Hit]()
+        while len(hits) < k and np.isfinite(left).any():
+            heaviest = int(np.argmax(left))
+            doc = next((doc for doc in drawn[heaviest].tolist() if doc not in taken), None)
+            if doc is None:
+                left[heaviest] = -np.inf
+                continue
+            taken.add(doc)
+            hits.append(self.lookup.hit(clues, doc, left[heaviest]))
+            left = np.where([_holds(docs, doc) for docs in spans], left * self.lookup.settings.discount, left)
+        return tuple(hits)
+
+    def _draw(self, query: Query, docs: np.ndarray, most: int) -> np.ndarray:
+        """int64[<= most]: documents in the order in which they are drawn."""
+        chances = self.order.score(query, docs)
+        if len(docs) > most:
+            kept = np.argpartition(-chances, most - 1)[:most]
+            docs, chances = docs[kept], chances[kept]
+        return docs[np.argsort(-chances, kind="stable")]
+
+
+def _holds(ascending: np.ndarray, doc: int) -> bool:
+    at = int(np.searchsorted(ascending, doc))
+    return at < len(ascending) and int(ascending[at]) == doc

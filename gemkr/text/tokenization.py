@@ -1,0 +1,207 @@
+"""A corpus as one flat array of token ids: streamed, tokenized in several processes, compact in memory.
+
+Knows nothing of indexes beyond what their builder takes. Documents are encoded without BOS or EOS.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from gemkr.errors import TokenizerError
+from gemkr.text.tokenizer import Tokenizer, load_tokenizer
+from gemkr.types import Document
+
+CHUNK_CHARACTERS = 1 << 20
+SMALL_CORPUS_CHUNKS = 8
+SAMPLED = 16
+
+
+class ForwardIndex(Protocol):
+    """What an index tells of its documents by number."""
+
+    doc_ids: Sequence[str]
+
+    def __len__(self) -> int: ...
+
+    def extract(self, doc: int) -> np.ndarray: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedCorpus:
+    """Document i holds `tokens[offsets[i]:offsets[i + 1]]`.
+
+    tokens: uint16[n] for vocabularies up to 65,536, uint32[n] beyond; offsets: int64[documents + 1];
+    doc_ids: one per document; corpus_hash: hexadecimal SHA-256 of ids and contents in order.
+    """
+
+    tokens: np.ndarray
+    offsets: np.ndarray
+    doc_ids: list[str]
+    corpus_hash: str
+
+    def __len__(self) -> int:
+        return len(self.doc_ids)
+
+    def document(self, doc: int) -> np.ndarray:
+        """The tokens of document number `doc` (a view)."""
+        return self.tokens[self.offsets[doc] : self.offsets[doc + 1]]
+
+
+def tokenize_corpus(
+    documents: Iterable[Document],
+    tokenizer: Tokenizer,
+    *,
+    processes: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> TokenizedCorpus:
+    """Tokenize `Document.contents` of every document, in order; the result is the same for any `processes`.
+
+    `processes` 0 means one per available core. Corpora below 8 Mi characters, and one core, stay in this process.
+    Beyond that new processes load the tokenizer from `tokenizer.path` (a script that calls this needs the usual
+    `if __name__ == "__main__"`). `progress(documents, tokens)` is called after each chunk with the totals so far.
+    Memory: the result, and a few chunks of 1 Mi characters per process.
+    """
+    processes = processes or available_cores()
+    flat = _Growing(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32)
+    lengths = _Growing(np.uint32)
+    doc_ids: list[str] = []
+    digest = hashlib.sha256()
+
+    def contents(chunk: list[Document]) -> list[str]:
+        texts = [document.contents for document in chunk]
+        for document, text in zip(chunk, texts):
+            doc_ids.append(document.doc_id)
+            digest.update(f"{len(document.doc_id)} {len(text)} {document.doc_id}{text}".encode())
+        return texts
+
+    texts = (contents(chunk) for chunk in _chunks(documents))
+    head = [chunk for _, chunk in zip(range(SMALL_CORPUS_CHUNKS if processes > 1 else 0), texts)]
+    if len(head) < SMALL_CORPUS_CHUNKS:
+        encoded = (_encode(tokenizer, chunk) for chunk in chain(head, texts))
+    else:
+        encoded = _in_processes(tokenizer, chain(head, texts), processes)
+    done = 0
+    for tokens, counts in encoded:
+        flat.append(tokens)
+        lengths.append(counts)
+        done += len(counts)
+        if progress is not None:
+            progress(done, flat.size)
+    offsets = np.zeros(len(doc_ids) + 1, dtype=np.int64)
+    np.cumsum(lengths.finish(), out=offsets[1:])
+    return TokenizedCorpus(flat.finish(), offsets, doc_ids, digest.hexdigest())
+
+
+def available_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class _Growing:
+    """An array that grows in place (realloc), so that the end result never lies in memory twice."""
+
+    def __init__(self, dtype: type[np.unsignedinteger]) -> None:
+        self._array = np.empty(1 << 16, dtype=dtype)
+        self.size = 0
+
+    def append(self, values: np.ndarray) -> None:
+        need = self.size + len(values)
+        if need > len(self._array):
+            self._array.resize(max(need, len(self._array) * 3 // 2), refcheck=False)
+        self._array[self.size : need] = values
+        self.size = need
+
+    def finish(self) -> np.ndarray:
+        self._array.resize(self.size, refcheck=False)
+        return self._array
+
+
+def _chunks(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    chunk: list[Document] = []
+    characters = 0
+    for document in documents:
+        chunk.append(document)
+        characters += len(document.text)
+        if characters >= CHUNK_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
+
+
+def _encode(tokenizer: Tokenizer, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """(token ids of all texts, uint32 length of each)."""
+    encoded = tokenizer.encode_batch(texts)
+    counts = np.fromiter(map(len, encoded), dtype=np.uint32, count=len(encoded))
+    dtype = np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32
+    return np.fromiter(chain.from_iterable(encoded), dtype=dtype, count=int(counts.sum())), counts
+
+
+def _in_processes(
+    tokenizer: Tokenizer, chunks: Iterable[list[str]], processes: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Encode chunks in order, at most two per process under way, so that a fast reader fills no memory."""
+    context = multiprocessing.get_context("spawn")
+    pending: deque[Future] = deque()
+    with ProcessPoolExecutor(
+        processes,
+        mp_context=context,
+        initializer=_Worker.start,
+        initargs=(tokenizer.path, tokenizer.fingerprint()),
+    ) as pool:
+        try:
+            for chunk in chunks:
+                pending.append(pool.submit(_Worker.encode, chunk))
+                if len(pending) >= 2 * processes:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        except BrokenProcessPool as error:
+            raise TokenizerError(
+                f"a process that tokenized with {tokenizer.path} died, perhaps for lack of memory; use fewer --threads"
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Worker:
+    """What lives once per tokenizing process."""
+
+    tokenizer: Tokenizer
+
+    @classmethod
+    def start(cls, path: Path, fingerprint: str) -> None:
+        cls.tokenizer = load_tokenizer(path)
+        if cls.tokenizer.fingerprint() != fingerprint:
+            raise TokenizerError(f"the tokenizer {path} changed while the corpus was tokenized; start again")
+
+    @classmethod
+    def encode(cls, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        return _encode(cls.tokenizer, texts)
+
+
+def require_same_texts(index: ForwardIndex, contents: Callable[[int], str], tokenizer: Tokenizer) -> None:
+    """TokenizerError unless `SAMPLED` documents, spread over the corpus, have the tokens that the index holds of them.
+
+    `contents` gives a document's text by number. A few milliseconds once the corpus is read.
+    """
+    for doc in np.unique(np.linspace(0, len(index) - 1, SAMPLED).astype(int)).tolist() if len(index) else ():
+        if not np.array_equal(tokenizer.encode(contents(doc)), index.extract(doc)):
+            raise TokenizerError(
+                f"document {index.doc_ids[doc]!r} has other tokens in the index than {tokenizer.path} makes of the corpus; use "
+                "the corpus and the tokenizer that the index was built with"
+            )

@@ -1,0 +1,237 @@
+"""Checkpoints: folders that are either whole or not there, and that say what they belong to.
+
+A folder is written under a temporary name, every file synced, then renamed, so that no crash leaves half of one under
+a final name; its manifest tells of every byte and of the origin. Tensors are safetensors, the rest json: nothing here
+is ever unpickled. Knows models only as named tensors.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_from_bytes
+from safetensors.torch import save as tensors_to_bytes
+from torch import Tensor
+
+from gemkr.errors import CheckpointError
+from gemkr.training.checkpoints.manifest import (
+    CONFIG,
+    MANIFEST,
+    OPTIMIZER,
+    STATE,
+    WEIGHTS,
+    facts_of,
+    manifest_of,
+    origin_in,
+    read_manifest,
+    verified,
+    verify_checkpoint,
+)
+from gemkr.training.checkpoints.origin import Origin
+
+FINAL = "final"
+_STEP = re.compile(r"step-(\d{6,})")
+_UNFINISHED = re.compile(r"\.(step-\d{6,}|final)\.(part|old)")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint in memory, tensors on the CPU. `optimizer` is empty for a final one; `state` is the loop's own."""
+
+    path: Path
+    origin: Origin
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    state: dict[str, Any]
+
+
+def step_folder(output: str | Path, step: int) -> Path:
+    """The folder of the checkpoint after `step` optimizer steps."""
+    return Path(output) / f"step-{step:06d}"
+
+
+def save_checkpoint(
+    path: Path,
+    origin: Origin,
+    weights: Mapping[str, Tensor],
+    *,
+    optimizer: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a checkpoint folder; afterwards `path` is the whole new one, or whatever it was before.
+
+    Raises CheckpointError when it cannot be written (a full disk, for one); nothing half-written stays behind.
+    """
+    part, old = (path.with_name(f".{path.name}.{word}") for word in ("part", "old"))
+    try:
+        for leftover in (part, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        part.mkdir(parents=True)
+        files = {
+            WEIGHTS: _write(part / WEIGHTS, tensors_to_bytes(_portable(weights))),
+            CONFIG: _write(part / CONFIG, _json(origin.config)),
+            STATE: _write(part / STATE, _json(dict(state or {}))),
+        }
+        if optimizer is not None:
+            files[OPTIMIZER] = _write(part / OPTIMIZER, tensors_to_bytes(_portable(optimizer)))
+        _write(part / MANIFEST, _json(manifest_of(origin, files)))
+        _sync_folder(part)
+        if path.exists():
+            os.rename(path, old)
+        os.rename(part, path)
+        _sync_folder(path.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        shutil.rmtree(part, ignore_errors=True)
+        if old.exists() and not path.exists():
+            os.rename(old, path)
+        kept = newest_checkpoint(path.parent)
+        rest = (
+            f"{kept.name} is whole, so free some space and go on with --resume auto"
+            if kept
+            else "free some space"
+        )
+        raise CheckpointError(
+            f"the checkpoint {path} could not be written ({error.strerror}); {rest}"
+        ) from error
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read and verify a checkpoint folder.
+
+    Raises CheckpointError for a missing folder or file, a format of another version, a checksum that differs.
+    """
+    path = Path(path)
+    manifest = read_manifest(path)
+    contents = {name: verified(path / name, facts) for name, facts in manifest["files"].items()}
+    missing = [name for name in (WEIGHTS, CONFIG, STATE) if name not in contents]
+    if missing:
+        raise CheckpointError(
+            f"the manifest of the checkpoint {path} does not list {missing[0]}; take another one"
+        )
+    try:
+        return Checkpoint(
+            path=path,
+            origin=origin_in(manifest, contents[CONFIG]),
+            weights=tensors_from_bytes(contents[WEIGHTS]),
+            optimizer=tensors_from_bytes(contents[OPTIMIZER]) if OPTIMIZER in contents else {},
+            state=json.loads(contents[STATE]),
+        )
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise CheckpointError(f"the checkpoint {path} cannot be read ({error}); take another one") from error
+
+
+def newest_checkpoint(output: str | Path) -> Path | None:
+    """The last whole step checkpoint in a folder, or None; a damaged one is named in a warning and passed over."""
+    for path in reversed(step_checkpoints(output)):
+        try:
+            verify_checkpoint(path)
+        except CheckpointError as error:
+            logger.warning("%s; going back to the one before it", error)
+        else:
+            return path
+    return None
+
+
+def step_checkpoints(output: str | Path) -> list[Path]:
+    """The step checkpoints in a folder, oldest first."""
+    output = Path(output)
+    found = [p for p in output.iterdir() if _STEP.fullmatch(p.name)] if output.is_dir() else []
+    return sorted(found, key=lambda p: int(p.name.removeprefix("step-")))
+
+
+def prune(output: str | Path, keep: int) -> None:
+    """Delete all but the newest `keep` step checkpoints; each disappears whole."""
+    for path in step_checkpoints(output)[:-keep]:
+        _delete(path)
+
+
+def forget_after(output: str | Path, step: int) -> None:
+    """Delete the checkpoints of later steps: of a run that is gone back on."""
+    for path in step_checkpoints(output):
+        if int(path.name.removeprefix("step-")) > step:
+            logger.warning("going back to step %d, so that %s is deleted", step, path)
+            _delete(path)
+
+
+def _delete(path: Path) -> None:
+    doomed = path.with_name(f".{path.name}.part")
+    shutil.rmtree(doomed, ignore_errors=True)
+    os.rename(path, doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def sweep(output: str | Path) -> None:
+    """Tidy up after an interrupted write: temporary folders go, a checkpoint that was being replaced comes back."""
+    for path in list(Path(output).iterdir()) if Path(output).is_dir() else []:
+        unfinished = _UNFINISHED.fullmatch(path.name)
+        if not unfinished:
+            continue
+        if unfinished[2] == "old" and not path.with_name(unfinished[1]).exists():
+            os.rename(path, path.with_name(unfinished[1]))
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def load_weights(targets: Mapping[str, Tensor], weights: Mapping[str, Tensor], where: str | Path) -> None:
+    """Copy `weights` into the tensors of the same name, strictly: both must name the same tensors and shapes.
+
+    Raises CheckpointError that names what is missing, unexpected or of another shape.
+    """
+    missing, unexpected = sorted(set(targets) - set(weights)), sorted(set(weights) - set(targets))
+    if missing or unexpected:
+        parts = [
+            f"{word} {len(names)} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+            for word, names in (("lacks", missing), ("has unexpected", unexpected))
+            if names
+        ]
+        raise CheckpointError(
+            f"the checkpoint {where} does not fit this model: it {' and '.join(parts)} of the trained parameters; "
+            f"use the model settings it was trained with"
+        )
+    for name, target in targets.items():
+        if weights[name].shape != target.shape:
+            raise CheckpointError(
+                f"the checkpoint {where} does not fit this model: {name!r} has shape {list(weights[name].shape)}, "
+                f"the model has {list(target.shape)}; use the model settings it was trained with"
+            )
+    with torch.no_grad():
+        for name, target in targets.items():
+            target.copy_(weights[name])
+
+
+def _write(path: Path, content: bytes) -> dict[str, Any]:
+    with path.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    return facts_of(content)
+
+
+def _sync_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _portable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous CPU copies that share no memory (safetensors refuses views)."""
+    return {name: t.detach().to("cpu").clone().contiguous() for name, t in tensors.items()}
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, indent=2) + "\n").encode()

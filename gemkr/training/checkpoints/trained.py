@@ -1,0 +1,57 @@
+"""A trained model for use: base models and a checkpoint, which must belong together."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import torch
+
+from gemkr.errors import CheckpointError
+from gemkr.models.gemkr.config import ModelConfig
+from gemkr.models.gemkr.network import GeMKR, load_gemkr
+from gemkr.training.checkpoints.checkpoint import read_checkpoint
+from gemkr.training.checkpoints.origin import require_bases, require_tokenizer
+
+SHAPING = ("tower", "prefix", "visual_tokens", "text_encoder", "prompt", "lora")
+"""Model settings that must be those of the training run; others (paths, precision) may change."""
+PATHS = ("config", "weights", "folder", "template", "dropout")
+"""Settings inside them that may differ: where files lie, and what decoding has no use for."""
+
+
+def load_model(config: ModelConfig) -> GeMKR:
+    """Load base models and the checkpoint's trained parameters, ready to decode.
+
+    Raises CheckpointError when the checkpoint was trained with another tokenizer, on other frozen weights, or with other
+    settings of what the model is and is shown (tower, prefix, visual tokens, text encoder, prompt, LoRA).
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if config.checkpoint is None:
+        return load_gemkr(config, device=device)
+    checkpoint = read_checkpoint(config.checkpoint)
+    _require_same_shape(config, checkpoint.origin.config.get("model") or {}, config.checkpoint)
+    model = load_gemkr(config, device=device, weights=checkpoint.weights)
+    require_tokenizer(checkpoint.origin, model.tokenizer.fingerprint(), config.checkpoint)
+    require_bases(checkpoint.origin, model.bases(), config.checkpoint)
+    return model
+
+
+def _require_same_shape(config: ModelConfig, trained: dict, where: str) -> None:
+    ours, theirs = _shape(asdict(config)), _shape(trained)
+    for name, value in theirs.items():
+        if ours.get(name) != value:
+            raise CheckpointError(
+                f"the checkpoint {where} was trained with model.{name} = {value}, this configuration has "
+                f"{ours.get(name)}; use the settings it was trained with"
+            )
+
+
+def _shape(model: dict) -> dict:
+    """The settings that training fixed, by dotted name; a section that is null counts as one value."""
+    shape = {}
+    for section in SHAPING:
+        values = model.get(section)
+        if isinstance(values, dict):
+            shape |= {f"{section}.{name}": value for name, value in values.items() if name not in PATHS}
+        elif section in model:
+            shape[section] = values
+    return shape

@@ -1,0 +1,27 @@
+"""Settings of the optimizer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gemkr.config.ranges import AboveZero, Decay, Natural, NotNegative
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW with linear warm-up and cosine decay (the paper's defaults).
+
+    `projector_lr` is the peak rate of everything but the LLM, `text_encoder_lr` that of the text encoder,
+    `embedding_lr` that of the LLM's token embeddings. Gradients longer than `max_grad_norm` are cut to it; null cuts none.
+    """
+
+    lr: AboveZero = 6e-5
+    projector_lr: NotNegative | None = None
+    text_encoder_lr: NotNegative | None = None
+    embedding_lr: NotNegative | None = None
+    warmup_lr: NotNegative = 1e-6
+    min_lr: NotNegative = 1e-5
+    warmup_steps: Natural = 200
+    weight_decay: NotNegative = 0.05
+    max_grad_norm: AboveZero | None = 1.0
+    beta2: Decay = 0.999

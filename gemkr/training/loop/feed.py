@@ -1,0 +1,107 @@
+"""Which batches a training run is fed, step by step, on each of its devices.
+
+A function of the configuration and the step alone: a run resumed at step k is fed what an uninterrupted one would be. Knows
+datasets, collators and orders; nothing of models.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch.utils.data import DataLoader
+
+from gemkr.models.gemkr.prompt import IGNORED_LABEL
+from gemkr.training.loop.config import OptimizerConfig
+from gemkr.training.loop.order import BatchOrder
+
+
+class LoopConfig(Protocol):
+    """The settings that every kind of training shares (`TrainConfig`, `PretrainConfig`)."""
+
+    output: str
+    optimizer: OptimizerConfig
+    batch_size: int
+    gradient_accumulation: int
+    epochs: int
+    max_steps: int | None
+    save_every: int
+    keep_checkpoints: int
+    log_every: int
+    workers: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """`dataset[i]` is sample i, `collate(samples)` a batch with `labels` (int64[B, T], IGNORED_LABEL left out).
+
+    `lengths` and `groups` are what `BatchOrder` sorts and spreads by. `development` is a second dataset whose loss is
+    measured, never learned, at each checkpoint.
+    """
+
+    dataset: Sequence[Any]
+    collate: Callable[[list[Any]], Any]
+    lengths: Sequence[int]
+    groups: Sequence[int] | None = None
+    development: Sequence[Any] = ()
+
+
+class BatchFeed:
+    """The batches of one process of a run: `rank` of `world`; `pin_memory` where they go to a CUDA device."""
+
+    def __init__(
+        self, data: TrainingData, config: LoopConfig, *, rank: int, world: int, pin_memory: bool
+    ) -> None:
+        self._data, self._config = data, config
+        self._rank, self._world, self._pin_memory = rank, world, pin_memory
+        self._order = BatchOrder(
+            data.lengths, config.batch_size * world, config.seed, groups=data.groups, drop_last=world > 1
+        )
+        self.steps_per_epoch = math.ceil(len(self._order) / config.gradient_accumulation)
+        steps = config.epochs * self.steps_per_epoch
+        self.total = steps if config.max_steps is None else min(steps, config.max_steps)
+
+    def groups(self, step: int) -> Iterator[list[Any]]:
+        """The batches of one step at a time, from step `step` to the last."""
+        size = self._config.gradient_accumulation
+        while step < self.total:
+            epoch, done = divmod(step, self.steps_per_epoch)
+            batches = self._shard(self._order.batches(epoch)[done * size :])
+            group: list[Any] = []
+            for number, batch in enumerate(self._load(self._data.dataset, batches), 1):
+                group.append(batch)
+                if len(group) == size or number == len(batches):
+                    step += 1
+                    yield group
+                    group = []
+                    if step >= self.total:
+                        return
+
+    def development(self) -> DataLoader:
+        """The development data in order."""
+        size, numbers = self._config.batch_size, list(range(len(self._data.development)))
+        batches = [numbers[i : i + size] for i in range(0, len(numbers), size)][self._rank :: self._world]
+        return self._load(self._data.development, batches)
+
+    def _shard(self, batches: list[Any]) -> list[list[int]]:
+        return [[int(i) for i in batch[self._rank :: self._world]] for batch in batches]
+
+    def _load(self, dataset: Sequence[Any], batches: list[list[int]]) -> DataLoader:
+        return DataLoader(
+            dataset,
+            batch_sampler=batches,
+            collate_fn=self._data.collate,
+            num_workers=self._config.workers,
+            generator=torch.Generator().manual_seed(self._config.seed),
+            pin_memory=self._pin_memory,
+        )
+
+
+def count_targets(batch: Any) -> int:
+    """How many labels of a batch are learned; the first of a row has nothing to be predicted from."""
+    labels = batch["labels"] if isinstance(batch, Mapping) else batch.labels
+    return int((labels[:, 1:] != IGNORED_LABEL).sum())

@@ -1,0 +1,101 @@
+"""Where a run starts from: anew, from the newest checkpoint, or from a named one; never over somebody's results.
+
+Knows checkpoints and what must not change between two parts of one run; nothing of models.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from gemkr.errors import CheckpointError
+from gemkr.files import lock
+from gemkr.training.checkpoints.checkpoint import (
+    FINAL,
+    Checkpoint,
+    newest_checkpoint,
+    read_checkpoint,
+    step_checkpoints,
+    sweep,
+)
+from gemkr.training.checkpoints.origin import Origin, origins_differ
+
+LOCK = "run.lock"
+ResumeFrom = str | Path | None
+"""None: a new run; "auto": the newest whole checkpoint of the output, or a new run when there is none; else a folder."""
+FREE = frozenset({"output", "workers", "log_every", "save_every", "keep_checkpoints"})
+"""Settings that may change between two parts of one run without changing its losses."""
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """A checkpoint folder to go on from."""
+
+    path: Path
+
+    def read(self, origin: Origin) -> Checkpoint:
+        """Its contents; CheckpointError when it belongs to another kind, tokenizer, data or configuration."""
+        checkpoint = read_checkpoint(self.path)
+        difference = origins_differ(checkpoint.origin, origin, FREE)
+        if difference:
+            raise CheckpointError(
+                f"the checkpoint {self.path} cannot be resumed, because {difference}; restore that, or start a new "
+                f"run in another output folder"
+            )
+        if "step" not in checkpoint.state or not checkpoint.optimizer:
+            raise CheckpointError(
+                f"the checkpoint {self.path} holds no optimizer state to resume from; give a step-* folder"
+            )
+        return checkpoint
+
+
+@contextmanager
+def holding(output: str | Path) -> Iterator[None]:
+    """Let no other training run write into a folder meanwhile: DataError for the second. The processes of one run, told by
+    RANK, hold it together; a folder that cannot be made is left to complain later."""
+    held = None
+    if os.environ.get("RANK", "0") == "0":
+        with suppress(OSError):
+            Path(output).mkdir(parents=True, exist_ok=True)
+            held = lock(Path(output) / LOCK)
+    try:
+        yield
+    finally:
+        if held is not None:
+            held.close()
+
+
+def find_resume(output: str | Path, resume: ResumeFrom) -> ResumePoint | None:
+    """The checkpoint to go on from, None for a new run.
+
+    Raises CheckpointError when a run would write over another's checkpoints, or a named checkpoint is not there.
+    """
+    output = Path(output)
+    sweep(output)
+    taken = bool(step_checkpoints(output)) or (output / FINAL).exists()
+    if resume is None:
+        if taken:
+            raise CheckpointError(
+                f"{output} already holds a training run; go on with --resume auto, or choose another output folder"
+            )
+        return None
+    if str(resume) == "auto":
+        newest = newest_checkpoint(output)
+        if newest is None and step_checkpoints(output):
+            raise CheckpointError(
+                f"every checkpoint in {output} is damaged; delete them to start anew, or choose another output folder"
+            )
+        if newest is None and taken:
+            raise CheckpointError(
+                f"{output} holds a finished run ({FINAL}) and no step checkpoint to go on from; choose another output folder"
+            )
+        return None if newest is None else ResumePoint(newest)
+    path = Path(resume)
+    if taken and path.resolve().parent != output.resolve():
+        raise CheckpointError(
+            f"{output} already holds a training run, and {path} is not of it; choose another output folder"
+        )
+    return ResumePoint(path)

@@ -1,0 +1,1 @@
+"""Mining of training clues from a corpus."""

@@ -1,0 +1,258 @@
+"""Training clues: word-aligned slices of real documents that answer a question.
+
+For each query and answer: the passages that hold the answer (the gold ones where they are known), the best of them
+by BM25 of question, caption and answer, and inside each passage a slice of the document's own tokens. `short` is the
+answer alone, `long` goes on until the slice is unique in the corpus. Deterministic; no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from gemkr.data.clues import FORMS, MinedClue
+from gemkr.data.documents import DocumentStore
+from gemkr.errors import DataError
+from gemkr.fm_index import FMIndex
+from gemkr.scorers.bm25 import BM25
+from gemkr.text.tokenizer import Tokenizer
+from gemkr.training.mining.passages import CACHED_ANSWERS, Passage, PassageReader, answer_pattern, spellings
+from gemkr.training.mining.quotes import shared_runs
+from gemkr.types import Query
+
+ANCHORS = ("answer", "opening", "question")
+
+
+@dataclass(frozen=True, slots=True)
+class MiningSettings:
+    """What to mine.
+
+    forms: any of short, long. per_question: passages per query, spread over its answers. max_tokens: longest slice.
+    anchor: long slices begin with the `answer`, or are the `opening` of the passage that holds it. With `question`,
+    clues are what the question quotes of its gold passages, whole words that occur at most `common` times, rarest
+    first: as they stand there (short), or grown from there on (long).
+    full: long slices take all of `max_tokens` (the paper's ten), not just what makes them unique.
+    common: an answer with more occurrences than this is looked for among `candidates` passages that BM25 ranks
+    first, a rarer one among all that hold it. patience: passages in a row that give nothing new before a query is done
+    (short clues of common answers soon repeat themselves).
+    """
+
+    forms: tuple[str, ...] = FORMS
+    per_question: int = 4
+    max_tokens: int = 10
+    anchor: str = "answer"
+    full: bool = False
+    common: int = 2000
+    candidates: int = 200
+    patience: int = 50
+
+    def __post_init__(self) -> None:
+        unknown = [form for form in self.forms if form not in FORMS]
+        if unknown or not self.forms:
+            raise DataError(
+                f"unknown form of clue {', '.join(unknown)!r}; known forms are {', '.join(FORMS)}"
+            )
+        if self.anchor not in ANCHORS:
+            raise DataError(f"unknown anchor {self.anchor!r}; known anchors are {', '.join(ANCHORS)}")
+        if self.per_question < 1 or self.max_tokens < 1:
+            raise DataError(
+                f"per_question is {self.per_question} and max_tokens {self.max_tokens}; both must be at least 1"
+            )
+
+
+class Miner:
+    """Mines clues from one corpus, its index and its tokenizer."""
+
+    def __init__(
+        self,
+        index: FMIndex,
+        documents: DocumentStore,
+        tokenizer: Tokenizer,
+        bm25: BM25,
+        settings: MiningSettings | None = None,
+    ) -> None:
+        """Raises DataError unless index, corpus and BM25 hold the same documents."""
+        documents.require_same_documents(index.doc_ids)
+        if len(bm25) != len(documents):
+            raise DataError(
+                f"BM25 holds {len(bm25)} documents and the corpus {len(documents)}; build it from the corpus"
+            )
+        self._index, self._documents, self._tokenizer = index, documents, tokenizer
+        self._bm25, self._settings = bm25, settings or MiningSettings()
+        self._passage = PassageReader(index, documents, tokenizer).read
+        self._holders = lru_cache(CACHED_ANSWERS)(self._find_holders)
+
+    def mine(self, query: Query) -> list[MinedClue]:
+        """The clues of one query, at most `per_question` passages times the forms; empty when no passage fits.
+
+        Answers take turns, each with its next best passage. A query whose gold passages hold none of its
+        answers gets the openings of those passages.
+        Raises DataError for a gold passage that is not in the corpus.
+        """
+        gold = np.array([self._documents.number(d) for d in dict.fromkeys(query.positives)], dtype=np.int64)
+        if self._settings.anchor == "question":
+            return self._quotes(query, gold)
+        ranked = [(a, self._rank(query, a, gold)) for a in dict.fromkeys(query.answers) if a.strip()]
+        clues: list[MinedClue] = []
+        seen: set[tuple[str, tuple[int, ...]]] = set()
+        used = in_vain = 0
+        for answer, doc in _take_turns(ranked):
+            if used == self._settings.per_question or in_vain == self._settings.patience:
+                break
+            found = [c for c in self._clues_in(query, answer, doc) if (c.form, c.tokens) not in seen]
+            seen.update((clue.form, clue.tokens) for clue in found)
+            clues += found
+            used += bool(found)
+            in_vain = 0 if found else in_vain + 1
+        if not clues and len(gold) and "long" in self._settings.forms:
+            openings = [self._opening(query, int(doc), None) for doc in gold[: self._settings.per_question]]
+            clues = [clue for clue in openings if clue is not None]
+        return clues
+
+    def _quotes(self, query: Query, gold: np.ndarray) -> list[MinedClue]:
+        """What the question quotes of its gold passages, the rarest first; each of its tokens in one clue of a passage."""
+        asked = np.asarray(self._tokenizer.encode(query.question), dtype=np.int64)
+        found: dict[tuple[int, ...], tuple[Passage, int, int, int]] = {}
+        for doc in gold.tolist():
+            passage = self._passage(doc)
+            for start, stop in shared_runs(asked, passage.tokens):
+                inside = [i for i in range(start, stop) if self._is_start(passage, i)]
+                first = inside[0] if inside else stop
+                ends = range(min(stop, first + self._settings.max_tokens), first, -1)
+                last = next((i for i in ends if passage.is_border(i)), first)
+                tokens = tuple(passage.tokens[first:last].tolist())
+                if passage.slice_text(first, last) and tokens not in found:
+                    found[tokens] = passage, first, last, self._index.search(tokens).count
+        ranked = sorted(found.values(), key=lambda place: place[3])
+        clues: list[MinedClue | None] = []
+        used: set[tuple[int, int]] = set()
+        for passage, start, stop, count in ranked:
+            covered = {(passage.doc, i) for i in range(start, stop)}
+            if count > self._settings.common or used & covered:
+                continue
+            used |= covered
+            if "short" in self._settings.forms:
+                clues.append(self._clue(query, None, passage, "short", start, stop, count))
+            if "long" in self._settings.forms:
+                clues.append(self._grow(query, None, passage, start, stop))
+            if len(clues) >= self._settings.per_question * len(self._settings.forms):
+                break
+        return [clue for clue in clues if clue is not None]
+
+    def _rank(self, query: Query, answer: str, gold: np.ndarray) -> np.ndarray:
+        """Passages that hold the answer, best first: int64[n], ties by document number."""
+        text = f"{self._bm25.query_text(query)} {answer}"
+        docs = gold
+        if not len(gold):
+            docs = self._holders(answer)
+            if docs is None:
+                docs = self._bm25.top(text, self._settings.candidates)[0]
+        return docs[np.lexsort((docs, -self._bm25.score_text(text, docs)))]
+
+    def _find_holders(self, answer: str) -> np.ndarray | None:
+        """All documents in which the answer's tokens occur; None when there are too many, or none, to go by tokens."""
+        spelled = {tuple(self._tokenizer.encode(form)) for form in spellings(answer)}
+        spans = [span for span in map(self._index.search, sorted(spelled)) if span]
+        if not 0 < sum(span.count for span in spans) <= self._settings.common:
+            return None
+        return np.unique(np.concatenate([self._index.documents(s)[0] for s in spans])).astype(np.int64)
+
+    def _clues_in(self, query: Query, answer: str, doc: int) -> list[MinedClue]:
+        if not answer_pattern(answer).search(self._documents.contents(doc)):
+            return []
+        passage = self._passage(doc)
+        places = passage.places(answer)
+        clues = []
+        if "short" in self._settings.forms:
+            alone = [(i, j) for i, j in places if self._is_alone(passage, i, j, answer)]
+            clues += [self._clue(query, answer, passage, "short", i, j) for i, j in alone[:1]]
+        if "long" in self._settings.forms:
+            if self._settings.anchor == "opening":
+                clues.append(self._opening(query, doc, answer))
+            else:
+                clues.append(self._long(query, answer, passage, places))
+        return [clue for clue in clues if clue is not None]
+
+    def _is_alone(self, passage: Passage, start: int, stop: int, answer: str) -> bool:
+        """Whether a slice is a short clue: the answer and nothing else, from the beginning of a word to the end of one."""
+        return (
+            stop - start <= self._settings.max_tokens
+            and self._is_start(passage, start)
+            and passage.is_border(stop)
+            and answer_pattern(answer).fullmatch(passage.slice_text(start, stop)) is not None
+        )
+
+    def _is_start(self, passage: Passage, token: int) -> bool:
+        return bool(self._tokenizer.word_start[passage.tokens[token]])
+
+    def _long(
+        self, query: Query, answer: str, passage: Passage, places: list[tuple[int, int]]
+    ) -> MinedClue | None:
+        """The best slice that holds the answer: unique, then beginning with it (or near it), then rare, then short."""
+        best: tuple[tuple[bool, int, int, int], MinedClue] | None = None
+        for head, stop in places:
+            for start in range(head, max(stop - self._settings.max_tokens, 0) - 1, -1):
+                if not self._is_start(passage, start):
+                    continue
+                clue = self._grow(query, answer, passage, start, stop)
+                if clue is None:
+                    continue
+                key = (clue.count > 1, head - start, clue.count, len(clue.tokens))
+                if best is None or key < best[0]:
+                    best = key, clue
+                if clue.count == 1:
+                    break
+        return None if best is None else best[1]
+
+    def _opening(self, query: Query, doc: int, answer: str | None) -> MinedClue | None:
+        return self._grow(query, answer, self._passage(doc), 0, 1)
+
+    def _grow(
+        self, query: Query, answer: str | None, passage: Passage, start: int, least: int
+    ) -> MinedClue | None:
+        """The rarest slice from `start` to `least` or beyond that ends with a word; the shortest (or longest) of those."""
+        span = self._index.root
+        best = None
+        for stop in range(start + 1, min(start + self._settings.max_tokens, len(passage.tokens)) + 1):
+            span = self._index.extend(span, int(passage.tokens[stop - 1]))
+            if stop < least or not passage.is_border(stop) or not passage.slice_text(stop - 1, stop):
+                continue
+            if best is None or span.count < best[1] or self._settings.full:
+                best = stop, span.count
+            if span.count == 1 and not self._settings.full:
+                break
+        return None if best is None else self._clue(query, answer, passage, "long", start, best[0], best[1])
+
+    def _clue(
+        self,
+        query: Query,
+        answer: str | None,
+        passage: Passage,
+        form: str,
+        start: int,
+        stop: int,
+        count: int | None = None,
+    ) -> MinedClue:
+        tokens = tuple(passage.tokens[start:stop].tolist())
+        return MinedClue(
+            query_id=query.query_id,
+            doc_id=self._documents.doc_ids[passage.doc],
+            start=start,
+            stop=stop,
+            tokens=tokens,
+            text=passage.slice_text(start, stop),
+            form=form,
+            count=self._index.search(tokens).count if count is None else count,
+            answer=answer,
+        )
+
+
+def _take_turns(ranked: list[tuple[str, np.ndarray]]) -> Iterator[tuple[str, int]]:
+    """First each answer's best passage, then each one's second best, and so on."""
+    for rank in range(max((len(docs) for _, docs in ranked), default=0)):
+        for answer, docs in ranked:
+            if rank < len(docs):
+                yield answer, int(docs[rank])

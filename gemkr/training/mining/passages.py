@@ -1,0 +1,96 @@
+"""Documents as tokens and text at once: where an answer stands, and where words end. No torch."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from gemkr.data.documents import DocumentStore
+from gemkr.errors import TokenizerError
+from gemkr.fm_index import FMIndex
+from gemkr.text.tokenizer import Tokenizer
+
+CACHED_PASSAGES = 4096
+CACHED_ANSWERS = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A document as tokens int64[n] and text: token i begins at character starts[i]; starts has n + 1 entries."""
+
+    doc: int
+    tokens: np.ndarray
+    starts: np.ndarray
+    text: str
+
+    def is_border(self, token: int) -> bool:
+        """Whether a word (and a character) ends before this token."""
+        if token == 0 or token == len(self.tokens):
+            return True
+        at = self.starts[token]
+        if at == self.starts[token - 1]:
+            return False
+        return not (_is_word(self.text[at - 1]) and _is_word(self.text[at]))
+
+    def slice_text(self, start: int, stop: int) -> str:
+        return self.text[self.starts[start] : self.starts[stop]].strip()
+
+    def places(self, answer: str) -> list[tuple[int, int]]:
+        """Token ranges that cover the answer as whole words, in any case; the answer may begin inside the first.
+
+        The token of the white space before it belongs to it, where vocabularies write one: `▁`, `1`, `9` for " 19".
+        """
+        places = []
+        for match in answer_pattern(answer).finditer(self.text):
+            first = int(np.searchsorted(self.starts, match.start(), side="right")) - 1
+            if self.text[self.starts[first] : match.start()].strip() == "":
+                while first > 0 and self.starts[first - 1] == self.starts[first]:
+                    first -= 1
+                if (
+                    first > 0
+                    and self.starts[first] == match.start()
+                    and self.text[match.start() - 1].isspace()
+                ):
+                    first -= 1
+            stop = int(np.searchsorted(self.starts, match.end(), side="left"))
+            places.append((first, stop))
+        return places
+
+
+class PassageReader:
+    """Documents of one corpus as passages, under the tokenizer of its index; frequent ones are remembered."""
+
+    def __init__(self, index: FMIndex, documents: DocumentStore, tokenizer: Tokenizer) -> None:
+        self._index, self._documents, self._tokenizer = index, documents, tokenizer
+        self.read = lru_cache(CACHED_PASSAGES)(self._read)
+
+    def _read(self, doc: int) -> Passage:
+        """TokenizerError when the index holds other tokens of the document."""
+        text = self._documents.contents(doc)
+        ids, starts = self._tokenizer.encode_with_offsets(text)
+        tokens = np.asarray(ids, dtype=np.int64)
+        if not np.array_equal(tokens, self._index.extract(doc)):
+            raise TokenizerError(
+                f"document {self._documents.doc_ids[doc]!r} has other tokens in the index than {self._tokenizer.path} makes "
+                "of the corpus; use the corpus and the tokenizer that the index was built with"
+            )
+        return Passage(doc, tokens, starts, text)
+
+
+def spellings(answer: str) -> list[str]:
+    """The cases in which an answer usually stands in a text."""
+    return list(dict.fromkeys([answer, answer.lower(), answer.capitalize(), answer.title(), answer.upper()]))
+
+
+@lru_cache(CACHED_ANSWERS)
+def answer_pattern(answer: str) -> re.Pattern[str]:
+    """The answer as whole words, in any case, with any white space between its words."""
+    words = r"\s+".join(re.escape(word) for word in answer.split())
+    return re.compile(rf"(?<!\w){words}(?!\w)", re.IGNORECASE)
+
+
+def _is_word(character: str) -> bool:
+    return character.isalnum() or character == "_"

@@ -1,0 +1,78 @@
+"""The quickstart as a user starts it, with a handful of training steps and queries: every step leaves what it promises."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from gemkr.cli import main
+from gemkr.cli.quickstart import claim
+from gemkr.data.records import read_records
+from gemkr.data.trec import read_run
+
+pytest.importorskip("ultralytics")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("quickstart") / "run"
+    assert main(["quickstart", "-o", str(folder), "--max-steps", "12", "--limit", "16"]) == 0
+    return folder
+
+
+def test_the_results_have_every_row_and_metric(folder: Path) -> None:
+    results = json.loads((folder / "results.json").read_text())
+    assert {"full", "no_regions", "no_picture", "no_index", "bm25"} <= results["rows"].keys()
+    for row in results["rows"].values():
+        assert row["queries"] == 16
+        assert 0 <= row["P@5"] <= row["S@5"] <= 1
+        assert row["S@1"] <= row["S@5"]
+    assert results["seconds"]["total"] > 0
+
+
+def test_the_run_names_real_documents_with_real_evidence(folder: Path) -> None:
+    run = read_run(folder / "run.trec")
+    rankings = list(read_records(folder / "eval" / "full" / "run.jsonl"))
+    assert len(run) == len(rankings) == 16
+    texts = dict(
+        line.split(",", 1) for line in (folder / "data" / "corpus.csv").read_text().splitlines()[1:] if line
+    )
+    for ranking in rankings:
+        assert ranking.clues
+        for hit in ranking.hits:
+            assert hit.evidence
+            for evidence in hit.evidence:
+                assert evidence.text in texts[hit.doc_id].replace('""', '"')
+
+
+def test_the_report_needs_no_network(folder: Path) -> None:
+    report = (folder / "report.html").read_text(encoding="utf-8")
+    assert "gemkr quickstart" in report
+    assert report.count("data:image/jpeg;base64,") == 16
+    assert not re.search(r"(?:src|href)=[\"']?(?:https?:)?//", report)
+
+
+def test_an_output_that_cannot_be_written_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["quickstart", "-o", str(tmp_path / "file" / "run")]) == 1
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_somebody_elses_folder_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "precious.csv").write_text("kid,text\n")
+    assert main(["quickstart", "-o", str(tmp_path)]) == 1
+    assert "already holds 'data'" in capsys.readouterr().err
+    assert (tmp_path / "data" / "precious.csv").exists()
+
+
+def test_a_stopped_quickstart_may_be_started_again(tmp_path: Path) -> None:
+    claim(tmp_path, 0)
+    (tmp_path / "data").mkdir()
+    claim(tmp_path, 1)
+    assert json.loads((tmp_path / "quickstart.json").read_text()) == {"seed": 1}

@@ -1,0 +1,64 @@
+"""Settings out of their range: one sentence that names the setting, its range and its value."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from gemkr.config.files import load_config
+from gemkr.errors import ConfigError
+from gemkr.evaluation.config import EvalConfig
+from gemkr.training.config import TrainConfig
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("k=0", "k must be at least 1, it is 0"),
+        ("limit=-1", "limit must be at least 1, it is -1"),
+        ("cards=-1", "cards must be at least 0"),
+        ("seed=-1", "seed must be between 0 and 4294967295"),
+        ("decoding.batch_size=0", "decoding: batch_size must be at least 1"),
+        ("decoding.document_penalty=-.inf", "document_penalty must be a finite number"),
+        ("decoding.length_penalty=.nan", "length_penalty must be a finite number"),
+        ("decoding.length_penalty=1e9", "length_penalty must be between -10 and 10, it is 1000000000.0"),
+        ("decoding.length_penalty=-1e9", "length_penalty must be between -10 and 10"),
+        ("scoring.alpha=-1", "alpha must be between 0 and 10, it is -1.0"),
+        ("scoring.alpha=nan", "alpha must be a finite number, it is nan"),
+    ],
+)
+def test_evaluation_settings_out_of_range(setting: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "eval.yaml"
+    path.write_text("queries: q\ncorpus: c\noutput: o\n")
+    with pytest.raises(ConfigError, match=said):
+        load_config(path, EvalConfig, [setting])
+
+
+def test_a_document_can_be_forbidden_to_a_second_clue(tmp_path: Path) -> None:
+    path = tmp_path / "eval.yaml"
+    path.write_text("queries: q\ncorpus: c\noutput: o\ndecoding: {document_penalty: .inf}\n")
+    assert load_config(path, EvalConfig).decoding.document_penalty == math.inf
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("workers=-1", "workers must be at least 0"),
+        ("optimizer.lr=0", "lr must be above 0, it is 0.0"),
+        ("optimizer.min_lr=-1", "min_lr must be at least 0"),
+        ("optimizer.beta2=1", "beta2 must be between 0 and 1, without both, it is 1.0"),
+        ("optimizer.max_grad_norm=0", "max_grad_norm must be above 0, it is 0.0"),
+        ("optimizer.max_grad_norm=inf", "max_grad_norm must be a finite number"),
+        ("data.hide_regions=2", "hide_regions must be between 0 and 1, it is 2.0"),
+        ("max_steps=0", "max_steps must be at least 1"),
+        (f"seed={10**20}", "seed must be between 0 and 4294967295"),
+    ],
+)
+def test_training_settings_out_of_range(setting: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "train.yaml"
+    path.write_text("model: {llm: m}\ndata: {queries: q, clues: c}\noutput: o\n")
+    assert load_config(path, TrainConfig).max_steps is None
+    with pytest.raises(ConfigError, match=said):
+        load_config(path, TrainConfig, [setting])

@@ -1,0 +1,190 @@
+"""Corpus readers and the document store: every format, every bad row, by file and line."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from gemkr.data.corpus import BadRows, read_corpus
+from gemkr.data.documents import DocumentStore
+from gemkr.errors import DataError
+from gemkr.types import Document
+
+
+def put(path: Path, text: str | bytes) -> Path:
+    data = text.encode() if isinstance(text, str) else text
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+CSV = 'kid,text\n1,"One, with ""quotes"" and\na second line."\n02,Two\n\nx,"Three ü"\n'
+WANTED = [
+    Document("1", 'One, with "quotes" and\na second line.'),
+    Document("02", "Two"),
+    Document("x", "Three ü"),
+]
+
+
+@pytest.mark.parametrize("name", ["c.csv", "c.csv.gz"])
+def test_csv(tmp_path: Path, name: str) -> None:
+    assert list(read_corpus(put(tmp_path / name, CSV))) == WANTED
+
+
+def test_csv_with_byte_order_mark_windows_lines_and_other_columns(tmp_path: Path) -> None:
+    path = put(tmp_path / "c.csv", "\ufefftitle,ID,text\r\nT,7,hello\r\n")
+    assert list(read_corpus(path)) == [Document("7", "hello", "T")]
+
+
+def test_csv_takes_fields_longer_than_the_csv_module_allows_by_default(tmp_path: Path) -> None:
+    long = "word " * 60_000
+    assert next(read_corpus(put(tmp_path / "c.csv", f"kid,text\n1,{long}\n"))).text == long
+
+
+@pytest.mark.parametrize("key", ["_id", "pid", "doc_id", "id"])
+@pytest.mark.parametrize("name", ["c.jsonl", "c.jsonl.gz"])
+def test_jsonl(tmp_path: Path, key: str, name: str) -> None:
+    rows = [{key: 0, "title": "T", "text": "a\u2028b"}, {key: "q", "text": "c"}]
+    text = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    found = list(read_corpus(put(tmp_path / name, text)))
+    assert found == [Document("0", "a\u2028b", "T"), Document("q", "c")]
+    assert found[0].contents == "T. a\u2028b"
+
+
+def test_dpr_tsv(tmp_path: Path) -> None:
+    path = put(tmp_path / "psgs.tsv.gz", 'id\ttext\ttitle\n1\t"Aaron is ""a"" prophet"\tAaron\n')
+    assert list(read_corpus(path)) == [Document("1", 'Aaron is "a" prophet', "Aaron")]
+
+
+def test_kilt_tsv_has_no_header_and_no_quoting(tmp_path: Path) -> None:
+    path = put(tmp_path / "kilt.tsv", '1\tAaron\t"He said\tso\n2\tBen\ttext\n')
+    assert list(read_corpus(path)) == [Document("1", '"He said\tso', "Aaron"), Document("2", "text", "Ben")]
+
+
+BAD = [
+    ("c.csv", "kid,text\n1,a\n2\n3,c\n", 3, "1 columns"),
+    ("c.csv", "kid,text\n1,a\n2,b,c\n3,c\n", 3, "3 columns"),
+    ("c.csv", "kid,text\n1,a\n2,  \n3,c\n", 3, "'2' has no text"),
+    ("c.csv", "kid,text\n1,a\n ,b\n3,c\n", 3, "id is empty"),
+    ("c.csv", 'kid,text\n1,a\n2,"b"x\n3,c\n', 3, "quoting"),
+    ("c.csv", 'kid,text\n1,a\n2,"b\n4,c\n5,"d"\n3,c\n', 3, "quoting up to line 5"),
+    ("c.csv", b"kid,text\n1,a\n2,\xff\xfe\n3,c\n", 3, "UTF-8"),
+    ("c.csv", "kid,text\n1,a\n1,b\n3,c\n", 3, "'1' already stands in line 2"),
+    ("c.jsonl", '{"_id":1,"text":"a"}\n{"_id":2,\n{"_id":3,"text":"c"}\n', 2, "JSON"),
+    ("c.jsonl", '{"_id":1,"text":"a"}\n' + "[" * 100_000 + '\n{"_id":3,"text":"c"}\n', 2, "nested too deep"),
+    ("c.jsonl", '{"_id":1,"text":"a"}\n[2]\n{"_id":3,"text":"c"}\n', 2, "object"),
+    ("c.jsonl", '{"_id":1,"text":"a"}\n{"text":"b"}\n{"_id":3,"text":"c"}\n', 2, "no document id"),
+    ("c.jsonl", '{"_id":1,"text":"a"}\n{"_id":2,"text":null}\n{"_id":3,"text":"c"}\n', 2, "no text"),
+    ("c.jsonl", '{"_id":1,"text":"a"}\n{"_id":2,"text":"\\ud800"}\n{"_id":3,"text":"c"}\n', 2, "UTF-8"),
+    ("c.tsv", "1\tA\ta\n2\tB\n3\tC\tc\n", 2, "2 columns"),
+    ("c.tsv", "id\ttext\ttitle\n1\ta\tA\n2\tb\n3\tc\tC\n", 3, "2 columns"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "line", "reason"), BAD)
+def test_a_bad_row_stops_or_is_counted_and_named(
+    tmp_path: Path, name: str, content: str | bytes, line: int, reason: str
+) -> None:
+    path = put(tmp_path / name, content)
+    with pytest.raises(DataError, match=f"{name}:{line}: ") as caught:
+        list(read_corpus(path))
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+    bad = BadRows()
+    assert [d.doc_id for d in read_corpus(path, skip_bad_rows=bad)] == ["1", "3"]
+    (row,) = bad
+    assert (row.line, str(path)) == (line, row.path)
+    assert reason in str(row)
+
+
+@pytest.mark.parametrize("bad", [None, BadRows()])
+def test_an_open_quote_at_the_end_is_fatal_and_named_by_its_row(tmp_path: Path, bad: BadRows | None) -> None:
+    rows = "".join(f"{n},text {n}\n" for n in range(3, 1000))
+    for name, content in (
+        ("c.csv", f'kid,text\n1,a\n2,"b\n{rows}'),
+        ("c.tsv", f'id\ttext\n1\ta\n2\t"b\n{rows}'),
+        ("c.csv", 'kid,text\n1,a\n2,"b'),
+    ):
+        path = put(tmp_path / name, content)
+        with pytest.raises(
+            DataError, match=rf"{name}:3: the row opens a quote that is never closed.* all [\d,]+"
+        ):
+            list(read_corpus(path, skip_bad_rows=bad))
+    assert not bad
+    with pytest.raises(DataError, match=r"c\.csv:1: the row opens a quote"):
+        list(read_corpus(put(tmp_path / "c.csv", '"kid,text\n1,a\n'), skip_bad_rows=bad))
+
+
+@pytest.mark.parametrize("content", ["", "kid,text\n", "\n\n"])
+def test_an_empty_corpus_is_an_error(tmp_path: Path, content: str) -> None:
+    with pytest.raises(DataError):
+        list(read_corpus(put(tmp_path / "c.csv", content)))
+    with pytest.raises(DataError, match="no document"):
+        list(read_corpus(put(tmp_path / "c.jsonl", content.replace("kid,text", ""))))
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        list(read_corpus(tmp_path / "none.csv"))
+    with pytest.raises(DataError, match="unknown extension"):
+        list(read_corpus(put(tmp_path / "c.txt", "x")))
+    with pytest.raises(DataError, match="names no text column"):
+        list(read_corpus(put(tmp_path / "h.csv", "kid,body\n1,a\n")))
+    cut = tmp_path / "cut.csv.gz"
+    cut.write_bytes(gzip.compress((CSV * 5000).encode())[:-30])
+    with pytest.raises(DataError, match="damaged gzip"):
+        list(read_corpus(cut, skip_bad_rows=BadRows()))
+    (tmp_path / "not.csv.gz").write_text("kid,text\n1,a\n")
+    with pytest.raises(DataError, match="damaged gzip"):
+        list(read_corpus(tmp_path / "not.csv.gz"))
+
+
+def test_all_rows_bad_says_how_many_were_skipped(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="1 bad rows were skipped"):
+        list(read_corpus(put(tmp_path / "c.csv", "kid,text\n1,\n"), skip_bad_rows=BadRows()))
+
+
+def test_document_store(tmp_path: Path) -> None:
+    store = DocumentStore.open(put(tmp_path / "c.csv", "kid,title,text\na,Tü,xü\nb,,y\n"))
+    assert len(store) == 2
+    assert store[0] == Document("a", "xü", "Tü")
+    assert store.by_id("b") == store[1] == Document("b", "y")
+    assert list(store) == store[:] == [store[0], store[1]]
+    assert store.contents(0) == "Tü. xü"
+    assert store.number("b") == 1
+    assert "b" in store
+    assert "c" not in store
+    with pytest.raises(DataError, match="'c' is not among the 2 documents"):
+        store.by_id("c")
+    with pytest.raises(IndexError):
+        store[2]
+    with pytest.raises(IndexError):
+        store[-1]
+
+
+def test_document_store_of_other_documents(tmp_path: Path) -> None:
+    store = DocumentStore([Document("a", "x"), Document("b", "y")])
+    store.require_same_documents(["a", "b"])
+    with pytest.raises(DataError, match="the index holds 1 documents, the corpus 2"):
+        store.require_same_documents(["a"])
+    with pytest.raises(DataError, match="document 1 is 'c' in the index and 'b' in the corpus"):
+        store.require_same_documents(["a", "c"])
+    path = put(tmp_path / "c.csv", "kid,text\na,x\nbad\nb,y\n")
+    assert list(DocumentStore.open_indexed(path, ["a", "b"])) == list(store)
+    with pytest.raises(DataError, match="the index holds 3 documents"):
+        DocumentStore.open_indexed(path, ["a", "b", "c"])
+    with pytest.raises(DataError, match="'a' belongs to documents 0 and 1"):
+        DocumentStore([Document("a", "x"), Document("a", "y")])
+    with pytest.raises(DataError, match="no document"):
+        DocumentStore([])
+
+
+@pytest.mark.shared
+def test_real_corpora(shared_data: Path) -> None:
+    assert sum(1 for _ in read_corpus(shared_data / "qa_passages" / "passages.jsonl.gz")) == 18_066
+    wordnet = list(islice(read_corpus(shared_data / "corpora" / "wordnet.csv.gz"), 1000))
+    assert wordnet[1].doc_id == "00001740-n"
+    assert wordnet[1].text.startswith("entity: ")

@@ -5,13 +5,14 @@ Tensors are named in comments only: this file imports no torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from gemkr.fm_index import Span
-from gemkr.types import Query, Ranking
+from gemkr.types import Document, Query, Ranking
 
 
 class Fingerprinted(Protocol):
@@ -89,13 +90,76 @@ class LanguageModel(Protocol):
     def step(self, tokens: Any, state: DecodingState) -> tuple[Any, DecodingState]: ...
 
 
-class Retriever(Protocol):
-    """Anything that ranks documents for queries; results come one by one, in the order of the queries."""
+Allowed = Collection[str] | None
+"""The `doc_id`s that may be retrieved; None means every document."""
 
-    def retrieve(self, queries: Iterable[Query], k: int) -> Iterator[Ranking]: ...
+
+class Retriever(Protocol):
+    """Anything that ranks documents for queries; results come one by one, in the order of the queries.
+
+    With `allowed`, only these documents are ranked, exactly as if the ranking of all documents were filtered before its
+    first k are taken. A retriever that a configuration can name also has a frozen dataclass `Config`, a class method
+    `from_config(config, sources)` and `input_files(config)` (gemkr/retrievers/compose.py).
+    """
+
+    def retrieve(self, queries: Iterable[Query], k: int, *, allowed: Allowed = None) -> Iterator[Ranking]: ...
+
+
+class DocumentScorer(Protocol):
+    """Scores given documents for a query: higher is better; one float32 per document number in `docs` (int64[n])."""
+
+    def score(self, query: Query, docs: np.ndarray) -> np.ndarray: ...
 
 
 class Reranker(Protocol):
-    """A second scorer: higher is better; one float32 per document number in `docs` (int64[n])."""
+    """Orders the hits of a ranking anew; clues are kept. It may drop hits, never add any."""
 
-    def score(self, query: Query, docs: np.ndarray) -> np.ndarray: ...
+    def rerank(self, query: Query, ranking: Ranking) -> Ranking: ...
+
+
+class Encoder(Protocol):
+    """One vector for each query and document: float32[n, width], of length 1 where scores are cosines."""
+
+    @property
+    def width(self) -> int: ...
+
+    def encode_queries(self, queries: Sequence[Query]) -> np.ndarray: ...
+
+    def encode_documents(self, documents: Sequence[Document]) -> np.ndarray: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TokenVectors:
+    """The vectors of n texts, one for each token: text i owns rows [offsets[i], offsets[i + 1]) of `values`.
+
+    `values` float16[sum, width], `offsets` int64[n + 1].
+    """
+
+    values: np.ndarray
+    offsets: np.ndarray
+
+
+class TokenEncoder(Protocol):
+    """One vector for each token of each query and document (late interaction)."""
+
+    @property
+    def width(self) -> int: ...
+
+    def encode_queries(self, queries: Sequence[Query]) -> TokenVectors: ...
+
+    def encode_documents(self, documents: Sequence[Document]) -> TokenVectors: ...
+
+
+class VectorIndex(Protocol):
+    """Finds the document vectors with the largest inner products.
+
+    `search` takes vectors float32[q, width] and returns scores float32[q, k], best first, and document numbers int64[q, k];
+    where fewer than k documents are allowed, the rest of a row has score -inf and document -1. `allowed` bool[n] marks the
+    documents that count; None means all.
+    """
+
+    def __len__(self) -> int: ...
+
+    def search(
+        self, vectors: np.ndarray, k: int, allowed: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]: ...

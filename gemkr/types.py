@@ -6,7 +6,7 @@ Plain immutable values. They know nothing of files, models or indexes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gemkr.fm_index import Span
 
@@ -15,26 +15,33 @@ from gemkr.fm_index import Span
 class Query:
     """One information need: a question, a picture, or both.
 
-    `image` is an image id (the key of pictures and of region stores), never a path.
-    `answers` and `positives` (gold `doc_id`s) are known for training and evaluation only.
+    `image` is an image id (the key of pictures and of region stores), never a path. `instruction` says in words what is looked
+    for, to encoders that read one. `answers` and `positives` (gold `doc_id`s) are known for training and evaluation only.
+    `pool` names the part of the corpus that may answer (a local pool of M-BEIR); None means all of it.
     """
 
     query_id: str
     question: str = ""
     image: str | None = None
+    instruction: str | None = None
     caption: str | None = None
     detections: tuple[str, ...] = ()
     answers: tuple[str, ...] = ()
     positives: tuple[str, ...] = ()
+    pool: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One passage of the corpus; `doc_id` is the outside name, always a string."""
+    """One document of the corpus: a text, a picture, or both; `doc_id` is the outside name, always a string.
+
+    `image` is an image id, as in `Query`.
+    """
 
     doc_id: str
-    text: str
+    text: str = ""
     title: str = ""
+    image: str | None = None
 
     @property
     def contents(self) -> str:
@@ -71,11 +78,26 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One retrieved document with its score (higher is better) and the clues found in it."""
+    """One retrieved document with its score (higher is better) and the clues found in it.
+
+    `document` is the document itself where whoever retrieved it has the corpus at hand (`gemkr.load`); it is no part of a
+    run file, and hits are equal without it.
+    """
 
     doc_id: str
     score: float
     evidence: tuple[Evidence, ...] = ()
+    document: Document | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def text(self) -> str:
+        """The document's text; "" where the document is not at hand."""
+        return self.document.text if self.document else ""
+
+    @property
+    def title(self) -> str:
+        """The document's title; "" where the document is not at hand."""
+        return self.document.title if self.document else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ class LearnedScorer(nn.Module):
 
     s is the mean of the encoder's states, of length 1, and a is `scale`; W_t starts as the encoder's own reading of the word,
     so that at first terms close in meaning weigh, and rare ones need few examples; b_t starts at `threshold`. v_d are
-    `vectors` float16[N, width] (held as float32), or there are none and the last part is left out. A `Reranker`: see `score`.
+    `vectors` float16[N, width] (held as float32), or there are none and the last part is left out. A `DocumentScorer`: see `score`.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ from gemkr.decoding.beam import beam_search, check_settings, require_words
 from gemkr.decoding.config import DecodingConfig
 from gemkr.decoding.constraint import NoConstraint, check_vocabulary
 from gemkr.fm_index import Span
-from gemkr.interfaces import LanguageModel, Reranker, TokenIndex
+from gemkr.interfaces import DocumentScorer, LanguageModel, TokenIndex
 from gemkr.retrievers.generative.config import ScoringConfig
 from gemkr.retrievers.generative.retriever import batches, words_of
 from gemkr.retrievers.generative.scoring import make_scorer
@@ -37,7 +37,7 @@ class FreeTextRetriever:
         prompts: Callable[[Query], Any],
         decoding: DecodingConfig | None = None,
         scoring: ScoringConfig | None = None,
-        second: Reranker | None = None,
+        second: DocumentScorer | None = None,
     ) -> None:
         check_vocabulary(model, index.vocab_size)
         self.model = model

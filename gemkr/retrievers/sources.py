@@ -14,7 +14,7 @@ from gemkr.data.documents import DocumentStore
 from gemkr.data.queries import read_queries
 from gemkr.errors import ConfigError
 from gemkr.evaluation.config import EvalConfig
-from gemkr.interfaces import Reranker
+from gemkr.interfaces import DocumentScorer
 from gemkr.scorers.blend import Blend
 from gemkr.scorers.bm25 import BM25
 from gemkr.scorers.random_order import RandomOrder
@@ -133,7 +133,7 @@ class Sources:
         return learned_scorer(train, self.documents, self.bm25, settings, Path(self.config.output))
 
     @property
-    def second(self) -> Reranker | None:
+    def second(self) -> DocumentScorer | None:
         """The second scorer that `scoring.inside_span` names; raises as `require_second`."""
         self.require_second()
         return self.inside_span(self.config.scoring.inside_span)
@@ -149,7 +149,7 @@ class Sources:
                 "'learned_scorer', or set it to bm25"
             )
 
-    def inside_span(self, name: str) -> Reranker | None:
+    def inside_span(self, name: str) -> DocumentScorer | None:
         """A second scorer by name; None for the number of occurrences, which scorers know themselves."""
         if name == "random":
             return RandomOrder()

@@ -13,7 +13,7 @@ from gemkr.types import Query
 
 
 class SizedScorer(Protocol):
-    """A `Reranker` that knows how many documents there are."""
+    """A `DocumentScorer` that knows how many documents there are."""
 
     def __len__(self) -> int: ...
 
@@ -23,7 +23,7 @@ class SizedScorer(Protocol):
 class Blend:
     """score(q, d) = (1 - share) first(q, d) + share second(q, d), each scaled to [0, 1] over the documents asked about.
 
-    So a score is comparable within one call only, which is how a `Reranker` is used.
+    So a score is comparable within one call only, which is how a `DocumentScorer` is used.
     """
 
     def __init__(self, first: SizedScorer, second: SizedScorer, share: float) -> None:

@@ -32,7 +32,7 @@ def test_jsonl_with_all_fields(tmp_path: Path) -> None:
     }
     rows = [row, {"qid": "x", "image": "only"}, {"query_id": "y", "question": "text only", "gold": [0]}]
     assert list(read_queries(put(tmp_path / "q.jsonl", rows))) == [
-        Query("7", "What?", "COCO_1", None, ("cat",), ("a", "18"), ("p", "3")),
+        Query("7", "What?", "COCO_1", detections=("cat",), answers=("a", "18"), positives=("p", "3")),
         Query("x", image="only"),
         Query("y", "text only", positives=("0",)),
     ]

@@ -53,7 +53,7 @@ def toy_card(picture: Path | None = None, question: str = "Where is Paris ?"):
         (Clue((3,), "less likely", -2.0, 0.0, Span(0, 1)), Clue((4,), "Paris is the", -0.1, 0.0, Span(1, 2))),
     )
     return make_card(
-        Query("q1", question, "scene", "a <caption>", ("flag",), ("France",)),
+        Query("q1", question, "scene", caption="a <caption>", detections=("flag",), answers=("France",)),
         ranking,
         documents,
         {"d0": 1, "d2": 0},

@@ -15,7 +15,7 @@ import numpy as np
 from gemkr.decoding.beam import generate_clues
 from gemkr.decoding.config import DecodingConfig
 from gemkr.decoding.search import Words
-from gemkr.interfaces import LanguageModel, Reranker, TokenIndex
+from gemkr.interfaces import DocumentScorer, LanguageModel, TokenIndex
 from gemkr.retrievers.generative.config import ScoringConfig
 from gemkr.retrievers.generative.scoring import ClueDocuments, make_scorer
 from gemkr.retrievers.second_pass import merged, second_settings, window
@@ -41,7 +41,7 @@ class GenerativeRetriever:
         prompts: Callable[[Query], Any],
         decoding: DecodingConfig | None = None,
         scoring: ScoringConfig | None = None,
-        second: Reranker | None = None,
+        second: DocumentScorer | None = None,
     ) -> None:
         self.model = model
         self.index = index

@@ -14,7 +14,7 @@ import numpy as np
 
 from gemkr.errors import ConfigError
 from gemkr.fm_index import Span
-from gemkr.interfaces import Reranker, TokenIndex
+from gemkr.interfaces import DocumentScorer, TokenIndex
 from gemkr.retrievers.generative.config import ScoringConfig
 from gemkr.retrievers.generative.whole_words import all_documents, whole_word_documents
 from gemkr.scorers.blend import scaled
@@ -55,7 +55,7 @@ class ClueDocuments:
         self,
         index: TokenIndex,
         settings: ScoringConfig,
-        second: Reranker | None = None,
+        second: DocumentScorer | None = None,
         word_break: np.ndarray | None = None,
     ) -> None:
         if settings.whole_words and word_break is None:
@@ -169,7 +169,7 @@ class ReferenceScorer:
 def make_scorer(
     index: TokenIndex,
     settings: ScoringConfig,
-    second: Reranker | None = None,
+    second: DocumentScorer | None = None,
     word_break: np.ndarray | None = None,
 ) -> Scorer:
     """`scorer_of` new `ClueDocuments`, whose arguments these are."""

@@ -19,7 +19,7 @@ def run(args: argparse.Namespace) -> int:
     from gemkr.errors import ConfigError
     from gemkr.evaluation.config import EvalConfig
     from gemkr.files import require_writable_folder
-    from gemkr.retrievers.sources import Sources
+    from gemkr.sources import Sources
 
     config = load_config(args.config, EvalConfig, args.overrides)
     if config.learned_scorer is None:

@@ -30,7 +30,7 @@ from gemkr.types import Query
 if TYPE_CHECKING:
     from benchmarks.okvqa.classifier import AnswerClassifier
     from benchmarks.okvqa.encoder_classifier import EncoderClassifier
-    from gemkr.retrievers.sources import Sources
+    from gemkr.sources import Sources
 
 WEIGHTS_FILE = "answer_classifier.safetensors"
 """In the output folder."""

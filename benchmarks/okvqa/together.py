@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from benchmarks.okvqa.answer_expert import AnswerExpert
     from benchmarks.okvqa.answers import AnswerGuesser
     from gemkr.models.gemkr.network import GeMKR
-    from gemkr.retrievers.sources import Sources
+    from gemkr.sources import Sources
 
 Prompts = Callable[[Query], Any]
 

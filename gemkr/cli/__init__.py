@@ -25,8 +25,6 @@ COMMANDS = {
     "train": "gemkr.cli.train",
     "judge": "gemkr.cli.judge",
     "import-checkpoint": "gemkr.cli.import_checkpoint",
-    "fit-expert": "benchmarks.okvqa.fit_expert",
-    "fit-scorer": "benchmarks.okvqa.fit_scorer",
     "retrieve": "gemkr.cli.retrieve",
     "fuse": "gemkr.cli.fuse",
     "score": "gemkr.cli.score",

@@ -13,6 +13,7 @@ HELP = "judge the clues of a finished run over queries with known answers, to le
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, help="the evaluation configuration that `gemkr eval` ran")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="the settings it was run with")
+    parser.add_argument("--retriever", metavar="NAME", help="whose run (default: the first of evaluate)")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the judged clues, *.jsonl")
     parser.add_argument(
         "--documents",
@@ -30,13 +31,24 @@ def run(args: argparse.Namespace) -> int:
     from gemkr.evaluation.judge import make_judge
     from gemkr.evaluation.rewards import judge_clues
     from gemkr.progress import progress_bar
-    from gemkr.retrievers.saved_clues import clue_documents, recorded_clues, require_answered, run_file
-    from gemkr.retrievers.sources import Sources
+    from gemkr.retrievers.generative.retriever import clue_documents
+    from gemkr.retrievers.rescored import generative_config
+    from gemkr.retrievers.saved_clues import read_clues, require_answered, run_file
 
     config = load_config(args.config, EvalConfig, args.overrides)
-    given = (args.config, config.queries, config.corpus, config.index, config.qrels, run_file(config.output))
+    name = args.retriever or config.evaluated[0]
+    sources = config.sources()
+    settings = generative_config(sources.section(name), "gemkr judge")
+    folder = sources.run_folder(name)
+    given = (
+        args.config,
+        config.require("queries"),
+        config.corpus,
+        settings.index,
+        config.qrels,
+        run_file(folder),
+    )
     output = require_writable(args.output, *given)
-    sources = Sources(config)
     queries, documents = sources.queries, sources.documents
     judge = make_judge(
         (),
@@ -46,9 +58,9 @@ def run(args: argparse.Namespace) -> int:
         match=config.match,
     )
     known = [query for query in queries if judge.knows(query)]
-    clues = recorded_clues(config.output, sources.index)
-    require_answered(clues, known, config.output)
-    lookup = clue_documents(config, sources)
+    clues = read_clues(folder, sources.index(settings.index))
+    require_answered(clues, known, folder)
+    lookup = clue_documents(settings, settings.scoring, sources)
     with progress_bar(known, desc="judging", unit=" queries") as bar:
         written = write_judged(output, judge_clues(bar, clues, lookup, judge, args.documents))
     rewards = [clue.reward for clue in read_judged(output)]

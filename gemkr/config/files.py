@@ -20,6 +20,7 @@ from typing import Annotated, Any, TypeVar
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
+from gemkr.config.section import Section
 from gemkr.errors import ConfigError
 
 T = TypeVar("T")
@@ -102,16 +103,34 @@ def _read_yaml(
 
 
 def to_mapping(config: Any) -> dict[str, Any]:
-    """The plain nested dict of a configuration, fit for json and YAML."""
-    return dataclasses.asdict(config)
+    """The plain nested dict of a configuration, fit for json and YAML; what reading it again gives the same."""
+    return {f.name: _plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
 
 
-def from_mapping(values: dict[str, Any], kind: type[T], where: str) -> T:
-    """A dataclass from a nested dict, checked against its annotations; `where` opens the error messages."""
+def _plain(value: Any) -> Any:
+    if isinstance(value, Section):
+        return {"kind": value.kind, **to_mapping(value.config)}
+    if dataclasses.is_dataclass(value):
+        return to_mapping(value)
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    return value
+
+
+def from_mapping(values: dict[str, Any], kind: type[T], where: str, base: Path | None = None) -> T:
+    """A dataclass from a nested dict, checked against its annotations; `where` opens the error messages.
+
+    A class may say itself what is wrong with a key that it does not have: `explain_unknown(key)`, a sentence or None.
+    """
     fields = {f.name: f for f in dataclasses.fields(kind)}
     hints = typing.get_type_hints(kind, include_extras=True)
     for key in values:
         if key not in fields:
+            explained = getattr(kind, "explain_unknown", lambda key: None)(key)
+            if explained:
+                raise ConfigError(f"{where}: {explained}")
             near = difflib.get_close_matches(str(key), fields, n=1)
             known = (
                 f"the nearest known key is {near[0]!r}"
@@ -122,7 +141,9 @@ def from_mapping(values: dict[str, Any], kind: type[T], where: str) -> T:
     missing = [n for n, f in fields.items() if n not in values and _required(f)]
     if missing:
         raise ConfigError(f"{where}: the required key {missing[0]!r} is missing")
-    return kind(**{key: _convert(value, hints[key], f"{where}: {key}") for key, value in values.items()})
+    return kind(
+        **{key: _convert(value, hints[key], f"{where}: {key}", base) for key, value in values.items()}
+    )
 
 
 def _is_string(kind: type, key: str) -> bool:
@@ -147,10 +168,14 @@ def _required(f: dataclasses.Field) -> bool:
     return f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
 
 
-def _convert(value: Any, hint: Any, where: str, *, endless: bool = False) -> Any:
+def _convert(value: Any, hint: Any, where: str, base: Path | None = None, *, endless: bool = False) -> Any:
+    if hint is Any:
+        return value
     origin = typing.get_origin(hint)
     if origin is Annotated:
         kind, allowed = typing.get_args(hint)
+        if kind is Section or Section in typing.get_args(kind):
+            return None if value is None and kind is not Section else allowed.read(value, where, base)
         number = _convert(value, kind, where, endless=allowed.endless)
         if number not in allowed:
             raise ConfigError(f"{where} must be {allowed}, it is {number!r}")
@@ -158,15 +183,20 @@ def _convert(value: Any, hint: Any, where: str, *, endless: bool = False) -> Any
     if origin in (types.UnionType, typing.Union):
         if value is None:
             return None
-        return _convert(value, _beside_none(hint), where)
+        return _convert(value, _beside_none(hint), where, base)
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, dict):
             raise ConfigError(f"{where} must be a mapping, it is {value!r}")
-        return from_mapping(value, hint, where)
+        return from_mapping(value, hint, where, base)
     if origin is tuple:
         if not isinstance(value, list):
             raise ConfigError(f"{where} must be a list, it is {value!r}")
-        return tuple(_convert(v, typing.get_args(hint)[0], where) for v in value)
+        return tuple(_convert(v, typing.get_args(hint)[0], where, base) for v in value)
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where} must be a mapping from names to sections, it is {value!r}")
+        inner = typing.get_args(hint)[1]
+        return {str(name): _convert(v, inner, f"{where}.{name}", base) for name, v in value.items()}
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if hint is float and isinstance(value, str):

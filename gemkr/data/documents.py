@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 import tempfile
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import overload
 
@@ -129,3 +129,13 @@ class DocumentStore(Sequence[Document]):
                     f"document {number} is {theirs!r} in the index and {ours!r} in the corpus; use the corpus that the "
                     "index was built from"
                 )
+
+
+def allowed_documents(doc_ids: Sequence[str], allowed: Collection[str]) -> np.ndarray:
+    """bool[N]: which documents are among the allowed ids; O(N). DataError for a name in place of a set of ids."""
+    if isinstance(allowed, str):
+        raise DataError(
+            f"allowed must be a set of document ids, it is the text {allowed!r}; look a pool up by its name first"
+        )
+    ids = allowed if isinstance(allowed, (set, frozenset, dict)) else frozenset(allowed)
+    return np.fromiter((doc_id in ids for doc_id in doc_ids), dtype=bool, count=len(doc_ids))

@@ -9,6 +9,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -262,3 +263,10 @@ def _load_json(path: Path) -> Any:
             raise DataError(f"{path} is not valid JSON ({error})") from error
         except RecursionError:
             raise DataError(f"{path} cannot be read: its JSON is nested too deep; flatten it") from None
+
+
+def batches(queries: Iterable[Query], size: int) -> Iterator[list[Query]]:
+    """The queries in lists of `size`, the last one shorter."""
+    rest = iter(queries)
+    while batch := list(islice(rest, size)):
+        yield batch

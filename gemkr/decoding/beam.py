@@ -18,10 +18,11 @@ from gemkr.decoding.constraint import Constraint, IndexConstraint, check_vocabul
 from gemkr.decoding.hypotheses import Finished
 from gemkr.decoding.logits import normalizer
 from gemkr.decoding.matcher import ClueMatcher
-from gemkr.decoding.search import QuerySearch, Words
+from gemkr.decoding.search import QuerySearch
 from gemkr.errors import DecodingError
 from gemkr.fm_index import Span
 from gemkr.interfaces import LanguageModel, TokenIndex
+from gemkr.text.words import Words
 from gemkr.types import Clue
 
 

@@ -12,35 +12,13 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from gemkr.decoding.config import DecodingConfig
 from gemkr.decoding.constraint import Constraint
 from gemkr.decoding.hypotheses import Finished, Pool
-
-
-@dataclass(frozen=True, slots=True)
-class Words:
-    """What heads need to know of tokens.
-
-    `word_break` bool[V]: the token cannot belong to the word before it (None: no token can); `fold` int64[V]:
-    the token that stands for it when heads are compared (None: itself).
-    """
-
-    word_break: np.ndarray | None = None
-    fold: np.ndarray | None = None
-
-    def breaks(self, tokens: Any) -> Any:
-        """bool or bool[...] for a token or an array of them."""
-        if self.word_break is None:
-            return np.ones_like(tokens, dtype=bool)
-        return self.word_break[tokens]
-
-    def folded(self, tokens: tuple[int, ...]) -> tuple[int, ...]:
-        return tokens if self.fold is None else tuple(self.fold[list(tokens)].tolist())
-
+from gemkr.text.words import Words
 
 Candidate = tuple[float, int, int | None, float]
 """(total, beam of the group, token or None for "the model ends the clue", log-probability of the token or the end)"""

@@ -1,47 +1,97 @@
-"""Settings of one evaluation."""
+"""Settings of one evaluation, and of anything else that retrieves over a corpus."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from benchmarks.okvqa.config import AnswerExpertConfig, LearnedScorerConfig, OpponentsConfig
 from gemkr.config.ranges import Natural, Positive, Seed
-from gemkr.decoding.config import DecodingConfig
-from gemkr.models.gemkr.config import ModelConfig
-from gemkr.retrievers.generative.config import ScoringConfig
+from gemkr.config.section import Section
+from gemkr.errors import ConfigError
+from gemkr.retrievers.compose import RETRIEVERS, check_sections
+from gemkr.sources import Sources
+
+FIRST_EDITION = {
+    **dict.fromkeys(
+        ("retriever", "baselines"),
+        "name the sections to evaluate, the main one first: evaluate: [gemkr, bm25]",
+    ),
+    **dict.fromkeys(
+        ("model", "index", "decoding", "scoring", "ensemble", "form", "max_prompt_tokens"),
+        "these settings stand in the section of the retriever: retrievers: {gemkr: {kind: generative, index: ..., model: ..., "
+        "decoding: ..., scoring: ...}}",
+    ),
+    **dict.fromkeys(
+        ("opponents", "answer_expert", "learned_scorer"),
+        "retrievers of benchmarks/okvqa have sections of their own: retrievers: {name: {kind: benchmarks.okvqa.module:Class, ...}}",
+    ),
+}
+"""Keys of configurations of the first edition, and what to write now."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EvalConfig:
-    """One evaluation experiment: `gemkr eval CONFIG` retrieves, scores and reports.
+    """One evaluation: `gemkr eval CONFIG` retrieves, scores and reports.
 
-    `ensemble` are further models of the same tokenizer, whose probabilities of a clue are averaged with `model`'s; what
-    each reads is its own affair. `answer_expert` joins them. `learned_scorer` is the second scorer `learned`, also a retriever.
-    `form` asks the model for a clue form (short, long) that it was trained with; `baselines` are names of further
-    retrievers over the same queries and corpus; `cards` is the number of queries that the report shows one by one.
+    `retrievers` has a section for each retriever, `evaluate` names those to evaluate (all of them where it is left out): the
+    first is the one that the report shows and the others are tested against. The run of a retriever goes into the folder of
+    its name in `output`. `images` and `regions` are those of the queries. Relevance comes from `qrels`, else from answers
+    under `match`. `cards` is the number of queries that the report shows one by one; with `clue_control`, the clues of the first
+    retriever are also ranked with a random document of each, which shows their share of the ranking.
     """
 
-    queries: str
     corpus: str
-    output: str
-    retriever: str = "generative"
-    model: ModelConfig | None = None
-    ensemble: tuple[ModelConfig, ...] = ()
-    answer_expert: AnswerExpertConfig | None = None
-    index: str | None = None
+    retrievers: dict[str, Annotated[Section, RETRIEVERS]]
+    evaluate: tuple[str, ...] = ()
+    queries: str | None = None
     images: str | None = None
     regions: str | None = None
-    decoding: DecodingConfig = DecodingConfig()
-    scoring: ScoringConfig = ScoringConfig()
-    learned_scorer: LearnedScorerConfig | None = None
-    opponents: OpponentsConfig | None = None
+    output: str | None = None
     qrels: str | None = None
     match: str | None = None
     metrics: tuple[str, ...] = ("P@5", "S@1", "S@5", "S@10", "MRR@10", "D@10")
     k: Positive = 10
-    form: str | None = None
-    max_prompt_tokens: Positive | None = None
-    baselines: tuple[str, ...] = ()
-    cards: Natural = 60
     limit: Positive | None = None
+    clue_control: bool = True
+    cards: Natural = 60
     seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for sections that cannot stand together, and names in `evaluate` that have no section."""
+        check_sections(self.retrievers)
+        for name in self.evaluate:
+            if name not in self.retrievers:
+                raise ConfigError(
+                    f"evaluate names {name!r}, which has no section in retrievers; there are {', '.join(self.retrievers)}"
+                )
+
+    @staticmethod
+    def explain_unknown(key: str) -> str | None:
+        """What to write in place of a key of the first edition."""
+        if key not in FIRST_EDITION:
+            return None
+        return f"{key!r} is a key of the first edition; {FIRST_EDITION[key]}"
+
+    @property
+    def evaluated(self) -> tuple[str, ...]:
+        """The names of the retrievers to evaluate, each once, the main one first."""
+        return tuple(dict.fromkeys(self.evaluate)) or tuple(self.retrievers)
+
+    def sources(self) -> Sources:
+        """The material that the retrievers are built from."""
+        return Sources(
+            self.corpus,
+            self.retrievers,
+            queries=self.queries,
+            limit=self.limit,
+            images=self.images,
+            regions=self.regions,
+            output=self.output,
+        )
+
+    def require(self, key: str) -> str:
+        """A setting that a command cannot do without; ConfigError where it is not given."""
+        value = getattr(self, key)
+        if value is None:
+            raise ConfigError(f"{key} is missing; set {key}")
+        return value

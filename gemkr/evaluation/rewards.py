@@ -12,7 +12,7 @@ import numpy as np
 
 from gemkr.data.judged import JudgedClue
 from gemkr.evaluation.judge import Judge
-from gemkr.retrievers.generative.scoring import ClueDocuments
+from gemkr.retrievers.generative.clue_documents import ClueDocuments
 from gemkr.types import Clue, Query
 
 

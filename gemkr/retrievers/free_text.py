@@ -6,28 +6,42 @@ Shows what constraining the decoder is worth. Everything but the constraint is a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from gemkr.data.documents import allowed_documents
+from gemkr.data.queries import batches
 from gemkr.decoding.beam import beam_search, check_settings, require_words
 from gemkr.decoding.config import DecodingConfig
 from gemkr.decoding.constraint import NoConstraint, check_vocabulary
+from gemkr.errors import ConfigError
 from gemkr.fm_index import Span
-from gemkr.interfaces import DocumentScorer, LanguageModel, TokenIndex
+from gemkr.interfaces import Allowed, DocumentScorer, LanguageModel, TokenIndex
+from gemkr.retrievers.generative.clue_documents import ClueDocuments
 from gemkr.retrievers.generative.config import ScoringConfig
-from gemkr.retrievers.generative.retriever import batches, words_of
-from gemkr.retrievers.generative.scoring import make_scorer
-from gemkr.scorers.random_order import RandomOrder
+from gemkr.retrievers.generative.retriever import GenerativeRetriever
+from gemkr.retrievers.generative.scoring import scorer_of
 from gemkr.text.tokenizer import Tokenizer
+from gemkr.text.words import words_of
 from gemkr.types import Clue, Query, Ranking
+
+if TYPE_CHECKING:
+    from gemkr.sources import Sources
 
 
 class FreeTextRetriever:
     """Ranks documents by freely generated texts, each cut to its longest beginning that the corpus holds.
 
     A text whose first token occurs nowhere finds nothing. Equal beginnings count once, with the probability
-    of the best text. Settings that need an index (`word_start`, `allow_eos`, `stop_at_one_document`, `document_penalty`,
-    `count_prior`, `second_pass`) have no effect here: a model may always end what it writes.
+    of the best text. Settings that need an index (`word_start`, `allow_eos`, `stop_at_one_document`, `document_penalty`)
+    have no effect here: a model may always end what it writes.
     """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """The generative retriever `of`, its decoder not constrained by the index."""
+
+        of: str
 
     def __init__(
         self,
@@ -45,23 +59,48 @@ class FreeTextRetriever:
         self.tokenizer = tokenizer
         self.prompts = prompts
         self.decoding = decoding or DecodingConfig()
-        scoring = scoring or ScoringConfig()
-        if second is None and scoring.inside_span == "random":
-            second = RandomOrder()
         self._words = words_of(tokenizer, model.vocab_size)
-        self.scorer = make_scorer(index, scoring, second, self._words.word_break)
+        self.lookup = ClueDocuments(index, scoring or ScoringConfig(), second, self._words.word_break)
         check_settings(self.decoding)
         require_words(self.decoding, self._words.word_break)
 
-    def retrieve(self, queries: Iterable[Query], k: int) -> Iterator[Ranking]:
+    @classmethod
+    def from_config(cls, config: Config, sources: Sources) -> FreeTextRetriever:
+        """The same model, prompts and ranking as the retriever `of`, which is built with it."""
+        base = sources.retriever(config.of)
+        if not isinstance(base, GenerativeRetriever):
+            raise ConfigError(
+                f"kind: free_text needs the model of a generative retriever, and {config.of!r} is none; name another in of"
+            )
+        lookup = base.lookup
+        return cls(
+            base.model,
+            base.index,
+            base.tokenizer,
+            base.prompts,
+            base.decoding,
+            lookup.settings,
+            lookup.second,
+        )
+
+    @staticmethod
+    def input_files(config: Config) -> dict[str, str | None]:
+        """Nothing beside what the retriever `of` reads."""
+        return {}
+
+    def retrieve(self, queries: Iterable[Query], k: int, *, allowed: Allowed = None) -> Iterator[Ranking]:
         """Rankings in the order of the queries; a query none of whose texts occurs gets no hits."""
+        lookup = self.lookup
+        if allowed is not None:
+            lookup = lookup.within(allowed_documents(self.index.doc_ids, allowed))
+        scorer = scorer_of(lookup)
         constraint = NoConstraint(self.model.eos_token_ids, self.decoding.min_tokens)
         for batch in batches(queries, self.decoding.batch_size):
             prompts = [self.prompts(query) for query in batch]
             found = beam_search(self.model, constraint, prompts, self.decoding, words=self._words)
             for query, texts in zip(batch, found, strict=True):
                 clues = self._clues([(t.tokens, t.log_prob, t.score) for t in texts])
-                yield Ranking(query.query_id, self.scorer.rank(query, clues, k), tuple(clues))
+                yield Ranking(query.query_id, scorer.rank(query, clues, k), tuple(clues))
 
     def _clues(self, texts: Sequence[tuple[tuple[int, ...], float, float]]) -> list[Clue]:
         clues: dict[tuple[int, ...], Clue] = {}

@@ -7,10 +7,16 @@ Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion outperforms Condorcet and
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from gemkr.config.ranges import NotNegative, Positive
 from gemkr.errors import ConfigError
-from gemkr.interfaces import Retriever
+from gemkr.interfaces import Allowed, Retriever
 from gemkr.types import Hit, Query, Ranking, Run
+
+if TYPE_CHECKING:
+    from gemkr.sources import Sources
 
 RRF_K = 60.0
 
@@ -46,10 +52,19 @@ def fuse_runs(
 
 
 class FusionRetriever:
-    """Several retrievers as one: each ranks `depth` documents (at least those asked for), and the ranks are fused.
+    """Several retrievers as one: each ranks `depth` documents (at least as many as are wanted), and the ranks are fused.
 
     Rankings keep the clues of all retrievers that write any.
     """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """Retrievers, by the names of their sections, fused by rank: `depth` documents of each, with the constant `rrf_k`."""
+
+        of: tuple[str, ...]
+        method: str = "rrf"
+        depth: Positive = 100
+        rrf_k: NotNegative = RRF_K
 
     def __init__(self, retrievers: Sequence[Retriever], *, depth: int, k: float = RRF_K) -> None:
         """Raises ConfigError for fewer than two retrievers."""
@@ -61,10 +76,25 @@ class FusionRetriever:
         self.depth = depth
         self.k = k
 
-    def retrieve(self, queries: Iterable[Query], k: int) -> Iterator[Ranking]:
+    @classmethod
+    def from_config(cls, config: Config, sources: Sources) -> FusionRetriever:
+        """Over the retrievers that `of` names."""
+        if config.method != "rrf":
+            raise ConfigError(f"the fusion method {config.method!r} is unknown; known is rrf")
+        if len(config.of) < 2:
+            raise ConfigError(f"fusion needs at least two retrievers, of names {len(config.of)}; name more")
+        return cls([sources.retriever(name) for name in config.of], depth=config.depth, k=config.rrf_k)
+
+    @staticmethod
+    def input_files(config: Config) -> dict[str, str | None]:
+        """Nothing beside what the fused retrievers read."""
+        return {}
+
+    def retrieve(self, queries: Iterable[Query], k: int, *, allowed: Allowed = None) -> Iterator[Ranking]:
         """One ranking of at most k hits per query, in order."""
         queries = list(queries)
-        streams = [retriever.retrieve(queries, max(k, self.depth)) for retriever in self.retrievers]
+        deep = max(k, self.depth)
+        streams = [retriever.retrieve(queries, deep, allowed=allowed) for retriever in self.retrievers]
         for query, *rankings in zip(queries, *streams, strict=True):
             hits = fuse_hits([ranking.hits for ranking in rankings], k, k=self.k)
             clues = tuple(clue for ranking in rankings for clue in ranking.clues)

@@ -1,40 +1,34 @@
-"""The clues that an earlier run left in its folder, and the documents they name: no model is loaded for them."""
+"""The clues that an earlier run left in its folder: no model is loaded for them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gemkr.data.records import read_records
 from gemkr.errors import ConfigError, DataError
-from gemkr.evaluation.config import EvalConfig
 from gemkr.interfaces import TokenIndex
-from gemkr.retrievers.generative.config import ScoringConfig
-from gemkr.retrievers.generative.retriever import words_of
-from gemkr.retrievers.generative.scoring import ClueDocuments
 from gemkr.types import Clue, Query
 
-if TYPE_CHECKING:
-    from gemkr.retrievers.sources import Sources
+
+def run_file(folder: Path) -> Path:
+    """Where a run in a folder keeps its clues."""
+    return folder / "run.jsonl"
 
 
-def run_file(output: str | Path) -> Path:
-    """Where a run in the folder `output` keeps its clues."""
-    return Path(output) / "run.jsonl"
-
-
-def recorded_clues(output: str | Path, index: TokenIndex) -> dict[str, tuple[Clue, ...]]:
+def read_clues(folder: Path, index: TokenIndex) -> dict[str, tuple[Clue, ...]]:
     """The clues of each query in the run of a folder.
 
     Raises ConfigError when there is no run or it wrote no clue, DataError when it was made under another index.
     """
-    path = run_file(output)
+    path = run_file(folder)
     if not path.is_file():
-        raise ConfigError(f"{path} is not there; run a generative retriever into {output} first")
+        raise ConfigError(
+            f"{path} is not there; name {folder.name!r} before this retriever in evaluate, so that its clues are written first"
+        )
     clues = {ranking.query_id: ranking.clues for ranking in read_records(path)}
     if not any(clues.values()):
-        raise ConfigError(f"{path} holds no clues; run a generative retriever into {output} first")
+        raise ConfigError(f"{path} holds no clues; run a generative retriever there first")
     for query_id, written in clues.items():
         for clue in written:
             if index.search(clue.tokens) != clue.span:
@@ -45,27 +39,13 @@ def recorded_clues(output: str | Path, index: TokenIndex) -> dict[str, tuple[Clu
     return clues
 
 
-def require_answered(
-    clues: dict[str, tuple[Clue, ...]], queries: Sequence[Query], output: str | Path
-) -> None:
+def require_answered(clues: dict[str, tuple[Clue, ...]], queries: Sequence[Query], folder: Path) -> None:
     """DataError when the run did not come to some of the queries, or wrote no clue for any of them."""
     missing = [query.query_id for query in queries if query.query_id not in clues]
     if missing:
         raise DataError(
-            f"{run_file(output)} has no record of {len(missing)} of the {len(queries)} queries, such as {missing[0]!r}; let the "
+            f"{run_file(folder)} has no record of {len(missing)} of the {len(queries)} queries, such as {missing[0]!r}; let the "
             "run finish with `gemkr eval`, or give the same limit= that it had"
         )
     if not any(clues[query.query_id] for query in queries):
-        raise DataError(f"{run_file(output)} holds no clues of these {len(queries)} queries; run other ones")
-
-
-def clue_documents(
-    config: EvalConfig, sources: Sources, scoring: ScoringConfig | None = None
-) -> ClueDocuments:
-    """The documents of clues under `scoring`, or under the configuration's own."""
-    scoring = scoring or config.scoring
-    breaks = None
-    if scoring.whole_words:
-        sources.index.check_tokenizer(sources.tokenizer)
-        breaks = words_of(sources.tokenizer, sources.index.vocab_size).word_break
-    return ClueDocuments(sources.index, scoring, sources.inside_span(scoring.inside_span), breaks)
+        raise DataError(f"{run_file(folder)} holds no clues of these {len(queries)} queries; run other ones")

@@ -1,23 +1,20 @@
-"""Two second scorers together: each scaled over the documents asked about, then added in fixed shares.
+"""Two document scorers together: each scaled over the documents asked about, then added in fixed shares.
 
 Scorers of other scales so weigh what their shares say. Knows no query and no document itself.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import numpy as np
 
+from gemkr.config.ranges import Share
+from gemkr.config.section import Section, section_files
+from gemkr.interfaces import DocumentScorer
+from gemkr.scorers import SCORERS
 from gemkr.types import Query
-
-
-class SizedScorer(Protocol):
-    """A `DocumentScorer` that knows how many documents there are."""
-
-    def __len__(self) -> int: ...
-
-    def score(self, query: Query, docs: np.ndarray) -> np.ndarray: ...
 
 
 class Blend:
@@ -26,12 +23,29 @@ class Blend:
     So a score is comparable within one call only, which is how a `DocumentScorer` is used.
     """
 
-    def __init__(self, first: SizedScorer, second: SizedScorer, share: float) -> None:
-        self.first, self.second, self.share = first, second, share
+    @dataclass(frozen=True)
+    class Config:
+        """Two document scorers; `share` is the weight of the second, the first has the rest."""
 
-    def __len__(self) -> int:
-        """The number of documents."""
-        return len(self.first)
+        first: Annotated[Section, SCORERS]
+        second: Annotated[Section, SCORERS]
+        share: Share = 0.5
+
+    @classmethod
+    def from_config(cls, config: Config, sources: Any) -> Blend:
+        return cls(sources.scorer(config.first), sources.scorer(config.second), config.share)
+
+    @staticmethod
+    def input_files(config: Config) -> dict[str, str | None]:
+        """What both are read from."""
+        return {
+            f"{part}.{what}": path
+            for part in ("first", "second")
+            for what, path in section_files(getattr(config, part)).items()
+        }
+
+    def __init__(self, first: DocumentScorer, second: DocumentScorer, share: float) -> None:
+        self.first, self.second, self.share = first, second, share
 
     def score(self, query: Query, docs: np.ndarray) -> np.ndarray:
         """float32[n] for document numbers int64[n]; costs both scorers."""

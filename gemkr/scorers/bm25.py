@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +24,15 @@ class BM25:
 
     Building reads the corpus once (about 10 s and 0.5 GB for 100,000 passages of 100 words).
     """
+
+    @dataclass(frozen=True)
+    class Config:
+        """BM25 over the corpus, with the usual constants."""
+
+    @classmethod
+    def from_config(cls, config: Config, sources: Any) -> BM25:
+        """The one that all sections of a configuration share."""
+        return sources.bm25
 
     def __init__(
         self, documents: Iterable[Document], *, k1: float = 1.5, b: float = 0.75, detections: bool = False
@@ -85,12 +96,15 @@ class BM25:
             scores[self._docs[lo:hi]] += self._weights[lo:hi] * np.float32(times)
         return scores
 
-    def top(self, text: str, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def top(self, text: str, k: int, allowed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The best k documents that share a word with the text: (docs int64[<=k], scores float32), best first.
 
-        Ties go to the smaller document number. Cost: one pass over the corpus' document numbers.
+        Only those that `allowed` bool[N] marks, where it is given. Ties go to the smaller document number. Cost: one pass
+        over the corpus' document numbers.
         """
         scores = self.score_all(text)
+        if allowed is not None:
+            scores[~allowed] = 0
         if 0 < k < self._length:
             least = np.partition(scores, self._length - k)[self._length - k]
             found = np.flatnonzero(scores >= max(least, np.finfo(np.float32).tiny))

@@ -1,22 +1,32 @@
-"""A second scorer that knows nothing: chance, the same every time.
-
-What a control draws documents by.
-"""
+"""A document scorer that knows nothing: a random order, the same every time. For controls."""
 
 from __future__ import annotations
 
 import zlib
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from gemkr.config.ranges import Seed
 from gemkr.types import Query
 
 
 class RandomOrder:
     """Scores in [0, 1) that depend on the query's id, the document number and `seed` only."""
 
+    @dataclass(frozen=True)
+    class Config:
+        """A random order."""
+
+        seed: Seed = 0
+
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
+
+    @classmethod
+    def from_config(cls, config: Config, sources: Any) -> RandomOrder:
+        return cls(config.seed)
 
     def score(self, query: Query, docs: np.ndarray) -> np.ndarray:
         """float32[n] for docs int64[n]; a hash (splitmix64), so independent of order and batch."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gemkr.retrievers.factory import rescored_seal
 from PIL import Image
 from tiny_encoder import save_tiny_encoder
 
@@ -21,8 +22,7 @@ from gemkr.fm_index import FMIndex
 from gemkr.models.gemkr.config import ModelConfig
 from gemkr.models.gemkr.network import load_gemkr
 from gemkr.models.hf.config import LoraConfig
-from gemkr.retrievers.factory import rescored_seal
-from gemkr.retrievers.sources import Sources
+from gemkr.sources import Sources
 from gemkr.testing import toy_corpus
 from gemkr.text.tokenizer import load_tokenizer
 from gemkr.text.vocabulary import train_vocabulary

@@ -10,8 +10,9 @@ from gemkr.decoding.config import DecodingConfig
 from gemkr.fm_index import FMIndex
 from gemkr.retrievers.free_text import FreeTextRetriever
 from gemkr.retrievers.generative.config import ScoringConfig
-from gemkr.retrievers.generative.retriever import GenerativeRetriever, word_breaks, words_of
+from gemkr.retrievers.generative.retriever import GenerativeRetriever
 from gemkr.testing import RandomLM, ScriptedLM, ToyTokenizer, toy_corpus
+from gemkr.text.words import word_breaks, words_of
 from gemkr.types import Query
 
 DOCUMENTS = toy_corpus()

@@ -10,9 +10,10 @@ import pytest
 
 from gemkr.errors import ConfigError
 from gemkr.fm_index import FMIndex
+from gemkr.retrievers.generative.clue_documents import ClueDocuments
 from gemkr.retrievers.generative.config import ScoringConfig
-from gemkr.retrievers.generative.random_document import DrawnScorer
-from gemkr.retrievers.generative.scoring import ClueDocuments, make_scorer
+from gemkr.retrievers.generative.random_document import RandomDocumentScorer
+from gemkr.retrievers.generative.scoring import make_scorer
 from gemkr.scorers.random_order import RandomOrder
 from gemkr.types import Clue, Query
 
@@ -127,21 +128,21 @@ def test_a_drawn_document_holds_the_heaviest_clue_left(index) -> None:
     lookup = ClueDocuments(index, ScoringConfig(discount=0.3))
     seen = []
     for seed in range(200):
-        hits = DrawnScorer(lookup, seed).rank(QUERY, clues, 10)
+        hits = RandomDocumentScorer(lookup, seed).rank(QUERY, clues, 10)
         assert sorted(h.doc_id for h in hits) == [f"d{i}" for i in range(5)]
         np.testing.assert_allclose([h.score for h in hits], [0.6, 0.3, 0.18, 0.1, 0.09])
         assert [h.evidence[0].text for h in hits] == ["3 4", "7", "3 4", "9 9", "7"]
         seen.append(hits[0].doc_id)
-        assert hits[:2] == DrawnScorer(lookup, seed).rank(QUERY, clues, 2)
+        assert hits[:2] == RandomDocumentScorer(lookup, seed).rank(QUERY, clues, 2)
     assert 70 < seen.count("d0") < 130
     assert set(seen) == {"d0", "d1"}
-    assert DrawnScorer(lookup).rank(QUERY, [], 10) == ()
+    assert RandomDocumentScorer(lookup).rank(QUERY, [], 10) == ()
 
 
 def test_every_document_of_a_span_is_drawn_alike(index) -> None:
     lookup = ClueDocuments(index, ScoringConfig(discount=1.0, documents_per_clue=1, second_weight=5.0))
     drawn = [
-        DrawnScorer(lookup).rank(Query(str(n), "what"), [clue(index, [3], 1.0)], 1)[0].doc_id
+        RandomDocumentScorer(lookup).rank(Query(str(n), "what"), [clue(index, [3], 1.0)], 1)[0].doc_id
         for n in range(300)
     ]
     assert {name: drawn.count(name) > 70 for name in set(drawn)} == {"d0": True, "d1": True, "d2": True}

@@ -27,8 +27,8 @@ from gemkr.models.gemkr.network import GeMKR, load_gemkr
 from gemkr.models.gemkr.prompt import IGNORED_LABEL
 from gemkr.models.gemkr.ranked import RankedClue, collate_ranked, rank_losses
 from gemkr.models.gemkr.shared import collate_shared
+from gemkr.retrievers.generative.clue_documents import ClueDocuments
 from gemkr.retrievers.generative.config import ScoringConfig
-from gemkr.retrievers.generative.scoring import ClueDocuments
 from gemkr.text.tokenizer import load_tokenizer
 from gemkr.training.checkpoints.trained import load_model
 from gemkr.training.config import RankLossConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gemkr.config.ranges import Natural, Positive, Share
-from gemkr.models.hf.config import LoraConfig, PromptConfig, TextEncoderConfig
+from gemkr.models.hf.config import LoraConfig, PromptConfig, TextEncoderConfig, text_encoder_files
 from gemkr.vision.config import TowerConfig
 
 
@@ -48,3 +48,16 @@ class ModelConfig:
     prompt_dropout: Share = 0.0
     precision: str = "fp32"
     checkpoint: str | None = None
+
+
+def model_files(model: ModelConfig) -> dict[str, str | None]:
+    """Every path that a model is read from, by what is read there."""
+    files = {"llm": model.llm, "checkpoint": model.checkpoint, "tokenizer": model.tokenizer}
+    files["prompt.template"] = model.prompt.template
+    if model.tower is not None:
+        files |= {"tower.config": model.tower.config, "tower.weights": model.tower.weights}
+    if model.text_encoder is not None:
+        files |= {
+            f"text_encoder.{what}": path for what, path in text_encoder_files(model.text_encoder).items()
+        }
+    return files

@@ -38,3 +38,8 @@ class PromptConfig:
     caption: bool = False
     detections: bool = False
     template: str | None = None
+
+
+def text_encoder_files(encoder: TextEncoderConfig) -> dict[str, str | None]:
+    """The paths that a text encoder is read from, by what is read there."""
+    return {"folder": encoder.folder, "weights": encoder.weights}

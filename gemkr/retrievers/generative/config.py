@@ -1,22 +1,31 @@
-"""Settings of ranking documents by clues."""
+"""Settings of the generative retriever."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Annotated
 
 from gemkr.config.ranges import Positive, Power
+from gemkr.config.section import Section
+from gemkr.decoding.config import DecodingConfig
+from gemkr.models.gemkr.config import ModelConfig
+from gemkr.scorers import SCORERS
+
+
+def _bm25() -> Section:
+    return SCORERS.read("bm25", "scoring: inside_span")
 
 
 @dataclass(frozen=True)
 class ScoringConfig:
-    """From clues to documents: reference | coverage | seal, and the second scorer inside a span: bm25 | learned |
-    learned+bm25 | random | occurrences.
+    """From clues to documents: coverage | seal | reference | random_document, and the document scorer inside a clue's span;
+    with `inside_span: null` the number of occurrences decides there.
 
     With `whole_words` a document counts for a clue only where a word ends with it: `ski` is not in `skiing`.
     """
 
     method: str = "coverage"
-    inside_span: str = "bm25"
+    inside_span: Annotated[Section | None, SCORERS] = field(default_factory=_bm25)
     discount: float = 0.3
     second_weight: float = 0.1
     documents_per_clue: Positive = 100
@@ -24,3 +33,20 @@ class ScoringConfig:
     whole_words: bool = False
     alpha: Power = 2.0
     beta: float = 0.8
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerativeConfig:
+    """A model that writes clues under an index, and how documents are ranked by them.
+
+    `ensemble` are further models of the same tokenizer, whose probabilities of a clue are averaged with `model`'s; each reads
+    the query in its own way. `form` requests a clue form (short, long) that the model was trained with.
+    """
+
+    index: str
+    model: ModelConfig
+    ensemble: tuple[ModelConfig, ...] = ()
+    decoding: DecodingConfig = DecodingConfig()
+    scoring: ScoringConfig = field(default_factory=ScoringConfig)
+    form: str | None = None
+    max_prompt_tokens: Positive | None = None

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gemkr.retrievers.generative.scoring import ClueDocuments
+from gemkr.retrievers.generative.clue_documents import ClueDocuments
 from gemkr.types import Clue, Hit, Query
 
 

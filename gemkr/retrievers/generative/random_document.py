@@ -9,13 +9,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gemkr.retrievers.generative.clue_documents import ClueDocuments
 from gemkr.retrievers.generative.coverage import clue_weights
-from gemkr.retrievers.generative.scoring import ClueDocuments
 from gemkr.scorers.random_order import RandomOrder
 from gemkr.types import Clue, Hit, Query
 
 
-class DrawnScorer:
+class RandomDocumentScorer:
     """In turn, the clue with the most probability left names a document: one drawn from all that hold it, the chances equal.
 
     Then the clues that it holds keep `discount` of their weight, as under greedy coverage. No document is drawn twice; the

@@ -1,204 +1,36 @@
-"""From clues to documents: what all ways of scoring share, and the reference's way.
-
-A clue is a set of documents (its span) with a probability. Knows indexes and second scorers, not models.
-"""
+"""Ways of ranking documents by clues, by name."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Protocol
 
-import numpy as np
-
 from gemkr.errors import ConfigError
-from gemkr.fm_index import Span
-from gemkr.interfaces import DocumentScorer, TokenIndex
-from gemkr.retrievers.generative.config import ScoringConfig
-from gemkr.retrievers.generative.whole_words import all_documents, whole_word_documents
-from gemkr.scorers.blend import scaled
-from gemkr.types import Clue, Evidence, Hit, Query
-
-CACHED_SPANS = 4096
+from gemkr.retrievers.generative.clue_documents import ClueDocuments
+from gemkr.retrievers.generative.coverage import CoverageScorer
+from gemkr.retrievers.generative.random_document import RandomDocumentScorer
+from gemkr.retrievers.generative.reference import ReferenceScorer
+from gemkr.retrievers.generative.seal import SealScorer
+from gemkr.types import Clue, Hit, Query
 
 
-class Scorer(Protocol):
+class ClueScorer(Protocol):
     """One way of ranking documents by clues; hits come best first, scores do not rise."""
 
     def rank(self, query: Query, clues: Sequence[Clue], k: int) -> tuple[Hit, ...]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class ClueTable:
-    """The documents of one query's clues.
-
-    `docs` int64[n], ascending: every document on some clue's shortlist; `holds` bool[clues, n]: the document
-    holds the clue (also where it is not on this clue's shortlist); `second` float32[n]: the second scorer,
-    scaled to [0, 1] over `docs`, or for want of one the rank by occurrences.
-    """
-
-    docs: np.ndarray
-    holds: np.ndarray
-    second: np.ndarray
+METHODS = {
+    "coverage": CoverageScorer,
+    "seal": SealScorer,
+    "reference": ReferenceScorer,
+    "random_document": RandomDocumentScorer,
+}
 
 
-class ClueDocuments:
-    """Looks up the documents of clues; frequent spans are remembered across queries.
-
-    Reads at most `rows_per_clue` occurrences of a clue, and keeps the `documents_per_clue` best of its
-    documents by the second scorer. With `whole_words`, only documents in which a word ends with the clue count, as far
-    as `word_break` bool[V] (tokens that cannot belong to the word before them) can tell.
-    """
-
-    def __init__(
-        self,
-        index: TokenIndex,
-        settings: ScoringConfig,
-        second: DocumentScorer | None = None,
-        word_break: np.ndarray | None = None,
-    ) -> None:
-        if settings.whole_words and word_break is None:
-            raise ConfigError("scoring.whole_words needs the tokenizer's word breaks; set it to false")
-        self.index = index
-        self.settings = settings
-        self.second = second
-        self.word_break = word_break
-        self._documents = lru_cache(maxsize=CACHED_SPANS)(self._read)
-
-    def table(self, query: Query, clues: Sequence[Clue]) -> ClueTable:
-        """The table of one query's clues; costs one `documents` call per clue not seen lately."""
-        spans = [self._documents(clue.span.lo, clue.span.hi) for clue in clues]
-        if not spans:
-            empty = np.zeros(0, dtype=np.int64)
-            return ClueTable(empty, np.zeros((0, 0), dtype=bool), empty.astype(np.float32))
-        short = self._shortlists(query, [by_occurrences for _, by_occurrences in spans])
-        docs = np.unique(np.concatenate(short))
-        holds = np.stack([_among(docs, ascending) for ascending, _ in spans])
-        if self.second is not None:
-            second = self.second.score(query, docs)
-        else:
-            second = np.zeros(len(docs), dtype=np.float32)
-            for listed in short:
-                at = np.searchsorted(docs, listed)
-                second[at] = np.maximum(second[at], 1 / np.arange(1, len(listed) + 1, dtype=np.float32))
-        return ClueTable(docs, holds, scaled(np.asarray(second, dtype=np.float32)))
-
-    def spans(self, clues: Sequence[Clue]) -> list[np.ndarray]:
-        """int64[n] for each clue: all its documents, ascending."""
-        return [self._documents(clue.span.lo, clue.span.hi)[0] for clue in clues]
-
-    def best(self, query: Query, clues: Sequence[Clue], most: int) -> list[np.ndarray]:
-        """int64[<= most] for each clue: its documents, best first by the second scorer, or for want of one by occurrences."""
-        spans = [self._documents(clue.span.lo, clue.span.hi)[1] for clue in clues]
-        if self.second is None or not spans:
-            return [docs[:most] for docs in spans]
-        every = np.unique(np.concatenate(spans))
-        scores = np.asarray(self.second.score(query, every))
-        by_score = [np.argsort(-scores[np.searchsorted(every, docs)], kind="stable") for docs in spans]
-        return [docs[order[:most]] for docs, order in zip(spans, by_score, strict=True)]
-
-    def evidence(self, clues: Sequence[Clue], doc: int) -> tuple[Evidence, ...]:
-        """Where each clue first occurs in the document, best clue first; clues that do not occur are left out."""
-        tokens = np.asarray(self.index.extract(doc), dtype=np.int64)
-        found = []
-        for clue in clues:
-            start = self._place(tokens, np.array(clue.tokens, dtype=np.int64))
-            if start is not None:
-                found.append(Evidence(clue.text, clue.log_prob, start, start + len(clue.tokens)))
-        return tuple(found)
-
-    def hit(self, clues: Sequence[Clue], doc: int, score: float) -> Hit:
-        return Hit(self.index.doc_ids[int(doc)], float(score), self.evidence(clues, int(doc)))
-
-    def _place(self, tokens: np.ndarray, pattern: np.ndarray) -> int | None:
-        """Where the pattern first occurs; with `whole_words`, where it first ends with a word."""
-        places = _places(tokens, pattern)
-        if not len(places):
-            return None
-        if self.settings.whole_words:
-            after = places + len(pattern)
-            inside = after < len(tokens)
-            ends = ~inside
-            ends[inside] = self.word_break[tokens[after[inside]]]
-            places = places[ends] if ends.any() else places
-        return int(places[0])
-
-    def _shortlists(self, query: Query, spans: list[np.ndarray]) -> list[np.ndarray]:
-        """The best documents of each span by the second scorer, which is asked once about all of them."""
-        most = self.settings.documents_per_clue
-        long = [docs for docs in spans if len(docs) > most]
-        if self.second is None or not long:
-            return [docs[:most] for docs in spans]
-        every = np.unique(np.concatenate(long))
-        scores = self.second.score(query, every)
-        return [
-            docs
-            if len(docs) <= most
-            else docs[np.argsort(-scores[np.searchsorted(every, docs)], kind="stable")[:most]]
-            for docs in spans
-        ]
-
-    def _read(self, lo: int, hi: int) -> tuple[np.ndarray, np.ndarray]:
-        """The span's documents, ascending and by occurrences (most first)."""
-        span, rows = Span(lo, hi), self.settings.rows_per_clue
-        if self.settings.whole_words:
-            docs = whole_word_documents(self.index, span, self.word_break, rows)
-        else:
-            docs = all_documents(self.index, span, rows)
-        return np.sort(docs), docs
-
-
-class ReferenceScorer:
-    """The published way: the first document of each clue, in the order of the clues' beam scores."""
-
-    def __init__(self, lookup: ClueDocuments) -> None:
-        self.index = lookup.index
-        self.lookup = lookup
-
-    def rank(self, query: Query, clues: Sequence[Clue], k: int) -> tuple[Hit, ...]:
-        """At most one document per clue, so fewer than k hits where clues name the same document."""
-        clues = sorted(clues, key=lambda clue: -clue.score)
-        best: dict[int, float] = {}
-        for clue in clues:
-            docs, _ = self.index.documents(Span(clue.span.lo, clue.span.lo + 1))
-            best.setdefault(int(docs[0]), clue.score)
-        return tuple(self.lookup.hit(clues, doc, score) for doc, score in list(best.items())[:k])
-
-
-def make_scorer(
-    index: TokenIndex,
-    settings: ScoringConfig,
-    second: DocumentScorer | None = None,
-    word_break: np.ndarray | None = None,
-) -> Scorer:
-    """`scorer_of` new `ClueDocuments`, whose arguments these are."""
-    return scorer_of(ClueDocuments(index, settings, second, word_break))
-
-
-def scorer_of(lookup: ClueDocuments) -> Scorer:
+def scorer_of(lookup: ClueDocuments) -> ClueScorer:
     """The scorer that the lookup's `settings.method` names; ConfigError for an unknown name."""
-    from gemkr.retrievers.generative.coverage import CoverageScorer
-    from gemkr.retrievers.generative.seal import SealScorer
-
-    scorers = {"reference": ReferenceScorer, "coverage": CoverageScorer, "seal": SealScorer}
     method = lookup.settings.method
-    if method not in scorers:
-        raise ConfigError(f"the scoring method {method!r} is none of {', '.join(scorers)}")
-    return scorers[method](lookup)
-
-
-def _among(docs: np.ndarray, ascending: np.ndarray) -> np.ndarray:
-    """bool[n]: which of `docs` stand in a long ascending array."""
-    if not len(ascending):
-        return np.zeros(len(docs), dtype=bool)
-    at = np.minimum(np.searchsorted(ascending, docs), len(ascending) - 1)
-    return ascending[at] == docs
-
-
-def _places(tokens: np.ndarray, pattern: np.ndarray) -> np.ndarray:
-    """int64[n]: where the pattern begins in the tokens, ascending."""
-    if not 0 < len(pattern) <= len(tokens):
-        return np.zeros(0, dtype=np.int64)
-    windows = np.lib.stride_tricks.sliding_window_view(tokens, len(pattern))
-    return np.flatnonzero((windows == pattern).all(axis=1))
+    if method not in METHODS:
+        raise ConfigError(f"the scoring method {method!r} is unknown; known are {', '.join(METHODS)}")
+    return METHODS[method](lookup)

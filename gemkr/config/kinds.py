@@ -1,0 +1,86 @@
+"""Sections that name a class: `kind: bm25`, or `kind: module:Class` for a class of one's own.
+
+A class that a section can name has a frozen dataclass `Config` (its settings, without `kind`) and a class method
+`from_config(config, sources)`. Short names stand in one plain dict for each role, where the role is known.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, is_dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from gemkr.config.files import from_mapping
+from gemkr.config.section import Section
+from gemkr.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Role:
+    """What classes are named for: `what` for messages, the method that makes a class one, and the short names known.
+
+    `Annotated[Section, ROLE]` is the annotation of a setting that holds such a section.
+    """
+
+    what: str
+    method: str
+    known: Mapping[str, str]
+
+    def read(self, values: Any, where: str, base: Path | None = None) -> Section:
+        """A section `{kind: ..., settings}`, or a kind alone, which stands for its default settings.
+
+        Relative paths count from the folder `base`. Raises ConfigError for a section without a kind, an unknown kind, a class
+        that is not of the role, and settings that the class does not have.
+        """
+        if isinstance(values, str):
+            values = {"kind": values}
+        if not isinstance(values, Mapping):
+            raise ConfigError(
+                f"{where} must be a section with a kind, it is {values!r}; write {{kind: NAME, ...}}"
+            )
+        kind = values.get("kind")
+        if not isinstance(kind, str):
+            raise ConfigError(
+                f"{where} has no kind; add kind: one of {', '.join(self.known)}, or module:Class"
+            )
+        cls = find_class(kind, self, where)
+        settings = {key: value for key, value in values.items() if key != "kind"}
+        return Section(where, kind, cls, from_mapping(settings, cls.Config, where, base))
+
+
+def find_class(kind: str, role: Role, where: str) -> type:
+    """The class that a kind names; ConfigError when there is none, or it is not of the role."""
+    home = role.known.get(kind, kind)
+    module, _, name = home.partition(":")
+    if not name:
+        raise ConfigError(
+            f"{where}: the kind {kind!r} of {role.what} is unknown; known are {', '.join(role.known)}, and module:Class for "
+            "a class of your own"
+        )
+    try:
+        found = getattr(_import(module), name)
+    except ImportError as error:
+        raise ConfigError(
+            f"{where}: {module!r} of the kind {kind!r} cannot be imported ({error}); run gemkr in the folder that holds it, or "
+            "install it"
+        ) from error
+    except AttributeError as error:
+        raise ConfigError(f"{where}: the module {module!r} of the kind {kind!r} has no {name!r}") from error
+    settings = getattr(found, "Config", None)
+    missing = [part for part in (role.method, "from_config") if not callable(getattr(found, part, None))]
+    missing += [] if is_dataclass(settings) else ["Config"]
+    if missing:
+        raise ConfigError(f"{where}: {kind!r} is no {role.what}: it has no {' and no '.join(missing)}")
+    return found
+
+
+def _import(module: str) -> Any:
+    """A module, the current folder among the places to look in, as `python -m` has it."""
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.append(here)
+    return import_module(module)

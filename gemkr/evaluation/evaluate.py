@@ -1,0 +1,148 @@
+"""A whole evaluation: every retriever's run, its scores, paired tests against the first, and figures of the clues."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gemkr.config.files import to_mapping
+from gemkr.config.section import Section
+from gemkr.evaluation.clues import ClueFigures, clue_figures
+from gemkr.evaluation.config import EvalConfig
+from gemkr.evaluation.harness import RunResult
+from gemkr.evaluation.judge import DEFAULT_MATCH, Judge, make_judge
+from gemkr.evaluation.metrics import Scores, parse_metrics
+from gemkr.evaluation.runs import run_retriever
+from gemkr.evaluation.significance import PairedTest, paired_test
+from gemkr.retrievers.generative.config import GenerativeConfig
+from gemkr.retrievers.rescored import RescoredRetriever
+from gemkr.sources import Sources
+
+CONTROL = "random_document"
+"""The way of ranking that shows the clues' share: a random document of each clue's span."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found; `results`, `rows` and `tests` by the retrievers' names, the main one first (it has no test)."""
+
+    config: EvalConfig
+    sources: Sources
+    judge: Judge
+    results: dict[str, RunResult]
+    rows: dict[str, Scores]
+    tests: dict[str, dict[str, PairedTest]]
+    clues: ClueFigures | None
+    seconds: dict[str, float]
+
+    @property
+    def main(self) -> str:
+        """The name of the retriever that the report shows."""
+        return next(iter(self.results))
+
+    def metrics_json(self) -> str:
+        """Means, intervals, tests, figures of the clues and the configuration."""
+        rows = {
+            name: {**{m: scores.mean(m) for m in scores.values}, "queries": len(scores.query_ids)}
+            for name, scores in self.rows.items()
+        }
+        tests = {name: {m: asdict(t) for m, t in by_metric.items()} for name, by_metric in self.tests.items()}
+        values: dict[str, Any] = {
+            "relevance": self.judge.describe,
+            "main": self.main,
+            "rows": rows,
+            "intervals": {name: scores.summary() for name, scores in self.rows.items()},
+            "tests": tests,
+            "clues": None if self.clues is None else asdict(self.clues),
+            "seconds": self.seconds,
+            "config": to_mapping(self.config),
+        }
+        return json.dumps(values, indent=1) + "\n"
+
+    def per_query_jsonl(self) -> str:
+        """One line per query: {"query_id": …, "rows": {retriever: {metric: value}}}."""
+        columns = {name: scores.per_query() for name, scores in self.rows.items()}
+        query_ids = dict.fromkeys(query_id for column in columns.values() for query_id in column)
+        lines = (
+            {"query_id": q, "rows": {name: column[q] for name, column in columns.items() if q in column}}
+            for q in query_ids
+        )
+        return "".join(json.dumps(line) + "\n" for line in lines)
+
+
+def evaluate(
+    config: EvalConfig,
+    *,
+    restart: bool = False,
+    report: Callable[[str, RunResult], None] = lambda name, result: None,
+) -> Evaluation:
+    """Run and score every retriever that the configuration evaluates; `report` is called as each run is done.
+
+    With `clue_control`, the clues of the main retriever are ranked once more, with a random document of each. Raises
+    ConfigError for unknown metrics and missing settings before anything is loaded, and what the parts raise.
+    """
+    metrics = parse_metrics(config.metrics)
+    config.require("queries"), config.require("output")
+    began = time.perf_counter()
+    sources = config.sources()
+    queries, documents = sources.queries, sources.documents
+    judge = make_judge(
+        metrics,
+        qrels=config.qrels,
+        queries=queries,
+        contents=lambda doc_id: documents.by_id(doc_id).contents,
+        match=config.match,
+    )
+    results: dict[str, RunResult] = {}
+    rows: dict[str, Scores] = {}
+
+    def run(name: str) -> None:
+        results[name] = run_retriever(config, sources, name, restart=restart)
+        report(name, results[name])
+        rows[name] = judge.score(results[name].run, metrics, seed=config.seed)
+
+    for name in config.evaluated:
+        run(name)
+    main = config.evaluated[0]
+    if config.clue_control and _wants_control(config, results[main]):
+        name = f"{main}.{CONTROL}"
+        sources.sections = {**sources.sections, name: _control(name, main)}
+        run(name)
+    seconds = {f"retrieve with {name}": result.seconds for name, result in results.items()}
+    seconds["this evaluation, with loading"] = time.perf_counter() - began
+    tests = {name: _tests(scores, rows[main], config.seed) for name, scores in rows.items() if name != main}
+    figures = clue_figures(results[main].rankings, queries, judge.match or DEFAULT_MATCH)
+    return Evaluation(config, sources, judge, results, rows, tests, figures, seconds)
+
+
+def _tests(theirs: Scores, ours: Scores, seed: int) -> dict[str, PairedTest]:
+    return {
+        metric: paired_test(theirs.values[metric], ours.values[metric], seed=seed) for metric in ours.values
+    }
+
+
+def _wants_control(config: EvalConfig, result: RunResult) -> bool:
+    """Whether the main retriever wrote clues, and no section evaluated shows their share already."""
+    main, *others = config.evaluated
+    if not isinstance(config.retrievers[main].config, GenerativeConfig):
+        return False
+    if any(_is_control(config.retrievers[name], main) for name in others):
+        return False
+    return any(ranking.clues for ranking in result.rankings.values())
+
+
+def _is_control(section: Section, main: str) -> bool:
+    settings: Any = section.config
+    return (
+        isinstance(settings, RescoredRetriever.Config)
+        and settings.of == main
+        and settings.scoring.get("method") == CONTROL
+    )
+
+
+def _control(name: str, main: str) -> Section:
+    settings = RescoredRetriever.Config(of=main, scoring={"method": CONTROL})
+    return Section(f"retrievers.{name}", "rescored", RescoredRetriever, settings)

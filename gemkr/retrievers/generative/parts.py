@@ -1,0 +1,94 @@
+"""From a generative retriever's settings to its parts: model or ensemble, prompts, index; and checks that they belong together.
+
+Every check runs before the first query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gemkr.errors import ConfigError, ModelError
+from gemkr.interfaces import LanguageModel, TokenIndex
+from gemkr.retrievers.generative.config import GenerativeConfig
+from gemkr.text.tokenization import require_same_texts
+from gemkr.text.tokenizer import Tokenizer
+from gemkr.types import Query
+
+if TYPE_CHECKING:
+    from gemkr.fm_index import FMIndex
+    from gemkr.models.gemkr.network import GeMKR
+    from gemkr.sources import Sources
+
+Prompts = Callable[[Query], Any]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a generative retriever is made of; `models` are the networks behind `model`, each with its own prompts."""
+
+    model: LanguageModel
+    prompts: Prompts
+    index: TokenIndex
+    tokenizer: Tokenizer
+    models: tuple[GeMKR, ...]
+    readers: tuple[Prompts, ...]
+
+
+def load_parts(config: GenerativeConfig, sources: Sources) -> Parts:
+    """The parts, after all checks; the cheap ones are looked at before a model is loaded.
+
+    Raises ConfigError for an ensemble whose members have several tokenizers, ModelError, DataError, TokenizerError and
+    VisionError where parts are missing or do not belong together.
+    """
+    from gemkr.decoding.beam import check_settings
+
+    check_settings(config.decoding)
+    index = sources.index(config.index)
+    pictures = regions = None
+    if config.model.tower is not None and sources.pictures is not None:
+        pictures, regions = sources.pictures, sources.regions
+        from gemkr.vision.pictures import require_pictures
+
+        require_pictures(sources.queries, pictures, regions)
+    model = sources.model(config.model)
+    require_compatible(index, model)
+    require_same_texts(index, sources.documents.contents, model.tokenizer)
+    models = (model, *_members(model, config, sources))
+
+    def reader(member: GeMKR) -> Prompts:
+        build = member.input_builder(pictures, regions, max_prompt_tokens=config.max_prompt_tokens)
+        return lambda query: build(query, form=config.form)
+
+    readers = tuple(map(reader, models))
+    if len(models) == 1:
+        return Parts(model, readers[0], index, model.tokenizer, models, readers)
+    from gemkr.decoding.ensemble import Ensemble
+
+    return Parts(Ensemble(list(models)), prompts_of_all(readers), index, model.tokenizer, models, readers)
+
+
+def prompts_of_all(readers: tuple[Prompts, ...]) -> Prompts:
+    """A prompt of an ensemble: one of each member."""
+    return lambda query: tuple(read(query) for read in readers)
+
+
+def require_compatible(index: FMIndex, model: GeMKR) -> None:
+    """Raise unless an index can steer a model: same tokenizer, vocabulary not wider than the logits."""
+    index.check_tokenizer(model.tokenizer)
+    if index.vocab_size > model.vocab_size:
+        raise ModelError(
+            f"the index has a vocabulary of {index.vocab_size} tokens, the model's logits have {model.vocab_size}; "
+            "build the index with the model's tokenizer"
+        )
+
+
+def _members(model: GeMKR, config: GenerativeConfig, sources: Sources) -> list[GeMKR]:
+    members = [sources.model(member) for member in config.ensemble]
+    for member, settings in zip(members, config.ensemble, strict=True):
+        if member.tokenizer.fingerprint() != model.tokenizer.fingerprint():
+            raise ConfigError(
+                f"the ensemble's {settings.llm} has another tokenizer than {config.model.llm}; use models with one tokenizer"
+            )
+    return members

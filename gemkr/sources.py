@@ -1,0 +1,150 @@
+"""The material that retrievers are built from: corpus, queries, pictures, indexes, models; each part loaded once, when needed.
+
+Also hands out retrievers by the names of their sections, so that retrievers over retrievers share them. Knows no kind of
+retriever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from gemkr.config.section import Section
+from gemkr.data.corpus import BadRows
+from gemkr.data.documents import DocumentStore
+from gemkr.data.queries import read_queries
+from gemkr.errors import ConfigError
+from gemkr.interfaces import DocumentScorer, Retriever
+from gemkr.text.tokenizer import Tokenizer, load_tokenizer
+from gemkr.types import Query
+
+if TYPE_CHECKING:
+    from gemkr.fm_index import FMIndex
+    from gemkr.models.gemkr.config import ModelConfig
+    from gemkr.models.gemkr.network import GeMKR
+    from gemkr.scorers.bm25 import BM25
+    from gemkr.vision.pictures import PictureFolder
+    from gemkr.vision.store import RegionStore
+
+T = TypeVar("T")
+
+
+class Sources:
+    """The material of one configuration. Every part is loaded when first asked for, and only once.
+
+    `output` is where runs go: that of the retriever NAME into the folder NAME in it. `limit` keeps the first queries only.
+    """
+
+    def __init__(
+        self,
+        corpus: str | Path,
+        sections: Mapping[str, Section],
+        *,
+        queries: str | Path | None = None,
+        limit: int | None = None,
+        images: str | Path | None = None,
+        regions: str | Path | None = None,
+        output: str | Path | None = None,
+    ) -> None:
+        self.corpus_path, self.queries_path = Path(corpus), queries
+        self.sections = sections
+        self._limit, self._images, self._regions, self._output = limit, images, regions, output
+        self._made: dict[Any, Any] = {}
+
+    @cached_property
+    def queries(self) -> list[Query]:
+        """The queries, the first `limit` of them; none where the configuration names no file of queries."""
+        return [] if self.queries_path is None else list(read_queries(self.queries_path))[: self._limit]
+
+    @cached_property
+    def documents(self) -> DocumentStore:
+        """The documents of the corpus; bad rows are passed over where an index was built without them, and raise else."""
+        index = next(iter(self._indexes()), None)
+        if index is None:
+            return DocumentStore.open(self.corpus_path)
+        bad = BadRows()
+        documents = DocumentStore.open(self.corpus_path, skip_bad_rows=bad)
+        if bad:
+            from gemkr.fm_index import FMIndex
+
+            documents.require_same_documents(FMIndex.load(index).doc_ids)
+        return documents
+
+    def _indexes(self) -> Iterable[str]:
+        """The index files that sections name."""
+        named = (getattr(section.config, "index", None) for section in self.sections.values())
+        return (index for index in named if index is not None)
+
+    @cached_property
+    def bm25(self) -> BM25:
+        """BM25 over the corpus."""
+        from gemkr.scorers.bm25 import BM25
+
+        return BM25(self.documents)
+
+    @cached_property
+    def pictures(self) -> PictureFolder | None:
+        """The folder of pictures, None where the configuration has no `images`."""
+        from gemkr.vision.pictures import PictureFolder
+
+        return None if self._images is None else PictureFolder(self._images)
+
+    @cached_property
+    def regions(self) -> RegionStore | None:
+        """The region features, None where the configuration has no `regions`."""
+        from gemkr.vision.store import RegionStore
+
+        return None if self._regions is None else RegionStore.open(self._regions)
+
+    def index(self, path: str | Path) -> FMIndex:
+        """An FM-index; DataError unless it was built from the corpus of the configuration."""
+        return self.once(("index", str(path)), lambda: self._load_index(path))
+
+    def _load_index(self, path: str | Path) -> FMIndex:
+        from gemkr.fm_index import FMIndex
+
+        index = FMIndex.load(path)
+        self.documents.require_same_documents(index.doc_ids)
+        return index
+
+    def model(self, config: ModelConfig) -> GeMKR:
+        """The network with its trained parameters, on a GPU where there is one."""
+        from gemkr.training.checkpoints.trained import load_model
+
+        return self.once(("model", config), lambda: load_model(config))
+
+    def tokenizer(self, config: ModelConfig) -> Tokenizer:
+        """A model's tokenizer, without the model."""
+        path = config.tokenizer or config.llm
+        return self.once(("tokenizer", str(path)), lambda: load_tokenizer(path))
+
+    def scorer(self, section: Section | None) -> DocumentScorer | None:
+        """The document scorer that a section describes; None for none."""
+        if section is None:
+            return None
+        return self.once(("scorer", section.cls, section.config), lambda: section.build(self))
+
+    def section(self, name: str) -> Section:
+        """The section of a retriever; ConfigError when there is none of this name."""
+        if name not in self.sections:
+            raise ConfigError(f"no retriever is called {name!r}; there are {', '.join(self.sections)}")
+        return self.sections[name]
+
+    def retriever(self, name: str) -> Retriever:
+        """The retriever that a section describes."""
+        section = self.section(name)
+        return self.once(("retriever", name), lambda: section.build(self))
+
+    def run_folder(self, name: str) -> Path:
+        """Where the run of a retriever goes; ConfigError where the configuration names no output."""
+        if self._output is None:
+            raise ConfigError(f"the run of {name!r} needs a folder; set output")
+        return Path(self._output) / name
+
+    def once(self, key: Any, make: Callable[[], T]) -> T:
+        """What `make` returns, made at the first call with this key (anything hashable)."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]

@@ -24,14 +24,16 @@ HELP = "run everything on the embedded sample: index, regions, training, evaluat
 METRICS = ("S@1", "S@5", "P@5", "D@10")
 ROWS = {
     "full": ("test", ()),
-    "no_regions": ("test", ("regions=null",)),
-    "no_picture": ("test", ("images=null", "regions=null")),
-    "no_index": ("test", ("retriever=free_text",)),
-    "bm25": ("test", ("retriever=bm25", "model=null")),
-    "unseen_facts": ("held_out_combinations", ()),
-    "unseen_no_index": ("held_out_combinations", ("retriever=free_text",)),
+    "no_regions": ("test", ("regions=null", "clue_control=false")),
+    "no_picture": ("test", ("images=null", "regions=null", "clue_control=false")),
+    "no_index": ("test", ("evaluate=[free_text]",)),
+    "bm25": ("test", ("evaluate=[bm25]",)),
+    "unseen_facts": ("held_out_combinations", ("clue_control=false",)),
+    "unseen_no_index": ("held_out_combinations", ("evaluate=[free_text]",)),
 }
-"""The rows of the table: the questions that are asked, and what changes of `eval_configs/quickstart.yaml`."""
+"""The evaluations: their questions, and what changes of the packaged configuration."""
+CONTROL = "random_document"
+"""The row of `full`'s second retriever: the same clues, ranked with a random document of each."""
 MARK = "quickstart.json"
 """Stands in a folder whose contents a quickstart made and may replace."""
 RESULTS = (
@@ -47,6 +49,7 @@ RESULTS = (
 )
 TITLES = {
     "full": "gemkr",
+    CONTROL: "the same clues, a random document of each",
     "no_regions": "without regions",
     "no_picture": "without the picture",
     "no_index": "without the FM-index",
@@ -176,19 +179,18 @@ class Quickstart:
     def _evaluate(self) -> dict[str, dict[str, Any]]:
         rows = {}
         for name, (file, changes) in ROWS.items():
-            checkpoint = [] if "model=null" in changes else [f"model.checkpoint={self._model / 'final'}"]
             limit = [f"limit={self.limit}"] if self.limit else []
             output = self.folder / "eval" / name
             with self._step(f"eval {name}"):
                 words = [
                     f"queries={self._data / file}.jsonl",
                     f"output={output}",
-                    *checkpoint,
+                    f"retrievers.gemkr.model.checkpoint={self._model / 'final'}",
                     *changes,
                     *limit,
                 ]
                 _gemkr("eval", _configs("eval_configs"), *words)
-            rows[name] = _row(output)
+            rows |= {name if main else CONTROL: row for main, row in _rows(output)}
         return rows
 
     @property
@@ -203,7 +205,7 @@ class Quickstart:
         from gemkr.files import write_atomically
 
         seconds = {name: round(value, 1) for name, value in self.seconds.items()}
-        shutil.copyfile(self.folder / "eval" / "full" / "run.trec", self.folder / "run.trec")
+        shutil.copyfile(self.folder / "eval" / "full" / "gemkr" / "run.trec", self.folder / "run.trec")
         report = write_quickstart_report(self.folder, {name: TITLES[name] for name in rows}, seconds)
         write_atomically(
             self.folder / "results.json", json.dumps({"rows": rows, "seconds": seconds}, indent=1) + "\n"
@@ -245,7 +247,8 @@ def _configs(kind: str) -> Path:
     return Path(__file__).resolve().parents[2] / kind / "quickstart.yaml"
 
 
-def _row(output: Path) -> dict[str, Any]:
+def _rows(output: Path) -> Iterator[tuple[bool, dict[str, Any]]]:
+    """The rows of an evaluation, and whether each is the main retriever's: the other is its clues under the control."""
     result = json.loads((output / "metrics.json").read_text(encoding="utf-8"))
-    (row,) = result["rows"].values()
-    return {metric: row[metric] for metric in (*METRICS, "queries")}
+    for name, row in result["rows"].items():
+        yield name == result["main"], {metric: row[metric] for metric in (*METRICS, "queries")}

@@ -23,30 +23,35 @@ NOTES = (
 
 def write_quickstart_report(folder: Path, titles: Mapping[str, str], seconds: Mapping[str, float]) -> Path:
     """Write `report.html` into the quickstart's folder; `titles` maps row names to what the table calls them."""
-    from gemkr.cli.eval import shown_boxes
+    from gemkr.cli.quickstart import CONTROL
     from gemkr.data.documents import DocumentStore
     from gemkr.data.qrels import gold_qrels
     from gemkr.data.queries import read_queries
     from gemkr.data.records import read_records
     from gemkr.evaluation.report.cards import choose_queries, make_card
+    from gemkr.evaluation.report.of_evaluation import shown_boxes
     from gemkr.evaluation.report.page import Row, write_report
     from gemkr.text.tokenizer import load_tokenizer
     from gemkr.vision.pictures import PictureFolder
     from gemkr.vision.store import RegionStore
 
     rows = []
-    for name, title in titles.items():
+    for name in (name for name in titles if (folder / "eval" / name).is_dir()):
         metrics = json.loads((folder / "eval" / name / "metrics.json").read_text(encoding="utf-8"))
-        (values,) = metrics["intervals"].values()
-        rows.append(Row(title, {m: (v["mean"], v["low"], v["high"]) for m, v in values.items()}))
-    config = metrics["config"]
+        for retriever, values in metrics["intervals"].items():
+            title = titles[name if retriever == metrics["main"] else CONTROL]
+            rows.append(Row(title, {m: (v["mean"], v["low"], v["high"]) for m, v in values.items()}))
+    model = metrics["config"]["retrievers"]["gemkr"]["model"]
     queries = {query.query_id: query for query in read_queries(folder / "data" / "test.jsonl")}
     qrels = gold_qrels(list(queries.values()))
-    rankings = {ranking.query_id: ranking for ranking in read_records(folder / "eval" / "full" / "run.jsonl")}
+    rankings = {
+        ranking.query_id: ranking
+        for ranking in read_records(folder / "eval" / "full" / "gemkr" / "run.jsonl")
+    }
     right = {q: bool(r.hits) and qrels[q].get(r.hits[0].doc_id, 0) > 0 for q, r in rankings.items()}
     documents = DocumentStore.open(folder / "data" / "corpus.csv")
     pictures, regions = PictureFolder(folder / "data" / "images"), RegionStore.open(folder / "regions")
-    tokenizer = load_tokenizer(config["model"]["tokenizer"] or config["model"]["llm"])
+    tokenizer = load_tokenizer(model["tokenizer"] or model["llm"])
     cards = [
         make_card(
             queries[query_id],

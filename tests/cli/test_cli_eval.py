@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks.okvqa.config import (
-    AnswerExpertConfig,
-    EncoderClassifierConfig,
-    LearnedScorerConfig,
-    OpponentsConfig,
-)
 from gemkr.cli import main
 from gemkr.cli.legacy import main as legacy
 from gemkr.cli.legacy import translate
-from gemkr.cli.retrieve import run_settings
+from gemkr.config.files import load_config
+from gemkr.config.section import Section
 from gemkr.data.trec import read_run
 from gemkr.errors import ConfigError
 from gemkr.evaluation.config import EvalConfig
 from gemkr.evaluation.harness import retrieve_into
+from gemkr.evaluation.runs import settings_of
 from gemkr.models.gemkr.config import ModelConfig
 from gemkr.models.hf.config import PromptConfig, TextEncoderConfig
-from gemkr.retrievers import build_retriever
+from gemkr.retrievers.fusion import FusionRetriever
+from gemkr.retrievers.generative.config import GenerativeConfig
+from gemkr.retrievers.generative.retriever import GenerativeRetriever
+from gemkr.retrievers.lexical import BM25Retriever
 from gemkr.testing import toy_corpus
 from gemkr.types import Hit, Query, Ranking
 from gemkr.vision.config import TowerConfig
@@ -50,8 +48,10 @@ def config(tmp_path: Path) -> Path:
     (tmp_path / "corpus.csv").write_text("kid,text\n" + rows)
     path = tmp_path / "eval.yaml"
     path.write_text(
-        f"retriever: bm25_caption\nqueries: {tmp_path}/queries.jsonl\ncorpus: {tmp_path}/corpus.csv\n"
-        f"output: {tmp_path}/out\nmetrics: [P@5, S@1, S@5, D@10]\nbaselines: [bm25]\ncards: 3\n"
+        f"queries: {tmp_path}/queries.jsonl\ncorpus: {tmp_path}/corpus.csv\noutput: {tmp_path}/out\n"
+        "metrics: [P@5, S@1, S@5, D@10]\ncards: 3\nevaluate: [bm25_caption, bm25]\n"
+        "retrievers:\n  bm25_caption: {kind: bm25, caption: true}\n  bm25: {kind: bm25}\n"
+        "  bm25_detections: {kind: bm25, caption: true, detections: true}\n"
     )
     return path
 
@@ -75,25 +75,28 @@ def test_eval_writes_everything_and_prints_a_table(config: Path, capsys: pytest.
     rows = [json.loads(line) for line in (out / "per_query.jsonl").read_text().splitlines()]
     assert [row["query_id"] for row in rows] == ["1", "2", "3", "4"]
     assert rows[0]["rows"]["bm25"]["S@1"] == 1.0
-    assert set(read_run(out / "run.trec")) == {"1", "2", "3"}
+    assert set(read_run(out / "bm25_caption" / "run.trec")) == {"1", "2", "3"}
     assert (out / "report.html").stat().st_size > 5000
-    assert (out / "baselines" / "bm25" / "run.trec").is_file()
+    assert (out / "bm25" / "run.trec").is_file()
 
 
-@pytest.mark.parametrize("halt", ["_per_query", "write_eval_report"])
+@pytest.mark.parametrize(
+    "halt",
+    ["evaluation.evaluate.Evaluation.per_query_jsonl", "evaluation.report.of_evaluation.write_eval_report"],
+)
 def test_metrics_are_there_only_when_all_else_is(
     config: Path, monkeypatch: pytest.MonkeyPatch, halt: str
 ) -> None:
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(f"gemkr.cli.eval.{halt}", stop)
+    monkeypatch.setattr(f"gemkr.{halt}", stop)
     main(["eval", str(config)])
     assert not (config.parent / "out" / "metrics.json").exists()
     monkeypatch.undo()
     assert main(["eval", str(config)]) == 0
     assert (config.parent / "out" / "metrics.json").is_file()
-    monkeypatch.setattr("gemkr.cli.eval.retrieve", stop)
+    monkeypatch.setattr("gemkr.evaluation.evaluate.run_retriever", stop)
     main(["eval", str(config), "--restart"])
     assert not [n for n in ("metrics.json", "report.html") if (config.parent / "out" / n).exists()]
 
@@ -102,16 +105,18 @@ def test_a_second_eval_resumes_and_other_settings_are_refused(
     config: Path, capsys: pytest.CaptureFixture
 ) -> None:
     assert main(["eval", str(config)]) == 0
-    before = (config.parent / "out" / "run.jsonl").read_bytes()
+    before = (config.parent / "out" / "bm25_caption" / "run.jsonl").read_bytes()
     assert main(["eval", str(config), "metrics=[MRR@10]"]) == 0
     assert "4 of them from an earlier run" in capsys.readouterr().err
-    assert (config.parent / "out" / "run.jsonl").read_bytes() == before
+    assert (config.parent / "out" / "bm25_caption" / "run.jsonl").read_bytes() == before
     assert main(["eval", str(config), "k=3"]) == 1
     error = capsys.readouterr().err
     assert "with k = 10, this one has 3" in error
     assert "--restart" in error
     assert main(["eval", str(config), "k=3", "--restart"]) == 0
-    assert all(len(hits) <= 3 for hits in read_run(config.parent / "out" / "run.trec").values())
+    assert all(
+        len(hits) <= 3 for hits in read_run(config.parent / "out" / "bm25_caption" / "run.trec").values()
+    )
 
 
 def test_changed_material_is_noticed(config: Path, capsys: pytest.CaptureFixture) -> None:
@@ -123,50 +128,40 @@ def test_changed_material_is_noticed(config: Path, capsys: pytest.CaptureFixture
 
 
 def test_every_file_that_a_run_reads_is_looked_at(tmp_path: Path) -> None:
-    paths = [tmp_path / f"file{number}" for number in range(26)]
+    paths = [tmp_path / f"file{number}" for number in range(20)]
     for path in paths:
         path.write_text("as it was")
     files = map(str, paths)
 
-    def encoder() -> TextEncoderConfig:
-        return TextEncoderConfig(next(files), weights=next(files))
-
     def model() -> ModelConfig:
         tower = TowerConfig(config=next(files), weights=next(files))
         prompt = PromptConfig(template=next(files))
+        encoder = TextEncoderConfig(next(files), weights=next(files))
         return ModelConfig(
-            next(files), next(files), tower, text_encoder=encoder(), prompt=prompt, checkpoint=next(files)
+            next(files), next(files), tower, text_encoder=encoder, prompt=prompt, checkpoint=next(files)
         )
 
+    generative = GenerativeConfig(index=next(files), model=model(), ensemble=(model(),))
+    sections = {
+        "gemkr": Section("", "generative", GenerativeRetriever, generative),
+        "bm25": Section("", "bm25", BM25Retriever, BM25Retriever.Config()),
+        "both": Section("", "fusion", FusionRetriever, FusionRetriever.Config(of=("gemkr", "bm25"))),
+    }
     config = EvalConfig(
-        queries=next(files),
-        corpus=next(files),
-        output="out",
-        model=model(),
-        ensemble=(model(),),
-        answer_expert=AnswerExpertConfig(next(files), encoder=EncoderClassifierConfig(encoder())),
-        learned_scorer=LearnedScorerConfig(next(files), encoder()),
-        index=next(files),
-        images=next(files),
+        queries=next(files), corpus=next(files), output="out", images=next(files), retrievers=sections
     )
     assert next(files, None) is None
-    before = run_settings(config, "generative")
+
+    def settings() -> list[dict]:
+        return [settings_of(config, config.sources(), name) for name in ("gemkr", "both", "bm25")]
+
+    before = settings()
     for path in paths:
         path.write_text("something else")
-        after = run_settings(config, "generative")
-        assert after != before, path
+        after = settings()
+        assert [new != old for new, old in zip(after, before)][:2] == [True, True], path
+        assert (after[2] != before[2]) == (str(path) in (config.queries, config.corpus))
         before = after
-
-    encoder_file = tmp_path / "encoder"
-    encoder_file.write_text("as it was")
-    opponents = OpponentsConfig(
-        str(paths[0]), encoder=EncoderClassifierConfig(TextEncoderConfig(str(encoder_file)))
-    )
-    config = replace(config, opponents=opponents)
-    names = ("encoder_classifier_coverage", "nearest_questions")
-    before = [run_settings(config, name) for name in names]
-    encoder_file.write_text("something else")
-    assert [run_settings(config, name) == old for name, old in zip(names, before)] == [False, True]
 
 
 def test_an_output_that_cannot_be_written_is_told_before_any_work(
@@ -184,12 +179,19 @@ def test_an_output_that_cannot_be_written_is_told_before_any_work(
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("retriever=bm52", "the retriever 'bm52' is unknown"),
-        ("baselines=[nothing]", "the retriever 'nothing' is unknown"),
+        ("retriever=bm25", "'retriever' is a key of the first edition; name the sections to evaluate"),
+        ("baselines=[bm25]", "'baselines' is a key of the first edition; name the sections to evaluate"),
+        (
+            "scoring.method=seal",
+            "'scoring' is a key of the first edition; these settings stand in the section",
+        ),
+        ("evaluate=[nothing]", "evaluate names 'nothing', which has no section in retrievers"),
         ("metrics=[R@5]", "need all relevant documents"),
         ("metrics=[X@5]", "the metric 'X@5' is unknown"),
         ("match=fuzzy", "the match 'fuzzy' is unknown"),
-        ("retriever=generative", "needs an index"),
+        ("retrievers.bm25.kind=generative", "the required key 'index' is missing"),
+        ("queries=null", "queries is missing"),
+        ("output=null", "output is missing"),
         ("quereis=x", "the nearest known key is 'queries'"),
     ],
 )
@@ -206,7 +208,7 @@ def test_mistakes_are_told_in_one_sentence(
 def test_score_by_qrels_by_answers_and_compared(config: Path, capsys: pytest.CaptureFixture) -> None:
     main(["eval", str(config)])
     folder = config.parent
-    ours, theirs = folder / "out" / "run.trec", folder / "out" / "baselines" / "bm25" / "run.jsonl"
+    ours, theirs = folder / "out" / "bm25_caption" / "run.trec", folder / "out" / "bm25" / "run.jsonl"
     (folder / "qrels.txt").write_text("1 0 d0 1\n3 0 d9 1\n")
     capsys.readouterr()
     assert main(["score", str(ours), str(folder / "qrels.txt"), "--metrics", "S@1", "R@5"]) == 0
@@ -293,10 +295,10 @@ def test_eval_py_is_the_same_command(config: Path) -> None:
 
 
 def test_bm25_uses_the_fields_it_is_told_to(config: Path) -> None:
-    settings = EvalConfig(f"{config.parent}/queries.jsonl", f"{config.parent}/corpus.csv", "out")
+    sources = load_config(config, EvalConfig).sources()
     query = Query("q", "which one", caption="owl", detections=("camel",))
     found = {
-        name: {hit.doc_id for hit in next(build_retriever(settings, name=name).retrieve([query], 10)).hits}
+        name: {hit.doc_id for hit in next(sources.retriever(name).retrieve([query], 10)).hits}
         for name in ("bm25", "bm25_caption", "bm25_detections")
     }
     assert found == {"bm25": set(), "bm25_caption": {"d10"}, "bm25_detections": {"d10", "d11"}}

@@ -10,19 +10,13 @@ import pytest
 from gemkr.config.files import load_config
 from gemkr.evaluation.config import EvalConfig
 from gemkr.evaluation.metrics import parse_metrics
-from gemkr.retrievers import RETRIEVERS
-from gemkr.retrievers.sources import INSIDE_SPAN
+from gemkr.retrievers.generative.config import GenerativeConfig
 from gemkr.training.checkpoints.trained import SHAPING
 from gemkr.training.config import PretrainConfig, TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = sorted((ROOT / "train_configs").glob("*.yaml"))
 EVAL = sorted((ROOT / "eval_configs").glob("*.yaml"))
-
-
-def has_expert(path: Path) -> bool:
-    """Whether a file has an answer expert."""
-    return "\nanswer_expert:" in path.read_text()
 
 
 @pytest.fixture(autouse=True)
@@ -46,32 +40,16 @@ def test_training_configurations_load(path: Path) -> None:
 def test_evaluation_configurations_load_and_name_what_exists(path: Path) -> None:
     config = load_config(path, EvalConfig)
     parse_metrics(config.metrics)
-    assert {config.retriever, *config.baselines} <= RETRIEVERS.keys()
-    assert config.scoring.inside_span in INSIDE_SPAN
-    if config.retriever == "generative":
-        assert config.model is not None
-        assert config.index is not None
-
-
-@pytest.mark.parametrize("path", [p for p in EVAL if has_expert(p)], ids=lambda path: path.stem)
-def test_an_answer_expert_is_the_opponent_and_can_be_left_out(path: Path) -> None:
-    config = load_config(path, EvalConfig)
-    assert config.answer_expert.train == config.opponents.train
-    kind = "encoder" if config.answer_expert.encoder else "classifier"
-    assert getattr(config.answer_expert, kind) == getattr(config.opponents, kind)
-    assert load_config(path, EvalConfig, ["answer_expert=null"]).answer_expert is None
+    assert config.evaluated
 
 
 @pytest.mark.parametrize("path", EVAL, ids=lambda path: path.stem)
 def test_evaluations_describe_the_model_that_was_trained(path: Path) -> None:
-    config = load_config(path, EvalConfig)
-    if config.model is None or config.model.checkpoint is None:
-        return
-    trained = [train_config(other) for other in TRAIN]
-    (ours,) = [
-        t.model
-        for t in trained
-        if isinstance(t, TrainConfig) and config.model.checkpoint.startswith(f"{t.output}/")
-    ]
-    for name in (*SHAPING, "llm", "tokenizer", "train_llm"):
-        assert getattr(config.model, name) == getattr(ours, name), name
+    trained = [config for config in map(train_config, TRAIN) if isinstance(config, TrainConfig)]
+    for section in load_config(path, EvalConfig).retrievers.values():
+        if not isinstance(section.config, GenerativeConfig):
+            continue
+        for model in (section.config.model, *section.config.ensemble):
+            (ours,) = [t.model for t in trained if model.checkpoint.startswith(f"{t.output}/")]
+            for name in (*SHAPING, "llm", "tokenizer", "train_llm"):
+                assert getattr(model, name) == getattr(ours, name), name

@@ -11,6 +11,7 @@ from gemkr.cli import main
 from gemkr.data.records import RunLog, read_records
 from gemkr.data.trec import read_run, write_run
 from gemkr.fm_index import Span
+from gemkr.interfaces import Allowed
 from gemkr.retrievers.fusion import FusionRetriever, fuse_hits
 from gemkr.types import Clue, Evidence, Hit, Query, Ranking
 
@@ -39,13 +40,13 @@ def test_a_repeated_document_counts_once_and_evidence_stays() -> None:
 
 
 class Listed:
-    """A retriever with the same list for each query; remembers how many documents it was asked for."""
+    """A retriever with the same list for each query; remembers how many documents were wanted."""
 
     def __init__(self, *doc_ids: str, clues: tuple[Clue, ...] = ()) -> None:
-        self.hits, self.clues, self.asked = hits(*doc_ids), clues, 0
+        self.hits, self.clues, self.wanted = hits(*doc_ids), clues, 0
 
-    def retrieve(self, queries: Iterable[Query], k: int) -> Iterator[Ranking]:
-        self.asked = k
+    def retrieve(self, queries: Iterable[Query], k: int, *, allowed: Allowed = None) -> Iterator[Ranking]:
+        self.wanted = k
         for query in queries:
             yield Ranking(query.query_id, self.hits[:k], self.clues)
 
@@ -58,7 +59,7 @@ def test_retrievers_are_fused_query_by_query() -> None:
         ("1", ["b"], (clue,)),
         ("2", ["b"], (clue,)),
     ]
-    assert (one.asked, other.asked) == (2, 2)
+    assert (one.wanted, other.wanted) == (2, 2)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from gemkr.fm_index import FMIndex
 from gemkr.retrievers.generative.clue_documents import ClueDocuments
 from gemkr.retrievers.generative.config import ScoringConfig
 from gemkr.retrievers.generative.random_document import RandomDocumentScorer
-from gemkr.retrievers.generative.scoring import make_scorer
+from gemkr.retrievers.generative.scoring import scorer_of
 from gemkr.scorers.random_order import RandomOrder
 from gemkr.types import Clue, Query
 
@@ -43,7 +43,7 @@ class Prefers:
 def test_coverage_spreads_over_the_clues(index) -> None:
     clues = [clue(index, [3, 4], 0.6), clue(index, [7], 0.3), clue(index, [9, 9], 0.1)]
     settings = ScoringConfig(method="coverage", discount=0.3, second_weight=0.0)
-    hits = make_scorer(index, settings, Prefers([1, 0, 0, 0, 0])).rank(QUERY, clues, 10)
+    hits = scorer_of(ClueDocuments(index, settings, Prefers([1, 0, 0, 0, 0]))).rank(QUERY, clues, 10)
     assert [h.doc_id for h in hits] == ["d0", "d2", "d1", "d3", "d4"]
     np.testing.assert_allclose([h.score for h in hits], [0.6, 0.3, 0.18, 0.1, 0.09])
     assert [(e.start, e.stop) for e in hits[0].evidence] == [(0, 2)]
@@ -53,19 +53,19 @@ def test_coverage_spreads_over_the_clues(index) -> None:
 def test_the_second_scorer_chooses_inside_a_span(index) -> None:
     clues = [clue(index, [3, 4], 0.6), clue(index, [7], 0.3)]
     settings = ScoringConfig(second_weight=0.1)
-    first = make_scorer(index, settings, Prefers([0, 1, 0, 0, 3])).rank(QUERY, clues, 10)
+    first = scorer_of(ClueDocuments(index, settings, Prefers([0, 1, 0, 0, 3]))).rank(QUERY, clues, 10)
     assert [h.doc_id for h in first] == ["d1", "d4", "d0", "d2"]
     few = ScoringConfig(second_weight=0.1, documents_per_clue=1)
-    hits = make_scorer(index, few, Prefers([0, 1, 0, 0, 3])).rank(QUERY, clues, 10)
+    hits = scorer_of(ClueDocuments(index, few, Prefers([0, 1, 0, 0, 3]))).rank(QUERY, clues, 10)
     assert [h.doc_id for h in hits] == ["d1", "d4"]
-    by_occurrences = make_scorer(index, few, None).rank(QUERY, clues, 1)
+    by_occurrences = scorer_of(ClueDocuments(index, few, None)).rank(QUERY, clues, 1)
     assert [h.doc_id for h in by_occurrences] == ["d1"]
 
 
 def test_a_document_of_two_clues_counts_both_even_off_one_shortlist(index) -> None:
     clues = [clue(index, [3], 0.5), clue(index, [7], 0.5)]
     settings = ScoringConfig(documents_per_clue=1, second_weight=0.0)
-    hits = make_scorer(index, settings, Prefers([5, 0, 1, 0, 0])).rank(QUERY, clues, 2)
+    hits = scorer_of(ClueDocuments(index, settings, Prefers([5, 0, 1, 0, 0]))).rank(QUERY, clues, 2)
     assert [h.doc_id for h in hits] == ["d2", "d0"]
     assert hits[0].score == pytest.approx(1.0)
     assert len(hits[0].evidence) == 2
@@ -73,7 +73,7 @@ def test_a_document_of_two_clues_counts_both_even_off_one_shortlist(index) -> No
 
 def test_reference_keeps_one_document_of_each_clue(index) -> None:
     clues = [clue(index, [9], 0.2), clue(index, [3, 4, 6], 0.5), clue(index, [6, 3], 0.3)]
-    hits = make_scorer(index, ScoringConfig(method="reference")).rank(QUERY, clues, 10)
+    hits = scorer_of(ClueDocuments(index, ScoringConfig(method="reference"))).rank(QUERY, clues, 10)
     assert [h.doc_id for h in hits] == ["d1", "d3"]
     assert hits[0].score == pytest.approx(math.log(0.5))
     assert [e.text for e in hits[0].evidence] == ["3 4 6", "6 3"]
@@ -81,7 +81,7 @@ def test_reference_keeps_one_document_of_each_clue(index) -> None:
 
 def test_seal_weights_rare_clues_and_counts_overlaps_once(index) -> None:
     clues = [clue(index, [3], 0.4), clue(index, [3, 4, 6], 0.4), clue(index, [7], 0.4)]
-    scorer = make_scorer(index, ScoringConfig(method="seal", alpha=2.0, beta=0.8))
+    scorer = scorer_of(ClueDocuments(index, ScoringConfig(method="seal", alpha=2.0, beta=0.8)))
     n = index.n_tokens
 
     def w(count: int) -> float:
@@ -100,7 +100,7 @@ def test_seal_weights_rare_clues_and_counts_overlaps_once(index) -> None:
 
 @pytest.mark.parametrize("method", ["coverage", "seal", "reference"])
 def test_no_clues_no_hits_and_k_is_kept(index, method) -> None:
-    scorer = make_scorer(index, ScoringConfig(method=method), RandomOrder())
+    scorer = scorer_of(ClueDocuments(index, ScoringConfig(method=method), RandomOrder()))
     assert scorer.rank(QUERY, [], 5) == ()
     assert len(scorer.rank(QUERY, [clue(index, [3], 0.4), clue(index, [7], 0.2)], 2)) == 2
     hits = scorer.rank(QUERY, [clue(index, [3], 1.0)], 10)
@@ -149,5 +149,7 @@ def test_every_document_of_a_span_is_drawn_alike(index) -> None:
 
 
 def test_an_unknown_method_is_named(index) -> None:
-    with pytest.raises(ConfigError, match="'bm42' is none of reference, coverage, seal"):
-        make_scorer(index, ScoringConfig(method="bm42"))
+    with pytest.raises(
+        ConfigError, match="'bm42' is unknown; known are coverage, seal, reference, random_document"
+    ):
+        scorer_of(ClueDocuments(index, ScoringConfig(method="bm42")))

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from gemkr.errors import ConfigError
 from gemkr.fm_index import FMIndex
+from gemkr.retrievers.generative.clue_documents import ClueDocuments
 from gemkr.retrievers.generative.config import ScoringConfig
-from gemkr.retrievers.generative.scoring import make_scorer
+from gemkr.retrievers.generative.scoring import scorer_of
 from gemkr.retrievers.generative.whole_words import whole_word_documents
 from gemkr.types import Clue, Query
 
@@ -49,16 +50,18 @@ def test_a_frequent_clue_keeps_documents_of_whole_words_only() -> None:
     assert whole_word_documents(index, span, breaks, 5).tolist() == [7, 6, 8]
     clues = [Clue((ski,), "ski", -1.0, -1.0, span), Clue((ing,), "ing", -2.0, -2.0, index.search([ing]))]
     settings = ScoringConfig(whole_words=True, rows_per_clue=5)
-    hits = make_scorer(index, settings, None, breaks).rank(Query("q", "?"), clues[:1], 10)
+    hits = scorer_of(ClueDocuments(index, settings, None, breaks)).rank(Query("q", "?"), clues[:1], 10)
     assert [hit.doc_id for hit in hits] == ["7", "6", "8"]
-    assert make_scorer(index, settings, None, breaks).rank(Query("q", "?"), clues, 10)
+    assert scorer_of(ClueDocuments(index, settings, None, breaks)).rank(Query("q", "?"), clues, 10)
 
 
 def test_a_span_without_rows_has_no_documents() -> None:
     index = FMIndex.build([[0, 1], [1]], vocab_size=3, threads=1)
     clues = [Clue((t,), str(t), -1.0, -1.0, index.search([t])) for t in (1, 2)]
     for settings in (ScoringConfig(), ScoringConfig(whole_words=True)):
-        hits = make_scorer(index, settings, None, np.ones(3, dtype=bool)).rank(Query("q", "?"), clues, 10)
+        hits = scorer_of(ClueDocuments(index, settings, None, np.ones(3, dtype=bool))).rank(
+            Query("q", "?"), clues, 10
+        )
         assert [hit.doc_id for hit in hits] == ["0", "1"]
 
 
@@ -69,13 +72,13 @@ def test_scoring_by_whole_words() -> None:
     )
     breaks = np.array([True, False, True, True])
     clue = Clue((ski,), "ski", -1.0, -1.0, index.search([ski]))
-    plain = make_scorer(index, ScoringConfig()).rank(Query("q", "?"), [clue], 10)
+    plain = scorer_of(ClueDocuments(index, ScoringConfig())).rank(Query("q", "?"), [clue], 10)
     assert {hit.doc_id for hit in plain} == {"0", "1", "2"}
     settings = ScoringConfig(whole_words=True)
-    hits = make_scorer(index, settings, None, breaks).rank(Query("q", "?"), [clue], 10)
+    hits = scorer_of(ClueDocuments(index, settings, None, breaks)).rank(Query("q", "?"), [clue], 10)
     assert {hit.doc_id: (hit.evidence[0].start, hit.evidence[0].stop) for hit in hits} == {
         "1": (1, 2),
         "2": (3, 4),
     }
     with pytest.raises(ConfigError, match="needs the tokenizer's word breaks"):
-        make_scorer(index, settings)
+        scorer_of(ClueDocuments(index, settings))

@@ -144,7 +144,7 @@ def walk(folder: Path, model: ModelConfig) -> None:
         loaded.tokenizer,
         build,
         DecodingConfig(beam_size=4, groups=4, max_tokens=4),
-        ScoringConfig(inside_span="occurrences"),
+        ScoringConfig(inside_span=None),
     )
     rankings = list(retriever.retrieve(read_queries(folder / "queries.jsonl"), 4))
     assert [ranking.query_id for ranking in rankings] == ["q0", "q1", "q2", "q3"]

@@ -8,7 +8,10 @@ import types
 import typing
 from collections.abc import Iterator
 from dataclasses import MISSING, Field, fields, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gemkr.config.kinds import Role
 
 HELP = "list the keys of a configuration file, with types, defaults and what they mean"
 KINDS = ("train", "pretrain", "eval")
@@ -20,11 +23,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from gemkr.evaluation.config import EvalConfig
+    from gemkr.retrievers.compose import RETRIEVERS
     from gemkr.training.config import PretrainConfig, TrainConfig
 
     kind = dict(zip(KINDS, (TrainConfig, PretrainConfig, EvalConfig), strict=True))[args.kind]
     print("\n".join(describe(kind)))
+    if kind is EvalConfig:
+        print("\n".join(_sections_of(RETRIEVERS, "retrievers")))
     return 0
+
+
+def _sections_of(role: Role, prefix: str) -> Iterator[str]:
+    """The settings of every known kind of a role, each as a section of that name would hold them."""
+    from gemkr.config.kinds import find_class
+
+    for name in role.known:
+        yield from describe(find_class(name, role, prefix).Config, f"{prefix}.{name}")
+        yield f"{prefix}.{name}.kind: text = {json.dumps(name)}"
 
 
 def describe(kind: type, prefix: str = "", values: Any = None) -> Iterator[str]:
@@ -47,7 +62,7 @@ def describe(kind: type, prefix: str = "", values: Any = None) -> Iterator[str]:
 def _section(hint: Any) -> type | None:
     """The dataclass that a setting holds, one or several of, or None."""
     if is_dataclass(hint):
-        return hint
+        return None if hint.__name__ == "Section" else hint
     parts = typing.get_args(hint) if typing.get_origin(hint) is not typing.Annotated else ()
     return next((section for section in map(_section, parts) if section is not None), None)
 
@@ -55,6 +70,12 @@ def _section(hint: Any) -> type | None:
 def _name(hint: Any) -> str:
     """A type as one would say it."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated and hasattr(parts[1], "known"):
+        return f"a section of a kind ({', '.join(parts[1].known)}, or module:Class)"
+    if origin is dict:
+        return f"by name, {_name(parts[1])}"
+    if hint is Any:
+        return "a value"
     if origin is typing.Annotated:
         return f"{_name(parts[0])}, {parts[1]}"
     if origin in (typing.Union, types.UnionType):
@@ -76,4 +97,6 @@ def _default(f: Field) -> Any:
 def _shown(value: Any) -> str:
     if value is MISSING:
         return "  (required)"
+    if hasattr(value, "kind"):
+        return f" = {value.kind}"
     return "" if is_dataclass(value) else f" = {json.dumps(value, ensure_ascii=False)}"

@@ -24,7 +24,7 @@ def read_clues(folder: Path, index: TokenIndex) -> dict[str, tuple[Clue, ...]]:
     path = run_file(folder)
     if not path.is_file():
         raise ConfigError(
-            f"{path} is not there; name {folder.name!r} before this retriever in evaluate, so that its clues are written first"
+            f"{path} is not there; run the generative retriever {folder.name!r} first, in an evaluation by naming it before this one"
         )
     clues = {ranking.query_id: ranking.clues for ranking in read_records(path)}
     if not any(clues.values()):

@@ -25,18 +25,25 @@ def flat(values: dict, prefix: str = "") -> set[str]:
 
 def test_every_key_of_a_whole_configuration_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     model = {"llm": "x", "tower": {}, "text_encoder": {"folder": "e"}}
+    generative = {"kind": "generative", "index": "i", "model": model}
     kinds = {
         "train": (TrainConfig, {"data": {"queries": "q", "clues": "c"}, "rank_loss": {"clues": "j"}}),
         "pretrain": (PretrainConfig, {"corpus": "c", "embeddings": {}}),
         "eval": (
             EvalConfig,
-            {"queries": "q", "corpus": "c", "opponents": {"train": "t"}, "answer_expert": {"train": "t"}},
+            {"queries": "q", "corpus": "c", "retrievers": {"generative": generative, "bm25": "bm25"}},
         ),
     }
     for name, (kind, values) in kinds.items():
-        values = values if name == "pretrain" else values | {"model": model}
+        values = values if name != "train" else values | {"model": model}
         whole = to_mapping(from_mapping(values | {"output": "o"}, kind, name))
-        assert flat(whole) <= listed(name, capsys).keys()
+        inside = {
+            "retrievers.generative",
+            "retrievers.bm25",
+            "retrievers.generative.scoring.inside_span.kind",
+        }
+        assert flat(whole) - inside <= listed(name, capsys).keys()
+        assert len(flat(whole)) > 12
 
 
 def test_types_defaults_and_what_is_required(capsys: pytest.CaptureFixture[str]) -> None:
@@ -47,6 +54,11 @@ def test_types_defaults_and_what_is_required(capsys: pytest.CaptureFixture[str])
     assert pretrain["optimizer.lr"] == "number, above 0 = 0.002"
     assert pretrain["further"] == "list of text = []"
     assert train["rank_loss"] == "a section or null = null"
+    evaluation = listed("eval", capsys)
+    assert evaluation["retrievers"].startswith("by name, a section of a kind (generative, ")
+    assert evaluation["retrievers.generative.index"] == "text  (required)"
+    assert evaluation["retrievers.generative.scoring.inside_span"].endswith("or module:Class) = bm25")
+    assert evaluation["retrievers.fusion.rrf_k"] == "number, at least 0 = 60.0"
 
 
 def test_settings_given_as_options_are_told_how(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,8 @@ from gemkr.errors import ConfigError
 from gemkr.evaluation.config import EvalConfig
 from gemkr.training.config import TrainConfig
 
+GENERATIVE = "corpus: c\nretrievers:\n  gemkr: {kind: generative, index: i, model: {llm: l}}\n"
+
 
 @pytest.mark.parametrize(
     ("setting", "said"),
@@ -20,26 +22,30 @@ from gemkr.training.config import TrainConfig
         ("limit=-1", "limit must be at least 1, it is -1"),
         ("cards=-1", "cards must be at least 0"),
         ("seed=-1", "seed must be between 0 and 4294967295"),
-        ("decoding.batch_size=0", "decoding: batch_size must be at least 1"),
-        ("decoding.document_penalty=-.inf", "document_penalty must be a finite number"),
-        ("decoding.length_penalty=.nan", "length_penalty must be a finite number"),
-        ("decoding.length_penalty=1e9", "length_penalty must be between -10 and 10, it is 1000000000.0"),
-        ("decoding.length_penalty=-1e9", "length_penalty must be between -10 and 10"),
-        ("scoring.alpha=-1", "alpha must be between 0 and 10, it is -1.0"),
-        ("scoring.alpha=nan", "alpha must be a finite number, it is nan"),
+        ("retrievers.gemkr.decoding.batch_size=0", "decoding: batch_size must be at least 1"),
+        ("retrievers.gemkr.decoding.document_penalty=-.inf", "document_penalty must be a finite number"),
+        ("retrievers.gemkr.decoding.length_penalty=.nan", "length_penalty must be a finite number"),
+        (
+            "retrievers.gemkr.decoding.length_penalty=1e9",
+            "length_penalty must be between -10 and 10, it is 1000000000.0",
+        ),
+        ("retrievers.gemkr.decoding.length_penalty=-1e9", "length_penalty must be between -10 and 10"),
+        ("retrievers.gemkr.scoring.alpha=-1", "alpha must be between 0 and 10, it is -1.0"),
+        ("retrievers.gemkr.scoring.alpha=nan", "alpha must be a finite number, it is nan"),
     ],
 )
 def test_evaluation_settings_out_of_range(setting: str, said: str, tmp_path: Path) -> None:
     path = tmp_path / "eval.yaml"
-    path.write_text("queries: q\ncorpus: c\noutput: o\n")
+    path.write_text(GENERATIVE)
     with pytest.raises(ConfigError, match=said):
         load_config(path, EvalConfig, [setting])
 
 
 def test_a_document_can_be_forbidden_to_a_second_clue(tmp_path: Path) -> None:
     path = tmp_path / "eval.yaml"
-    path.write_text("queries: q\ncorpus: c\noutput: o\ndecoding: {document_penalty: .inf}\n")
-    assert load_config(path, EvalConfig).decoding.document_penalty == math.inf
+    path.write_text(GENERATIVE)
+    config = load_config(path, EvalConfig, ["retrievers.gemkr.decoding.document_penalty=.inf"])
+    assert config.retrievers["gemkr"].config.decoding.document_penalty == math.inf
 
 
 @pytest.mark.parametrize(

@@ -267,7 +267,7 @@ def test_a_checkpoint_of_another_tokenizer(
             ["retrievers.gemkr.decoding.groups=3", "retrievers.gemkr.model.llm=nowhere"],
             "4 cannot be shared evenly by 3 groups",
         ),
-        (["evaluate=[seal]"], "is not there; name 'gemkr' before this retriever in evaluate"),
+        (["evaluate=[seal]"], "is not there; run the generative retriever 'gemkr' first"),
     ],
 )
 def test_missing_parts_and_unknown_names(

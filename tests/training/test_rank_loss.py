@@ -17,7 +17,6 @@ from gemkr.config.files import to_mapping
 from gemkr.data.judged import JudgedClue, read_judged, write_judged
 from gemkr.data.queries import read_queries
 from gemkr.errors import ConfigError, DataError
-from gemkr.evaluation.config import EvalConfig
 from gemkr.evaluation.judge import make_judge
 from gemkr.evaluation.rewards import clue_rewards, judge_clues
 from gemkr.fm_index import FMIndex
@@ -262,28 +261,32 @@ def test_from_a_run_to_a_tuned_model(material: Path, tmp_path: Path, capsys: pyt
         tokenizer=tokenizer,
     )
     index.save(tmp_path / "corpus.fmi")
-    evaluation = EvalConfig(
-        queries=str(material / "queries.jsonl"),
-        corpus=str(tmp_path / "corpus.csv"),
-        index=str(tmp_path / "corpus.fmi"),
-        output=str(tmp_path / "eval"),
-        model=ModelConfig(llm=str(material / "llm"), lora=None, train_llm=True),
-        metrics=("P@5", "S@5"),
-    )
-    (tmp_path / "eval.yaml").write_text(json.dumps(to_mapping(evaluation)))
+    model = ModelConfig(llm=str(material / "llm"), lora=None, train_llm=True)
+    generative = {"kind": "generative", "index": str(tmp_path / "corpus.fmi"), "model": to_mapping(model)}
+    evaluation = {
+        "queries": str(material / "queries.jsonl"),
+        "corpus": str(tmp_path / "corpus.csv"),
+        "output": str(tmp_path / "eval"),
+        "metrics": ["P@5", "S@5"],
+        "retrievers": {"gemkr": generative},
+    }
+    (tmp_path / "eval.yaml").write_text(json.dumps(evaluation))
     judge = ["judge", str(tmp_path / "eval.yaml"), "-o", str(tmp_path / "judged.jsonl")]
     assert main(judge) == 1
-    assert "run.jsonl is not there; run a generative retriever into" in capsys.readouterr().err
+    assert "run.jsonl is not there; run the generative retriever 'gemkr' first" in capsys.readouterr().err
     assert main(["eval", str(tmp_path / "eval.yaml")]) == 0
     assert main([*judge, "--documents", "1"]) == 0
     assert "a document is relevant when it holds an answer (word match)" in capsys.readouterr().out
     judged = list(read_judged(tmp_path / "judged.jsonl"))
     assert {clue.query_id for clue in judged} == {f"q{i}" for i in range(8)}
     assert {clue.reward for clue in judged} == {0.0, 1.0}
-    kept = (tmp_path / "eval" / "run.jsonl").read_bytes()
+    kept = (tmp_path / "eval" / "gemkr" / "run.jsonl").read_bytes()
     refused = [
-        (["-o", str(tmp_path / "eval" / "run.jsonl")], "is the same file as an input"),
-        ([f"index={other_index(tmp_path, tokenizer)}"], "was made under another index: the clue"),
+        (["-o", str(tmp_path / "eval" / "gemkr" / "run.jsonl")], "is the same file as an input"),
+        (
+            [f"retrievers.gemkr.index={other_index(tmp_path, tokenizer)}"],
+            "was made under another index: the clue",
+        ),
         (
             [f"queries={more_queries(tmp_path, material)}"],
             "has no record of 1 of the 9 queries, such as 'q8'",
@@ -292,7 +295,7 @@ def test_from_a_run_to_a_tuned_model(material: Path, tmp_path: Path, capsys: pyt
     for words, message in refused:
         assert main([*judge, *words]) == 1
         assert message in capsys.readouterr().err
-    assert (tmp_path / "eval" / "run.jsonl").read_bytes() == kept
+    assert (tmp_path / "eval" / "gemkr" / "run.jsonl").read_bytes() == kept
     assert list(read_judged(tmp_path / "judged.jsonl")) == judged
     training = experiment(material, tmp_path / "train", epochs=1)
     training = dataclasses.replace(

@@ -23,6 +23,7 @@ _HOMES = {
     "read_corpus": "gemkr.data.corpus",
     "GenerativeRetriever": "gemkr.retrievers.generative.retriever",
     "generate_clues": "gemkr.decoding.beam",
+    "load": "gemkr.loaded",
 }
 
 __all__ = ["__version__", *_HOMES]

@@ -32,8 +32,6 @@ ROWS = {
     "unseen_no_index": ("held_out_combinations", ("evaluate=[free_text]",)),
 }
 """The evaluations: their questions, and what changes of the packaged configuration."""
-CONTROL = "random_document"
-"""The row of `full`'s second retriever: the same clues, ranked with a random document of each."""
 MARK = "quickstart.json"
 """Stands in a folder whose contents a quickstart made and may replace."""
 RESULTS = (
@@ -49,7 +47,7 @@ RESULTS = (
 )
 TITLES = {
     "full": "gemkr",
-    CONTROL: "the same clues, a random document of each",
+    "random_document": "the same clues, a random document of each",
     "no_regions": "without regions",
     "no_picture": "without the picture",
     "no_index": "without the FM-index",
@@ -190,7 +188,7 @@ class Quickstart:
                     *limit,
                 ]
                 _gemkr("eval", _configs("eval_configs"), *words)
-            rows |= {name if main else CONTROL: row for main, row in _rows(output)}
+            rows |= {name if main else "random_document": row for main, row in _rows(output)}
         return rows
 
     @property

@@ -23,11 +23,11 @@ NOTES = (
 
 def write_quickstart_report(folder: Path, titles: Mapping[str, str], seconds: Mapping[str, float]) -> Path:
     """Write `report.html` into the quickstart's folder; `titles` maps row names to what the table calls them."""
-    from gemkr.cli.quickstart import CONTROL
     from gemkr.data.documents import DocumentStore
     from gemkr.data.qrels import gold_qrels
     from gemkr.data.queries import read_queries
     from gemkr.data.records import read_records
+    from gemkr.evaluation.evaluate import CONTROL
     from gemkr.evaluation.report.cards import choose_queries, make_card
     from gemkr.evaluation.report.of_evaluation import shown_boxes
     from gemkr.evaluation.report.page import Row, write_report

@@ -10,6 +10,7 @@ from gemkr.config.section import Section
 from gemkr.errors import ConfigError
 from gemkr.retrievers.compose import RETRIEVERS, check_sections
 from gemkr.sources import Sources
+from gemkr.vision.config import DetectorConfig
 
 FIRST_EDITION = {
     **dict.fromkeys(
@@ -35,7 +36,8 @@ class EvalConfig:
 
     `retrievers` has a section for each retriever, `evaluate` names those to evaluate (all of them where it is left out): the
     first is the one that the report shows and the others are tested against. The run of a retriever goes into the folder of
-    its name in `output`. `images` and `regions` are those of the queries. Relevance comes from `qrels`, else from answers
+    its name in `output`. `images` and `regions` are those of the queries; `detector` finds the regions of pictures that are given
+    with a question (`gemkr ask`), by default as those of `regions` were found. Relevance comes from `qrels`, else from answers
     under `match`. `cards` is the number of queries that the report shows one by one; with `clue_control`, the clues of the first
     retriever are also ranked with a random document of each, which shows their share of the ranking.
     """
@@ -46,6 +48,7 @@ class EvalConfig:
     queries: str | None = None
     images: str | None = None
     regions: str | None = None
+    detector: DetectorConfig | None = None
     output: str | None = None
     qrels: str | None = None
     match: str | None = None

@@ -1,0 +1,68 @@
+"""`gemkr ask CONFIG QUESTION`: the passages that answer one question about a picture, with the clues that found them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import textwrap
+from typing import TYPE_CHECKING
+
+from gemkr.cli.numbers import positive
+
+if TYPE_CHECKING:
+    from gemkr.types import Hit, Ranking
+
+HELP = "answer one question, about a picture of your own if you like, with the passages of the corpus"
+WIDTH = 100
+SHOWN_CLUES = 5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", help="a YAML file with retrievers and a corpus, see eval_configs/")
+    parser.add_argument("question", help="the question")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace the file's")
+    parser.add_argument("--picture", metavar="FILE", help="a picture that the question is about")
+    parser.add_argument(
+        "--retriever", metavar="NAME", help="the section to use (default: the first of evaluate)"
+    )
+    parser.add_argument("-k", type=positive, default=5, help="how many passages (default 5)")
+    parser.add_argument("--json", action="store_true", help="one JSON object in place of text")
+
+
+def run(args: argparse.Namespace) -> int:
+    from gemkr.loaded import load
+
+    loaded = load(args.config, args.overrides, retriever=args.retriever)
+    ranking = loaded.ask(args.question, args.picture, k=args.k)
+    if args.json:
+        from gemkr.data.records import to_record
+
+        record = to_record(ranking)
+        for shown, hit in zip(record["hits"], ranking.hits, strict=True):
+            shown |= {"title": hit.title, "text": hit.text}
+        print(json.dumps(record, ensure_ascii=False))
+        return 0
+    print("\n".join(as_text(ranking)))
+    return 0
+
+
+def as_text(ranking: Ranking) -> list[str]:
+    """The lines that a person reads: the best clues, then the passages with their clues between ** signs."""
+    lines = []
+    if ranking.clues:
+        best = sorted(ranking.clues, key=lambda clue: -clue.log_prob)[:SHOWN_CLUES]
+        lines += ["clues: " + " · ".join(f"{clue.text} ({clue.span.count})" for clue in best), ""]
+    for number, hit in enumerate(ranking.hits, 1):
+        lines.append(f"{number}. {hit.doc_id}{f'  {hit.title}' if hit.title else ''}  [{hit.score:.3f}]")
+        lines += textwrap.wrap(marked(hit), WIDTH, initial_indent="   ", subsequent_indent="   ")
+    return lines or ["no passage was found"]
+
+
+def marked(hit: Hit) -> str:
+    """The passage with the first occurrence of its best clue between ** signs."""
+    for evidence in hit.evidence:
+        clue = evidence.text.strip()
+        at = hit.text.find(clue) if clue else -1
+        if at >= 0:
+            return f"{hit.text[:at]}**{clue}**{hit.text[at + len(clue) :]}"
+    return hit.text

@@ -1,0 +1,115 @@
+"""A retriever with all that a question needs, from one configuration: `gemkr.load("serve.yaml").ask("...", picture="photo.jpg")`.
+
+Pictures that were never in a store are detected, cropped and encoded by the code that makes stores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gemkr.config.files import load_config
+from gemkr.errors import VisionError
+from gemkr.evaluation.config import EvalConfig
+from gemkr.interfaces import Allowed
+from gemkr.retrievers.compose import parts_of, reads_pictures
+from gemkr.retrievers.generative.config import GenerativeConfig
+from gemkr.sources import Sources
+from gemkr.types import Query, Ranking
+
+if TYPE_CHECKING:
+    from gemkr.vision.config import TowerConfig
+    from gemkr.vision.online import OnlinePictures
+
+
+def load(path: str | Path, overrides: Iterable[str] = (), *, retriever: str | None = None) -> LoadedRetriever:
+    """The retriever of a configuration, ready for questions: the section `retriever`, or the first of `evaluate`.
+
+    A file of queries is not needed. Raises a GemkrError in one sentence when parts are missing or do not belong together.
+    Takes as long as loading the models and reading the corpus once.
+    """
+    config = load_config(path, EvalConfig, [*overrides])
+    return LoadedRetriever(config, retriever or config.evaluated[0])
+
+
+class LoadedRetriever:
+    """A retriever of a configuration, its corpus and its detector; hits carry their documents."""
+
+    def __init__(self, config: EvalConfig, name: str) -> None:
+        """Loads everything."""
+        self.config, self.name = config, name
+        self.sources: Sources = replace(config, queries=None, limit=None).sources()
+        self.online = self._online_pictures()
+        if self.online is not None:
+            self.sources.pictures, self.sources.regions = self.online, self.online.regions
+        self.retriever = self.sources.retriever(name)
+        self._asked = 0
+
+    def ask(
+        self,
+        question: str,
+        picture: Any = None,
+        *,
+        k: int = 5,
+        caption: str | None = None,
+        instruction: str | None = None,
+        allowed: Allowed = None,
+    ) -> Ranking:
+        """The best k passages for one question about a picture: a file, bytes, or a PIL picture; None without one.
+
+        VisionError for a picture that cannot be read, or that no model of this retriever looks at.
+        """
+        image = None
+        if picture is not None:
+            if self.online is None:
+                raise VisionError(
+                    f"the retriever {self.name!r} looks at no picture; ask without one, or choose another retriever"
+                )
+            image = self.online.add(picture)
+        self._asked += 1
+        query = Query(
+            f"question {self._asked}", question, image=image, caption=caption, instruction=instruction
+        )
+        try:
+            (ranking,) = self.retrieve([query], k, allowed=allowed)
+        finally:
+            if image is not None:
+                self.online.remove(image)
+        return ranking
+
+    def retrieve(self, queries: Iterable[Query], k: int, *, allowed: Allowed = None) -> Iterator[Ranking]:
+        """One ranking per query, in order, with the documents of its hits."""
+        by_id = self.sources.documents.by_id
+        for ranking in self.retriever.retrieve(queries, k, allowed=allowed):
+            hits = tuple(replace(hit, document=by_id(hit.doc_id)) for hit in ranking.hits)
+            yield replace(ranking, hits=hits)
+
+    def _online_pictures(self) -> OnlinePictures | None:
+        """What takes pictures; None where the retriever looks at none."""
+        tower = self._tower(self.name)
+        if tower is None:
+            return None
+        from gemkr.vision.detect import Detector
+        from gemkr.vision.encode import load_tower
+        from gemkr.vision.online import OnlinePictures, RegionExtractor
+
+        store, extractor = self.sources.regions, None
+        if self.config.detector is not None:
+            rows = None if store is None else store.rows
+            extractor = RegionExtractor(Detector(self.config.detector), load_tower(tower), rows)
+        elif store is not None:
+            extractor = RegionExtractor.like(store, load_tower(tower))
+        return OnlinePictures(extractor, self.sources.pictures, store)
+
+    def _tower(self, name: str) -> TowerConfig | None:
+        """The vision tower of the first model that the retriever, or one that it is built over, reads pictures with."""
+        sections = self.sources.sections
+        if not reads_pictures(name, sections):
+            return None
+        settings = self.sources.section(name).config
+        if isinstance(settings, GenerativeConfig):
+            return settings.model.tower
+        inner = (self._tower(part) for part in parts_of(sections[name]))
+        return next((tower for tower in inner if tower is not None), None)

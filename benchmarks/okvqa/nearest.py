@@ -21,6 +21,24 @@ class NearestQuestions:
     the neighbours. About 1 ms a query among 9,000 questions.
     """
 
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """The answers of the `neighbours` nearest queries of the file `train`."""
+
+        train: str
+        neighbours: Positive = 30
+
+    @classmethod
+    def from_config(cls, config: Config, sources: Sources) -> NearestQuestions:
+        """Over the training queries; DataError when one of them is to be evaluated."""
+        queries = training_queries(config.train, sources)
+        return sources.once(("nearest", config), lambda: cls(queries, neighbours=config.neighbours))
+
+    @staticmethod
+    def input_files(config: Config) -> dict[str, str | None]:
+        """The training queries."""
+        return {"train": config.train}
+
     def __init__(self, queries: Sequence[Query], *, neighbours: int = 30) -> None:
         """Learn from queries with answers; raises DataError when none has any."""
         self._queries = [query for query in queries if query.answers]

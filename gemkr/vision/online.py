@@ -29,7 +29,7 @@ from gemkr.vision.store import PictureRegions, RegionStore, as_stored
 if TYPE_CHECKING:
     from gemkr.vision.encode import Tower
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 """What may be decoded: the formats of photos and pages, none that runs a program (EPS) or is rarely tested."""
 
 

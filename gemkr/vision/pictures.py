@@ -108,16 +108,8 @@ def read_picture(
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(source, formats=formats) as picture:
                 return ImageOps.exif_transpose(picture).convert("RGB")
-    except UnidentifiedImageError as error:
-        kinds = f" ({', '.join(formats)})" if formats else ""
-        raise VisionError(
-            f"{name} cannot be read: it is no picture of a known format{kinds}; {way_out}"
-        ) from error
-    except (
-        Exception
-    ) as error:  # decoders raise all kinds for a corrupt file: OSError, SyntaxError, struct.error ...
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
-        raise VisionError(f"{name} cannot be read: {reason}; {way_out}") from error
+    except Exception as error:  # for a corrupt file: OSError, SyntaxError, struct.error ...
+        raise VisionError(f"{name} cannot be read: {_reason(error, formats)}; {way_out}") from error
 
 
 def require_pictures(queries: Sequence[Query], pictures: Pictures | None, regions: Regions | None) -> None:
@@ -143,6 +135,15 @@ def _different(paths: list[Path]) -> list[Path]:
         if not any(path.samefile(other) for other in found):
             found.append(path)
     return found
+
+
+def _reason(error: Exception, formats: Sequence[str] | None) -> str:
+    """What is wrong with a picture file, in the middle of a sentence."""
+    unknown = (error, error.__context__)  # an imported ultralytics puts an error of its own before PIL's
+    if any(isinstance(one, UnidentifiedImageError) for one in unknown):
+        known = f" ({', '.join(formats)})" if formats else ""
+        return f"it is no picture of a known format{known}"
+    return error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
 
 
 def _require_few_pixels(picture: Image.Image) -> None:

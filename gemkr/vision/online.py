@@ -142,16 +142,20 @@ class OnlinePictures:
     def add(self, picture: str | Path | bytes | Image.Image, name: str | None = None) -> str:
         """Take a picture and find and encode its regions; the image id to put into a query.
 
-        The same picture has the same id and is computed once. `name` is how messages call one that comes as bytes or
-        decoded. VisionError names a picture that cannot be read, is of no known format, or has too many pixels.
+        The same file content has the same id and is computed once. `name` is how messages call one that comes as bytes
+        or decoded. VisionError names a picture that cannot be read, is of no known format, or has too many pixels.
         """
+        if not isinstance(picture, str | Path | bytes | Image.Image):
+            raise VisionError(
+                f"a picture is a path, bytes or a PIL image, not a value of type {type(picture).__name__}"
+            )
         path = Path(picture) if isinstance(picture, str | Path) else None
         called = f"the picture {path or name}" if path or name else "the given picture"
         source: BytesIO | Image.Image
         if isinstance(picture, Image.Image):
             source = picture
         else:
-            data = _read_bytes(path, called) if path is not None else bytes(picture)
+            data = _read_bytes(path, called) if path is not None else picture
             source = BytesIO(data)
         with self._lock:
             if isinstance(source, BytesIO):

@@ -2,6 +2,10 @@
 
 A store is a folder: `features.npy` float16[N, R, width] and `index.json`. It is built in `NAME.part`, in order and
 resumable, and renamed when whole. Nothing is pickled. Knows no model: features come and go as arrays.
+
+`index.json` records `detector` (fingerprint of weights and settings), `settings` (regions, confidence, overlap,
+image_size), `weights` (file and sha256), `encoder` (fingerprint of the tower), `margin`, `shape`, and the boxes of each
+picture. `settings` and `weights` are absent, which means unknown, in stores of earlier versions; those still open.
 """
 
 from __future__ import annotations

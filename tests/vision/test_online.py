@@ -233,6 +233,8 @@ def test_what_is_no_picture_is_named(pictures: PictureFolder, online: OnlinePict
             online.add(given, name)
         assert "\n" not in str(refusal.value)
         assert "object at" not in str(refusal.value)
+    with pytest.raises(VisionError, match="not a value of type int"):
+        online.add(5)
 
 
 def test_decompression_bombs_are_refused(

@@ -158,12 +158,12 @@ def test_an_interrupted_detection_of_other_pictures_leaves_none_of_them(
     folder: PictureFolder, tmp_path: Path
 ) -> None:
     class Half:
-        """Finds a box in every picture but b; `asked` are the pictures it was shown."""
+        """Finds a box in every picture but b; `seen` are the pictures it was given."""
 
-        record, asked = DetectorRecord("abc"), ()
+        record, seen = DetectorRecord("abc"), ()
 
         def detect(self, image_ids: list[str], pictures: list[Image.Image]) -> list[PictureBoxes]:
-            self.asked = (*self.asked, *image_ids)
+            self.seen = (*self.seen, *image_ids)
             if "b" in image_ids:
                 raise VisionError("stop")
             return [some_boxes(name, 1) for name in image_ids]
@@ -173,7 +173,7 @@ def test_an_interrupted_detection_of_other_pictures_leaves_none_of_them(
         detect_regions(Half(), folder, path, image_ids=["a", "c", "b"], batch=1)
     again = Half()
     report = detect_regions(again, folder, path, image_ids=["c", "d"], batch=1)
-    assert (again.asked, report.resumed, report.boxes) == (("d",), 1, 1)
+    assert (again.seen, report.resumed, report.boxes) == (("d",), 1, 1)
     assert [one.image for one in read_boxes(path)[1]] == ["c", "d"]
 
 

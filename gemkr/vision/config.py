@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gemkr.config.paths import FilePath
 from gemkr.config.ranges import NotNegative, Positive, Share
 
 MARGIN = 0.05
@@ -14,7 +15,7 @@ MARGIN = 0.05
 class DetectorConfig:
     """Which regions of a picture are found, and how they are cropped."""
 
-    weights: str | None = None
+    weights: FilePath | None = None
     """An ultralytics weights file (.pt), or a model .yaml (random weights)."""
     regions: Positive = 10
     """The most boxes per picture."""
@@ -37,6 +38,6 @@ class TowerConfig:
     """
 
     architecture: str = "ViT-L-14"
-    config: str | None = None
-    weights: str | None = None
+    config: FilePath | None = None
+    weights: FilePath | None = None
     depth: Positive | None = None

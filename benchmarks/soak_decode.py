@@ -12,11 +12,11 @@ import argparse
 import math
 
 import numpy as np
-from gemkr.retrievers.second_pass import merged, second_settings
 
 from gemkr.decoding.beam import generate_clues
 from gemkr.decoding.config import DecodingConfig
 from gemkr.fm_index import FMIndex, Span
+from gemkr.retrievers.second_pass import merged, second_settings
 from gemkr.testing import TableLM
 from gemkr.types import Clue
 

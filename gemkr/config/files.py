@@ -20,7 +20,7 @@ from typing import Annotated, Any, TypeVar
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
-from gemkr.config.packaged import base_of, names_of
+from gemkr.config.packaged import base_of
 from gemkr.config.paths import PathSetting, mark, unmark
 from gemkr.config.section import Section
 from gemkr.errors import ConfigError
@@ -61,7 +61,7 @@ def _read_yaml(
     if not path.is_file():
         wrong = "is not a file" if path.exists() else "does not exist"
         raise ConfigError(
-            f"the configuration {path} {wrong}; name a file, or one of the package's by its name alone ({', '.join(names_of('eval'))})"
+            f"the configuration {path} {wrong}; name a file, or one of the package's by its name alone, such as small"
         )
     for override in overrides:
         if "=" not in override:

@@ -87,9 +87,10 @@ def hash_files(paths: list[str | Path]) -> str:
     DataError names one that cannot be read.
     """
     digest = hashlib.sha256()
-    for given, path in ((given, file) for given in paths for file in corpus_files(given)):
-        if path != Path(given):
-            digest.update(str(path.relative_to(given)).encode(errors="surrogateescape"))
+    parts = [(given, file) for given in paths for file in corpus_files(given)]
+    for folder, path in parts:
+        if path != Path(folder):
+            digest.update(str(path.relative_to(folder)).encode(errors="surrogateescape"))
         try:
             with open(path, "rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())

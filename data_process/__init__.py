@@ -1,1 +1,1 @@
-"""Thin entry points under the names that readers of the paper know, and the makers of the sample."""
+"""Thin entry points under the names that readers of the paper know."""

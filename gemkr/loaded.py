@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gemkr.config.files import load_config
+from gemkr.config.packaged import find_config
 from gemkr.errors import VisionError
 from gemkr.evaluation.config import EvalConfig
 from gemkr.interfaces import Allowed
@@ -25,12 +26,12 @@ if TYPE_CHECKING:
 
 
 def load(path: str | Path, overrides: Iterable[str] = (), *, retriever: str | None = None) -> LoadedRetriever:
-    """The retriever of a configuration, ready for questions: the section `retriever`, or the first of `evaluate`.
+    """The retriever of a configuration (a file, or the name of a packaged one), ready for questions: the section `retriever`, or the first of `evaluate`.
 
     A file of queries is not needed. Raises a GemkrError in one sentence when parts are missing or do not belong together.
     Takes as long as loading the models and reading the corpus once.
     """
-    config = load_config(path, EvalConfig, [*overrides])
+    config = load_config(find_config(path, "eval"), EvalConfig, [*overrides])
     return LoadedRetriever(config, retriever or config.evaluated[0])
 
 

@@ -18,6 +18,7 @@ from benchmarks.okvqa.seeds import OPPONENT, conclude
 from benchmarks.okvqa.steps import answer, interrupted, require_files, step
 from gemkr.cli.numbers import positive
 
+CONFIGS = "benchmarks/okvqa/configs"
 CONFIG = "okvqa_wiki112k_cpu"
 SHARED = Path(os.environ.get("GEMKR_SHARED", "../shared")) / "data"
 QUESTIONS = SHARED / "okvqa" / "train.jsonl"
@@ -89,7 +90,7 @@ def second_model(home: Path, seed: int, first: Material) -> str:
 def pretrain(model: Path, seed: int, *, settings: Settings = ()) -> None:
     """A base model with settings of its own, a Hugging Face folder at `model`."""
     options = (f"output={model.parent}", f"seed={seed}", *settings)
-    step(model, "pretrain", f"train_configs/{CONFIG}_pretrain.yaml", *interrupted(model.parent), *options)
+    step(model, "pretrain", f"{CONFIGS}/pretrain/{CONFIG}.yaml", *interrupted(model.parent), *options)
 
 
 def build_index(corpus: Path, index: Path, vocabulary: Path, *options: str) -> None:
@@ -104,17 +105,17 @@ def mine(questions: Path, clues: Path, index: Path, vocabulary: Path, *, per_que
 
 
 def tune(config: str, output: Path, seed: int, material: Material, *, settings: Settings = ()) -> Path:
-    """Train `train_configs/CONFIG.yaml` with settings of one's own; returns the checkpoint."""
+    """Train `configs/train/CONFIG.yaml` with settings of one's own; returns the checkpoint."""
     model, final = f"model.llm={material.model}", output / "final"
     tuning = (f"data.clues={material.clues}", f"output={output}", f"seed={seed}")
-    step(final, "train", f"train_configs/{config}.yaml", *interrupted(output), model, *settings, *tuning)
+    step(final, "train", f"{CONFIGS}/train/{config}.yaml", *interrupted(output), model, *settings, *tuning)
     return final
 
 
 def score(
     config: str, output: Path, seed: int, material: Material, checkpoint: Path, *, settings: Settings = ()
 ) -> None:
-    """Run `eval_configs/CONFIG.yaml` for a seed, with settings of one's own; all opponents for the first, the best for all."""
+    """Run `configs/eval/CONFIG.yaml` for a seed, with settings of one's own; all opponents for the first, the best for all."""
     scored = [
         f"model.llm={material.model}",
         *settings,
@@ -125,7 +126,7 @@ def score(
     ]
     if seed and not any(setting.startswith("baselines=") for setting in settings):
         scored.append(f"baselines=[random_in_span,{OPPONENT}]")
-    step(output / "metrics.json", "eval", f"eval_configs/{config}.yaml", *scored)
+    step(output / "metrics.json", "eval", f"{CONFIGS}/eval/{config}.yaml", *scored)
 
 
 def beside(llm: Path, checkpoint: Path) -> str:

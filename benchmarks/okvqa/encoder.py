@@ -44,7 +44,7 @@ def run(home: Path, base: Path, seeds: int) -> None:
     choosing = (f"learned_scorer.weights={chosen}", f"learned_scorer.vectors={home / 'passages.safetensors'}")
     for seed in range(seeds):
         material = okvqa_cpu.prepare(base, seed)
-        evaluation = f"eval_configs/{CONFIG}.yaml"
+        evaluation = f"{okvqa_cpu.CONFIGS}/eval/{CONFIG}.yaml"
         okvqa_cpu.step(weights, "fit-expert", evaluation, reading, f"output={home / 'fit'}")
         okvqa_cpu.step(chosen, "fit-scorer", evaluation, reading, *choosing, f"output={home / 'fit'}")
         here = home / f"seed{seed}"

@@ -18,7 +18,10 @@ SHOWN_CLUES = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", help="a YAML file with retrievers and a corpus, see eval_configs/")
+    parser.add_argument(
+        "config",
+        help="a YAML file with retrievers and a corpus, or the name of a packaged one (small, quickstart)",
+    )
     parser.add_argument("question", help="the question")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace the file's")
     parser.add_argument("--picture", metavar="FILE", help="a picture that the question is about")

@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from gemkr.config.files import load_config
+    from gemkr.config.packaged import find_config
     from gemkr.evaluation.config import EvalConfig
     from gemkr.evaluation.evaluate import evaluate
     from gemkr.evaluation.metrics import parse_metrics
@@ -24,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     from gemkr.evaluation.report.table import text_comparison, text_table
     from gemkr.files import require_writable_folder, write_atomically
 
-    config = load_config(args.config, EvalConfig, args.overrides)
+    config = load_config(find_config(args.config, "eval"), EvalConfig, args.overrides)
     parse_metrics(config.metrics)
     config.require("queries")
     output = require_writable_folder(config.require("output"))

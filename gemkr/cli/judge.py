@@ -11,7 +11,7 @@ HELP = "judge the clues of a finished run over queries with known answers, to le
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", type=Path, help="the evaluation configuration that `gemkr eval` ran")
+    parser.add_argument("config", help="the evaluation configuration that `gemkr eval` ran")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="the settings it was run with")
     parser.add_argument("--retriever", metavar="NAME", help="whose run (default: the first of evaluate)")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the judged clues, *.jsonl")
@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from gemkr.cli.output import require_writable
     from gemkr.config.files import load_config
+    from gemkr.config.packaged import find_config
     from gemkr.data.judged import read_judged, write_judged
     from gemkr.evaluation.config import EvalConfig
     from gemkr.evaluation.judge import make_judge
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from gemkr.retrievers.rescored import generative_config
     from gemkr.retrievers.saved_clues import read_clues, require_answered, run_file
 
-    config = load_config(args.config, EvalConfig, args.overrides)
+    config = load_config(find_config(args.config, "eval"), EvalConfig, args.overrides)
     name = args.retriever or config.evaluated[0]
     sources = config.sources()
     settings = generative_config(sources.section(name), "gemkr judge")

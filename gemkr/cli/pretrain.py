@@ -13,9 +13,10 @@ add_arguments = train.add_arguments
 
 def run(args: argparse.Namespace) -> int:
     from gemkr.config.files import load_config
+    from gemkr.config.packaged import find_config
     from gemkr.training.config import PretrainConfig
 
-    config = load_config(args.config, PretrainConfig, args.overrides)
+    config = load_config(find_config(args.config, "pretrain"), PretrainConfig, args.overrides)
     from gemkr.training.pretrain import MODEL_FOLDER, pretrain
 
     return train.report(pretrain(config, resume=args.resume), Path(config.output) / MODEL_FOLDER)

@@ -168,7 +168,7 @@ class Quickstart:
     def _train(self) -> None:
         limit = [f"max_steps={self.max_steps}"] if self.max_steps else []
         with self._step("train"):
-            _gemkr("train", _configs("train_configs"), f"output={self._model}", f"seed={self.seed}", *limit)
+            _gemkr("train", "quickstart", f"output={self._model}", f"seed={self.seed}", *limit)
 
     @property
     def _model(self) -> Path:
@@ -187,16 +187,14 @@ class Quickstart:
                     *changes,
                     *limit,
                 ]
-                _gemkr("eval", _configs("eval_configs"), *words)
+                _gemkr("eval", "quickstart", *words)
             rows |= {name if main else "random_document": row for main, row in _rows(output)}
         return rows
 
     @property
     def _environment(self) -> dict[str, str]:
         """What the two configurations take from the environment."""
-        from gemkr.sample import models_folder
-
-        return {"GEMKR_QUICKSTART": str(self.folder), "GEMKR_SAMPLE_MODELS": str(models_folder())}
+        return {"GEMKR_QUICKSTART": str(self.folder)}
 
     def _write(self, rows: dict[str, dict[str, Any]]) -> None:
         from gemkr.cli.quickstart_report import write_quickstart_report
@@ -238,11 +236,6 @@ def _gemkr(*words: Any, **options: Any) -> None:
 
 def _say(words: Sequence[str]) -> None:
     print(f"\n$ gemkr {shlex.join(words)}", flush=True)
-
-
-def _configs(kind: str) -> Path:
-    """The quickstart's file among the configurations that stand beside the package."""
-    return Path(__file__).resolve().parents[2] / kind / "quickstart.yaml"
 
 
 def _rows(output: Path) -> Iterator[tuple[bool, dict[str, Any]]]:

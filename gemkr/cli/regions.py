@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--overlap", type=share, default=0.6, help="IoU of the class-agnostic NMS (default 0.6)"
     )
     detect.add_argument("--image-size", type=positive, default=640, help="side in pixels (default 640)")
-    detect.add_argument("--batch", type=positive, default=8, help="pictures at once (default 8)")
+    detect.add_argument("--batch", type=positive, default=8, help="pictures between two saves (default 8)")
     detect.add_argument(
         "--preview", type=natural, default=0, metavar="N", help="draw the boxes of N pictures"
     )
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     encode.add_argument(
         "--margin", type=not_negative, default=0.05, help="crop margin, share of the box (default 0.05)"
     )
-    encode.add_argument("--batch", type=positive, default=32, help="crops at once (default 32)")
+    encode.add_argument("--batch", type=positive, default=32, help="crops between two saves (default 32)")
     for command in (detect, encode):
         command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ... (default cpu)")
         command.add_argument(
@@ -79,15 +79,16 @@ def run(args: argparse.Namespace) -> int:
 
 def _detect(args: argparse.Namespace, pictures: PictureFolder) -> int:
     from gemkr.cli.output import require_writable
-    from gemkr.vision.detect import Detector, DetectorSettings
+    from gemkr.vision.config import DetectorConfig
+    from gemkr.vision.detect import Detector
     from gemkr.vision.regions import detect_regions
 
     require_writable(args.output, args.weights, args.queries)
     folder = Path(args.preview_dir or f"{args.output}.preview")
     if args.preview:
         require_writable(folder / "picture.jpg")
-    settings = DetectorSettings(args.regions, args.confidence, args.overlap, args.image_size)
-    detector = Detector(args.weights, settings, args.device)
+    config = DetectorConfig(args.weights, args.regions, args.confidence, args.overlap, args.image_size)
+    detector = Detector(config, args.device)
     ids = _image_ids(args.queries) if args.queries else None
     report = detect_regions(
         detector, pictures, args.output, image_ids=ids, batch=args.batch, skip_missing=args.skip_missing

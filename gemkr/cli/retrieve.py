@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,7 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """CONFIG, overrides and --restart, for every command that runs an EvalConfig."""
-    parser.add_argument("config", type=Path, help="a YAML file, see eval_configs/")
+    parser.add_argument(
+        "config", help="a YAML file, or the name of a packaged configuration (small, quickstart)"
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace the file's")
     parser.add_argument(
         "--restart", action="store_true", help="drop the results in the output folder and start over"
@@ -31,11 +32,12 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from gemkr.config.files import load_config
+    from gemkr.config.packaged import find_config
     from gemkr.evaluation.config import EvalConfig
     from gemkr.evaluation.runs import run_retriever
     from gemkr.files import require_writable_folder
 
-    config = load_config(args.config, EvalConfig, args.overrides)
+    config = load_config(find_config(args.config, "eval"), EvalConfig, args.overrides)
     name = args.retriever or config.evaluated[0]
     config.require("queries")
     require_writable_folder(config.require("output"))

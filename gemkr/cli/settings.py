@@ -76,6 +76,8 @@ def _name(hint: Any) -> str:
         return f"by name, {_name(parts[1])}"
     if hint is Any:
         return "a value"
+    if origin is typing.Annotated and parts[0] is str:
+        return str(parts[1])
     if origin is typing.Annotated:
         return f"{_name(parts[0])}, {parts[1]}"
     if origin in (typing.Union, types.UnionType):

@@ -14,7 +14,9 @@ HELP = "fine-tune a model to write clues"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", type=Path, help="a YAML file, see train_configs/")
+    parser.add_argument(
+        "config", help="a YAML file, or the name of a packaged configuration (small, quickstart)"
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace the file's")
     parser.add_argument(
         "--resume", metavar="auto|PATH", help="go on from the newest whole checkpoint, or from this one"
@@ -23,9 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from gemkr.config.files import load_config
+    from gemkr.config.packaged import find_config
     from gemkr.training.config import TrainConfig
 
-    config = load_config(args.config, TrainConfig, args.overrides)
+    config = load_config(find_config(args.config, "train"), TrainConfig, args.overrides)
     from gemkr.training.finetune import finetune
 
     outcome = finetune(config, resume=args.resume)

@@ -1,7 +1,7 @@
 """From YAML and `key=value` overrides to the dataclasses of settings, checked against their annotations.
 
 The only file that imports omegaconf. Unknown keys fail and name the nearest known one. Paths may hold `${oc.env:NAME}` or
-`${oc.env:NAME,default}`.
+`${oc.env:NAME,default}`; `paths.py` says where relative ones count from.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from typing import Annotated, Any, TypeVar
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
+from gemkr.config.packaged import base_of
+from gemkr.config.paths import PathSetting, mark, unmark
 from gemkr.config.section import Section
 from gemkr.errors import ConfigError
 
@@ -33,11 +35,13 @@ NOTHING = ("", "~", "null", "Null", "NULL")
 def load_config(path: str | Path, kind: type[T], overrides: Sequence[str] = ()) -> T:
     """Read a YAML file into the dataclass `kind`, then apply `key=value` overrides (dots reach inside).
 
-    An override of a string is taken as it stands (`output=007`), any other as YAML.
+    An override of a string is taken as it stands (`output=007`), any other as YAML. Relative paths in the file count from its
+    folder (in a packaged one, from the current folder), those of overrides and environment variables from the current folder.
     Raises ConfigError for a missing file, broken YAML, an unknown key (naming the nearest one), a missing
     required key, a value of the wrong type, or an environment variable that is not set.
     """
-    return from_mapping(_read_yaml(Path(path), overrides, kind), kind, str(path))
+    path = Path(path)
+    return from_mapping(_read_yaml(path, overrides, kind), kind, str(path), base_of(path))
 
 
 def load_section(path: str | Path, section: str, kind: type[T], overrides: Sequence[str] = ()) -> T:
@@ -45,8 +49,9 @@ def load_section(path: str | Path, section: str, kind: type[T], overrides: Seque
 
     Raises ConfigError as `load_config` does, and for a file without that section.
     """
-    values = _read_yaml(Path(path), overrides, kind, section=section)
-    return from_mapping(values, kind, f"{path}: {section}")
+    path = Path(path)
+    values = _read_yaml(path, overrides, kind, section=section)
+    return from_mapping(values, kind, f"{path}: {section}", base_of(path))
 
 
 def _read_yaml(
@@ -56,7 +61,7 @@ def _read_yaml(
     if not path.is_file():
         wrong = "is not a file" if path.exists() else "does not exist"
         raise ConfigError(
-            f"the configuration {path} {wrong}; the ready-made ones are in train_configs/ and eval_configs/"
+            f"the configuration {path} {wrong}; name a file, or one of the package's by its name alone, such as small"
         )
     for override in overrides:
         if "=" not in override:
@@ -71,7 +76,7 @@ def _read_yaml(
                 OmegaConf.update(given, key, text)
             else:
                 given.merge_with_dotlist([override])
-        merged = OmegaConf.merge(loaded, given)
+        merged = OmegaConf.merge(_marked(loaded), _marked(given, given=True))
         if section is not None:
             merged = OmegaConf.select(merged, section)
             if not isinstance(merged, DictConfig):
@@ -99,7 +104,12 @@ def _read_yaml(
         raise
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold a mapping of settings, it holds {type(values).__name__}")
-    return values
+    return unmark(values)
+
+
+def _marked(config: Any, *, given: bool = False) -> Any:
+    """A configuration whose texts tell whether they count from the current folder."""
+    return OmegaConf.create(mark(OmegaConf.to_container(config), given=given))
 
 
 def to_mapping(config: Any) -> dict[str, Any]:
@@ -122,6 +132,8 @@ def _plain(value: Any) -> Any:
 def from_mapping(values: dict[str, Any], kind: type[T], where: str, base: Path | None = None) -> T:
     """A dataclass from a nested dict, checked against its annotations; `where` opens the error messages.
 
+    Relative paths count from the folder `base`, and where there is none from the current folder.
+
     A class may say itself what is wrong with a key that it does not have: `explain_unknown(key)`, a sentence or None.
     """
     fields = {f.name: f for f in dataclasses.fields(kind)}
@@ -131,12 +143,7 @@ def from_mapping(values: dict[str, Any], kind: type[T], where: str, base: Path |
             explained = getattr(kind, "explain_unknown", lambda key: None)(key)
             if explained:
                 raise ConfigError(f"{where}: {explained}")
-            near = difflib.get_close_matches(str(key), fields, n=1)
-            known = (
-                f"the nearest known key is {near[0]!r}"
-                if near
-                else f"known are {', '.join([*fields][:SHOWN])}, as gemkr settings tells"
-            )
+            known = _known_instead(str(key), kind)
             raise ConfigError(f"{where}: unknown key {reprlib.repr(key)}; {known}")
     missing = [n for n, f in fields.items() if n not in values and _required(f)]
     if missing:
@@ -144,6 +151,36 @@ def from_mapping(values: dict[str, Any], kind: type[T], where: str, base: Path |
     return kind(
         **{key: _convert(value, hints[key], f"{where}: {key}", base) for key, value in values.items()}
     )
+
+
+def _known_instead(key: str, kind: type) -> str:
+    """What to say of a key that a class does not have: where it is deeper, else the nearest one, else the first ones."""
+    deeper = sorted(_places(key, kind), key=lambda place: place.count("."))
+    if deeper:
+        return f"did you mean {' or '.join(deeper[:2])}?"
+    names = [f.name for f in dataclasses.fields(kind)]
+    near = difflib.get_close_matches(key, names, n=1)
+    if near:
+        return f"the nearest known key is {near[0]!r}"
+    return f"known are {', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}, as gemkr settings lists"
+
+
+def _places(key: str, hint: Any, prefix: str = "", within: tuple[type, ...] = ()) -> set[str]:
+    """The dotted keys that end with `key` below a dataclass; sections of a kind are looked for in all kinds of their role."""
+    if typing.get_origin(hint) is dict:
+        return _places(key, typing.get_args(hint)[1], f"{prefix}NAME.", within)
+    if typing.get_origin(hint) is Annotated:
+        kinds = getattr(typing.get_args(hint)[1], "settings", list)()
+        return set().union(*(_places(key, kind, prefix, within) for kind in kinds))
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        return _places(key, _beside_none(hint), prefix, within)
+    if not dataclasses.is_dataclass(hint) or hint in within:
+        return set()
+    places = set()
+    for name, inner in typing.get_type_hints(hint, include_extras=True).items():
+        places |= {f"{prefix}{name}"} if within and name == key else set()
+        places |= _places(key, inner, f"{prefix}{name}.", (*within, hint))
+    return places
 
 
 def _is_string(kind: type, key: str) -> bool:
@@ -176,6 +213,8 @@ def _convert(value: Any, hint: Any, where: str, base: Path | None = None, *, end
         kind, allowed = typing.get_args(hint)
         if kind is Section or Section in typing.get_args(kind):
             return None if value is None and kind is not Section else allowed.read(value, where, base)
+        if isinstance(allowed, PathSetting):
+            return allowed.locate(_text(value, where), base)
         number = _convert(value, kind, where, endless=allowed.endless)
         if number not in allowed:
             raise ConfigError(f"{where} must be {allowed}, it is {number!r}")
@@ -201,12 +240,21 @@ def _convert(value: Any, hint: Any, where: str, base: Path | None = None, *, end
         value = float(value)
     if hint is float and isinstance(value, str):
         value = _number(value, where)
-    if hint is str and isinstance(value, (int, float)) and not isinstance(value, bool):
-        raise ConfigError(f"{where} must be text, it is the number {value!r}; put it in quotes")
+    if hint is str:
+        return str(_text(value, where))
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise ConfigError(f"{where} must be of type {hint.__name__}, it is {value!r}")
     if hint is float and not (math.isfinite(value) or (endless and value == math.inf)):
         raise ConfigError(f"{where} must be a finite number, it is {value!r}")
+    return value
+
+
+def _text(value: Any, where: str) -> str:
+    """A text as it is, which may be a FromHere; ConfigError for anything else."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        raise ConfigError(f"{where} must be text, it is the number {value!r}; put it in quotes")
+    if not isinstance(value, str):
+        raise ConfigError(f"{where} must be of type str, it is {value!r}")
     return value
 
 

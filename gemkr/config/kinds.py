@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, is_dataclass
 from importlib import import_module
 from pathlib import Path
@@ -29,6 +30,14 @@ class Role:
     what: str
     method: str
     known: Mapping[str, str]
+
+    def settings(self) -> list[type]:
+        """The dataclasses of the settings of all known kinds, but for those whose packages are not installed."""
+        found = []
+        for kind in self.known:
+            with suppress(ConfigError):
+                found.append(find_class(kind, self, self.what).Config)
+        return found
 
     def read(self, values: Any, where: str, base: Path | None = None) -> Section:
         """A section `{kind: ..., settings}`, or a kind alone, which stands for its default settings.

@@ -1,10 +1,11 @@
-"""Streaming readers of corpora: one file in, `Document`s out, bad rows named by file and line.
+"""Streaming readers of corpora: one file or folder in, `Document`s out, bad rows named by file and line.
 
 Formats, told apart by extension and header, each plain or `.gz`:
 
 - csv with a header `kid,text` (GS112K; `title` and the other usual names of an id are understood);
 - jsonl with `_id, title, text` (BEIR), or `pid`/`doc_id`/`id`/`docid` instead of `_id`;
-- tsv with a header `id text title` (DPR, quoted as csv) or without one: `id title text` (KILT, unquoted).
+- tsv with a header `id text title` (DPR, quoted as csv) or without one: `id title text` (KILT, unquoted);
+- a folder of `.txt` files: each is a document, its id the path below the folder without `.txt`.
 
 Knows nothing of tokens or indexes.
 """
@@ -59,7 +60,7 @@ class BadRows:
 def read_corpus(
     path: str | Path, *, skip_bad_rows: BadRows | None = None, way_out: str = "correct or delete the row"
 ) -> Iterator[Document]:
-    """Yield the documents of a corpus file in its order; ids are strings and distinct.
+    """Yield the documents of a corpus file in its order, or of a folder in that of its ids; ids are strings and distinct.
 
     A row with too few or too many columns, without id or text, with broken quoting, JSON or UTF-8, or with an id
     that occurred before raises DataError naming file, line and `way_out`; when `skip_bad_rows` is given it is
@@ -69,7 +70,7 @@ def read_corpus(
     """
     path = Path(path)
     lines_of: dict[str, int] = {}
-    for line, parsed in _rows(path):
+    for file, line, parsed in _rows(path):
         reason = parsed if isinstance(parsed, str) else _fault(parsed)
         if reason is None and parsed.doc_id in lines_of:
             reason = f"the document id {parsed.doc_id!r} already stands in line {lines_of[parsed.doc_id]}"
@@ -77,9 +78,9 @@ def read_corpus(
             lines_of[parsed.doc_id] = line
             yield parsed
         elif skip_bad_rows is None:
-            raise DataError(f"{path}:{line}: {reason}; {way_out}")
+            raise DataError(f"{file}:{line}: {reason}; {way_out}")
         else:
-            skip_bad_rows.rows.append(BadRow(str(path), line, reason))
+            skip_bad_rows.rows.append(BadRow(str(file), line, reason))
     if not lines_of:
         skipped = f", {len(skip_bad_rows)} bad rows were skipped" if skip_bad_rows else ""
         raise DataError(
@@ -139,8 +140,38 @@ def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
             )
 
 
-def _rows(path: Path) -> Iterator[tuple[int, Document | str]]:
-    """(line number, document) or (line number, reason why there is none)."""
+def corpus_files(path: str | Path) -> list[Path]:
+    """The files that a corpus is read from, in order: the file itself, or all `.txt` files below a folder, by id.
+
+    Raises DataError for a folder without any.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return [path]
+    found = sorted(
+        (file for file in path.rglob("*.txt") if file.is_file()), key=lambda file: _id_in(path, file)
+    )
+    if not found:
+        raise DataError(f"the corpus {path} is a folder without .txt files; put one there for each document")
+    return found
+
+
+def _id_in(folder: Path, file: Path) -> str:
+    return file.relative_to(folder).as_posix().removesuffix(".txt")
+
+
+def _rows(path: Path) -> Iterator[tuple[Path, int, Document | str]]:
+    """(file, line number, document) or (file, line number, reason why there is none)."""
+    if path.is_dir():
+        for file in corpus_files(path):
+            with open_text(file) as stream:
+                yield file, 1, Document(_id_in(path, file), stream.read().strip())
+        return
+    for line, parsed in _rows_of_file(path):
+        yield path, line, parsed
+
+
+def _rows_of_file(path: Path) -> Iterator[tuple[int, Document | str]]:
     plain = path.name.removesuffix(".gz")
     if plain.endswith(".csv"):
         return _table(path, ",")
@@ -151,7 +182,7 @@ def _rows(path: Path) -> Iterator[tuple[int, Document | str]]:
     if not path.exists():
         raise DataError(f"the corpus {path} does not exist")
     raise DataError(
-        f"the corpus {path} has an unknown extension; known are .csv, .tsv and .jsonl, plain or .gz"
+        f"the corpus {path} has an unknown extension; known are .csv, .tsv and .jsonl, plain or .gz, and folders of .txt files"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from gemkr.config.paths import FilePath
 from gemkr.config.ranges import Natural, Positive, Seed
 from gemkr.config.section import Section
 from gemkr.errors import ConfigError
@@ -42,15 +43,15 @@ class EvalConfig:
     retriever are also ranked with a random document of each, which shows their share of the ranking.
     """
 
-    corpus: str
+    corpus: FilePath
     retrievers: dict[str, Annotated[Section, RETRIEVERS]]
     evaluate: tuple[str, ...] = ()
-    queries: str | None = None
-    images: str | None = None
-    regions: str | None = None
+    queries: FilePath | None = None
+    images: FilePath | None = None
+    regions: FilePath | None = None
     detector: DetectorConfig | None = None
-    output: str | None = None
-    qrels: str | None = None
+    output: FilePath | None = None
+    qrels: FilePath | None = None
     match: str | None = None
     metrics: tuple[str, ...] = ("P@5", "S@1", "S@5", "S@10", "MRR@10", "D@10")
     k: Positive = 10

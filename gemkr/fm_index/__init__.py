@@ -1,5 +1,13 @@
 """The FM-index over token sequences: exact counts, allowed next tokens and documents of any clue. numpy only."""
 
+from importlib.util import find_spec
+
+if find_spec("gemkr.fm_index._core") is None:
+    raise ImportError(
+        "gemkr's C++ extension is not built for this Python; in a source checkout run `make install`, or `python setup.py "
+        "build_ext --inplace`, and start again"
+    )
+
 from gemkr.fm_index.errors import (
     FMIndexError,
     GemkrError,

@@ -82,7 +82,7 @@ def _way_out(said: str) -> str:
     if least is not None:
         return f"ask for at least {least[1]} pieces"
     if most is not None:
-        return f"ask for at most {most[1]} pieces"
+        return f"ask for at most {most[1]} pieces (vocabulary.pieces={most[1]})"
     return f"ask for fewer pieces ({' '.join(said.split())})"
 
 

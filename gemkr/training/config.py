@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from gemkr.config.paths import FilePath
 from gemkr.config.ranges import Natural, NotNegative, Positive, Seed, Share
 from gemkr.models.gemkr.config import ModelConfig
 from gemkr.models.hf.config import PromptConfig
@@ -19,11 +20,11 @@ class TrainDataConfig:
     a share `hide_regions` of the queries are withheld, so that the model also learns from whole pictures alone.
     """
 
-    queries: str
-    clues: str
-    images: str | None = None
-    regions: str | None = None
-    development: str | None = None
+    queries: FilePath
+    clues: FilePath
+    images: FilePath | None = None
+    regions: FilePath | None = None
+    development: FilePath | None = None
     max_prompt_tokens: Positive = 256
     clues_per_prompt: Positive = 1
     hide_regions: Share = 0.0
@@ -38,7 +39,7 @@ class RankLossConfig:
     other: above 1, the most probable ones count for more.
     """
 
-    clues: str
+    clues: FilePath
     weight: NotNegative = 1.0
     sharpness: NotNegative = 1.0
     per_prompt: Positive = 30
@@ -50,7 +51,7 @@ class TrainConfig:
 
     model: ModelConfig
     data: TrainDataConfig
-    output: str
+    output: FilePath
     rank_loss: RankLossConfig | None = None
     optimizer: OptimizerConfig = OptimizerConfig()
     batch_size: Positive = 12
@@ -104,12 +105,12 @@ class PretrainConfig:
     `embeddings` the token embeddings start from co-occurrences instead of at random; `max_steps` 0 leaves it at that.
     """
 
-    corpus: str
-    output: str
-    tokenizer: str | None = None
+    corpus: FilePath
+    output: FilePath
+    tokenizer: FilePath | None = None
     vocabulary: VocabularyConfig = VocabularyConfig()
-    queries: str | None = None
-    further: tuple[str, ...] = ()
+    queries: FilePath | None = None
+    further: tuple[FilePath, ...] = ()
     repeat: Positive = 1
     prompt: PromptConfig = field(default_factory=PromptConfig)
     llama: LlamaConfig = LlamaConfig()

@@ -33,6 +33,10 @@ class PictureBoxes:
     def to_row(self) -> dict[str, Any]:
         return asdict(self) | {"boxes": [[round(float(x), 2) for x in box] for box in self.boxes]}
 
+    def rounded(self) -> PictureBoxes:
+        """The same picture as a boxes file gives it back: boxes in hundredths of a pixel."""
+        return PictureBoxes.from_row(self.to_row())
+
     @staticmethod
     def from_row(row: dict[str, Any]) -> PictureBoxes:
         """The opposite of `to_row`; KeyError, TypeError or ValueError for a row of another form."""

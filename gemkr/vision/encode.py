@@ -61,6 +61,10 @@ class Tower(nn.Module):
     def dtype(self) -> torch.dtype:
         return next(self.visual.parameters()).dtype
 
+    @property
+    def device(self) -> torch.device:
+        return next(self.visual.parameters()).device
+
     def train(self, mode: bool = True) -> Tower:
         """A frozen tower does not train: its dropout stays off."""
         return super().train(False)

@@ -2,6 +2,10 @@
 
 A store is a folder: `features.npy` float16[N, R, width] and `index.json`. It is built in `NAME.part`, in order and
 resumable, and renamed when whole. Nothing is pickled. Knows no model: features come and go as arrays.
+
+`index.json` records `detector` (fingerprint of weights and settings), `settings` (regions, confidence, overlap,
+image_size), `weights` (file and sha256), `encoder` (fingerprint of the tower), `margin`, `shape`, and the boxes of each
+picture. `settings` and `weights` are absent, which means unknown, in stores of earlier versions; those still open.
 """
 
 from __future__ import annotations
@@ -17,12 +21,22 @@ import numpy as np
 
 from gemkr.errors import VisionError
 from gemkr.vision.boxes import PictureBoxes
+from gemkr.vision.names import without_suffix
+from gemkr.vision.record import DetectorRecord
 
 FORMAT = 1
 FEATURES, INDEX, PROGRESS = "features.npy", "index.json", "progress.json"
+DIFFERENT = {
+    "detector": "boxes of another detector or of other detector settings",
+    "encoder": "another tower",
+    "margin": "the margin",
+    "shape": "the shape",
+    "pictures_sha256": "other boxes",
+}
+"""How messages call the parts of a plan."""
 
 
-class Regions(NamedTuple):
+class PictureRegions(NamedTuple):
     """One picture: `features` float16[R, width], zero at and beyond `count`; `boxes` float32[count, 4] in pixels.
 
     `size` is the picture's (width, height); `classes` and `scores` are the detector's.
@@ -37,11 +51,16 @@ class Regions(NamedTuple):
 
 
 class RegionStore:
-    """A finished store, read-only; many processes may read it at once."""
+    """A finished store, read-only; many processes may read it at once.
+
+    `detector` is what it records of the detector of its boxes (settings unknown in a store of an earlier version),
+    `encoder` the fingerprint of the tower of its features. An image id that is not in the store is looked up once more
+    without its file suffix: `holiday.jpg` finds the picture `holiday`.
+    """
 
     def __init__(self, path: Path, features: np.ndarray, index: dict[str, Any]) -> None:
         self.path = path
-        self.detector: str = index["detector"]
+        self.detector = DetectorRecord.from_header(index)
         self.encoder: str = index["encoder"]
         self._features = features
         self._digest: str = index["features_sha256"]
@@ -73,7 +92,7 @@ class RegionStore:
                     f"says float16{list(shape)}; encode the regions again"
                 )
             return RegionStore(path, features, index)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise VisionError(
                 f"the region store {path} is damaged ({error}); encode the regions again"
             ) from error
@@ -85,7 +104,7 @@ class RegionStore:
         return len(self._rows)
 
     def __contains__(self, image_id: str) -> bool:
-        return image_id in self._rows
+        return self._row(image_id) is not None
 
     @property
     def rows(self) -> int:
@@ -100,21 +119,27 @@ class RegionStore:
     def image_ids(self) -> list[str]:
         return list(self._rows)
 
-    def get(self, image_id: str) -> Regions:
+    def get(self, image_id: str) -> PictureRegions:
         """The regions of a picture, copied out of the map; VisionError names a picture that has none here."""
-        if image_id not in self._rows:
+        row = self._row(image_id)
+        if row is None:
             raise VisionError(
                 f"the picture {image_id!r} has no region features in {self.path}, which holds {len(self)} pictures; run "
                 "`gemkr regions detect` and `encode` over it"
             )
-        row = self._rows[image_id]
         found = PictureBoxes.from_row(row)
         count = min(len(found.boxes), self.rows)
         features = np.zeros(self._features.shape[1:], np.float16)
         features[:count] = self._features[row["row"], :count]
-        return Regions(
+        return PictureRegions(
             features, count, found.boxes[:count], found.size, found.classes[:count], found.scores[:count]
         )
+
+    def _row(self, image_id: str) -> dict[str, Any] | None:
+        if image_id in self._rows:
+            return self._rows[image_id]
+        stem = without_suffix(image_id)
+        return None if stem is None else self._rows.get(stem)
 
     def verify(self) -> None:
         """Read every byte; VisionError when the features are not those that were written."""
@@ -136,15 +161,12 @@ class RegionStoreWriter:
         width: int,
         plan: dict[str, Any],
     ) -> None:
-        """`plan` says what the features are made with: `detector`, `encoder` and settings.
+        """`plan` says what the features are made with: `detector` and what else a boxes file says of it, `encoder`, `margin`.
 
-        Raises VisionError when a finished store is there already, or the place cannot be written.
+        Raises VisionError when a finished store is there already, or an interrupted one with another plan or other
+        boxes, or the place cannot be written.
         """
         self.path = Path(path)
-        if self.path.exists():
-            raise VisionError(
-                f"{self.path} exists already; delete it, or choose another place for the region store"
-            )
         ids = [picture.image for picture in pictures]
         if not ids:
             raise VisionError(
@@ -158,6 +180,7 @@ class RegionStoreWriter:
         self.part = self.path.with_name(self.path.name + ".part")
         ids_digest = hashlib.sha256(json.dumps([p.to_row() for p in pictures]).encode()).hexdigest()
         self._identity = self.plan | {"pictures_sha256": ids_digest}
+        self._require_free()
         self.done, self._skipped = self._left_over()
         try:
             self.part.mkdir(parents=True, exist_ok=True)
@@ -191,19 +214,9 @@ class RegionStoreWriter:
         _write_json(self.part / PROGRESS, self._identity | {"done": self.done, "skipped": self._skipped})
 
     def _row(self, number: int, features: np.ndarray | None) -> np.ndarray | None:
-        """float16[R, width], zero beyond the features given; VisionError when one is not finite there."""
         if features is None:
             return None
-        row = np.zeros(self._features.shape[1:], np.float16)
-        with np.errstate(over="ignore"):
-            row[: len(features)] = features
-        bad = ~np.isfinite(row[: len(features)])
-        if bad.any():
-            raise VisionError(
-                f"the picture {self.pictures[number].image!r} has a region feature of {features[bad][0]:g}, a region store holds "
-                f"finite numbers up to {np.finfo(np.float16).max:g}; correct the tower's weights or depth"
-            )
-        return row
+        return as_stored(features, self._features.shape[1], self.pictures[number].image)
 
     def finish(self) -> RegionStore:
         """Write the index and give the store its name."""
@@ -225,6 +238,22 @@ class RegionStoreWriter:
         os.replace(self.part, self.path)
         return RegionStore.open(self.path)
 
+    def _require_free(self) -> None:
+        """VisionError when another store is at this place, finished or interrupted."""
+        if self.path.exists():
+            other = _differences(_read_json(self.path / INDEX), self.plan)
+            made = f" and was made with {other}" if other else ""
+            raise VisionError(
+                f"{self.path} exists already{made}; delete it, or choose another place for the region store"
+            )
+        progress = _read_json(self.part / PROGRESS)
+        other = _differences(progress, self._identity)
+        if other:
+            raise VisionError(
+                f"the interrupted region store {self.part} was made with {other}; delete it, or choose another place for "
+                "the region store"
+            )
+
     def _left_over(self) -> tuple[int, list[int]]:
         """How many rows of an interrupted build with the same plan are there, and which of them were left out."""
         try:
@@ -235,6 +264,42 @@ class RegionStoreWriter:
         done, skipped = progress.pop("done", 0), progress.pop("skipped", [])
         same = progress == self._identity and list(features.shape) == self.plan["shape"]
         return (done, skipped) if same else (0, [])
+
+
+def as_stored(features: np.ndarray, rows: int, image_id: str) -> np.ndarray:
+    """float[count, width] as a store keeps them: float16[rows, width], zero at and beyond `count`.
+
+    VisionError names the picture when a feature is not finite in float16.
+    """
+    row = np.zeros((rows, features.shape[1]), np.float16)
+    with np.errstate(over="ignore"):
+        row[: len(features)] = features
+    bad = ~np.isfinite(row[: len(features)])
+    if bad.any():
+        raise VisionError(
+            f"the picture {image_id!r} has a region feature of {features[bad][0]:g}, a region store holds finite numbers up "
+            f"to {np.finfo(np.float16).max:g}; correct the tower's weights or depth"
+        )
+    return row
+
+
+def _differences(made: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """What of its plan distinguishes a store that is there from the wanted one, such as `margin 0.1 instead of 0.05`."""
+    found = []
+    for key, what in DIFFERENT.items():
+        if key in made and key in wanted and made[key] != wanted[key]:
+            values = f" {made[key]} instead of {wanted[key]}" if key in ("margin", "shape") else ""
+            found.append(f"{what}{values}")
+    return ", ".join(found)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """The object in a json file; empty where there is none."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _cut(picture: PictureBoxes, rows: int) -> PictureBoxes:

@@ -35,7 +35,7 @@ def test_the_results_have_every_row_and_metric(folder: Path) -> None:
 
 def test_the_run_names_real_documents_with_real_evidence(folder: Path) -> None:
     run = read_run(folder / "run.trec")
-    rankings = list(read_records(folder / "eval" / "full" / "run.jsonl"))
+    rankings = list(read_records(folder / "eval" / "full" / "gemkr" / "run.jsonl"))
     assert len(run) == len(rankings) == 16
     texts = dict(
         line.split(",", 1) for line in (folder / "data" / "corpus.csv").read_text().splitlines()[1:] if line

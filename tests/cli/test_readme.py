@@ -60,8 +60,6 @@ def test_named_configurations_exist() -> None:
 
 def test_the_way_without_base_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     section = README.split("## Your own corpus, without base models")[1].split("\n## ")[0]
-    for folder in ("train_configs", "eval_configs"):
-        (tmp_path / folder).symlink_to(ROOT / folder)
     monkeypatch.chdir(tmp_path)
     places = ["a barn", "the attic", "a tall tower", "the old mill", "a river bed", "the harbour"]
     things = ["kite", "drum", "harp", "lamp", "boat", "bell", "rope", "coin", "mask", "flute", "map", "key"]
@@ -88,6 +86,6 @@ def test_the_way_without_base_models(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for command in commands(section):
         words = shlex.split(command)[1:]
         assert main([*words, *small.get(words[0], ())]) == 0, command
-    row = json.loads(Path("runs/small/eval/metrics.json").read_text())["rows"]["generative"]
+    row = json.loads(Path("runs/small/eval/metrics.json").read_text())["rows"]["gemkr"]
     assert row["S@1"] > 0.5
     assert "kite" in Path("runs/small/eval/report.html").read_text()

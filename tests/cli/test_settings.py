@@ -48,15 +48,15 @@ def test_every_key_of_a_whole_configuration_is_listed(capsys: pytest.CaptureFixt
 
 def test_types_defaults_and_what_is_required(capsys: pytest.CaptureFixture[str]) -> None:
     train, pretrain = listed("train", capsys), listed("pretrain", capsys)
-    assert train["data.queries"] == "text  (required)"
+    assert train["data.queries"] == "path  (required)"
     assert train["epochs"] == "whole number, at least 1 = 5"
     assert train["optimizer.lr"] == "number, above 0 = 6e-05"
     assert pretrain["optimizer.lr"] == "number, above 0 = 0.002"
-    assert pretrain["further"] == "list of text = []"
+    assert pretrain["further"] == "list of path = []"
     assert train["rank_loss"] == "a section or null = null"
     evaluation = listed("eval", capsys)
     assert evaluation["retrievers"].startswith("by name, a section of a kind (generative, ")
-    assert evaluation["retrievers.generative.index"] == "text  (required)"
+    assert evaluation["retrievers.generative.index"] == "path  (required)"
     assert evaluation["retrievers.generative.scoring.inside_span"].endswith("or module:Class) = bm25")
     assert evaluation["retrievers.fusion.rrf_k"] == "number, at least 0 = 60.0"
 

@@ -69,7 +69,7 @@ def test_a_number_where_a_file_needs_text_is_refused(minimal: Path) -> None:
     with pytest.raises(ConfigError, match="output must be text, it is the number 202401; put it in quotes"):
         load_config(minimal, TrainConfig)
     minimal.write_text(MINIMAL.replace("runs/x", "'2024_01'"))
-    assert load_config(minimal, TrainConfig).output == "2024_01"
+    assert load_config(minimal, TrainConfig).output == str(minimal.parent / "2024_01")
 
 
 def test_round_trip_through_a_mapping(minimal: Path) -> None:
@@ -90,7 +90,7 @@ def test_round_trip_through_a_mapping(minimal: Path) -> None:
             "output=${oc.env:GEMKR_SURELY_UNSET}",
             "output is the environment variable GEMKR_SURELY_UNSET, which is not set",
         ),
-        ("zzz=1", "unknown key .zzz.; known are model, data, output, .*, as gemkr settings tells"),
+        ("zzz=1", "unknown key .zzz.; known are model, data, output, .*, as gemkr settings lists"),
     ],
 )
 def test_bad_overrides_are_named(minimal: Path, override: str, message: str) -> None:

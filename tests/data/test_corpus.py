@@ -188,3 +188,30 @@ def test_real_corpora(shared_data: Path) -> None:
     wordnet = list(islice(read_corpus(shared_data / "corpora" / "wordnet.csv.gz"), 1000))
     assert wordnet[1].doc_id == "00001740-n"
     assert wordnet[1].text.startswith("entity: ")
+
+
+def test_a_folder_of_text_files(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    put(tmp_path / "b" / "two.txt", "\ufeffTwo\r\nlines\n")
+    put(tmp_path / "b.txt", "One")
+    put(tmp_path / "a.v2.txt", "Three ü\n")
+    put(tmp_path / "notes.md", "not a document")
+    found = [Document("a.v2", "Three ü"), Document("b", "One"), Document("b/two", "Two\r\nlines")]
+    assert list(read_corpus(tmp_path)) == found
+    assert DocumentStore.open(tmp_path).doc_ids == ["a.v2", "b", "b/two"]
+
+
+def test_faults_of_a_folder_name_the_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"is a folder without \.txt files"):
+        list(read_corpus(tmp_path))
+    put(tmp_path / "good.txt", "fine")
+    empty = put(tmp_path / "empty.txt", " \n")
+    with pytest.raises(DataError, match=r"empty\.txt:1: the document 'empty' has no text"):
+        list(read_corpus(tmp_path))
+    latin = put(tmp_path / "latin.txt", "caf\xe9".encode("latin-1"))
+    bad = BadRows()
+    assert [document.doc_id for document in read_corpus(tmp_path, skip_bad_rows=bad)] == ["good"]
+    assert [(row.path, row.reason) for row in bad] == [
+        (str(empty), "the document 'empty' has no text"),
+        (str(latin), "the row is not valid UTF-8"),
+    ]

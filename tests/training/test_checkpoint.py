@@ -22,7 +22,7 @@ from gemkr.training.checkpoints.checkpoint import (
     step_folder,
     sweep,
 )
-from gemkr.training.checkpoints.origin import Origin, origins_differ, require_tokenizer
+from gemkr.training.checkpoints.origin import Origin, hash_files, origins_differ, require_tokenizer
 from gemkr.training.loop.resume import find_resume
 
 ORIGIN = Origin("gemkr", "a" * 64, "b" * 64, {"model": {"llm": "x", "lora": {"r": 8}}, "seed": 3})
@@ -208,3 +208,16 @@ def test_no_run_is_written_over_another(tmp_path: Path) -> None:
     assert find_resume(ours, tmp_path / "theirs" / ".." / "ours" / "step-000007").path.name == "step-000007"
     with pytest.raises(CheckpointError, match=r"and .*theirs/step-000500 is not of it"):
         find_resume(ours, theirs / "step-000500")
+
+
+def test_the_hash_of_a_corpus_folder_is_of_names_and_contents(tmp_path: Path) -> None:
+    (tmp_path / "c").mkdir()
+    one = tmp_path / "c" / "one.txt"
+    one.write_text("text")
+    before = hash_files([tmp_path / "c"])
+    assert before == hash_files([str(tmp_path / "c")])
+    one.write_text("other")
+    changed = hash_files([tmp_path / "c"])
+    one.write_text("text")
+    one.rename(tmp_path / "c" / "two.txt")
+    assert len({before, changed, hash_files([tmp_path / "c"]), hash_files([tmp_path / "c" / "two.txt"])}) == 4

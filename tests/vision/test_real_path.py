@@ -29,10 +29,13 @@ from gemkr.training.config import LlamaConfig, TrainConfig, TrainDataConfig
 from gemkr.training.finetune import finetune
 from gemkr.training.loop.log import read_rows
 from gemkr.training.pretrain import build_llama, save_llama
-from gemkr.vision.config import TowerConfig
-from gemkr.vision.detect import Detector, DetectorSettings
+from gemkr.types import Query, Ranking
+from gemkr.vision.config import DetectorConfig, TowerConfig
+from gemkr.vision.detect import Detector
 from gemkr.vision.encode import load_tower
+from gemkr.vision.online import OnlinePictures, RegionExtractor
 from gemkr.vision.pictures import PictureFolder
+from gemkr.vision.protocols import Pictures, Regions
 from gemkr.vision.regions import detect_regions, encode_regions
 from gemkr.vision.store import RegionStore
 
@@ -63,8 +66,8 @@ EVA = {
 }
 
 
-def prepare(folder: Path, tokenizer_file: Path, tower: dict) -> ModelConfig:
-    """Base models with random weights, pictures, regions, queries and clues in `folder`."""
+def prepare(folder: Path, tokenizer_file: Path, tower: dict) -> tuple[ModelConfig, Detector]:
+    """Base models with random weights, pictures, regions, queries and clues in `folder`; the detector of the regions."""
     torch.manual_seed(0)
     tokenizer = load_tokenizer(tokenizer_file)
     size = LlamaConfig(hidden=32, layers=2, heads=2, intermediate=48, context=256)
@@ -90,20 +93,21 @@ def prepare(folder: Path, tokenizer_file: Path, tower: dict) -> ModelConfig:
     (folder / "queries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in queries))
     write_clues(folder / "clues.jsonl", clues)
     (folder / "tinyn.yaml").write_text(YOLO)
-    detector = Detector(folder / "tinyn.yaml", DetectorSettings(regions=3, confidence=0.0, image_size=64))
+    detector = Detector(DetectorConfig(str(folder / "tinyn.yaml"), regions=3, confidence=0.0, image_size=64))
     pictures = PictureFolder(folder / "images")
     detect_regions(detector, pictures, folder / "boxes.jsonl", batch=2)
     store, _ = encode_regions(
         load_tower(config), pictures, folder / "boxes.jsonl", folder / "store", regions=3
     )
     assert len(store) == 4
-    return ModelConfig(
+    model = ModelConfig(
         llm=str(folder / "llm"), tower=config, prefix=PrefixConfig(blocks=2, rows=3), lora=LoraConfig(r=2)
     )
+    return model, detector
 
 
-def walk(folder: Path, model: ModelConfig) -> None:
-    """One step, save, resume to a second step, load for evaluation, decode under the index."""
+def walk(folder: Path, model: ModelConfig, detector: Detector) -> None:
+    """One step, save, resume to a second step, load for evaluation, decode under the index, offline and online."""
     config = TrainConfig(
         model=model,
         data=TrainDataConfig(
@@ -137,16 +141,24 @@ def walk(folder: Path, model: ModelConfig) -> None:
 
     loaded = load_model(replace(model, checkpoint=str(folder / "run" / "final")))
     index = FMIndex.build([loaded.tokenizer.encode(text) for text in DOCUMENTS], tokenizer=loaded.tokenizer)
-    build = loaded.input_builder(PictureFolder(folder / "images"), RegionStore.open(folder / "store"))
-    retriever = GenerativeRetriever(
-        loaded,
-        index,
-        loaded.tokenizer,
-        build,
-        DecodingConfig(beam_size=4, groups=4, max_tokens=4),
-        ScoringConfig(inside_span=None),
-    )
-    rankings = list(retriever.retrieve(read_queries(folder / "queries.jsonl"), 4))
+    store, pictures = RegionStore.open(folder / "store"), PictureFolder(folder / "images")
+
+    def rank(images: Pictures, regions: Regions, queries: list[Query]) -> list[Ranking]:
+        retriever = GenerativeRetriever(
+            loaded,
+            index,
+            loaded.tokenizer,
+            loaded.input_builder(images, regions),
+            DecodingConfig(beam_size=4, groups=4, max_tokens=4),
+            ScoringConfig(inside_span=None),
+        )
+        return list(retriever.retrieve(queries, 4))
+
+    queries = list(read_queries(folder / "queries.jsonl"))
+    rankings = rank(pictures, store, queries)
+    online = OnlinePictures(RegionExtractor(detector, loaded.tower.tower, store.rows))
+    given = [replace(query, image=online.add(pictures.path(query.image))) for query in queries]
+    assert rank(online, online.regions, given) == rankings
     assert [ranking.query_id for ranking in rankings] == ["q0", "q1", "q2", "q3"]
     for ranking in rankings:
         assert ranking.hits
@@ -159,10 +171,10 @@ def walk(folder: Path, model: ModelConfig) -> None:
 def test_the_path_with_a_small_vocabulary(tmp_path: Path, tower: dict) -> None:
     pytest.importorskip("ultralytics")
     train_vocabulary(DOCUMENTS * 20, tmp_path / "t.model", pieces=340)
-    walk(tmp_path, prepare(tmp_path, tmp_path / "t.model", tower))
+    walk(tmp_path, *prepare(tmp_path, tmp_path / "t.model", tower))
 
 
 @pytest.mark.shared
 def test_the_path_with_the_llama_tokenizer(tmp_path: Path, shared_data: Path) -> None:
     pytest.importorskip("ultralytics")
-    walk(tmp_path, prepare(tmp_path, shared_data / "llama_tokenizer" / "tokenizer.model", VIT))
+    walk(tmp_path, *prepare(tmp_path, shared_data / "llama_tokenizer" / "tokenizer.model", VIT))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,14 @@ from tiny_tower import tiny_tower
 from gemkr.cli.regions import add_arguments, run
 from gemkr.errors import VisionError
 from gemkr.vision.boxes import BoxesWriter, PictureBoxes, read_boxes
-from gemkr.vision.detect import Detector, DetectorSettings, best_rows
+from gemkr.vision.config import DetectorConfig
+from gemkr.vision.crops import crop_boxes
+from gemkr.vision.detect import Detector, best_rows
 from gemkr.vision.draw import draw_boxes
 from gemkr.vision.encode import Tower
 from gemkr.vision.pictures import PictureFolder
-from gemkr.vision.regions import crop_boxes, detect_regions, encode_regions
+from gemkr.vision.record import DetectorRecord
+from gemkr.vision.regions import detect_regions, encode_regions
 from gemkr.vision.store import RegionStore, RegionStoreWriter
 
 TINY_YOLO = """
@@ -103,9 +107,9 @@ def test_detector_on_a_yaml(tmp_path: Path, folder: PictureFolder) -> None:
     pytest.importorskip("ultralytics")
     path = tmp_path / "tinyn.yaml"
     path.write_text(TINY_YOLO)
-    settings = DetectorSettings(regions=3, confidence=0.0, image_size=64)
+    config = DetectorConfig(str(path), regions=3, confidence=0.0, image_size=64)
     torch.manual_seed(0)
-    detector = Detector(path, settings)
+    detector = Detector(config)
     pictures = [folder.open(name) for name in "ab"]
     found = detector.detect(["a", "b"], pictures)
     assert [one.image for one in found] == ["a", "b"]
@@ -116,14 +120,18 @@ def test_detector_on_a_yaml(tmp_path: Path, folder: PictureFolder) -> None:
         assert (one.boxes >= 0).all()
         assert (one.boxes <= np.array([70, 50, 70, 50])).all()
     alone = detector.detect(["b"], pictures[1:])[0]
-    np.testing.assert_allclose(alone.boxes, found[1].boxes, atol=1e-2)
-    assert detector.fingerprint == Detector(path, settings).fingerprint
-    assert detector.fingerprint != Detector(path, DetectorSettings(regions=4)).fingerprint
+    np.testing.assert_array_equal(alone.boxes, found[1].boxes)
+    assert (alone.scores, alone.classes) == (found[1].scores, found[1].classes)
+    assert detector.record == Detector(config).record
+    assert detector.record.fingerprint == Detector(replace(config, margin=0.3)).record.fingerprint
+    assert detector.record.fingerprint != Detector(replace(config, regions=4)).record.fingerprint
     with pytest.raises(VisionError, match="do not exist"):
-        Detector(tmp_path / "none.pt")
+        Detector(DetectorConfig(str(tmp_path / "none.pt")))
+    with pytest.raises(VisionError, match="has no weights"):
+        Detector(DetectorConfig())
     (tmp_path / "broken.pt").write_bytes(b"junk")
     with pytest.raises(VisionError, match="cannot be loaded"):
-        Detector(tmp_path / "broken.pt")
+        Detector(DetectorConfig(str(tmp_path / "broken.pt")))
 
 
 def test_boxes_file_goes_on_after_an_interruption(tmp_path: Path) -> None:
@@ -150,12 +158,12 @@ def test_an_interrupted_detection_of_other_pictures_leaves_none_of_them(
     folder: PictureFolder, tmp_path: Path
 ) -> None:
     class Half:
-        """Finds a box in every picture but b; `asked` are the pictures it was shown."""
+        """Finds a box in every picture but b; `seen` are the pictures it was given."""
 
-        fingerprint, settings, asked = "abc", DetectorSettings(), ()
+        record, seen = DetectorRecord("abc"), ()
 
         def detect(self, image_ids: list[str], pictures: list[Image.Image]) -> list[PictureBoxes]:
-            self.asked = (*self.asked, *image_ids)
+            self.seen = (*self.seen, *image_ids)
             if "b" in image_ids:
                 raise VisionError("stop")
             return [some_boxes(name, 1) for name in image_ids]
@@ -165,7 +173,7 @@ def test_an_interrupted_detection_of_other_pictures_leaves_none_of_them(
         detect_regions(Half(), folder, path, image_ids=["a", "c", "b"], batch=1)
     again = Half()
     report = detect_regions(again, folder, path, image_ids=["c", "d"], batch=1)
-    assert (again.asked, report.resumed, report.boxes) == (("d",), 1, 1)
+    assert (again.seen, report.resumed, report.boxes) == (("d",), 1, 1)
     assert [one.image for one in read_boxes(path)[1]] == ["c", "d"]
 
 
@@ -199,7 +207,8 @@ def test_store_holds_what_was_encoded(folder: PictureFolder, tower: Tower, tmp_p
     boxes = write_boxes(tmp_path / "boxes.jsonl", rows)
     store, report = encode_regions(tower, folder, boxes, tmp_path / "store", regions=3, batch=2)
     assert (report.pictures, report.boxes, len(store)) == (5, 9, 5)
-    assert (store.rows, store.width, store.encoder, store.detector) == (3, 16, tower.fingerprint, "abc")
+    assert (store.rows, store.width, store.encoder) == (3, 16, tower.fingerprint)
+    assert store.detector == DetectorRecord("abc", margin=0.05)
     assert [store.get(name).count for name in "abcde"] == [0, 1, 2, 3, 3]
     one = store.get("c")
     crops = torch.stack([tower.preprocess(c) for c in crop_boxes(folder.open("c"), rows[2], 3)])
@@ -321,8 +330,99 @@ def test_drawn_boxes_change_the_picture() -> None:
 def test_coco_yolo_sees_a_real_photo(shared_data: Path, tmp_path: Path) -> None:
     pytest.importorskip("ultralytics")
     pictures = PictureFolder(shared_data / "okvqa" / "images")
-    detector = Detector(shared_data / "yolo" / "yolov8n_coco.pt", DetectorSettings(image_size=320))
+    detector = Detector(DetectorConfig(str(shared_data / "yolo" / "yolov8n_coco.pt"), image_size=320))
     report = detect_regions(detector, pictures, tmp_path / "b.jsonl", image_ids=pictures.ids()[:1])
     _, found = read_boxes(tmp_path / "b.jsonl")
     assert report.pictures == 1
     assert "airplane" in found[0].classes
+
+
+def test_an_image_id_may_have_a_file_suffix(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    (images / "trip").mkdir(parents=True)
+    for name in (
+        "holiday.png",
+        "trip/beach.WEBP",
+        "two.png",
+        "two.webp",
+        "odd.jpg.png",
+        "odd.png",
+        "v1.5.png",
+    ):
+        Image.new("RGB", (4, 4)).save(images / name)
+    folder = PictureFolder(images)
+    for image_id, name in [
+        ("holiday.jpg", "holiday.png"),
+        ("holiday.png", "holiday.png"),
+        ("trip/beach.jpeg", "trip/beach.WEBP"),
+        ("two", "two.png"),
+        ("two.webp", "two.webp"),
+        ("odd.jpg", "odd.jpg.png"),
+        ("odd.webp", "odd.png"),
+        ("v1.5", "v1.5.png"),
+        ("v1.5.jpg", "v1.5.png"),
+    ]:
+        assert folder.path(image_id) == images / name
+        assert image_id in folder
+    with pytest.raises(
+        VisionError, match=r"'two\.jpg' is not in .*'two' is ambiguous there: two\.png or two\.webp"
+    ):
+        folder.path("two.jpg")
+    for absent in ("holiday.gif", "none.jpg", "../images/holiday.jpg", ".jpg"):
+        assert absent not in folder
+        with pytest.raises(VisionError, match="is not in"):
+            folder.path(absent)
+    rows = [some_boxes(name, n) for n, name in enumerate(["holiday", "odd.jpg", "odd", "trip/beach"])]
+    writer = RegionStoreWriter(tmp_path / "s", rows, rows=3, width=4, plan={"detector": "d", "encoder": "e"})
+    writer.add([np.full((len(row.boxes), 4), n) for n, row in enumerate(rows)])
+    store = writer.finish()
+    for image_id, count in [
+        ("holiday.jpg", 0),
+        ("odd.jpg", 1),
+        ("odd.png", 2),
+        ("odd", 2),
+        ("trip/beach.PNG", 3),
+    ]:
+        assert image_id in store
+        assert store.get(image_id).count == count
+    for absent in ("holiday.gif", "none.jpg", "beach.png"):
+        assert absent not in store
+        with pytest.raises(VisionError, match=f"'{absent}' has no region features"):
+            store.get(absent)
+
+
+def test_a_store_of_other_boxes_or_settings_is_refused(
+    folder: PictureFolder, tower: Tower, tmp_path: Path
+) -> None:
+    boxes = write_boxes(tmp_path / "boxes.jsonl", [some_boxes(name, 2) for name in "abc"])
+    other = tmp_path / "other.jsonl"
+    writer = BoxesWriter(other, {"detector": "xyz"})
+    writer.add([some_boxes(name, 2) for name in "abc"])
+    writer.finish()
+    moved = write_boxes(tmp_path / "moved.jsonl", [some_boxes(name, 3) for name in "abc"])
+    kept = (folder.folder / "c.webp").read_bytes()
+    (folder.folder / "c.webp").unlink()
+    with pytest.raises(VisionError, match="'c' is not in"):
+        encode_regions(tower, folder, boxes, tmp_path / "store", regions=2, batch=1)
+    (folder.folder / "c.webp").write_bytes(kept)
+
+    def encode(path: Path, **changes: float) -> None:
+        encode_regions(tower, folder, path, tmp_path / "store", **({"regions": 2, "margin": 0.05} | changes))
+
+    interrupted = r"the interrupted region store \S+store\.part was made with "
+    finished = r"store exists already and was made with "
+    for state in (interrupted, finished):
+        with pytest.raises(VisionError, match=f"{state}the margin 0.05 instead of 0.1; delete it"):
+            encode(boxes, margin=0.1)
+        with pytest.raises(
+            VisionError, match=f"{state}boxes of another detector or of other detector settings;"
+        ):
+            encode(other)
+        with pytest.raises(VisionError, match=rf"{state}the shape \[3, 2, 16\] instead of \[3, 3, 16\]"):
+            encode(boxes, regions=3)
+        if state is interrupted:
+            with pytest.raises(VisionError, match=f"{state}other boxes;"):
+                encode(moved)
+            encode(boxes)
+    with pytest.raises(VisionError, match=r"store exists already; delete it"):
+        encode(boxes)

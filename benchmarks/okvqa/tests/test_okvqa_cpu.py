@@ -59,6 +59,8 @@ def test_steps_that_are_done_are_passed_over(
 def test_paths_with_punctuation_stay_whole() -> None:
     llm, checkpoint = Path("runs/a, b #1/model"), Path("runs/a, b #1/final: x")
     (second,) = load_config(
-        "eval_configs/okvqa_wiki112k_cpu.yaml", EvalConfig, [okvqa_cpu.beside(llm, checkpoint)]
+        "benchmarks/okvqa/configs/eval/okvqa_wiki112k_cpu.yaml",
+        EvalConfig,
+        [okvqa_cpu.beside(llm, checkpoint)],
     ).ensemble
     assert (second.llm, second.checkpoint) == (str(llm), str(checkpoint))

@@ -66,7 +66,9 @@ def test_tunes_behind_what_okvqa_cpu_made(
     tuned = f"model.text_encoder.weights={tmp_path}/new/classifier.safetensors"
     assert all(tuned in command for _, command in asked if command[0] in ("train", "eval"))
     train = [command for _, command in asked if command[0] == "train"]
-    assert all(command[1] == "train_configs/okvqa_wiki112k_encoder.yaml" for command in train)
+    assert all(
+        command[1] == "benchmarks/okvqa/configs/train/okvqa_wiki112k_encoder.yaml" for command in train
+    )
     assert [f"model.llm={tmp_path}/base/seed{seed}/pretrain/model" in train[seed] for seed in (0, 1)] == [
         True,
         True,

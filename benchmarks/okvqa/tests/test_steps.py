@@ -117,7 +117,7 @@ def test_settings_of_the_configuration_file_count(tmp_path: Path, ran: list[list
 
 
 def test_how_a_training_went_on_does_not_count(tmp_path: Path, ran: list[list[str]]) -> None:
-    config, product = "train_configs/qa_passages.yaml", tmp_path / "final"
+    config, product = "benchmarks/qa_passages/configs/train/qa_passages.yaml", tmp_path / "final"
     assert interrupted(tmp_path) == []
     step(product, "train", config, "--resume", "auto", f"output={product}")
     (tmp_path / "step-000500").mkdir()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gemkr.config.paths import FilePath
 from gemkr.config.ranges import Natural, Positive, Share
+from gemkr.models.gemkr.prompt import template_file
 from gemkr.models.hf.config import LoraConfig, PromptConfig, TextEncoderConfig, text_encoder_files
 from gemkr.vision.config import TowerConfig
 
@@ -35,8 +37,8 @@ class ModelConfig:
     `prompt_dropout` hides that share of each prompt's words in training, on the average.
     """
 
-    llm: str
-    tokenizer: str | None = None
+    llm: FilePath
+    tokenizer: FilePath | None = None
     tower: TowerConfig | None = None
     prefix: PrefixConfig = PrefixConfig()
     visual_tokens: VisualTokensConfig = VisualTokensConfig()
@@ -47,13 +49,14 @@ class ModelConfig:
     dropout: Share = 0.0
     prompt_dropout: Share = 0.0
     precision: str = "fp32"
-    checkpoint: str | None = None
+    checkpoint: FilePath | None = None
 
 
 def model_files(model: ModelConfig) -> dict[str, str | None]:
     """Every path that a model is read from, by what is read there."""
     files = {"llm": model.llm, "checkpoint": model.checkpoint, "tokenizer": model.tokenizer}
-    files["prompt.template"] = model.prompt.template
+    if model.prompt.template is not None:
+        files["prompt.template"] = str(template_file(model.prompt.template))
     if model.tower is not None:
         files |= {"tower.config": model.tower.config, "tower.weights": model.tower.weights}
     if model.text_encoder is not None:

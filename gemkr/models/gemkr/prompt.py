@@ -1,6 +1,6 @@
 """From a query to token ids: the one function that builds the sample for training, evaluation and serving.
 
-The template's wording lives in `templates/gemkr.txt`. This file knows tokenizers only by their `encode`, and
+The default template's wording lives in `templates/gemkr.txt`. This file knows tokenizers only by their `encode`, and
 pictures and a text encoder only by how many positions they take; it knows no tensors and no model. Parts are encoded apart and
 joined: `Tokenizer.encode` reads every text as if a space stood before it.
 """
@@ -11,15 +11,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 
+from gemkr.config.paths import is_name
 from gemkr.errors import DataError, ModelError
 from gemkr.text.tokenizer import Tokenizer
 from gemkr.types import Query
 
+TEMPLATES = Path(__file__).resolve().parent / "templates"
+"""Templates that the package ships, which go by name."""
 IMAGE_MARK = "<ImageHere>"
 IGNORED_LABEL = -100
 """What torch's cross entropy leaves out by default."""
@@ -83,7 +85,8 @@ class Template:
 
     @staticmethod
     def load(path: str | Path) -> Template:
-        """Read a template file of one's own (UTF-8); ModelError when it is missing or unfit."""
+        """Read a template file of one's own (UTF-8), or one that goes by name; ModelError when it is missing or unfit."""
+        path = template_file(path)
         try:
             text = Path(path).read_text(encoding="utf-8")
         except OSError as error:
@@ -113,12 +116,24 @@ class Template:
         return texts[0], texts[1] if image else None
 
 
+def template_file(given: str | Path) -> Path:
+    """The file of a template: a bare name is that of one in `templates/`, all else a path; ModelError for an unknown name."""
+    if not is_name(str(given)):
+        return Path(given)
+    path = TEMPLATES / f"{given}.txt"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in TEMPLATES.glob("*.txt")))
+        raise ModelError(
+            f"no prompt template is called {str(given)!r}; there are {known}, and a file of your own goes by its path, such as "
+            "mine.txt"
+        )
+    return path
+
+
 @lru_cache(maxsize=1)
 def default_template() -> Template:
-    """The template this package ships (`templates/gemkr.txt`)."""
-    return Template.parse(
-        files("gemkr.models.gemkr").joinpath("templates/gemkr.txt").read_text(encoding="utf-8")
-    )
+    """The template that a prompt has unless configured (`templates/gemkr.txt`)."""
+    return Template.load("gemkr")
 
 
 def build_sample(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gemkr.config.paths import FilePath, TemplatePath
 from gemkr.config.ranges import Positive, Share
 
 
@@ -25,19 +26,20 @@ class TextEncoderConfig:
     `weights` is the weight file of an answer classifier over this encoder: it starts from what was fine-tuned there.
     """
 
-    folder: str
-    weights: str | None = None
+    folder: FilePath
+    weights: FilePath | None = None
     train: bool = True
     max_tokens: Positive = 96
 
 
 @dataclass(frozen=True)
 class PromptConfig:
-    """Which fields of a query the prompt shows beside question and image, and a template file of one's own."""
+    """Which fields of a query the prompt shows beside question and image, and its template: a file of one's own, or the
+    name of one that comes with the package (short, okvqa)."""
 
     caption: bool = False
     detections: bool = False
-    template: str | None = None
+    template: TemplatePath | None = None
 
 
 def text_encoder_files(encoder: TextEncoderConfig) -> dict[str, str | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from gemkr.config.paths import FilePath
 from gemkr.config.ranges import Positive, Power
 from gemkr.config.section import Section
 from gemkr.decoding.config import DecodingConfig
@@ -43,7 +44,7 @@ class GenerativeConfig:
     the query in its own way. `form` requests a clue form (short, long) that the model was trained with.
     """
 
-    index: str
+    index: FilePath
     model: ModelConfig
     ensemble: tuple[ModelConfig, ...] = ()
     decoding: DecodingConfig = DecodingConfig()

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gemkr.data.corpus import corpus_files
 from gemkr.errors import CheckpointError, DataError
 
 Fingerprint = str | Sequence[float]
@@ -81,9 +82,15 @@ def _short(fingerprint: Fingerprint) -> str:
 
 
 def hash_files(paths: list[str | Path]) -> str:
-    """Hexadecimal SHA-256 over the contents of files, in order; DataError names one that cannot be read."""
+    """Hexadecimal SHA-256 over the contents of files, in order; of a folder, over the names and contents of its `.txt` files.
+
+    DataError names one that cannot be read.
+    """
     digest = hashlib.sha256()
-    for path in paths:
+    parts = [(given, file) for given in paths for file in corpus_files(given)]
+    for folder, path in parts:
+        if path != Path(folder):
+            digest.update(str(path.relative_to(folder)).encode(errors="surrogateescape"))
         try:
             with open(path, "rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())

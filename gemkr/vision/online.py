@@ -1,0 +1,254 @@
+"""Pictures given at question time: found boxes and region features by the functions that make a store offline.
+
+For the same picture, detector, settings and tower (same device, same versions) they are equal to a store's to the last
+digit. Nothing is written to disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image
+
+from gemkr.errors import VisionError, first_line
+from gemkr.vision.crops import encode_boxes
+from gemkr.vision.detect import Detector
+from gemkr.vision.pictures import read_picture
+from gemkr.vision.protocols import Pictures, Regions
+from gemkr.vision.record import require_same_detector
+from gemkr.vision.store import PictureRegions, RegionStore, as_stored
+
+if TYPE_CHECKING:
+    from gemkr.vision.encode import Tower
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+"""What may be decoded: the formats of photos and pages, none that runs a program (EPS) or is rarely tested."""
+
+
+class RegionExtractor:
+    """From one decoded picture to what a region store would hold of it."""
+
+    def __init__(
+        self, detector: Detector, tower: Tower, rows: int | None = None, device: str = "cpu"
+    ) -> None:
+        """`rows` is R, the most regions a picture may have; the detector's number unless given.
+
+        The tower computes where it is. VisionError when its weights are not float32: stores are made with those.
+        """
+        if tower.dtype != torch.float32:
+            raise VisionError(
+                f"the vision tower has {str(tower.dtype).removeprefix('torch.')} weights, region features are made with "
+                "float32 ones; load it anew for the regions"
+            )
+        self.detector = detector
+        self.tower = tower
+        self.rows = detector.config.regions if rows is None else rows
+
+    @classmethod
+    def like(
+        cls, store: RegionStore, tower: Tower, weights: str | None = None, device: str = "cpu"
+    ) -> RegionExtractor:
+        """The extractor that a store was made with, configured from the store; `weights` where the file lies elsewhere now, `device` the
+        detector's.
+
+        VisionError when the store does not know its detector's settings (earlier versions), when the weights are not
+        there or other ones, or when the store's features come from another tower.
+        """
+        config = store.detector.config
+        if config is None:
+            raise VisionError(
+                f"the region store {store.path} does not record its detector's settings; encode its regions again, or "
+                "configure the detector"
+            )
+        extractor = cls(
+            Detector(config if weights is None else replace(config, weights=weights), device),
+            tower,
+            store.rows,
+            device,
+        )
+        extractor.require_like(store)
+        return extractor
+
+    def require_like(self, store: RegionStore) -> None:
+        """VisionError unless a store holds what this extractor makes: same detector, settings, margin, rows, and tower."""
+        require_same_detector(store.detector, self.detector.record, store.path)
+        if (store.rows, store.width) != (self.rows, self.tower.width):
+            raise VisionError(
+                f"the region store {store.path} holds {store.rows} regions of width {store.width}, online ones are "
+                f"{self.rows} of width {self.tower.width}; set the number of regions to the store's"
+            )
+        if store.encoder != self.tower.fingerprint:
+            raise VisionError(
+                f"the region features of {store.path} come from the tower {store.encoder[:12]}, online ones from "
+                f"{self.tower.fingerprint[:12]}; use one tower for both"
+            )
+
+    def __call__(self, image_id: str, picture: Image.Image) -> PictureRegions:
+        """The regions of a decoded picture (RGB, upright)."""
+        with _kept_threads():
+            (found,) = self.detector.detect([image_id], [picture])
+        features = encode_boxes(self.tower, picture, found, self.rows, self.detector.config.margin)
+        n = len(features)
+        rows = as_stored(features, self.rows, image_id)
+        return PictureRegions(rows, n, found.boxes[:n], found.size, found.classes[:n], found.scores[:n])
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """A picture that was given: decoded, its file if it came as one, and its regions if any are extracted."""
+
+    picture: Image.Image
+    path: Path | None
+    regions: PictureRegions | None
+
+
+class OnlinePictures:
+    """A source of pictures (and, as `regions`, of their features) for those given at question time.
+
+    Other image ids are looked up in `pictures` and `store`, so that both kinds of queries can be answered together.
+    Safe to use from several threads; one picture is encoded at a time.
+    """
+
+    def __init__(
+        self,
+        extractor: RegionExtractor | None = None,
+        pictures: Pictures | None = None,
+        store: RegionStore | None = None,
+    ) -> None:
+        """Without `extractor` pictures have no regions, and `regions` is the store itself.
+
+        VisionError when the store beside was made with another detector, other settings, or another tower.
+        """
+        if extractor is not None and store is not None:
+            extractor.require_like(store)
+        self.pictures = pictures
+        self.regions: Regions | None = store if extractor is None else OnlineRegions(self, extractor, store)
+        self._extractor = extractor
+        self._added: dict[str, Added] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def folder(self) -> Path | str:
+        return "the pictures given" if self.pictures is None else self.pictures.folder
+
+    def add(self, picture: str | Path | bytes | Image.Image, name: str | None = None) -> str:
+        """Take a picture and find and encode its regions; the image id to put into a query.
+
+        The same file content has the same id and is computed once. `name` is how messages call one that comes as bytes
+        or decoded. VisionError names a picture that cannot be read, is of no known format, or has too many pixels.
+        """
+        if not isinstance(picture, str | Path | bytes | Image.Image):
+            raise VisionError(
+                f"a picture is a path, bytes or a PIL image, not a value of type {type(picture).__name__}"
+            )
+        path = Path(picture) if isinstance(picture, str | Path) else None
+        called = f"the picture {path or name}" if path or name else "the given picture"
+        source: BytesIO | Image.Image
+        if isinstance(picture, Image.Image):
+            source = picture
+        else:
+            data = _read_bytes(path, called) if path is not None else picture
+            source = BytesIO(data)
+        with self._lock:
+            if isinstance(source, BytesIO):
+                image_id = _image_id(data)
+                if image_id in self._added:
+                    return image_id
+            opened = read_picture(source, called, formats=FORMATS)
+            if isinstance(source, Image.Image):
+                image_id = _image_id(f"{opened.size}".encode() + opened.tobytes())
+            if image_id not in self._added:
+                regions = None if self._extractor is None else self._extractor(image_id, opened)
+                self._added[image_id] = Added(opened, path, regions)
+        return image_id
+
+    def remove(self, image_id: str) -> None:
+        """Forget a given picture and free its memory; one that is not there is no error."""
+        with self._lock:
+            self._added.pop(image_id, None)
+
+    def __contains__(self, image_id: str) -> bool:
+        return image_id in self._added or (self.pictures is not None and image_id in self.pictures)
+
+    def open(self, image_id: str) -> Image.Image:
+        """The decoded picture, RGB, upright; VisionError names one that is neither given nor in `pictures`."""
+        added = self.given(image_id)
+        if added is not None:
+            return added.picture
+        return self._beside(image_id).open(image_id)
+
+    def path(self, image_id: str) -> Path:
+        """The file of a picture; VisionError for one that was given as bytes or decoded."""
+        added = self.given(image_id)
+        if added is None:
+            return self._beside(image_id).path(image_id)
+        if added.path is None:
+            raise VisionError(f"the picture {image_id!r} was not given as a file; open it instead")
+        return added.path
+
+    def given(self, image_id: str) -> Added | None:
+        """A picture that was added, else None."""
+        return self._added.get(image_id)
+
+    def _beside(self, image_id: str) -> Pictures:
+        if self.pictures is None:
+            raise VisionError(f"the picture {image_id!r} was not given; add it first")
+        return self.pictures
+
+
+class OnlineRegions:
+    """The region features of given pictures, and of those in the store beside them."""
+
+    def __init__(
+        self, pictures: OnlinePictures, extractor: RegionExtractor, store: RegionStore | None
+    ) -> None:
+        self._pictures = pictures
+        self._store = store
+        self.path: Path | str = "the pictures given" if store is None else store.path
+        self.width = extractor.tower.width
+        self.encoder = extractor.tower.fingerprint
+
+    def __contains__(self, image_id: str) -> bool:
+        return self._pictures.given(image_id) is not None or (
+            self._store is not None and image_id in self._store
+        )
+
+    def get(self, image_id: str) -> PictureRegions:
+        """The regions of a picture; VisionError names one that is neither given nor in the store."""
+        added = self._pictures.given(image_id)
+        if added is not None:
+            assert added.regions is not None  # an extractor is there, or there were no OnlineRegions
+            return added.regions
+        if self._store is None:
+            raise VisionError(f"the picture {image_id!r} was not given; add it first")
+        return self._store.get(image_id)
+
+
+@contextmanager
+def _kept_threads() -> Iterator[None]:
+    """Torch's number of threads as it was: detection sets its own, the language model beside it keeps the process's."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _image_id(data: bytes) -> str:
+    return f"given-{hashlib.sha256(data).hexdigest()[:16]}"
+
+
+def _read_bytes(path: Path, called: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or first_line(error)
+        raise VisionError(f"{called} cannot be read: {reason}; give a picture file") from error

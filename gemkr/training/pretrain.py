@@ -27,6 +27,7 @@ from gemkr.data.queries import read_queries
 from gemkr.errors import CheckpointError, ConfigError, DataError, first_line
 from gemkr.files import part_of, require_writable_folder, write_atomically
 from gemkr.models.gemkr.prompt import Template, build_sample, default_template
+from gemkr.models.hf.folder import without_bars
 from gemkr.text.tokenization import tokenize_corpus
 from gemkr.text.tokenizer import Tokenizer, load_tokenizer
 from gemkr.text.vocabulary import train_vocabulary
@@ -153,7 +154,8 @@ def save_llama(model: nn.Module, tokenizer: Tokenizer, folder: Path) -> None:
     part = part_of(folder)
     try:
         shutil.rmtree(part, ignore_errors=True)
-        model.save_pretrained(part)
+        with without_bars():
+            model.save_pretrained(part)
         source = Path(tokenizer.path)
         if source.is_dir():
             for name in TOKENIZER_FILES:

@@ -17,11 +17,10 @@ from gemkr.config.files import to_mapping
 from gemkr.data.clues import read_clues
 from gemkr.data.queries import read_queries
 from gemkr.errors import CheckpointError, ConfigError, DataError, ModelError
+from gemkr.models.gemkr.batch import collate, hide_words
 from gemkr.models.gemkr.config import ModelConfig
-from gemkr.models.gemkr.inputs import collate
 from gemkr.models.gemkr.network import load_gemkr
 from gemkr.models.gemkr.prompt import IGNORED_LABEL
-from gemkr.models.gemkr.shared import collate_shared
 from gemkr.models.hf.config import LoraConfig
 from gemkr.text.tokenizer import load_tokenizer
 from gemkr.text.vocabulary import train_vocabulary
@@ -86,9 +85,7 @@ def test_clues_behind_one_prompt_have_the_loss_of_a_row_each(material: Path) -> 
     assert len(dataset) == 16
     assert len(prompts) == len(set(prompts.groups().tolist())) == 8
     assert len(PromptDataset.of(dataset, 1)) == 16
-    shared = collate_shared(
-        [prompts[i] for i in range(8)], model.tokenizer.pad_id, model.tokenizer.eos_ids[0]
-    )
+    shared = model.collate([prompts[i] for i in range(8)])
     apart = collate([dataset[i] for i in range(16)])
     assert count_targets(shared) == count_targets(apart)
     grads = []
@@ -121,16 +118,16 @@ def test_words_of_prompts_are_hidden_in_training_only(material: Path) -> None:
     model = load_gemkr(config)
     dataset = read_clue_dataset(material / "queries.jsonl", material / "twice.jsonl", model.input_builder())
     batch = collate([dataset[i] for i in range(8)])
-    assert model._with_hidden_words(batch) is batch
+    assert model(batch).item() == model(batch).item()
     model.train()
     torch.manual_seed(0)
-    shown = torch.stack([model._with_hidden_words(batch).mask for _ in range(200)]).float().mean(dim=0)
+    shown = torch.stack([hide_words(batch, 0.4).mask for _ in range(200)]).float().mean(dim=0)
     prompt = (batch.labels == -100) & (batch.mask == 1)
     last = prompt & (batch.labels.roll(-1, dims=1) != -100)
     assert torch.equal(shown[last | ~prompt], batch.mask[last | ~prompt].float())
     assert shown[prompt & ~last].mean().item() == pytest.approx(0.6, abs=0.03)
     prompts = PromptDataset.of(dataset, 2)
-    shared = collate_shared([prompts[0]], model.tokenizer.pad_id, model.tokenizer.eos_ids[0])
+    shared = model.collate([prompts[0]])
     assert len({model(shared).item() for _ in range(4)}) == 4
 
 

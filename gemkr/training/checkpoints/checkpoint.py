@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
@@ -183,33 +182,6 @@ def sweep(output: str | Path) -> None:
             os.rename(path, path.with_name(unfinished[1]))
         else:
             shutil.rmtree(path, ignore_errors=True)
-
-
-def load_weights(targets: Mapping[str, Tensor], weights: Mapping[str, Tensor], where: str | Path) -> None:
-    """Copy `weights` into the tensors of the same name, strictly: both must name the same tensors and shapes.
-
-    Raises CheckpointError that names what is missing, unexpected or of another shape.
-    """
-    missing, unexpected = sorted(set(targets) - set(weights)), sorted(set(weights) - set(targets))
-    if missing or unexpected:
-        parts = [
-            f"{word} {len(names)} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-            for word, names in (("lacks", missing), ("has unexpected", unexpected))
-            if names
-        ]
-        raise CheckpointError(
-            f"the checkpoint {where} does not fit this model: it {' and '.join(parts)} of the trained parameters; "
-            f"use the model settings it was trained with"
-        )
-    for name, target in targets.items():
-        if weights[name].shape != target.shape:
-            raise CheckpointError(
-                f"the checkpoint {where} does not fit this model: {name!r} has shape {list(weights[name].shape)}, "
-                f"the model has {list(target.shape)}; use the model settings it was trained with"
-            )
-    with torch.no_grad():
-        for name, target in targets.items():
-            target.copy_(weights[name])
 
 
 def _write(path: Path, content: bytes) -> dict[str, Any]:

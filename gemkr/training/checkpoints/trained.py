@@ -9,7 +9,8 @@ import torch
 from gemkr.errors import CheckpointError
 from gemkr.models.gemkr.config import ModelConfig
 from gemkr.models.gemkr.network import GeMKR, load_gemkr
-from gemkr.training.checkpoints.checkpoint import read_checkpoint
+from gemkr.models.weights import load_weights
+from gemkr.training.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from gemkr.training.checkpoints.origin import require_bases, require_tokenizer
 
 SHAPING = ("tower", "prefix", "visual_tokens", "text_encoder", "prompt", "lora")
@@ -29,10 +30,17 @@ def load_model(config: ModelConfig) -> GeMKR:
         return load_gemkr(config, device=device)
     checkpoint = read_checkpoint(config.checkpoint)
     _require_same_shape(config, checkpoint.origin.config.get("model") or {}, config.checkpoint)
-    model = load_gemkr(config, device=device, weights=checkpoint.weights)
-    require_tokenizer(checkpoint.origin, model.tokenizer.fingerprint(), config.checkpoint)
-    require_bases(checkpoint.origin, model.bases(), config.checkpoint)
+    model = load_gemkr(config, device=device)
+    put_in(model, checkpoint)
     return model
+
+
+def put_in(model: GeMKR, checkpoint: Checkpoint) -> None:
+    """Load a checkpoint's trained parameters; CheckpointError when it is of another tokenizer, other frozen weights or
+    another size."""
+    require_tokenizer(checkpoint.origin, model.tokenizer.fingerprint(), checkpoint.path)
+    require_bases(checkpoint.origin, model.bases(), checkpoint.path)
+    load_weights(model.trainable_parameters(), checkpoint.weights, f"the checkpoint {checkpoint.path}")
 
 
 def _require_same_shape(config: ModelConfig, trained: dict, where: str) -> None:

@@ -37,7 +37,8 @@ class LoopConfig(Protocol):
 
 @dataclass(frozen=True)
 class TrainingData:
-    """`dataset[i]` is sample i, `collate(samples)` a batch with `labels` (int64[B, T], IGNORED_LABEL left out).
+    """`dataset[i]` is sample i, `collate(samples)` a batch: a mapping with `labels` (int64[B, T], IGNORED_LABEL left out), or
+    anything with a `target_count()`.
 
     `lengths` and `groups` are what `BatchOrder` sorts and spreads by. `development` is a second dataset whose loss is
     measured, never learned, at each checkpoint.
@@ -102,6 +103,7 @@ class BatchFeed:
 
 
 def count_targets(batch: Any) -> int:
-    """How many labels of a batch are learned; the first of a row has nothing to be predicted from."""
-    labels = batch["labels"] if isinstance(batch, Mapping) else batch.labels
-    return int((labels[:, 1:] != IGNORED_LABEL).sum())
+    """How many tokens of a batch are learned; the first of a row of labels has nothing to be predicted from."""
+    if not isinstance(batch, Mapping):
+        return batch.target_count()
+    return int((batch["labels"][:, 1:] != IGNORED_LABEL).sum())

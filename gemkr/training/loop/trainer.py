@@ -22,11 +22,11 @@ from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
 from gemkr.errors import CheckpointError, ConfigError, ModelError
+from gemkr.models.weights import load_weights
 from gemkr.training.checkpoints.checkpoint import (
     FINAL,
     Checkpoint,
     forget_after,
-    load_weights,
     prune,
     save_checkpoint,
     step_folder,
@@ -127,7 +127,7 @@ class _Trainer:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on after `checkpoint`; CheckpointError when it does not fit."""
-        load_weights(self.parameters, checkpoint.weights, checkpoint.path)
+        load_weights(self.parameters, checkpoint.weights, f"the checkpoint {checkpoint.path}")
         restore_optimizer(self.optimizer, self.parameters, checkpoint.optimizer, str(checkpoint.path))
         state = checkpoint.state
         for name, here in (("world_size", self.accelerator.num_processes), ("total_steps", self.total)):

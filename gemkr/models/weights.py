@@ -1,16 +1,21 @@
-"""Putting trained parameters in their places: the one way, strict about names and shapes. Knows tensors by name only."""
+"""What of a model learns, and putting it back: the one way, strict about names and shapes. Knows tensors by name only."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gemkr.errors import CheckpointError
 
 NAMED = 3
 """How many of the names that do not fit an error tells."""
+
+
+def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Name -> parameter of everything that learns, in the model's own order; tied weights appear once."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
 def load_weights(

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from gemkr.config.files import to_mapping
+from gemkr.config.ranges import require_ranges
 from gemkr.data.clues import require_tokens
-from gemkr.errors import ConfigError
 from gemkr.models.gemkr.batch import RankWeight, collate
 from gemkr.models.gemkr.inputs import InputBuilder
 from gemkr.models.gemkr.network import GeMKR, load_gemkr
@@ -73,7 +73,10 @@ def _finetune(config: TrainConfig, point: ResumePoint | None) -> Outcome:
     )
     data = _training_data(model, dataset, development, config)
     checkpoint = None if point is None else point.read(origin)
-    return train(model, data, config, origin, precision=config.model.precision, resume=checkpoint)
+    tuned = config.model.checkpoint is not None
+    return train(
+        model, data, config, origin, precision=config.model.precision, resume=checkpoint, tuned=tuned
+    )
 
 
 def _training_data(
@@ -81,8 +84,7 @@ def _training_data(
 ) -> TrainingData:
     """One row per clue, one prompt for up to `clues_per_prompt` clues of a query, or a prompt with clues to rank as well."""
     per_prompt, rank = config.data.clues_per_prompt, config.rank_loss
-    if per_prompt < 1:
-        raise ConfigError(f"data.clues_per_prompt must be at least 1, it is {per_prompt}")
+    require_ranges(config.data)
     weight = None if rank is None else RankWeight(rank.weight, rank.sharpness)
     joined = partial(collate, pad_id=model.tokenizer.pad_id, eos_id=model.tokenizer.eos_ids[0], rank=weight)
     learned, held_out = dataset, development or ()

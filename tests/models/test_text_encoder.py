@@ -205,7 +205,11 @@ def test_trained_then_asked_alone_and_beside_a_model_without(home: Path, tmp_pat
     )
     data = TrainDataConfig(str(tmp_path / "queries.jsonl"), str(tmp_path / "clues.jsonl"), clues_per_prompt=2)
     settings = config_of(home)
-    done = finetune(TrainConfig(settings, data, str(tmp_path / "train"), batch_size=2, epochs=1, workers=0))
+    done = finetune(
+        TrainConfig(
+            model=settings, data=data, output=str(tmp_path / "train"), batch_size=2, epochs=1, workers=0
+        )
+    )
     start, final = load_gemkr(settings).trained_state(), load_gemkr(settings)
     saved = read_checkpoint(str(done.checkpoint))
     assert saved.origin.bases["text_encoder"] == final.text_encoder.frozen_fingerprint()
@@ -254,7 +258,7 @@ def test_a_checkpoint_knows_what_it_was_trained_behind(home: Path, tmp_path: Pat
         load_model(elsewhere)
     data = TrainDataConfig(str(tmp_path / "none.jsonl"), str(tmp_path / "none.jsonl"))
     with pytest.raises(CheckpointError, match="trained on the text encoder"):
-        finetune(TrainConfig(elsewhere, data, str(tmp_path / "warm")))
+        finetune(TrainConfig(model=elsewhere, data=data, output=str(tmp_path / "warm")))
     silent = replace(told, bases={})
     save_checkpoint(tmp_path / "final", silent, behind.trained_state())
     load_model(elsewhere)

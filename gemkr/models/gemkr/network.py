@@ -24,6 +24,7 @@ from gemkr.models.gemkr.prompt import IGNORED_LABEL
 from gemkr.models.gemkr.rank_loss import ranked_loss
 from gemkr.models.hf.llm import LLM, PRECISIONS, load_llm
 from gemkr.models.hf.text_encoder import TextEncoder, TextReader, load_text_encoder
+from gemkr.models.weights import trained_parameters
 from gemkr.text.tokenizer import Tokenizer, load_tokenizer
 from gemkr.vision.encode import Tower, load_tower
 from gemkr.vision.pictures import PictureFolder
@@ -150,7 +151,7 @@ class GeMKR(nn.Module):
 
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
         """Everything that learns, by name: LoRA (or the LLM), prefixes, gates, text encoder, projectors."""
-        return {name: p for name, p in self.named_parameters() if p.requires_grad}
+        return trained_parameters(self)
 
     def trained_state(self) -> dict[str, torch.Tensor]:
         """Detached copies of the trained parameters, on the CPU."""

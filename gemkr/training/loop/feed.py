@@ -9,30 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
 from gemkr.models.gemkr.prompt import IGNORED_LABEL
-from gemkr.training.loop.config import OptimizerConfig
+from gemkr.training.loop.config import LoopConfig
 from gemkr.training.loop.order import BatchOrder
-
-
-class LoopConfig(Protocol):
-    """The settings that every kind of training shares (`TrainConfig`, `PretrainConfig`)."""
-
-    output: str
-    optimizer: OptimizerConfig
-    batch_size: int
-    gradient_accumulation: int
-    epochs: int
-    max_steps: int | None
-    save_every: int
-    keep_checkpoints: int
-    log_every: int
-    workers: int
-    seed: int
 
 
 @dataclass(frozen=True)

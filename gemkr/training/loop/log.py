@@ -17,6 +17,8 @@ from gemkr.errors import CheckpointError
 from gemkr.progress import progress_bar
 
 LOSS_LOG = "loss.jsonl"
+LEAST_FALL = 0.05
+"""The share of its first loss that a run that learns something loses."""
 
 
 class RunLog:
@@ -106,6 +108,22 @@ def read_rows(folder: str | Path) -> list[dict[str, Any]]:
         except ValueError:
             break
     return rows
+
+
+def hardly_fell(folder: str | Path) -> str | None:
+    """The sentence to say of a run whose loss over its last fifth is hardly below the first one reported; None for one that
+    learned something, or reported once only."""
+    rows = [row for row in read_rows(folder) if "loss" in row]
+    end = rows[-max(1, len(rows) // 5) :]
+    if len(rows) < 2:
+        return None
+    first, last = rows[0]["loss"], sum(row["loss"] for row in end) / len(end)
+    if last < (1 - LEAST_FALL) * first:
+        return None
+    return (
+        f"the loss hardly fell, from {first:.3f} to {last:.3f} in {rows[-1]['step']} steps, so that little was learned; train "
+        "longer (epochs, or a smaller batch_size) or with a higher optimizer.lr"
+    )
 
 
 def _keep_rows_until(path: Path, step: int) -> None:

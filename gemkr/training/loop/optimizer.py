@@ -20,11 +20,6 @@ EMBEDDINGS = "embed_tokens"
 _STATE_PARTS = ("step", "exp_avg", "exp_avg_sq")
 
 
-def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Name -> parameter of everything that learns, in the model's own order; tied weights appear once."""
-    return {name: p for name, p in model.named_parameters() if p.requires_grad}
-
-
 def is_decayed(name: str, parameter: Tensor) -> bool:
     """Weight decay is for matrices: never for norms, biases, gates and other vectors."""
     return parameter.ndim >= 2 and not any(word in name for word in UNDECAYED_WORDS)

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 from gemkr.training.loop.config import OptimizerConfig
 
+LONGEST_WARMUP = 0.25
+
 
 @dataclass(frozen=True, slots=True)
 class WarmupCosine:
     """Learning rates of steps 0, 1, ..., total - 1 (GeMKR trains with warm-up 200 from 1e-6, cosine to 1e-5).
 
-    Step 0 takes `warmup_lr`, step `warmup_steps` takes `lr`, the last step takes `min_lr`. A run shorter than its
-    warm-up ends inside the ramp; a floor above `lr` (a miniature run with the paper's floor) is lowered to `lr`.
+    Step 0 takes `warmup_lr`, step `warmup_steps` takes `lr`, the last step takes `min_lr`.
     """
 
     lr: float
@@ -27,12 +28,16 @@ class WarmupCosine:
 
     @staticmethod
     def of(config: OptimizerConfig, total_steps: int) -> WarmupCosine:
-        """The schedule that a configuration asks for, over `total_steps` optimizer steps."""
+        """The schedule that a configuration asks for, over `total_steps` optimizer steps.
+
+        A warm-up of more than a share `LONGEST_WARMUP` of the run is cut to it, or a short run would end before it has learned
+        anything; a floor above `lr` (a miniature run with the paper's floor) is lowered to `lr`.
+        """
         return WarmupCosine(
             config.lr,
             min(config.warmup_lr, config.lr),
             min(config.min_lr, config.lr),
-            config.warmup_steps,
+            min(config.warmup_steps, int(LONGEST_WARMUP * total_steps)),
             total_steps,
         )
 

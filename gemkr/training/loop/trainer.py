@@ -8,6 +8,7 @@ seeded anew for every step, so that a resumed run repeats what an uninterrupted 
 from __future__ import annotations
 
 import atexit
+import logging
 import math
 import os
 import time
@@ -21,8 +22,10 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
+from gemkr.config.ranges import require_ranges
 from gemkr.errors import CheckpointError, ConfigError, ModelError
-from gemkr.models.weights import load_weights
+from gemkr.models.hf.llm import PRECISIONS
+from gemkr.models.weights import load_weights, trained_parameters
 from gemkr.training.checkpoints.checkpoint import (
     FINAL,
     Checkpoint,
@@ -33,19 +36,19 @@ from gemkr.training.checkpoints.checkpoint import (
     sweep,
 )
 from gemkr.training.checkpoints.origin import Origin
-from gemkr.training.loop.feed import BatchFeed, LoopConfig, TrainingData, count_targets
-from gemkr.training.loop.log import RunLog
+from gemkr.training.loop.config import LoopConfig
+from gemkr.training.loop.feed import BatchFeed, TrainingData, count_targets
+from gemkr.training.loop.log import RunLog, hardly_fell
 from gemkr.training.loop.optimizer import (
     build_optimizer,
     optimizer_tensors,
     restore_optimizer,
     set_rates,
-    trained_parameters,
 )
 from gemkr.training.loop.schedule import WarmupCosine
 from gemkr.training.loop.stop import stop_signals
 
-PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -67,11 +70,13 @@ def train(
     precision: str = "fp32",
     resume: Checkpoint | None = None,
     title: str = "train",
+    tuned: bool = False,
 ) -> Outcome:
     """Train until `epochs` or `max_steps`, whichever comes first; writes step-*/ checkpoints and final/.
 
     `batch_size` counts samples per device and forward pass. The loss is a mean over target tokens, whatever they are split
-    into: accumulation and devices change nothing but memory. SIGTERM or SIGINT finishes the step, saves, and returns
+    into: accumulation and devices change nothing but memory. A run whose loss hardly fell says so, unless its model was
+    `tuned` before. SIGTERM or SIGINT finishes the step, saves, and returns
     an Outcome with `stopped_by`. Raises ConfigError for settings that cannot run here, CheckpointError for a checkpoint
     that does not fit or cannot be written, ModelError when the loss or a gradient is no finite number.
     """
@@ -79,6 +84,10 @@ def train(
     if resume is not None:
         trainer.restore(resume)
     outcome = trainer.run()
+    if outcome.stopped_by is None and not tuned and trainer.accelerator.is_main_process:
+        flat = hardly_fell(config.output)
+        if flat is not None:
+            logger.warning("%s", flat)
     trainer.leave_at_exit()
     return outcome
 
@@ -288,18 +297,7 @@ class _Trainer:
 
 
 def _check(config: LoopConfig, data: TrainingData) -> None:
-    for name in (
-        "batch_size",
-        "gradient_accumulation",
-        "epochs",
-        "save_every",
-        "keep_checkpoints",
-        "log_every",
-    ):
-        if getattr(config, name) < 1:
-            raise ConfigError(f"{name} must be at least 1, it is {getattr(config, name)}")
-    if config.max_steps is not None and config.max_steps < 1:
-        raise ConfigError(f"max_steps must be at least 1 or null, it is {config.max_steps}")
+    require_ranges(config)
     if not len(data.dataset):
         raise ConfigError("there is no sample to train on")
     folder = Path(config.output)
@@ -318,7 +316,8 @@ def _autocast_dtype(precision: str, device: str) -> torch.dtype | None:
         raise ConfigError(f"the precision {precision!r} is unknown; use {', '.join(PRECISIONS)}")
     if precision == "fp16" and device == "cpu":
         raise ConfigError("fp16 training needs a GPU and only the CPU is here; use bf16 or fp32")
-    return PRECISIONS[precision]
+    dtype = PRECISIONS[precision]
+    return None if dtype is torch.float32 else dtype
 
 
 def _seed(seed: int, step: int, rank: int) -> None:

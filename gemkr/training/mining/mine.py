@@ -13,8 +13,10 @@ from functools import lru_cache
 
 import numpy as np
 
+from gemkr.config.ranges import Natural, Positive, require_ranges
 from gemkr.data.clues import FORMS, MinedClue
 from gemkr.data.documents import DocumentStore
+from gemkr.decoding.config import DecodingConfig
 from gemkr.errors import DataError
 from gemkr.fm_index import FMIndex
 from gemkr.scorers.bm25 import BM25
@@ -41,13 +43,13 @@ class MiningSettings:
     """
 
     forms: tuple[str, ...] = FORMS
-    per_question: int = 4
-    max_tokens: int = 10
+    per_question: Positive = 4
+    max_tokens: Positive = DecodingConfig.max_tokens
     anchor: str = "answer"
     full: bool = False
-    common: int = 2000
-    candidates: int = 200
-    patience: int = 50
+    common: Natural = 2000
+    candidates: Positive = 200
+    patience: Positive = 50
 
     def __post_init__(self) -> None:
         unknown = [form for form in self.forms if form not in FORMS]
@@ -57,10 +59,7 @@ class MiningSettings:
             )
         if self.anchor not in ANCHORS:
             raise DataError(f"unknown anchor {self.anchor!r}; known anchors are {', '.join(ANCHORS)}")
-        if self.per_question < 1 or self.max_tokens < 1:
-            raise DataError(
-                f"per_question is {self.per_question} and max_tokens {self.max_tokens}; both must be at least 1"
-            )
+        require_ranges(self, DataError)
 
 
 class Miner:

@@ -51,7 +51,8 @@ class LearnedScorer(nn.Module):
 
     s is the mean of the encoder's states, of length 1, and a is `scale`; W_t starts as the encoder's own reading of the word,
     so that at first terms close in meaning weigh, and rare ones need few examples; b_t starts at `threshold`. v_d are
-    `vectors` float16[N, width] (held as float32), or there are none and the last part is left out. A `Reranker`: see `score`.
+    `vectors` float16[N, width] (held as float32), or there are none and the last part is left out. What learns is
+    the terms' weights and the encoder but for its word embeddings. A `DocumentScorer`: see `score`.
     """
 
     def __init__(
@@ -113,10 +114,6 @@ class LearnedScorer(nn.Module):
         else:
             near = (self.vectors[torch.from_numpy(np.asarray(docs))] @ meaning).numpy()
         return scores + float(self.nearness.detach().exp()) * near
-
-    def trained(self) -> dict[str, nn.Parameter]:
-        """What learns, by name: the encoder but for its word embeddings, and the terms' weights."""
-        return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
     def _read(self, query: Query) -> QueryReading:
         with torch.inference_mode():

@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from gemkr.errors import DataError
 from gemkr.files import require_writable_folder, write_atomically
+from gemkr.models.weights import load_weights
 from gemkr.types import Query
 
 
@@ -86,9 +86,7 @@ def read_or_learn(
         learn()
         write_weights(path, origin, {name: tensor.detach() for name, tensor in trained.items()})
         return
-    with torch.no_grad():
-        for name, tensor in trained.items():
-            tensor.copy_(held[name])
+    load_weights(trained, held, str(path), remedy="delete it to learn anew")
 
 
 def write_weights(path: Path, origin: str, tensors: Mapping[str, Tensor]) -> None:

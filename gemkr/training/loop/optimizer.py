@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gemkr.errors import CheckpointError
 from gemkr.training.loop.config import OptimizerConfig
+from gemkr.training.loop.schedule import Schedule
 
 UNDECAYED_WORDS = ("bias", "gate", "norm", "ln_")
 LLM_PREFIX = "llm."
@@ -55,10 +56,10 @@ def _peak_rate(name: str, config: OptimizerConfig) -> float:
     return config.lr
 
 
-def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Give every group `factor` times its peak rate."""
+def set_rates(optimizer: torch.optim.Optimizer, schedule: Schedule, step: int) -> None:
+    """Give every group the rate of a step."""
     for group in optimizer.param_groups:
-        group["lr"] = group["peak_lr"] * factor
+        group["lr"] = schedule.rate(group["peak_lr"], step)
 
 
 def optimizer_tensors(

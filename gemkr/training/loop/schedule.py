@@ -1,4 +1,4 @@
-"""The learning rate of each step: linear warm-up, then a cosine down to a floor.
+"""The learning rate of each step: linear warm-up, then a cosine down to a floor, or a line down to 0.
 
 A pure function of the step number, so that resuming needs no scheduler state. Knows no optimizer.
 """
@@ -7,10 +7,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 from gemkr.training.loop.config import OptimizerConfig
 
 LONGEST_WARMUP = 0.25
+
+
+class Schedule(Protocol):
+    """The rate of each step for parameters with the peak rate `peak`."""
+
+    def rate(self, peak: float, step: int) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,18 @@ class WarmupCosine:
             return self.lr
         return self.min_lr + (self.lr - self.min_lr) * 0.5 * (1.0 + math.cos(math.pi * share))
 
-    def factor(self, step: int) -> float:
-        """`at(step)` as a share of `lr`: what groups with a rate of their own are multiplied by."""
-        return self.at(step) / self.lr
+    def rate(self, peak: float, step: int) -> float:
+        """The rate of parameters whose peak is not `lr` but `peak`."""
+        return peak * (self.at(step) / self.lr)
+
+
+@dataclass(frozen=True, slots=True)
+class WarmupLinear:
+    """Rates that rise over `warmup_steps` steps and fall to 0 over all `total_steps`: for learners of a few minutes."""
+
+    warmup_steps: int
+    total_steps: int
+
+    def rate(self, peak: float, step: int) -> float:
+        """The rate that step `step` (counted from 0) is taken with."""
+        return peak * min(1.0, (step + 1) / self.warmup_steps) * (1 - step / self.total_steps)

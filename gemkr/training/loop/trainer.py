@@ -185,7 +185,7 @@ class _Trainer:
     def _take_step(self, group: list[Any], log: RunLog) -> None:
         started = time.perf_counter()
         _seed(self.config.seed, self.step, self.accelerator.process_index)
-        set_rates(self.optimizer, self.schedule.factor(self.step))
+        set_rates(self.optimizer, self.schedule, self.step)
         counts = torch.tensor([count_targets(batch) for batch in group], dtype=torch.int64)
         targets = int(self.accelerator.reduce(counts.sum().to(self.device)))
         world = self.accelerator.num_processes

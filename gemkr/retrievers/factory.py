@@ -130,8 +130,11 @@ def _generative(kind, config: EvalConfig, sources: Sources):
     """Either generative retriever, after all checks; the cheap parts are looked at before the model is loaded."""
     from benchmarks.okvqa.together import writing_together
     from gemkr.decoding.beam import check_settings
+    from gemkr.training.checkpoints.trained import say_what_is_cut_off
 
     check_settings(config.decoding)
+    if config.model is not None:
+        say_what_is_cut_off(config.model, config.decoding.max_tokens)
     sources.require_second()
     index = sources.index
     pictures = regions = None

@@ -6,6 +6,7 @@ import logging
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from gemkr.config.files import to_mapping
@@ -16,7 +17,7 @@ from gemkr.models.gemkr.inputs import InputBuilder
 from gemkr.models.gemkr.network import GeMKR, load_gemkr
 from gemkr.training.checkpoints.checkpoint import read_checkpoint
 from gemkr.training.checkpoints.origin import Origin, hash_files
-from gemkr.training.checkpoints.trained import put_in
+from gemkr.training.checkpoints.trained import CLUE_LENGTHS, put_in
 from gemkr.training.config import TrainConfig
 from gemkr.training.data import ClueDataset, PromptDataset, read_clue_dataset, read_judged_prompts
 from gemkr.training.loop.feed import TrainingData
@@ -74,8 +75,10 @@ def _finetune(config: TrainConfig, point: ResumePoint | None) -> Outcome:
     data = _training_data(model, dataset, development, config)
     checkpoint = None if point is None else point.read(origin)
     tuned = config.model.checkpoint is not None
+    notes = {CLUE_LENGTHS: np.bincount([len(clue.tokens) for clue in dataset.clues]).tolist()}
+    precision = config.model.precision
     return train(
-        model, data, config, origin, precision=config.model.precision, resume=checkpoint, tuned=tuned
+        model, data, config, origin, precision=precision, resume=checkpoint, tuned=tuned, notes=notes
     )
 
 

@@ -25,7 +25,7 @@ from gemkr.models.hf.config import LoraConfig
 from gemkr.text.tokenizer import load_tokenizer
 from gemkr.text.vocabulary import train_vocabulary
 from gemkr.training.checkpoints.checkpoint import read_checkpoint
-from gemkr.training.checkpoints.trained import load_model
+from gemkr.training.checkpoints.trained import load_model, say_what_is_cut_off
 from gemkr.training.config import LlamaConfig
 from gemkr.training.data import PromptDataset, read_clue_dataset
 from gemkr.training.finetune import finetune
@@ -264,3 +264,23 @@ def test_the_command_trains_refuses_to_overwrite_and_resumes(material: Path, tmp
     assert "batch_size was 4, is 2" in capsys.readouterr().err
     assert main([*words, "model.lorra=null"]) == 1
     assert "unknown key 'lorra'; the nearest known key is 'lora'" in capsys.readouterr().err
+
+
+def test_clues_that_decoding_cannot_finish_are_told(
+    material: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = experiment(material, tmp_path / "run", max_steps=1)
+    finetune(config)
+    model = dataclasses.replace(config.model, checkpoint=str(tmp_path / "run/final"))
+    lengths = [len(clue.tokens) for clue in read_clues(config.data.clues)]
+    longest = max(lengths)
+    caplog.clear()
+    say_what_is_cut_off(model, longest)
+    say_what_is_cut_off(config.model, 1)
+    assert not caplog.messages
+    say_what_is_cut_off(model, longest - 1)
+    share = 100 * lengths.count(longest) / len(lengths)
+    assert caplog.messages == [
+        f"{share:.0f} % of the clues that {model.checkpoint} learned are longer than decoding.max_tokens {longest - 1} and will "
+        f"be cut off; set it to {longest}, or mine with --max-tokens {longest - 1}"
+    ]

@@ -132,6 +132,17 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise CheckpointError(f"the checkpoint {path} cannot be read ({error}); take another one") from error
 
 
+def read_state(path: str | Path) -> dict[str, Any]:
+    """The `state` of a checkpoint folder alone, without its tensors; CheckpointError as `read_checkpoint`."""
+    path = Path(path)
+    facts = read_manifest(path)["files"].get(STATE)
+    if facts is None:
+        raise CheckpointError(
+            f"the manifest of the checkpoint {path} does not list {STATE}; take another one"
+        )
+    return json.loads(verified(path / STATE, facts))
+
+
 def newest_checkpoint(output: str | Path) -> Path | None:
     """The last whole step checkpoint in a folder, or None; a damaged one is named in a warning and passed over."""
     for path in reversed(step_checkpoints(output)):

@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,16 +72,17 @@ def train(
     resume: Checkpoint | None = None,
     title: str = "train",
     tuned: bool = False,
+    notes: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Train until `epochs` or `max_steps`, whichever comes first; writes step-*/ checkpoints and final/.
 
     `batch_size` counts samples per device and forward pass. The loss is a mean over target tokens, whatever they are split
     into: accumulation and devices change nothing but memory. A run whose loss hardly fell says so, unless its model was
-    `tuned` before. SIGTERM or SIGINT finishes the step, saves, and returns
+    `tuned` before. `notes` (JSON values) stand in the state of the final checkpoint. SIGTERM or SIGINT finishes the step, saves, and returns
     an Outcome with `stopped_by`. Raises ConfigError for settings that cannot run here, CheckpointError for a checkpoint
     that does not fit or cannot be written, ModelError when the loss or a gradient is no finite number.
     """
-    trainer = _Trainer(model, data, config, origin, precision, title)
+    trainer = _Trainer(model, data, config, origin, precision, title, notes or {})
     if resume is not None:
         trainer.restore(resume)
     outcome = trainer.run()
@@ -103,7 +105,9 @@ class _Trainer:
         origin: Origin,
         precision: str,
         title: str,
+        notes: Mapping[str, Any],
     ) -> None:
+        self.notes = notes
         self.config, self.origin, self.data, self.title = config, origin, data, title
         self.output = Path(config.output)
         _check(config, data)
@@ -281,7 +285,7 @@ class _Trainer:
 
     def _save_final(self) -> None:
         if self.accelerator.is_main_process:
-            state = {"step": self.step, "total_steps": self.total}
+            state = {**self.notes, "step": self.step, "total_steps": self.total}
             save_checkpoint(self.output / FINAL, self.origin, self.parameters, state=state)
         self.accelerator.wait_for_everyone()
 

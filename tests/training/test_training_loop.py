@@ -29,7 +29,8 @@ from gemkr.training.loop.log import read_rows
 from gemkr.training.loop.optimizer import build_optimizer
 from gemkr.training.loop.order import BatchOrder
 from gemkr.training.loop.schedule import WarmupCosine
-from gemkr.training.loop.trainer import _seed, train
+from gemkr.training.loop.step import _seed
+from gemkr.training.loop.trainer import train
 
 ORIGIN = Origin("toy", "tokens", "data", {})
 QUICK = OptimizerConfig(lr=1e-2, warmup_steps=3)

@@ -43,9 +43,9 @@ from gemkr.training.checkpoints.origin import Origin, origins_differ
 from gemkr.training.checkpoints.trained import load_model
 from gemkr.training.config import LlamaConfig, TrainConfig, TrainDataConfig
 from gemkr.training.finetune import finetune
+from gemkr.training.llama import build_llama, save_llama
 from gemkr.training.loop.config import OptimizerConfig
 from gemkr.training.loop.optimizer import build_optimizer
-from gemkr.training.pretrain import build_llama, save_llama
 from gemkr.types import Query
 
 TEXTS = [document.text for document in toy_corpus()]

@@ -29,11 +29,11 @@ from gemkr.training.checkpoints.trained import load_model, say_what_is_cut_off
 from gemkr.training.config import LlamaConfig
 from gemkr.training.data import PromptDataset, read_clue_dataset
 from gemkr.training.finetune import finetune
+from gemkr.training.llama import build_llama, save_llama
 from gemkr.training.loop.config import OptimizerConfig
 from gemkr.training.loop.feed import count_targets
 from gemkr.training.loop.log import read_rows
 from gemkr.training.loop.resume import holding
-from gemkr.training.pretrain import build_llama, save_llama
 
 
 @pytest.fixture(scope="module")

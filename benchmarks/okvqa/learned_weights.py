@@ -73,7 +73,7 @@ def read_or_learn(
 ) -> None:
     """Fill the tensors `trained` from a weight file of that origin, else call `learn`, which trains them in place, and write it.
 
-    With `kept`, what the file of another origin is told to be learned from, such a file is never written over: DataError.
+    With `kept`, what the file of another origin was learned from in the error's words, such a file is never written over: DataError.
     Raises DataError too, before anything is learned, for a folder that cannot be written.
     """
     held = read_weights(path, origin)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from gemkr.errors import CheckpointError
 
 NAMED = 3
-"""How many of the names that do not fit an error tells."""
+"""How many of the names that do not fit an error shows."""
 
 
 def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:

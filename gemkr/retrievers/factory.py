@@ -130,11 +130,11 @@ def _generative(kind, config: EvalConfig, sources: Sources):
     """Either generative retriever, after all checks; the cheap parts are looked at before the model is loaded."""
     from benchmarks.okvqa.together import writing_together
     from gemkr.decoding.beam import check_settings
-    from gemkr.training.checkpoints.trained import say_what_is_cut_off
+    from gemkr.training.checkpoints.trained import warn_of_long_clues
 
     check_settings(config.decoding)
     if config.model is not None:
-        say_what_is_cut_off(config.model, config.decoding.max_tokens)
+        warn_of_long_clues(config.model, config.decoding.max_tokens)
     sources.require_second()
     index = sources.index
     pictures = regions = None

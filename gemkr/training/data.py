@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ClueDataset:
-    """Sample i teaches clue i to the query it was mined for; `form` is told to the model when `tell_form`.
+    """Sample i teaches clue i to the query it was mined for; the model is shown the `form` when `show_form`.
 
     `queries` are those that have clues, `known` the names of all in the file.
     Indexing builds the example (reading its picture) and is safe in several processes.
@@ -38,7 +38,7 @@ class ClueDataset:
     queries: dict[str, Query]
     clues: list[MinedClue]
     build: ExampleBuilder
-    tell_form: bool
+    show_form: bool
     known: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
@@ -46,13 +46,13 @@ class ClueDataset:
 
     def __getitem__(self, number: int) -> Example:
         clue = self.clues[number]
-        form = clue.form if self.tell_form else None
+        form = clue.form if self.show_form else None
         return self.build(self.queries[clue.query_id], clue=clue.tokens, form=form)
 
     def prompt(self, number: int) -> Example:
         """The prompt of sample `number`, without its clue."""
         clue = self.clues[number]
-        return self.build(self.queries[clue.query_id], form=clue.form if self.tell_form else None)
+        return self.build(self.queries[clue.query_id], form=clue.form if self.show_form else None)
 
     def lengths(self) -> np.ndarray:
         """int64[n]: each sample's rough length, good enough to sort by: characters of the query, four a token."""
@@ -79,10 +79,10 @@ class PromptDataset:
 
     @staticmethod
     def of(clues: ClueDataset, limit: int) -> PromptDataset:
-        """Gather up to `limit` clues that share a prompt (query and, where it is told, form), in order of appearance."""
+        """Gather up to `limit` clues that share a prompt (query and, where it is shown, form), in order of appearance."""
         gathered: dict[tuple[str, str], list[int]] = {}
         for number, clue in enumerate(clues.clues):
-            gathered.setdefault((clue.query_id, clue.form if clues.tell_form else ""), []).append(number)
+            gathered.setdefault((clue.query_id, clue.form if clues.show_form else ""), []).append(number)
         rows = [tuple(m[i : i + limit]) for m in gathered.values() for i in range(0, len(m), limit)]
         return PromptDataset(clues, rows)
 
@@ -114,15 +114,15 @@ class PromptDataset:
 
 
 def read_clue_dataset(
-    queries: str | Path, clues: str | Path, build: ExampleBuilder, *, tell_form: bool | None = None
+    queries: str | Path, clues: str | Path, build: ExampleBuilder, *, show_form: bool | None = None
 ) -> ClueDataset:
     """Join a clue file with its query file; queries without a clue are left out.
 
-    Unless `tell_form` says otherwise, the form is told to the model only when the file holds more than one. Raises
+    Unless `show_form` says otherwise, the model is shown the form only when the file holds more than one. Raises
     DataError naming the first clue whose query is not in the query file, and as the readers do.
     """
     where = f"{clues} and {queries}"
-    return join_clues(read_queries(queries), read_clues(clues), build, where=where, tell_form=tell_form)
+    return join_clues(read_queries(queries), read_clues(clues), build, where=where, show_form=show_form)
 
 
 def join_clues(
@@ -131,7 +131,7 @@ def join_clues(
     build: ExampleBuilder,
     *,
     where: str = "the clues",
-    tell_form: bool | None = None,
+    show_form: bool | None = None,
 ) -> ClueDataset:
     """As `read_clue_dataset`, from memory; `where` names the sources in errors."""
     known = {query.query_id: query for query in queries}
@@ -143,10 +143,10 @@ def join_clues(
                 f"mine the clues from this query file"
             )
     used = {clue.query_id for clue in kept}
-    if tell_form is None:
-        tell_form = len({clue.form for clue in kept}) > 1
+    if show_form is None:
+        show_form = len({clue.form for clue in kept}) > 1
     return ClueDataset(
-        {k: q for k, q in known.items() if k in used}, kept, build, tell_form, frozenset(known)
+        {k: q for k, q in known.items() if k in used}, kept, build, show_form, frozenset(known)
     )
 
 
@@ -160,9 +160,9 @@ def join_judged(
     """Give each prompt its query's first `per_prompt` judged clues (a prompt may have none).
 
     Raises DataError for a clue of an unknown query or of another tokenizer, and when no clue that a prompt is shown is worth
-    anything; ConfigError when prompts tell a form, which judged clues do not have.
+    anything; ConfigError when prompts show a form, which judged clues do not have.
     """
-    if prompts.clues.tell_form:
+    if prompts.clues.show_form:
         raise ConfigError(
             "the rank loss knows one form of clue and data.clues holds two; mine one form for it"
         )

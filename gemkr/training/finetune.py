@@ -53,7 +53,7 @@ def _finetune(config: TrainConfig, point: ResumePoint | None) -> Outcome:
     development = None
     if config.data.development is not None:
         development = read_clue_dataset(
-            config.data.queries, config.data.development, build, tell_form=dataset.tell_form
+            config.data.queries, config.data.development, build, show_form=dataset.show_form
         )
         require_tokens(development.clues, model.tokenizer, config.data.development)
         _check_pictures(development, build)

@@ -117,7 +117,7 @@ def _tokenizer(config: PretrainConfig, output: Path, *, resumed: bool) -> Tokeni
 
 
 def _noted(note: Path) -> Any:
-    """What a vocabulary was learned from, None where that is not told or told in broken JSON."""
+    """What a vocabulary was learned from, None where that is not recorded or in broken JSON."""
     try:
         return json.loads(note.read_bytes())
     except (FileNotFoundError, ValueError):

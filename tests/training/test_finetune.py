@@ -25,7 +25,7 @@ from gemkr.models.hf.config import LoraConfig
 from gemkr.text.tokenizer import load_tokenizer
 from gemkr.text.vocabulary import train_vocabulary
 from gemkr.training.checkpoints.checkpoint import read_checkpoint
-from gemkr.training.checkpoints.trained import load_model, say_what_is_cut_off
+from gemkr.training.checkpoints.trained import load_model, warn_of_long_clues
 from gemkr.training.config import LlamaConfig
 from gemkr.training.data import PromptDataset, read_clue_dataset
 from gemkr.training.finetune import finetune
@@ -69,8 +69,8 @@ def test_the_form_is_told_only_where_there_are_two(material: Path) -> None:
     build = load_gemkr(ModelConfig(llm=str(material / "llm"))).input_builder()
     one = read_clue_dataset(material / "queries.jsonl", material / "short.jsonl", build)
     two = read_clue_dataset(material / "queries.jsonl", material / "clues.jsonl", build)
-    told = read_clue_dataset(material / "queries.jsonl", material / "short.jsonl", build, tell_form=True)
-    assert (one.tell_form, two.tell_form) == (False, True)
+    told = read_clue_dataset(material / "queries.jsonl", material / "short.jsonl", build, show_form=True)
+    assert (one.show_form, two.show_form) == (False, True)
     assert len(one[0].sample.tokens) < len(told[0].sample.tokens)
 
 
@@ -266,7 +266,7 @@ def test_the_command_trains_refuses_to_overwrite_and_resumes(material: Path, tmp
     assert "unknown key 'lorra'; the nearest known key is 'lora'" in capsys.readouterr().err
 
 
-def test_clues_that_decoding_cannot_finish_are_told(
+def test_clues_that_decoding_cannot_finish_are_reported(
     material: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = experiment(material, tmp_path / "run", max_steps=1)
@@ -275,10 +275,10 @@ def test_clues_that_decoding_cannot_finish_are_told(
     lengths = [len(clue.tokens) for clue in read_clues(config.data.clues)]
     longest = max(lengths)
     caplog.clear()
-    say_what_is_cut_off(model, longest)
-    say_what_is_cut_off(config.model, 1)
+    warn_of_long_clues(model, longest)
+    warn_of_long_clues(config.model, 1)
     assert not caplog.messages
-    say_what_is_cut_off(model, longest - 1)
+    warn_of_long_clues(model, longest - 1)
     share = 100 * lengths.count(longest) / len(lengths)
     assert caplog.messages == [
         f"{share:.0f} % of the clues that {model.checkpoint} learned are longer than decoding.max_tokens {longest - 1} and will "

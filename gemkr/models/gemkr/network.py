@@ -76,7 +76,7 @@ class GeMKR(nn.Module):
         return next(self.llm.parameters()).device
 
     def bases(self) -> dict[str, str | tuple[float, ...]]:
-        """What tells the frozen weights from others, by part (`llm`, `tower`, `text_encoder`): a checkpoint does not hold
+        """What distinguishes the frozen weights from others, by part (`llm`, `tower`, `text_encoder`): a checkpoint does not hold
         them. A part without frozen weights is left out."""
         found: dict[str, str | tuple[float, ...]] = {}
         if sample := self.llm.frozen_sample():

@@ -1,4 +1,4 @@
-"""A pre-trained text encoder that reads a query for the LLM: what a small LLM cannot know, the encoder's states tell it.
+"""A pre-trained text encoder that reads a query for the LLM: what a small LLM cannot know, the encoder's states bring.
 
 What CLIP's tower is for pictures, but trained along. The second door to transformers; knows no clues and no LLM.
 """
@@ -39,7 +39,7 @@ class TextEncoder(nn.Module):
     def __init__(self, model: nn.Module, *, train: bool = True) -> None:
         super().__init__()
         if getattr(model, "pooler", None) is not None:
-            model.pooler = None  # nobody asks for a pooled state: its weights would be trained by nothing
+            model.pooler = None  # nobody uses a pooled state: its weights would be trained by nothing
         model.requires_grad_(train)
         model.get_input_embeddings().requires_grad_(False)
         self.model, self.learns = model, train

@@ -28,9 +28,9 @@ LONG_SHARE = 0.01
 logger = logging.getLogger(__name__)
 
 
-def say_what_is_cut_off(config: ModelConfig, max_tokens: int) -> None:
+def warn_of_long_clues(config: ModelConfig, max_tokens: int) -> None:
     """A warning where a model learned clues that are longer than the `max_tokens` that decoding writes: mining's longest clue
-    and decoding's are one setting. Nothing for a checkpoint that does not tell."""
+    and decoding's are one setting. Nothing for a checkpoint without such a record."""
     if config.checkpoint is None:
         return
     lengths = read_state(config.checkpoint).get(CLUE_LENGTHS, [])

@@ -29,7 +29,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig:
-    """What every kind of training is told: where results go, how many steps of what size, what is kept and reported.
+    """Settings of every kind of training: where results go, how many steps of what size, what is kept and reported.
 
     A run ends after `epochs` or `max_steps`, whichever comes first.
     """

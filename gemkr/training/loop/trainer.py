@@ -36,7 +36,7 @@ from gemkr.training.checkpoints.checkpoint import (
 from gemkr.training.checkpoints.origin import Origin
 from gemkr.training.loop.config import LoopConfig
 from gemkr.training.loop.feed import BatchFeed, TrainingData
-from gemkr.training.loop.log import RunLog, hardly_fell
+from gemkr.training.loop.log import FIRST_LOSS, RunLog, hardly_fell
 from gemkr.training.loop.optimizer import optimizer_tensors, restore_optimizer
 from gemkr.training.loop.schedule import WarmupCosine
 from gemkr.training.loop.step import Stepper
@@ -193,6 +193,7 @@ class _Trainer:
             )
         self._require_sound()
         self.window = []
+        first = {FIRST_LOSS: losses[0]} if len(losses) == self.step else {}
         log.row(
             self.step,
             epoch=(self.step - 1) // self.feed.steps_per_epoch,
@@ -201,6 +202,7 @@ class _Trainer:
             grad_norm=norm,
             target_tokens=self.tokens,
             step_seconds=round(seconds, 4),
+            **first,
         )
 
     def _develop(self, log: RunLog) -> None:
@@ -242,11 +244,11 @@ class _Trainer:
         self.accelerator.wait_for_everyone()
 
     def _agree(self, stop: list[int]) -> int | None:
-        """The signal that any process received, told to all of them."""
+        """The signal that any process received, for all of them."""
         if self.accelerator.num_processes == 1:
             return stop[0] if stop else None
-        told = torch.tensor(stop[0] if stop else 0, device=self.device)
-        return int(self.accelerator.gather(told.reshape(1)).max()) or None
+        signal = torch.tensor(stop[0] if stop else 0, device=self.device)
+        return int(self.accelerator.gather(signal.reshape(1)).max()) or None
 
 
 def _check(config: LoopConfig, data: TrainingData) -> None:

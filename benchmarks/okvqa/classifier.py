@@ -29,7 +29,8 @@ from benchmarks.okvqa.learned_weights import (
     require_weights,
     targets_of,
 )
-from gemkr.progress import progress_bar
+from gemkr.training.loop.fit import fit
+from gemkr.training.loop.schedule import WarmupLinear
 from gemkr.types import Query
 
 if TYPE_CHECKING:
@@ -111,7 +112,8 @@ class AnswerClassifier:
         answers, vectors, origin = _features(queries, config)
         held = require_weights(Path(config.weights), origin, LEARNED_FROM)
         networks = [
-            Network(*(held[f"{number}.{name}"] for name in PARTS)) for number in range(len(held) // len(PARTS))
+            Network(*(held[f"{number}.{name}"] for name in PARTS))
+            for number in range(len(held) // len(PARTS))
         ]
         return cls(networks, answers, vectors)
 
@@ -189,25 +191,28 @@ def train_network(
     generator = torch.Generator().manual_seed(seed)
     network = Network.random(features, answers, settings.hidden, generator)
     parameters = [parameter.requires_grad_() for parameter in network.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
-    steps = settings.epochs * math.ceil(len(examples) / settings.batch_size)
-    bar = progress_bar(total=steps, desc=f"classifier, seed {seed}", unit=" steps")
-    step = 0
-    with bar, single_thread():
+    dropout = settings.word_dropout, settings.dropout
+
+    def batches() -> Iterator[list[tuple[Bag, list[int]]]]:
         for _ in range(settings.epochs):
             order = torch.randperm(len(examples), generator=generator).tolist()
             for start in range(0, len(order), settings.batch_size):
-                batch = [examples[number] for number in order[start : start + settings.batch_size]]
-                for group in optimizer.param_groups:
-                    group["lr"] = settings.lr * min(1.0, (step + 1) / WARMUP_STEPS) * (1 - step / steps)
-                dropout = settings.word_dropout, settings.dropout
-                logits = network.logits([bag for bag, _ in batch], dropout=dropout, generator=generator)
-                loss = _cross_entropy(logits, [targets for _, targets in batch])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                step += 1
-                bar.update()
+                yield [examples[number] for number in order[start : start + settings.batch_size]]
+
+    def loss(batch: list[tuple[Bag, list[int]]]) -> Tensor:
+        logits = network.logits([bag for bag, _ in batch], dropout=dropout, generator=generator)
+        return _cross_entropy(logits, [targets for _, targets in batch])
+
+    steps = settings.epochs * math.ceil(len(examples) / settings.batch_size)
+    with single_thread():
+        fit(
+            [{"params": parameters, "peak_lr": settings.lr}],
+            batches(),
+            loss,
+            WarmupLinear(WARMUP_STEPS, steps),
+            weight_decay=settings.weight_decay,
+            title=f"classifier, seed {seed}",
+        )
     return Network(*(parameter.detach() for parameter in parameters))
 
 

@@ -31,7 +31,9 @@ from benchmarks.okvqa.learned_weights import (
 from gemkr.errors import ConfigError
 from gemkr.models.hf.config import PromptConfig
 from gemkr.models.hf.text_encoder import TextEncoder, TextReader, load_text_encoder
-from gemkr.progress import progress_bar
+from gemkr.models.weights import trained_parameters
+from gemkr.training.loop.fit import fit
+from gemkr.training.loop.schedule import WarmupLinear
 from gemkr.types import Query
 
 if TYPE_CHECKING:
@@ -51,7 +53,10 @@ T = TypeVar("T")
 
 
 class EncoderClassifier(nn.Module):
-    """p(answer | query) = softmax(W s + b), s the mean of the encoder's states scaled to the length `scale`."""
+    """p(answer | query) = softmax(W s + b), s the mean of the encoder's states scaled to the length `scale`.
+
+    What learns is the output and the encoder but for its word embeddings.
+    """
 
     Config = EncoderClassifierConfig
 
@@ -67,7 +72,7 @@ class EncoderClassifier(nn.Module):
         """The classifier that was learned from these queries; raises as `from_config`."""
         with torch.random.fork_rng(devices=[]):
             model, origin = _untrained(queries, config)
-        read_learned(model.trained(), Path(config.weights), origin, LEARNED_FROM)
+        read_learned(trained_parameters(model), Path(config.weights), origin, LEARNED_FROM)
         return model.eval()
 
     @classmethod
@@ -125,10 +130,6 @@ class EncoderClassifier(nn.Module):
         order = np.argsort(-found, kind="stable")
         return [(self.answers[number], float(found[number])) for number in order.tolist()]
 
-    def trained(self) -> dict[str, nn.Parameter]:
-        """What learns, by name: the encoder but for its word embeddings, and the output."""
-        return {name: p for name, p in self.named_parameters() if p.requires_grad}
-
 
 def _untrained(queries: Sequence[Query], config: EncoderClassifierConfig) -> tuple[EncoderClassifier, str]:
     """The classifier before training, and the origin of what is learned; under a generator that starts from the seed."""
@@ -148,7 +149,7 @@ def _untrained(queries: Sequence[Query], config: EncoderClassifierConfig) -> tup
 def _learn(model: EncoderClassifier, queries: Sequence[Query]) -> dict[str, nn.Parameter]:
     model.eval().start_from_answers()
     _train(model, queries)
-    return model.trained()
+    return trained_parameters(model)
 
 
 def _train(model: EncoderClassifier, queries: Sequence[Query]) -> None:
@@ -159,34 +160,34 @@ def _train(model: EncoderClassifier, queries: Sequence[Query]) -> None:
     logger.info("learning %d answers from %d queries", len(model.answers), len(samples))
     head = list(model.output.parameters())
     body = [p for p in model.encoder.parameters() if p.requires_grad]
-    groups = [{"params": body, "peak": config.lr}, {"params": head, "peak": config.head_lr}]
-    optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay, fused=True)
-    steps = config.epochs * math.ceil(len(samples) / config.batch_size)
-    rng, step = random.Random(config.seed), 0
+    groups = [{"params": body, "peak_lr": config.lr}, {"params": head, "peak_lr": config.head_lr}]
+
+    def loss(batch: list[tuple[Tensor, list[int]]]) -> Tensor:
+        logs = model([text for text, _ in batch]).log_softmax(dim=-1)
+        losses = [-row[targets].mean() for row, (_, targets) in zip(logs, batch, strict=True)]
+        return torch.stack(losses).mean()
+
     model.train()
-    with progress_bar(total=steps, desc="encoder classifier", unit=" steps") as bar:
-        for _ in range(config.epochs):
-            for batch in batches_by_length(samples, config.batch_size, rng):
-                for group in optimizer.param_groups:
-                    group["lr"] = group["peak"] * min(1.0, (step + 1) / WARMUP_STEPS) * (1 - step / steps)
-                logs = model([text for text, _ in batch]).log_softmax(dim=-1)
-                losses = [-row[targets].mean() for row, (_, targets) in zip(logs, batch, strict=True)]
-                optimizer.zero_grad()
-                torch.stack(losses).mean().backward()
-                nn.utils.clip_grad_norm_([*body, *head], 1.0)
-                optimizer.step()
-                step += 1
-                bar.update()
+    fit(
+        groups,
+        batches_by_length(samples, config.batch_size, config.epochs, random.Random(config.seed)),
+        loss,
+        WarmupLinear(WARMUP_STEPS, config.epochs * math.ceil(len(samples) / config.batch_size)),
+        weight_decay=config.weight_decay,
+        clipped=[*body, *head],
+        title="encoder classifier",
+    )
 
 
 def batches_by_length(
-    samples: Sequence[tuple[Tensor, T]], size: int, rng: random.Random
+    samples: Sequence[tuple[Tensor, T]], size: int, epochs: int, rng: random.Random
 ) -> Iterator[list[tuple[Tensor, T]]]:
-    """All samples once, in a random order of batches of about equal lengths."""
-    order = rng.sample(samples, len(samples))
-    batches = []
-    for start in range(0, len(order), size * CHUNK):
-        chunk = sorted(order[start : start + size * CHUNK], key=lambda sample: len(sample[0]))
-        batches += [chunk[i : i + size] for i in range(0, len(chunk), size)]
-    rng.shuffle(batches)
-    yield from batches
+    """All samples once an epoch, in a random order of batches of about equal lengths."""
+    for _ in range(epochs):
+        order = rng.sample(samples, len(samples))
+        batches = []
+        for start in range(0, len(order), size * CHUNK):
+            chunk = sorted(order[start : start + size * CHUNK], key=lambda sample: len(sample[0]))
+            batches += [chunk[i : i + size] for i in range(0, len(chunk), size)]
+        rng.shuffle(batches)
+        yield from batches

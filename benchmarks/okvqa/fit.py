@@ -39,7 +39,9 @@ def fit(config: EvalConfig, name: str) -> None:
     sources = config.sources()
     parts = list(learned_parts(sources.section(name)))
     if not parts:
-        raise ConfigError(f"the retriever {name!r} has nothing to learn; name one with a classifier or a learned scorer")
+        raise ConfigError(
+            f"the retriever {name!r} has nothing to learn; name one with a classifier or a learned scorer"
+        )
     for part in parts:
         print(part.cls.fit(part.config, sources))
 

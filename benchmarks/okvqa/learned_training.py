@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.okvqa.config import LearnedScorerConfig
 from benchmarks.okvqa.encoder_classifier import batches_by_length
@@ -30,8 +30,10 @@ from gemkr.errors import ConfigError, DataError
 from gemkr.models.hf.config import PromptConfig
 from gemkr.models.hf.llm import PRECISIONS
 from gemkr.models.hf.text_encoder import TextReader, check_positions, load_text_encoder
-from gemkr.progress import progress_bar
+from gemkr.models.weights import trained_parameters
 from gemkr.scorers.bm25 import BM25
+from gemkr.training.loop.fit import fit
+from gemkr.training.loop.schedule import WarmupLinear
 from gemkr.types import Document, Query
 
 FORMAT = 1
@@ -82,7 +84,7 @@ def learned_scorer(
         origin = origin_of(queries, "learned scorer", FORMAT, settings, impacts.fingerprint(documents))
         kept = "other queries, settings, documents or another encoder" if config.weights else None
         learn = partial(_learn, model, queries, documents)
-        read_or_learn(model.trained(), cache, origin, learn, kept=kept)
+        read_or_learn(trained_parameters(model), cache, origin, learn, kept=kept)
     return model.eval()
 
 
@@ -114,40 +116,39 @@ def _train(model: LearnedScorer, queries: Sequence[Query], holders: Holders) -> 
     logger.info("learning to weigh %d terms from %d queries", len(model.impacts), len(samples))
     body = [p for p in model.encoder.parameters() if p.requires_grad]
     groups = [
-        {"params": body, "peak": config.lr},
-        {"params": [model.words], "peak": config.head_lr},
+        {"params": body, "peak_lr": config.lr},
+        {"params": [model.words], "peak_lr": config.head_lr},
         {
             "params": [model.threshold, model.shares, model.nearness],
-            "peak": FAST * config.head_lr,
+            "peak_lr": FAST * config.head_lr,
             "weight_decay": 0.0,
         },
     ]
-    optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay, fused=True)
-    steps = config.epochs * math.ceil(len(samples) / config.batch_size)
-    rng, step = random.Random(config.seed), 0
     by_document, by_term = _matrices(model.impacts)
+
+    def loss(batch: list[tuple[Tensor, Query]]) -> Tensor:
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            meaning = model.encoder.meaning([text for text, _ in batch])
+        weights = model.weigh(meaning, [model.impacts.own(query) for _, query in batch])
+        scores = _Corpus.apply(weights, by_document, by_term)
+        if model.vectors is not None:
+            scores = scores + model.nearness.exp() * (meaning @ model.vectors.T)
+        right = [
+            row[torch.from_numpy(_relevant(query, holders))].logsumexp(0)
+            for row, (_, query) in zip(scores, batch, strict=True)
+        ]
+        return (scores.logsumexp(dim=1) - torch.stack(right)).mean()
+
     model.train()
-    with progress_bar(total=steps, desc="learned scorer", unit=" steps") as bar:
-        for _ in range(config.epochs):
-            for batch in batches_by_length(samples, config.batch_size, rng):
-                for group in optimizer.param_groups:
-                    group["lr"] = group["peak"] * min(1.0, (step + 1) / WARMUP_STEPS) * (1 - step / steps)
-                with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-                    meaning = model.encoder.meaning([text for text, _ in batch])
-                weights = model.weigh(meaning, [model.impacts.own(query) for _, query in batch])
-                scores = _Corpus.apply(weights, by_document, by_term)
-                if model.vectors is not None:
-                    scores = scores + model.nearness.exp() * (meaning @ model.vectors.T)
-                right = [
-                    row[torch.from_numpy(_relevant(query, holders))].logsumexp(0)
-                    for row, (_, query) in zip(scores, batch, strict=True)
-                ]
-                optimizer.zero_grad()
-                (scores.logsumexp(dim=1) - torch.stack(right)).mean().backward()
-                nn.utils.clip_grad_norm_(body, 1.0)
-                optimizer.step()
-                step += 1
-                bar.update()
+    fit(
+        groups,
+        batches_by_length(samples, config.batch_size, config.epochs, random.Random(config.seed)),
+        loss,
+        WarmupLinear(WARMUP_STEPS, config.epochs * math.ceil(len(samples) / config.batch_size)),
+        weight_decay=config.weight_decay,
+        clipped=body,
+        title="learned scorer",
+    )
 
 
 def _relevant(query: Query, holders: Holders) -> np.ndarray:

@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from gemkr.errors import ConfigError, DataError
 from gemkr.files import require_writable_folder, write_atomically
+from gemkr.models.weights import load_weights
 from gemkr.types import Query
 
 
@@ -70,9 +70,7 @@ def read_learned(trained: Mapping[str, Tensor], path: Path, origin: str, learned
     which was learned from other `learned_from`.
     """
     held = require_weights(path, origin, learned_from)
-    with torch.no_grad():
-        for name, tensor in trained.items():
-            tensor.copy_(held[name])
+    load_weights(trained, held, str(path), remedy="delete it to learn anew")
 
 
 def require_weights(path: Path, origin: str, learned_from: str) -> dict[str, Tensor]:
@@ -87,7 +85,9 @@ def require_weights(path: Path, origin: str, learned_from: str) -> dict[str, Ten
     return held
 
 
-def learn_weights(path: Path, origin: str, learn: Callable[[], Mapping[str, Tensor]], learned_from: str) -> str:
+def learn_weights(
+    path: Path, origin: str, learn: Callable[[], Mapping[str, Tensor]], learned_from: str
+) -> str:
     """Call `learn` and keep the tensors it returns, unless a file of that origin is there; says what was done.
 
     A file of another origin is never written over: DataError. Raises DataError too, before anything is learned, for a folder

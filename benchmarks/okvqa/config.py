@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gemkr.config.paths import FilePath
 from gemkr.config.ranges import NotNegative, Positive, Seed, Share
 from gemkr.models.hf.config import TextEncoderConfig
 
@@ -15,8 +16,8 @@ class ClassifierConfig:
     What is learned is kept in the file `weights` (`python -m benchmarks.okvqa.fit`). Words of fewer than `least_words` training queries are passed over; `word_dropout` leaves out words of a query.
     """
 
-    train: str
-    weights: str
+    train: FilePath
+    weights: FilePath
     networks: Positive = 2
     hidden: Positive = 256
     epochs: Positive = 12
@@ -38,9 +39,9 @@ class EncoderClassifierConfig:
     multiplied with. What is learned is kept in the file `weights` (`python -m benchmarks.okvqa.fit`).
     """
 
-    train: str
+    train: FilePath
     encoder: TextEncoderConfig
-    weights: str
+    weights: FilePath
     epochs: Positive = 4
     batch_size: Positive = 32
     lr: NotNegative = 1e-4
@@ -64,10 +65,10 @@ class LearnedScorerConfig:
     encoder is tuned in `precision`, fp32 or bf16. What is learned is kept in the file `weights` (`python -m benchmarks.okvqa.fit`).
     """
 
-    train: str
+    train: FilePath
     encoder: TextEncoderConfig
-    weights: str
-    vectors: str | None = None
+    weights: FilePath
+    vectors: FilePath | None = None
     least_documents: Positive = 8
     most_documents: Share = 0.15
     passage_tokens: Positive = 128

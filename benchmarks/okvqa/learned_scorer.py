@@ -11,15 +11,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from benchmarks.okvqa.config import LearnedScorerConfig
+from benchmarks.okvqa.guessers import training_queries
 from benchmarks.okvqa.impacts import TermImpacts
 from gemkr.models.hf.text_encoder import TextEncoder, TextReader
 from gemkr.types import Query
+
+if TYPE_CHECKING:
+    from gemkr.sources import Sources
 
 REMEMBERED = 4
 """Queries whose reading is kept: a ranking scores one query several times."""
@@ -54,6 +59,32 @@ class LearnedScorer(nn.Module):
     `vectors` float16[N, width] (held as float32), or there are none and the last part is left out. What learns is
     the terms' weights and the encoder but for its word embeddings. A `DocumentScorer`: see `score`.
     """
+
+    Config = LearnedScorerConfig
+
+    @classmethod
+    def from_config(cls, config: LearnedScorerConfig, sources: Sources) -> LearnedScorer:
+        """With the weights and vectors that `fit` left; raises as `learned_training.read`."""
+        from benchmarks.okvqa import learned_training
+
+        queries = training_queries(config.train, sources)
+        return sources.once(
+            ("learned scorer", config),
+            lambda: learned_training.read(queries, sources.documents, sources.bm25, config),
+        )
+
+    @classmethod
+    def fit(cls, config: LearnedScorerConfig, sources: Sources) -> str:
+        """Learn from the training queries into the file `weights`, if it is not there, and read the passages before."""
+        from benchmarks.okvqa import learned_training
+
+        queries = training_queries(config.train, sources)
+        return learned_training.learn(queries, sources.documents, sources.bm25, config)
+
+    @staticmethod
+    def input_files(config: LearnedScorerConfig) -> dict[str, str | None]:
+        """Training queries and encoder; weights and vectors know themselves what they were made from."""
+        return {"train": config.train, "encoder.folder": config.encoder.folder}
 
     def __init__(
         self,

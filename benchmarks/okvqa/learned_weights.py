@@ -79,10 +79,15 @@ def require_weights(path: Path, origin: str, learned_from: str) -> dict[str, Ten
     if held is None and path.exists():
         raise _of_another_origin(path, learned_from)
     if held is None:
-        raise ConfigError(
-            f"the weights {path} are not there; learn them first: python -m benchmarks.okvqa.fit CONFIG RETRIEVER"
-        )
+        raise missing_weights(path)
     return held
+
+
+def missing_weights(path: Path) -> ConfigError:
+    """What to say where something learned is not there."""
+    return ConfigError(
+        f"{path} is not there, and retrieval never trains; make it first: python -m benchmarks.okvqa.fit CONFIG RETRIEVER"
+    )
 
 
 def learn_weights(

@@ -6,12 +6,20 @@ A guesser of answers without any model or document; deliberately simple.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmarks.okvqa.bags import BagVectors, Neighbourhood, QueryWords
+from benchmarks.okvqa.guessers import training_queries
+from gemkr.config.paths import FilePath
+from gemkr.config.ranges import Positive
 from gemkr.errors import DataError
 from gemkr.types import Query
+
+if TYPE_CHECKING:
+    from gemkr.sources import Sources
 
 
 class NearestQuestions:
@@ -25,7 +33,7 @@ class NearestQuestions:
     class Config:
         """The answers of the `neighbours` nearest queries of the file `train`."""
 
-        train: str
+        train: FilePath
         neighbours: Positive = 30
 
     @classmethod

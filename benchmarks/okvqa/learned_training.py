@@ -105,7 +105,7 @@ def _untrained(
 
 def _learn(
     model: LearnedScorer, queries: Sequence[Query], documents: Sequence[Document]
-) -> dict[str, nn.Parameter]:
+) -> dict[str, Tensor]:
     model.eval().start_from_words()
     answers = dict.fromkeys(answer for query in queries for answer in query.answers)
     _train(model, queries, Holders(documents, answers))

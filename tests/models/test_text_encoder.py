@@ -20,8 +20,6 @@ from transformers import (
     T5Config,
 )
 
-from benchmarks.okvqa.config import EncoderClassifierConfig
-from benchmarks.okvqa.encoder_classifier import encoder_classifier
 from gemkr.cli import main
 from gemkr.data.clues import MinedClue, write_clues
 from gemkr.data.records import read_records
@@ -34,7 +32,7 @@ from gemkr.models.gemkr.network import GeMKR, load_gemkr
 from gemkr.models.gemkr.outline import Outline
 from gemkr.models.hf.config import LoraConfig, PromptConfig, TextEncoderConfig
 from gemkr.models.hf.text_encoder import TextReader, load_text_encoder, outline_text_encoder
-from gemkr.models.weights import load_weights
+from gemkr.models.weights import load_weights, trained_parameters
 from gemkr.testing import toy_corpus
 from gemkr.text.tokenizer import load_tokenizer
 from gemkr.text.vocabulary import train_vocabulary
@@ -227,15 +225,18 @@ def test_trained_then_asked_alone_and_beside_a_model_without(home: Path, tmp_pat
     full = "prompt: {caption: true, detections: true}"
     reading = f"text_encoder: {{folder: {home}/encoder, max_tokens: 24}}"
     (tmp_path / "eval.yaml").write_text(
-        f"queries: {tmp_path}/queries.jsonl\ncorpus: {tmp_path}/corpus.csv\nindex: {tmp_path}/corpus.fmi\n"
-        f"output: {tmp_path}/eval\nmodel: {{{llm}, {full}, {reading}, checkpoint: {done.checkpoint}}}\n"
-        f"ensemble:\n  - {{{llm}, checkpoint: {tmp_path}/plain}}\n"
-        "decoding: {beam_size: 4, groups: 2, max_tokens: 6}\nmetrics: [P@5, S@5]\n"
+        f"queries: {tmp_path}/queries.jsonl\ncorpus: {tmp_path}/corpus.csv\noutput: {tmp_path}/eval\n"
+        f"metrics: [P@5, S@5]\nretrievers:\n  gemkr:\n    kind: generative\n    index: {tmp_path}/corpus.fmi\n"
+        f"    model: {{{llm}, {full}, {reading}, checkpoint: {done.checkpoint}}}\n"
+        f"    ensemble: [{{{llm}, checkpoint: {tmp_path}/plain}}]\n"
+        "    decoding: {beam_size: 4, groups: 2, max_tokens: 6}\n"
     )
     asked = ["eval", str(tmp_path / "eval.yaml")]
-    assert main([*asked, "ensemble=[]", f"output={tmp_path}/alone"]) == 0
+    assert main([*asked, "retrievers.gemkr.ensemble=[]", f"output={tmp_path}/alone"]) == 0
     assert main(asked) == 0
-    alone, beside = (list(read_records(tmp_path / name / "run.jsonl")) for name in ("alone", "eval"))
+    alone, beside = (
+        list(read_records(tmp_path / name / "gemkr" / "run.jsonl")) for name in ("alone", "eval")
+    )
     assert [r.query_id for r in alone] == [r.query_id for r in beside] == [q.query_id for q in QUERIES]
     assert all(index.search(clue.tokens) == clue.span for ranking in beside for clue in ranking.clues)
     assert [[c.log_prob for c in r.clues] for r in alone] != [[c.log_prob for c in r.clues] for r in beside]
@@ -296,10 +297,16 @@ def test_misfits_are_named(home: Path, tmp_path: Path, model: GeMKR, capsys: pyt
 
 def test_starts_from_what_a_classifier_fine_tuned(home: Path, tmp_path: Path) -> None:
     folder = TextEncoderConfig(str(home / "encoder"), max_tokens=24)
-    queries = [replace(query, answers=("tea",)) for query in QUERIES]
     weights = str(tmp_path / "w.safetensors")
-    settings = EncoderClassifierConfig(folder, weights, epochs=3, lr=1e-2, batch_size=2)
-    tuned = encoder_classifier(queries, settings, tmp_path).encoder.model.state_dict()
+    tuned = load_text_encoder(folder).model.state_dict()
+    tuned = {name: tensor + 0.25 if tensor.is_floating_point() else tensor for name, tensor in tuned.items()}
+    learned = load_text_encoder(folder)
+    learned.model.load_state_dict(tuned)
+    kept = {f"encoder.{name}": p for name, p in trained_parameters(learned).items()}
+    save_file({name: tensor.detach().contiguous() for name, tensor in kept.items()}, weights)
+    tuned = load_text_encoder(folder).model.state_dict() | {
+        name.removeprefix("encoder.model."): tensor.detach() for name, tensor in kept.items()
+    }
     started = replace(folder, weights=weights, train=False)
     model = load_gemkr(config_of(home, text_encoder=started)).train()
     found, fresh = model.text_encoder.model.state_dict(), load_text_encoder(folder).model.state_dict()
@@ -317,7 +324,7 @@ def test_starts_from_what_a_classifier_fine_tuned(home: Path, tmp_path: Path) ->
     (tmp_path / "w.safetensors").write_bytes(b"nothing")
     with pytest.raises(ModelError, match="cannot be read"):
         load_text_encoder(started)
-    with pytest.raises(ModelError, match="absent is not there; `gemkr fit-expert` writes it"):
+    with pytest.raises(ModelError, match="absent is not there; name the weight file that it was fine-tuned into"):
         load_text_encoder(replace(started, weights=str(tmp_path / "absent")))
 
 

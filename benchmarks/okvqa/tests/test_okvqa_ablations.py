@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,9 +24,9 @@ GS112K = [
         "corpus",
         "images",
         "regions",
-        "model.llm",
-        "model.tower.weights",
-        "model.prompt.template",
+        "retrievers.gemkr.model.llm",
+        "retrievers.gemkr.model.tower.weights",
+        "retrievers.gemkr.model.prompt.template",
     )
 ]
 DECODING = ("beam_size", "groups", "diversity", "min_tokens", "max_tokens", "length_penalty", "allow_eos")
@@ -37,9 +38,9 @@ def values(folder: str, retriever: str) -> np.ndarray:
     return np.random.default_rng(sum(map(ord, folder + retriever))).random(QUERIES) < share
 
 
-def evaluate(folder: Path, name: str, baselines: tuple[str, ...]) -> None:
+def evaluate(folder: Path, name: str, names: tuple[str, ...]) -> None:
     folder.mkdir(parents=True)
-    found = {retriever: values(name, retriever) for retriever in ("generative", *baselines)}
+    found = {retriever: values(name, retriever) for retriever in names}
     with (folder / "per_query.jsonl").open("w") as file:
         for number in range(QUERIES):
             rows = {
@@ -61,7 +62,7 @@ def test_every_row_takes_one_thing_away(
             config = load_config(words[0], kinds[verb], [w.replace(str(home), "HOME") for w in words[1:]])
             configs[f"{verb} {config.output}"] = config
             if verb == "eval":
-                evaluate(product.parent, config.output, config.baselines)
+                evaluate(product.parent, config.output, config.evaluated)
         elif verb == "mine":
             mined[str(product.relative_to(home))] = (Path(words[0]).name, words[-1])
 
@@ -76,33 +77,36 @@ def test_every_row_takes_one_thing_away(
     monkeypatch.setattr("sys.argv", ["okvqa_ablations", "--folder", str(home)])
     assert okvqa_ablations.main() == 0
 
-    whole = configs["eval HOME/seed0/eval"]
+    def settings(name: str) -> Any:
+        return configs[f"eval HOME/{name}/eval"].retrievers["generative"].config
+
+    whole = settings("seed0")
     assert len(whole.ensemble) == 1
     assert whole.answer_expert is not None
     company = {
-        name: (len(configs[f"eval HOME/ablations/{name}/eval"].ensemble), name != "no_expert")
+        name: (len(settings(f"ablations/{name}").ensemble), name != "no_expert")
         for name in ("no_expert", "no_second")
     }
     assert company == {"no_expert": (1, False), "no_second": (0, True)}
-    assert configs["eval HOME/ablations/no_expert/eval"].answer_expert is None
-    assert configs["eval HOME/ablations/no_second/eval"].answer_expert is not None
+    assert settings("ablations/no_expert").answer_expert is None
+    assert settings("ablations/no_second").answer_expert is not None
     single = [key for key in configs if key.startswith("eval HOME/ablations") and "no_expert" not in key]
     assert len(single) == 7
-    assert not any(configs[key].ensemble for key in single)
-    alone = configs["eval HOME/ablations/alone/eval"]
+    assert not any(configs[key].retrievers["generative"].config.ensemble for key in single)
+    alone = settings("ablations/alone")
     assert alone.decoding == whole.decoding
     assert alone.model.checkpoint == "HOME/seed0/train/final"
-    reference = configs["eval HOME/ablations/reference/eval"]
+    reference = settings("ablations/reference")
     assert (reference.decoding.groups, reference.scoring.method) == (10, "reference")
-    published = load_config("eval_configs/okvqa_gs112k.yaml", EvalConfig, GS112K)
+    published = load_config("eval_configs/okvqa_gs112k.yaml", EvalConfig, GS112K).retrievers["gemkr"].config
     assert reference.scoring.inside_span == published.scoring.inside_span
     assert [getattr(reference.decoding, name) for name in DECODING] == [
         getattr(published.decoding, name) for name in DECODING
     ]
-    assert configs["eval HOME/ablations/wordnet/eval"].index == "HOME/wordnet.fmi"
+    assert settings("ablations/wordnet").index == "HOME/wordnet.fmi"
     assert configs["eval HOME/ablations/wordnet/eval"].corpus.endswith("wordnet.csv.gz")
     for name in ("one_answer", "half_data", "no_pretraining"):
-        scored, tuned = (configs[f"{verb} HOME/ablations/{name}/{verb}"] for verb in ("eval", "train"))
+        scored, tuned = settings(f"ablations/{name}"), configs[f"train HOME/ablations/{name}/train"]
         assert scored.model.checkpoint == f"HOME/ablations/{name}/train/final"
         assert scored.model.llm == tuned.model.llm
     assert configs["pretrain HOME/ablations/no_pretraining/pretrain"].embeddings == EmbeddingsConfig(0, 1.4)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks.okvqa import cpu as okvqa_cpu
+from benchmarks.okvqa.seeds import OPPONENT
 from gemkr.config.files import load_config
 from gemkr.evaluation.config import EvalConfig
 
@@ -36,20 +38,30 @@ def test_steps_that_are_done_are_passed_over(
     monkeypatch.setattr(okvqa_cpu, "FURTHER", (there,))
     monkeypatch.setattr("sys.argv", ["okvqa_cpu", "--seeds", "2", "--folder", str(home)])
     assert okvqa_cpu.main() == 0
-    steps = ["pretrain", "index", "mine", "train", "pretrain", "train", "eval"]
+    steps = ["pretrain", "index", "mine", "train", "pretrain", "train", "fit", "eval"]
     assert [command[0] for _, command in asked] == steps * 2
     seeds = [word for _, command in asked for word in command if word.startswith("seed=")]
     assert seeds == [f"seed={n}" for n in (0, 0, 10, 10, 1, 1, 11, 11)]
-    assert len({product for product, _ in asked}) == 12
-    for seed, command in ((seed, asked[7 * seed + 6][1]) for seed in (0, 1)):
+    assert len({product for product, _ in asked}) == 14
+    for seed, command in ((seed, asked[8 * seed + 7][1]) for seed in (0, 1)):
         overrides = [word.replace(str(home), "HOME") for word in command[2:]]
         config = load_config(command[1], EvalConfig, overrides)
-        assert config.model.checkpoint == f"HOME/seed{seed}/train/final"
-        (second,) = config.ensemble
+        main = config.retrievers["generative"].config
+        assert main.model.checkpoint == f"HOME/seed{seed}/train/final"
+        (second,) = main.ensemble
         assert second.llm == f"HOME/seed{seed}/broad/pretrain/model"
         assert second.checkpoint == f"HOME/seed{seed}/broad/train/final"
-        assert second.prompt == config.model.prompt
+        assert second.prompt == main.model.prompt
         assert second.train_llm
+        guesser = config.retrievers[OPPONENT].config.guesser
+        assert guesser == replace(main.answer_expert.guesser, where=guesser.where)
+        assert (guesser.config.seed, guesser.config.weights) == (
+            1000 * seed,
+            f"HOME/seed{seed}/classifier.safetensors",
+        )
+        assert config.evaluated == (
+            ("generative", "random_in_span", OPPONENT) if seed else tuple(config.evaluate)
+        )
     assert json.loads((home / "summary.json").read_text())["generative"]["P@5"] == 0.4
     monkeypatch.setattr(okvqa_cpu, "FURTHER", (tmp_path / "absent.csv.gz",))
     assert okvqa_cpu.main() == 1
@@ -58,9 +70,13 @@ def test_steps_that_are_done_are_passed_over(
 
 def test_paths_with_punctuation_stay_whole() -> None:
     llm, checkpoint = Path("runs/a, b #1/model"), Path("runs/a, b #1/final: x")
-    (second,) = load_config(
-        "benchmarks/okvqa/configs/eval/okvqa_wiki112k_cpu.yaml",
-        EvalConfig,
-        [okvqa_cpu.beside(llm, checkpoint)],
-    ).ensemble
-    assert (second.llm, second.checkpoint) == (str(llm), str(checkpoint))
+    (second,) = (
+        load_config(
+            "benchmarks/okvqa/configs/eval/okvqa_wiki112k_cpu.yaml",
+            EvalConfig,
+            [okvqa_cpu.beside(llm, checkpoint)],
+        )
+        .retrievers["generative"]
+        .config.ensemble
+    )
+    assert (second.llm, second.checkpoint) == (str(llm.absolute()), str(checkpoint.absolute()))

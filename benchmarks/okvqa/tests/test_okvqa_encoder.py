@@ -39,32 +39,42 @@ def test_tunes_behind_what_okvqa_cpu_made(
     monkeypatch.setattr("sys.argv", ["okvqa_encoder", "--seeds", "2", *folders])
     assert okvqa_encoder.main() == 0
     made = [product.parts[0] for product, _ in asked]
-    assert made == ["base"] * 3 + ["new"] * 5 + ["base"] * 3 + ["new"] * 5
-    assert [command[0] for _, command in asked[:8]] == [
+    assert made == ["base"] * 3 + ["new"] * 7 + ["base"] * 3 + ["new"] * 7
+    assert [command[0] for _, command in asked[:10]] == [
         "pretrain",
         "index",
         "mine",
-        "fit-expert",
-        "fit-scorer",
+        "fit",
+        "fit",
         "train",
+        "fit",
         "eval",
+        "fit",
         "eval",
     ]
     for seed in (0, 1):
-        with_expert, alone = (
+        both = [
             load_config(command[1], EvalConfig, command[2:])
-            for _, command in asked[8 * seed + 6 : 8 * seed + 8]
-        )
+            for _, command in asked[10 * seed : 10 * seed + 10]
+            if command[0] == "eval"
+        ]
+        with_expert, alone = (config.retrievers["generative"].config for config in both)
         assert with_expert.answer_expert is not None
-        assert (OPPONENT in with_expert.baselines, SAME_ENCODER in with_expert.baselines) == (True, not seed)
-        assert (alone.answer_expert, alone.baselines) == (None, ("random_in_span", "rescored_bm25"))
-        assert alone.learned_scorer == with_expert.learned_scorer
-        assert with_expert.learned_scorer.weights == f"{tmp_path}/new/scorer.safetensors"
-        assert with_expert.learned_scorer.vectors == f"{tmp_path}/new/passages.safetensors"
+        assert OPPONENT in both[0].evaluated
+        assert (SAME_ENCODER in both[0].evaluated) == (not seed)
+        assert (alone.answer_expert, both[1].evaluated) == (
+            None,
+            ("generative", "random_in_span", "rescored_bm25"),
+        )
+        assert alone.scoring == with_expert.scoring
+        scorer = with_expert.scoring.inside_span.config.first.config
+        assert scorer.weights == f"{tmp_path}/new/scorer.safetensors"
+        assert scorer.vectors == f"{tmp_path}/new/passages.safetensors"
         assert alone.model == with_expert.model
-        assert alone.output == f"{tmp_path}/new/seed{seed}/model_alone"
+        assert both[1].output == f"{tmp_path}/new/seed{seed}/model_alone"
     tuned = f"model.text_encoder.weights={tmp_path}/new/classifier.safetensors"
-    assert all(tuned in command for _, command in asked if command[0] in ("train", "eval"))
+    assert all(tuned in command for _, command in asked if command[0] == "train")
+    assert all(f"retrievers.generative.{tuned}" in command for _, command in asked if command[0] == "eval")
     train = [command for _, command in asked if command[0] == "train"]
     assert all(
         command[1] == "benchmarks/okvqa/configs/train/okvqa_wiki112k_encoder.yaml" for command in train

@@ -14,7 +14,11 @@ import pytest
 from benchmarks.okvqa.steps import answer, interrupted, require_files, step
 from gemkr.errors import DataError
 
-CONFIG = "retriever: bm25\nqueries: q.jsonl\ncorpus: c.csv\noutput: out\n"
+GUESSER = "{kind: classifier, train: q.jsonl, weights: w}"
+CONFIG = (
+    "queries: q.jsonl\ncorpus: c.csv\noutput: out\nretrievers:\n  bm25: {kind: bm25}\n"
+    f"  guess: {{kind: 'benchmarks.okvqa.answers:AnswerRetriever', guesser: {GUESSER}, answers: 30}}\n"
+)
 
 
 @pytest.fixture
@@ -77,29 +81,19 @@ def test_settings_that_name_no_file_are_no_sources(tmp_path: Path, ran: list[lis
     assert len(ran) == 1
 
 
-def test_an_expert_is_that_of_any_search(tmp_path: Path, ran: list[list[str]]) -> None:
+def test_what_is_learned_is_the_same_for_any_search(tmp_path: Path, ran: list[list[str]]) -> None:
     config, product = tmp_path / "e.yaml", tmp_path / "weights"
-    config.write_text(CONFIG + "answer_expert: {train: q.jsonl, weight: 0.5}\n")
-    step(product, "fit-expert", config, f"output={product}")
-    step(product, "fit-expert", config, "decoding.beam_size=60", f"output={product}")
-    searched = ("answer_expert.weight=0.4", "answer_expert.guesses=30")
-    step(product, "fit-expert", config, *searched, f"output={product}")
-    with pytest.raises(DataError, match=r"answer_expert.classifier.hidden = 256, now it is 64"):
-        step(product, "fit-expert", config, "answer_expert.classifier.hidden=64", f"output={product}")
-    with pytest.raises(DataError, match=r"answer_expert.train = 'q.jsonl', now it is 'other.jsonl'"):
-        step(product, "fit-expert", config, "answer_expert.train=other.jsonl", f"output={product}")
-    assert len(ran) == 1
-
-
-def test_a_scorer_is_that_of_any_search_over_the_same_corpus(tmp_path: Path, ran: list[list[str]]) -> None:
-    config, product = tmp_path / "e.yaml", tmp_path / "weights"
-    config.write_text(CONFIG + "learned_scorer: {train: q.jsonl, encoder: {folder: e}}\n")
-    step(product, "fit-scorer", config, f"output={product}")
-    step(product, "fit-scorer", config, "decoding.beam_size=60", "scoring.discount=0.4", f"output={product}")
-    with pytest.raises(DataError, match=r"learned_scorer.epochs = 3, now it is 4"):
-        step(product, "fit-scorer", config, "learned_scorer.epochs=4", f"output={product}")
-    with pytest.raises(DataError, match=r"corpus = '.*', now it is 'other.csv'"):
-        step(product, "fit-scorer", config, "corpus=other.csv", f"output={product}")
+    config.write_text(CONFIG)
+    step(product, "fit", config, "guess", f"output={product}")
+    step(product, "fit", config, "guess", "k=5", "retrievers.guess.answers=60", f"output={product}")
+    with pytest.raises(DataError, match=r"ClassifierConfig.hidden = 256, now it is 64"):
+        step(product, "fit", config, "guess", "retrievers.guess.guesser.hidden=64", f"output={product}")
+    with pytest.raises(DataError, match=r"ClassifierConfig.train = '.*q.jsonl', now it is '.*other.jsonl'"):
+        step(
+            product, "fit", config, "guess", "retrievers.guess.guesser.train=other.jsonl", f"output={product}"
+        )
+    with pytest.raises(DataError, match=r"corpus = '.*', now it is '.*other.csv'"):
+        step(product, "fit", config, "guess", "corpus=other.csv", f"output={product}")
     assert len(ran) == 1
 
 

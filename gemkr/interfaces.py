@@ -15,15 +15,6 @@ from gemkr.fm_index import Span
 from gemkr.types import Document, Query, Ranking
 
 
-class Fingerprinted(Protocol):
-    """What an index needs to know of a tokenizer."""
-
-    @property
-    def vocab_size(self) -> int: ...
-
-    def fingerprint(self) -> str: ...
-
-
 class TokenIndex(Protocol):
     """What decoding and ranking see of an FM-index (`gemkr.fm_index.FMIndex`, its twin, a fake)."""
 

@@ -14,8 +14,8 @@ from gemkr.models.hf.config import LoraConfig
 from gemkr.text.tokenizer import load_tokenizer
 from gemkr.text.vocabulary import train_vocabulary
 from gemkr.training.config import LlamaConfig, TrainConfig, TrainDataConfig
+from gemkr.training.llama import build_llama, save_llama
 from gemkr.training.loop.config import OptimizerConfig
-from gemkr.training.pretrain import build_llama, save_llama
 
 ANIMALS = ["fox", "hen", "otter", "heron", "badger", "mole", "stork", "hare"]
 PLACES = ["river", "wood", "barn", "meadow", "marsh", "lake", "field", "hill"]

@@ -15,24 +15,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.okvqa import cpu as okvqa_cpu
-from benchmarks.okvqa.cpu import Material, Settings
+from benchmarks.okvqa.cpu import MAIN, Material, Settings
 from benchmarks.okvqa.seeds import RETRIEVER, TESTED, paired
 from benchmarks.okvqa.steps import answer, require_files
 from gemkr.evaluation.significance import paired_test
 from gemkr.files import write_atomically
 
-ALONE = ("answer_expert=null", "ensemble=[]")
-REFERENCE = (
-    *("decoding.beam_size=10", "decoding.groups=10", "decoding.diversity=0.5", "decoding.length_penalty=1.5"),
-    *("decoding.max_tokens=9", "decoding.allow_eos=false", "decoding.word_start=false"),
-    *("decoding.group_by_head=false", "scoring.method=reference", "scoring.inside_span=occurrences"),
-    "scoring.whole_words=false",
+ALONE = (f"{MAIN}.answer_expert=null", f"{MAIN}.ensemble=[]")
+REFERENCE = tuple(
+    f"{MAIN}.{setting}"
+    for setting in (
+        *("decoding.beam_size=10", "decoding.groups=10", "decoding.diversity=0.5"),
+        *("decoding.length_penalty=1.5", "decoding.max_tokens=9", "decoding.allow_eos=false"),
+        *("decoding.word_start=false", "decoding.group_by_head=false", "scoring.method=reference"),
+        *("scoring.inside_span=null", "scoring.whole_words=false"),
+    )
 )
 """Decoding and ranking of the paper's published script (eval_configs/okvqa_gs112k.yaml)."""
 WORDNET = okvqa_cpu.SHARED / "corpora" / "wordnet.csv.gz"
-DRAWN = "a document drawn from each clue's span"
+RANDOM = "a random document of each clue's span"
 OTHER_WAYS = {
-    "random_in_span": DRAWN,
+    "random_in_span": RANDOM,
     "coverage_alone": "coverage without BM25",
     "rescored_reference": "the reference's ranking",
     "rescored_seal": "SEAL's weights",
@@ -88,7 +91,7 @@ class Seed:
         *settings: str,
         material: Material | None = None,
         checkpoint: Path | None = None,
-        baselines: str = "",
+        beside: Sequence[str] = (),
     ) -> Path:
         """Evaluate under an ablation's name, by default the first model; returns the folder."""
         output = self.folder(name) / "eval"
@@ -98,7 +101,9 @@ class Seed:
             0,
             material or self.first,
             checkpoint or self.checkpoint,
-            settings=(*settings, f"baselines=[{baselines}]"),
+            classifier=okvqa_cpu.classifier_of(self.home, 0),
+            settings=settings,
+            evaluate=("generative", *beside),
         )
         return output
 
@@ -107,16 +112,19 @@ def system(seed: Seed) -> list[Row]:
     """The two models and the expert, and each kind of company gone."""
     second = okvqa_cpu.second_model(seed.home, 0, seed.first)
     whole = seed.home / "seed0" / "eval"
-    okvqa_cpu.score(okvqa_cpu.CONFIG, whole, 0, seed.first, seed.checkpoint, settings=[second])
+    bag = okvqa_cpu.classifier_of(seed.home, 0)
+    okvqa_cpu.score(
+        okvqa_cpu.CONFIG, whole, 0, seed.first, seed.checkpoint, classifier=bag, settings=[second]
+    )
     rows = [Row("two models and the expert", whole), *_other_ways(whole)]
-    rows.append(Row("without the expert", seed.score("no_expert", second, "answer_expert=null")))
-    rows.append(Row("without the second model", seed.score("no_second", "ensemble=[]")))
+    rows.append(Row("without the expert", seed.score("no_expert", second, ALONE[0])))
+    rows.append(Row("without the second model", seed.score("no_second", ALONE[1])))
     return rows
 
 
 def alone(seed: Seed) -> list[Row]:
     """The first model by itself: other decoding, and models that learned from less."""
-    whole = seed.score("alone", *ALONE, baselines=",".join(OTHER_WAYS))
+    whole = seed.score("alone", *ALONE, beside=tuple(OTHER_WAYS))
     rows = [Row("the first model alone", whole), *_other_ways(whole)]
     rows.append(Row("reference decoding and ranking", seed.score("reference", *ALONE, *REFERENCE)))
     others = {
@@ -138,11 +146,11 @@ def elsewhere(seed: Seed) -> list[Row]:
     """The first model over WordNet, of which it has read nothing."""
     there = replace(seed.first, index=seed.home / "wordnet.fmi")
     okvqa_cpu.build_index(WORDNET, there.index, seed.vocabulary)
-    other, corpus = "random_in_span,coverage_alone,bm25_caption", f"corpus={WORDNET}"
-    folder = seed.score("wordnet", *ALONE, corpus, material=there, baselines=other)
+    other, corpus = ("random_in_span", "coverage_alone", "bm25_caption"), f"corpus={WORDNET}"
+    folder = seed.score("wordnet", *ALONE, corpus, material=there, beside=other)
     return [
         Row("the first model alone over WordNet", folder),
-        Row(DRAWN, folder, "random_in_span"),
+        Row(RANDOM, folder, "random_in_span"),
         Row(OTHER_WAYS["coverage_alone"], folder, "coverage_alone"),
         Row("BM25, question + caption", folder, "bm25_caption"),
     ]

@@ -6,14 +6,25 @@ Knows nothing of how answers are guessed; a guesser may be a neighbourhood of tr
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import numpy as np
 
+from benchmarks.okvqa.guessers import GUESSERS, training_queries
 from benchmarks.okvqa.holders import Holders
-from gemkr.errors import DataError
+from gemkr.config.ranges import NotNegative, Positive, Share
+from gemkr.config.section import Section, section_files
+from gemkr.data.documents import allowed_documents
+from gemkr.errors import ConfigError, DataError
+from gemkr.interfaces import Allowed
 from gemkr.scorers.bm25 import BM25
 from gemkr.types import Hit, Query, Ranking
+
+if TYPE_CHECKING:
+    from gemkr.sources import Sources
+
+CHOOSERS = ("one_per_answer", "coverage")
 
 Guesses = Sequence[tuple[str, float]]
 """(answer, weight), the largest weight first."""
@@ -105,6 +116,40 @@ class AnswerRetriever:
     A query gets fewer than k hits where the chooser chooses fewer.
     """
 
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """A guesser of answers, and the way to passages: one_per_answer, or coverage of the best `answers`, which discounts by
+        `discount` and gives BM25 at most `second_weight`."""
+
+        guesser: Annotated[Section, GUESSERS]
+        chooser: str = "coverage"
+        answers: Positive = 30
+        discount: Share = 0.3
+        second_weight: NotNegative = 0.1
+
+    @classmethod
+    def from_config(cls, config: Config, sources: Sources) -> AnswerRetriever:
+        """Over the corpus of the configuration; ConfigError for an unknown chooser, and what the guesser raises."""
+        if config.chooser not in CHOOSERS:
+            raise ConfigError(f"the chooser {config.chooser!r} is unknown; known are {', '.join(CHOOSERS)}")
+        guesser = config.guesser.build(sources)
+        holders = _holders(config.guesser.config.train, sources)
+        if config.chooser == "coverage":
+            chooser: PassageChooser = GreedyCoverage(
+                holders,
+                answers=config.answers,
+                discount=config.discount,
+                second_weight=config.second_weight,
+            )
+        else:
+            chooser = OnePerAnswer(holders)
+        return cls(guesser, chooser, sources.bm25, sources.documents.doc_ids)
+
+    @staticmethod
+    def input_files(config: Config) -> dict[str, str | None]:
+        """What the guesser reads."""
+        return section_files(config.guesser)
+
     def __init__(
         self, guesser: AnswerGuesser, chooser: PassageChooser, bm25: BM25, doc_ids: Sequence[str]
     ) -> None:
@@ -115,16 +160,40 @@ class AnswerRetriever:
             )
         self.guesser, self.chooser, self.bm25, self.doc_ids = guesser, chooser, bm25, doc_ids
 
-    def retrieve(self, queries: Iterable[Query], k: int) -> Iterator[Ranking]:
-        """One ranking of at most k hits per query, in order."""
+    def retrieve(self, queries: Iterable[Query], k: int, *, allowed: Allowed = None) -> Iterator[Ranking]:
+        """One ranking of at most k hits per query, in order; of all the documents it chooses, the allowed ones."""
+        mask = None if allowed is None else allowed_documents(self.doc_ids, allowed)
         for query in queries:
             scores = self.bm25.score_all(self.bm25.query_text(query))
-            chosen = self.chooser.choose(self.guesser.guess(query), scores, k)
+            chosen = self.chooser.choose(
+                self.guesser.guess(query), scores, k if mask is None else len(self.doc_ids)
+            )
+            if mask is not None:
+                chosen = [(doc, score) for doc, score in chosen if mask[doc]][:k]
             yield Ranking(query.query_id, tuple(Hit(self.doc_ids[doc], score) for doc, score in chosen))
 
 
 class ExpandedQueryRetriever:
     """BM25 with one query: question, caption, and the best guesses, `times` times each."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """A guesser of answers whose best `answers` join the query, `times` times each."""
+
+        guesser: Annotated[Section, GUESSERS]
+        answers: Positive = 5
+        times: Positive = 2
+
+    @classmethod
+    def from_config(cls, config: Config, sources: Sources) -> ExpandedQueryRetriever:
+        """Over the corpus of the configuration."""
+        guesser, doc_ids = config.guesser.build(sources), sources.documents.doc_ids
+        return cls(guesser, sources.bm25, doc_ids, answers=config.answers, times=config.times)
+
+    @staticmethod
+    def input_files(config: Config) -> dict[str, str | None]:
+        """What the guesser reads."""
+        return section_files(config.guesser)
 
     def __init__(
         self, guesser: AnswerGuesser, bm25: BM25, doc_ids: Sequence[str], *, answers: int = 5, times: int = 2
@@ -137,9 +206,20 @@ class ExpandedQueryRetriever:
         best = [answer for answer, _ in self.guesser.guess(query)[: self.answers]]
         return " ".join([self.bm25.query_text(query), *(best * self.times)])
 
-    def retrieve(self, queries: Iterable[Query], k: int) -> Iterator[Ranking]:
+    def retrieve(self, queries: Iterable[Query], k: int, *, allowed: Allowed = None) -> Iterator[Ranking]:
         """One ranking of at most k hits per query, in order."""
+        mask = None if allowed is None else allowed_documents(self.doc_ids, allowed)
         for query in queries:
-            docs, scores = self.bm25.top(self.text_of(query), k)
+            docs, scores = self.bm25.top(self.text_of(query), k, mask)
             pairs = zip(docs.tolist(), scores.tolist(), strict=True)
             yield Ranking(query.query_id, tuple(Hit(self.doc_ids[doc], score) for doc, score in pairs))
+
+
+def _holders(train: str, sources: Sources) -> Holders:
+    """The passages of every answer of the training queries, found once."""
+
+    def find() -> Holders:
+        queries = training_queries(train, sources)
+        return Holders(sources.documents, dict.fromkeys(a for query in queries for a in query.answers))
+
+    return sources.once(("holders", train), find)

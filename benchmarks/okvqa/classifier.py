@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,21 +21,29 @@ from torch import Tensor
 
 from benchmarks.okvqa.bags import BagVectors, QueryWords
 from benchmarks.okvqa.config import ClassifierConfig
+from benchmarks.okvqa.guessers import training_queries
 from benchmarks.okvqa.learned_weights import (
     classes_of,
+    learn_weights,
     origin_of,
-    read_weights,
+    require_weights,
     targets_of,
-    write_weights,
 )
-from gemkr.progress import progress_bar
+from gemkr.training.loop.fit import fit
+from gemkr.training.loop.schedule import WarmupLinear
 from gemkr.types import Query
+
+if TYPE_CHECKING:
+    from gemkr.sources import Sources
 
 FORMAT = 1
 """Of the weight file, and of how features and training are defined: weights of another format are learned anew."""
 EMBEDDING_SCALE = 0.02
 OUTPUT_SCALE = 0.02
 WARMUP_STEPS = 50
+PARTS = ("embedding", "hidden_bias", "output", "bias")
+"""The tensors of a network."""
+LEARNED_FROM = "queries or settings"
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +93,48 @@ class Network:
 
 
 class AnswerClassifier:
-    """Guesses answers by the mean probability of several networks; about 2 ms a query for 4,000 answers."""
+    """Guesses answers by the mean probability of several networks; about 2 ms a query for 4,000 answers.
+
+    Classes are the answers that at least `least_answers` training queries give.
+    """
+
+    Config = ClassifierConfig
+
+    @classmethod
+    def from_config(cls, config: ClassifierConfig, sources: Sources) -> AnswerClassifier:
+        """With the weights that `fit` left; ConfigError where there are none, DataError for those of other queries or settings."""
+        queries = training_queries(config.train, sources)
+        return sources.once(("classifier", config), lambda: cls.read(queries, config))
+
+    @classmethod
+    def read(cls, queries: Sequence[Query], config: ClassifierConfig) -> AnswerClassifier:
+        """The classifier that was learned from these queries; raises as `from_config`."""
+        answers, vectors, origin = _features(queries, config)
+        held = require_weights(Path(config.weights), origin, LEARNED_FROM)
+        networks = [
+            Network(*(held[f"{number}.{name}"] for name in PARTS))
+            for number in range(len(held) // len(PARTS))
+        ]
+        return cls(networks, answers, vectors)
+
+    @classmethod
+    def fit(cls, config: ClassifierConfig, sources: Sources) -> str:
+        """Learn from the training queries into the file `weights`, if it is not there; under two minutes of one thread for
+        9,000 queries."""
+        return cls.learn(training_queries(config.train, sources), config)
+
+    @staticmethod
+    def learn(queries: Sequence[Query], config: ClassifierConfig) -> str:
+        """`fit` from queries at hand."""
+        answers, vectors, origin = _features(queries, config)
+        return learn_weights(
+            Path(config.weights), origin, lambda: _learn(queries, answers, vectors, config), LEARNED_FROM
+        )
+
+    @staticmethod
+    def input_files(config: ClassifierConfig) -> dict[str, str | None]:
+        """The training queries; the weights know themselves what they were learned from."""
+        return {"train": config.train}
 
     def __init__(self, networks: Sequence[Network], answers: Sequence[str], vectors: BagVectors) -> None:
         self.networks, self.answers, self.vectors = networks, answers, vectors
@@ -99,28 +149,31 @@ class AnswerClassifier:
         return [(self.answers[number], float(mean[number])) for number in order.tolist()]
 
 
-def answer_classifier(queries: Sequence[Query], settings: ClassifierConfig, cache: Path) -> AnswerClassifier:
-    """Learn from queries with answers, or read the weights in the file `cache` where they are of the same queries and
-    settings; else they are written there.
-
-    Classes are the answers that at least `least_answers` queries give. Raises DataError when there is none. Cost:
-    under two minutes of one thread for 9,000 queries.
-    """
+def _features(queries: Sequence[Query], settings: ClassifierConfig) -> tuple[list[str], BagVectors, str]:
+    """The classes, the features, and the origin of the weights over them; DataError where there is no class."""
     answers = classes_of(queries, settings.least_answers)
     vectors = BagVectors(queries, QueryWords(shared=True), least=settings.least_words)
-    origin = origin_of(queries, FORMAT, asdict(settings))
-    networks = _read(cache, origin)
-    if networks is None:
-        numbers = {answer: number for number, answer in enumerate(answers)}
-        examples = [(vectors.vector(query), targets_of(query, numbers)) for query in queries]
-        examples = [(bag, targets) for bag, targets in examples if targets and len(bag[0])]
-        logger.info("learning %d answers from %d queries", len(answers), len(examples))
-        networks = [
-            train_network(examples, len(vectors), len(answers), settings, settings.seed + number)
-            for number in range(settings.networks)
-        ]
-        _write(cache, origin, networks)
-    return AnswerClassifier(networks, answers, vectors)
+    decisive = asdict(settings)
+    del decisive["train"], decisive["weights"]
+    return answers, vectors, origin_of(queries, FORMAT, decisive)
+
+
+def _learn(
+    queries: Sequence[Query], answers: Sequence[str], vectors: BagVectors, settings: ClassifierConfig
+) -> dict[str, Tensor]:
+    numbers = {answer: number for number, answer in enumerate(answers)}
+    examples = [(vectors.vector(query), targets_of(query, numbers)) for query in queries]
+    examples = [(bag, targets) for bag, targets in examples if targets and len(bag[0])]
+    logger.info("learning %d answers from %d queries", len(answers), len(examples))
+    networks = [
+        train_network(examples, len(vectors), len(answers), settings, settings.seed + number)
+        for number in range(settings.networks)
+    ]
+    return {
+        f"{number}.{name}": getattr(network, name)
+        for number, network in enumerate(networks)
+        for name in PARTS
+    }
 
 
 def train_network(
@@ -138,25 +191,28 @@ def train_network(
     generator = torch.Generator().manual_seed(seed)
     network = Network.random(features, answers, settings.hidden, generator)
     parameters = [parameter.requires_grad_() for parameter in network.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
-    steps = settings.epochs * math.ceil(len(examples) / settings.batch_size)
-    bar = progress_bar(total=steps, desc=f"classifier, seed {seed}", unit=" steps")
-    step = 0
-    with bar, single_thread():
+    dropout = settings.word_dropout, settings.dropout
+
+    def batches() -> Iterator[list[tuple[Bag, list[int]]]]:
         for _ in range(settings.epochs):
             order = torch.randperm(len(examples), generator=generator).tolist()
             for start in range(0, len(order), settings.batch_size):
-                batch = [examples[number] for number in order[start : start + settings.batch_size]]
-                for group in optimizer.param_groups:
-                    group["lr"] = settings.lr * min(1.0, (step + 1) / WARMUP_STEPS) * (1 - step / steps)
-                dropout = settings.word_dropout, settings.dropout
-                logits = network.logits([bag for bag, _ in batch], dropout=dropout, generator=generator)
-                loss = _cross_entropy(logits, [targets for _, targets in batch])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                step += 1
-                bar.update()
+                yield [examples[number] for number in order[start : start + settings.batch_size]]
+
+    def loss(batch: list[tuple[Bag, list[int]]]) -> Tensor:
+        logits = network.logits([bag for bag, _ in batch], dropout=dropout, generator=generator)
+        return _cross_entropy(logits, [targets for _, targets in batch])
+
+    steps = settings.epochs * math.ceil(len(examples) / settings.batch_size)
+    with single_thread():
+        fit(
+            [{"params": parameters, "peak_lr": settings.lr}],
+            batches(),
+            loss,
+            WarmupLinear(WARMUP_STEPS, steps),
+            weight_decay=settings.weight_decay,
+            title=f"classifier, seed {seed}",
+        )
     return Network(*(parameter.detach() for parameter in parameters))
 
 
@@ -183,26 +239,3 @@ def _thinned(values: Tensor, share: float, generator: torch.Generator | None) ->
     if not share:
         return values
     return values * (torch.rand(values.shape, generator=generator) >= share) / (1 - share)
-
-
-PARTS = ("embedding", "hidden_bias", "output", "bias")
-
-
-def _read(path: Path, origin: str) -> list[Network] | None:
-    """The networks of a weight file of these queries and settings."""
-    weights = read_weights(path, origin)
-    if weights is None:
-        return None
-    return [
-        Network(*(weights[f"{number}.{name}"] for name in PARTS))
-        for number in range(len(weights) // len(PARTS))
-    ]
-
-
-def _write(path: Path, origin: str, networks: Sequence[Network]) -> None:
-    tensors = {
-        f"{number}.{name}": getattr(network, name)
-        for number, network in enumerate(networks)
-        for name in PARTS
-    }
-    write_weights(path, origin, tensors)

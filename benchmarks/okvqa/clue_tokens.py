@@ -13,6 +13,7 @@ import argparse
 import json
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,8 +22,8 @@ from gemkr.config.files import load_config
 from gemkr.data.clues import MinedClue, read_clues
 from gemkr.data.queries import read_queries
 from gemkr.evaluation.config import EvalConfig
+from gemkr.models.gemkr.inputs import ClueTarget
 from gemkr.models.gemkr.network import GeMKR
-from gemkr.models.gemkr.shared import collate_shared
 from gemkr.text.tokenizer import Tokenizer
 from gemkr.training.checkpoints.trained import load_model
 from gemkr.types import Query
@@ -50,16 +51,19 @@ def losses(
     limit: int | None,
 ) -> tuple[list[float], list[float]]:
     """Nats of the answers' tokens and of those that follow them (the end of a clue is in neither)."""
-    build, tokenizer = model.input_builder(max_prompt_tokens=limit), model.tokenizer
+    build = model.input_builder(max_prompt_tokens=limit)
     answers: list[float] = []
     others: list[float] = []
     for at in range(0, len(prompts), BATCH):
         pairs = zip(prompts[at : at + BATCH], clues[at : at + BATCH], strict=True)
-        rows = [(build(query), tuple(tokens for tokens, _ in own)) for query, own in pairs]
-        batch = collate_shared(rows, tokenizer.pad_id, tokenizer.eos_ids[0]).to(model.device)
+        rows = [
+            replace(build(query), clues=tuple(ClueTarget(tokens) for tokens, _ in own))
+            for query, own in pairs
+        ]
+        batch = model.collate(rows).to(model.device)
         begun, rest, slots = model.target_losses(batch)
         found = [[loss] for loss in begun.tolist()]
-        for clue, loss in zip(batch.clue_of_slots()[slots].tolist(), rest.tolist(), strict=True):
+        for clue, loss in zip(batch.clues.clue_of_slots()[slots].tolist(), rest.tolist(), strict=True):
             found[clue].append(loss)
         flat = [pair for own in clues[at : at + BATCH] for pair in own]
         for (tokens, head), row in zip(flat, found, strict=True):

@@ -1,20 +1,23 @@
-"""Settings of the simple opponents, the answer expert and the learned scorer."""
+"""Settings of what learns from training queries: two answer classifiers and the learned scorer."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gemkr.config.paths import FilePath
 from gemkr.config.ranges import NotNegative, Positive, Seed, Share
 from gemkr.models.hf.config import TextEncoderConfig
 
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """The answer classifier: `networks` averaged bag-of-words networks over the answers that `least_answers` queries give.
+    """The answer classifier: `networks` averaged bag-of-words networks over the answers that `least_answers` queries of `train` give.
 
-    Words of fewer than `least_words` training queries are passed over; `word_dropout` leaves out words of a query.
+    What is learned is kept in the file `weights` (`python -m benchmarks.okvqa.fit`). Words of fewer than `least_words` training queries are passed over; `word_dropout` leaves out words of a query.
     """
 
+    train: FilePath
+    weights: FilePath
     networks: Positive = 2
     hidden: Positive = 256
     epochs: Positive = 12
@@ -30,14 +33,15 @@ class ClassifierConfig:
 
 @dataclass(frozen=True)
 class EncoderClassifierConfig:
-    """An answer classifier over a pre-trained text encoder, fine-tuned on the answers that `least_answers` queries give.
+    """An answer classifier over a pre-trained text encoder, fine-tuned on the answers that `least_answers` queries of `train` give.
 
     `lr` is the encoder's peak rate, `head_lr` that of the answers' weights; `scale` is the length of what they are
-    multiplied with. What is learned is kept in the file `weights`, or in the output folder.
+    multiplied with. What is learned is kept in the file `weights` (`python -m benchmarks.okvqa.fit`).
     """
 
+    train: FilePath
     encoder: TextEncoderConfig
-    weights: str | None = None
+    weights: FilePath
     epochs: Positive = 4
     batch_size: Positive = 32
     lr: NotNegative = 1e-4
@@ -52,19 +56,19 @@ class EncoderClassifierConfig:
 @dataclass(frozen=True)
 class LearnedScorerConfig:
     """The learned second scorer: a fine-tuned text encoder weighs the corpus's terms for a query, beside BM25's impacts, and
-    finds the passages that are near in meaning, where `vectors` names the file of their vectors (made where it is not there).
+    finds the passages that are near in meaning, where `vectors` names the file of their vectors.
 
     It learns from `train`, a file of queries: passages that hold one of a query's answers are to score above all others.
     Terms are stems of at least `least_documents` passages and at most a share `most_documents` of them; of a passage the
     first `passage_tokens` tokens are read. `lr` is the encoder's peak rate, `head_lr` that of the terms, `scale` the length
     of what they are multiplied with, `threshold` what a term has to exceed at first to count. Passages are read and the
-    encoder is tuned in `precision`, fp32 or bf16. What is learned is kept in the file `weights`, or in the output folder.
+    encoder is tuned in `precision`, fp32 or bf16. What is learned is kept in the file `weights` (`python -m benchmarks.okvqa.fit`).
     """
 
-    train: str
+    train: FilePath
     encoder: TextEncoderConfig
-    vectors: str | None = None
-    weights: str | None = None
+    weights: FilePath
+    vectors: FilePath | None = None
     least_documents: Positive = 8
     most_documents: Share = 0.15
     passage_tokens: Positive = 128
@@ -77,39 +81,3 @@ class LearnedScorerConfig:
     threshold: NotNegative = 3.0
     precision: str = "fp32"
     seed: Seed = 0
-
-
-@dataclass(frozen=True)
-class AnswerExpertConfig:
-    """An answer classifier that writes with the model or the ensemble: its best `guesses` count for `weight` of a clue's
-    probability, the models share the rest equally.
-
-    It learns from the answers of `train`, a file of queries; its weights are kept in the output folder. With `encoder` it
-    is one over a text encoder, in place of bags of words (`gemkr fit-expert` learns it ahead of an evaluation).
-    """
-
-    train: str
-    weight: Share = 0.5
-    guesses: Positive = 60
-    classifier: ClassifierConfig = ClassifierConfig()
-    encoder: EncoderClassifierConfig | None = None
-
-
-@dataclass(frozen=True)
-class OpponentsConfig:
-    """Simple opponents, which learn from the answers of `train`, a file of queries, and never from those they are asked.
-
-    `neighbours` training questions vote for answers; `encoder` is the one of `encoder_classifier_coverage`; greedy coverage looks at the best `answers` and discounts by
-    `discount`; `fused` are names of retrievers that `fusion` joins, `depth` documents of each, with the constant `rrf_k`.
-    """
-
-    train: str
-    neighbours: Positive = 30
-    classifier: ClassifierConfig = ClassifierConfig()
-    encoder: EncoderClassifierConfig | None = None
-    answers: Positive = 30
-    discount: Share = 0.3
-    second_weight: NotNegative = 0.1
-    fused: tuple[str, ...] = ("bm25_caption", "nearest_questions")
-    depth: Positive = 100
-    rrf_k: NotNegative = 60.0

@@ -26,8 +26,12 @@ ASKED = SHARED / "okvqa" / "dev.jsonl"
 CORPUS = SHARED / "corpora" / "wiki112k.csv.gz"
 FURTHER = (SHARED / "corpora" / "wordnet.csv.gz", SHARED / "qa_passages" / "passages.jsonl.gz")
 """What a second base model reads beside the corpus: definitions, and passages on other questions."""
-APART = 10
-"""Between the seeds of the two models that write together."""
+SEED_OFFSET = 10
+"""Between the seeds of the two models of an ensemble."""
+MAIN = "retrievers.generative"
+"""The section of the retriever whose models are trained here."""
+BAG = f"retrievers.{OPPONENT}.guesser"
+"""The section of the bag-of-words classifier."""
 
 Settings = Sequence[str]
 """`key=value` words of a command."""
@@ -47,7 +51,8 @@ def run(home: Path, seeds: int) -> None:
     for seed in range(seeds):
         material, first = first_model(home, seed)
         second = second_model(home, seed, material)
-        score(CONFIG, home / f"seed{seed}" / "eval", seed, material, first, settings=[second])
+        output, classifier = home / f"seed{seed}" / "eval", classifier_of(home, seed)
+        score(CONFIG, output, seed, material, first, classifier=classifier, settings=[second])
     conclude(home, seeds)
 
 
@@ -83,8 +88,8 @@ def second_model(home: Path, seed: int, first: Material) -> str:
     vocabulary = home / "seed0" / "pretrain" / "tokenizer.model"
     broad = replace(first, model=here / "pretrain" / "model")
     texts = f"further=[{','.join(map(str, FURTHER))}]"
-    pretrain(broad.model, seed + APART, settings=[texts, "repeat=3", f"tokenizer={vocabulary}"])
-    return beside(broad.model, tune(CONFIG, here / "train", seed + APART, broad))
+    pretrain(broad.model, seed + SEED_OFFSET, settings=[texts, "repeat=3", f"tokenizer={vocabulary}"])
+    return beside(broad.model, tune(CONFIG, here / "train", seed + SEED_OFFSET, broad))
 
 
 def pretrain(model: Path, seed: int, *, settings: Settings = ()) -> None:
@@ -113,26 +118,45 @@ def tune(config: str, output: Path, seed: int, material: Material, *, settings: 
 
 
 def score(
-    config: str, output: Path, seed: int, material: Material, checkpoint: Path, *, settings: Settings = ()
+    config: str,
+    output: Path,
+    seed: int,
+    material: Material,
+    checkpoint: Path,
+    *,
+    classifier: Path,
+    settings: Settings = (),
+    evaluate: Sequence[str] = (),
 ) -> None:
-    """Run `configs/eval/CONFIG.yaml` for a seed, with settings of one's own; all opponents for the first, the best for all."""
+    """Run `configs/eval/CONFIG.yaml` for a seed, with settings of one's own, after its bag-of-words classifier is learned into
+    the file `classifier`; all retrievers for the first seed, the best opponent for all, unless `evaluate` names them."""
+    path = f"{CONFIGS}/eval/{config}.yaml"
+    learned = (f"{BAG}.seed={1000 * seed}", f"{BAG}.weights={classifier}")
+    step(classifier, "fit", path, OPPONENT, *learned, f"output={output}")
     scored = [
-        f"model.llm={material.model}",
+        f"{MAIN}.model.llm={material.model}",
         *settings,
-        f"model.checkpoint={checkpoint}",
-        f"index={material.index}",
+        f"{MAIN}.model.checkpoint={checkpoint}",
+        f"{MAIN}.index={material.index}",
         f"output={output}",
-        f"opponents.classifier.seed={1000 * seed}",
+        *learned,
     ]
-    if seed and not any(setting.startswith("baselines=") for setting in settings):
-        scored.append(f"baselines=[random_in_span,{OPPONENT}]")
-    step(output / "metrics.json", "eval", f"{CONFIGS}/eval/{config}.yaml", *scored)
+    if seed and not evaluate:
+        evaluate = ("generative", "random_in_span", OPPONENT)
+    if evaluate:
+        scored += [f"evaluate=[{','.join(evaluate)}]", "clue_control=false"]
+    step(output / "metrics.json", "eval", path, *scored)
+
+
+def classifier_of(home: Path, seed: int) -> Path:
+    """Where a seed's bag-of-words classifier is kept."""
+    return home / f"seed{seed}" / "classifier.safetensors"
 
 
 def beside(llm: Path, checkpoint: Path) -> str:
-    """The setting that lets another small LLaMA write beside `model`, reading the same prompt."""
-    files = f"llm: {json.dumps(str(llm))}, checkpoint: {json.dumps(str(checkpoint))}"
-    return f'ensemble=[{{{files}, lora: null, train_llm: true, prompt: "${{model.prompt}}"}}]'
+    """The setting that adds another small LLaMA to the ensemble, reading the same prompt."""
+    files = f"llm: {json.dumps(str(llm.absolute()))}, checkpoint: {json.dumps(str(checkpoint.absolute()))}"
+    return f'{MAIN}.ensemble=[{{{files}, lora: null, train_llm: true, prompt: "${{{MAIN}.model.prompt}}"}}]'
 
 
 if __name__ == "__main__":

@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from benchmarks.okvqa import cpu as okvqa_cpu
-from benchmarks.okvqa.seeds import OPPONENT, conclude
+from benchmarks.okvqa.seeds import OPPONENT, SAME_ENCODER, conclude
 from benchmarks.okvqa.steps import answer, require_files
 from gemkr.cli.numbers import positive
 
 CONFIG = "okvqa_wiki112k_encoder"
 ALONE = "model_alone"
-WITHOUT_EXPERT = ("answer_expert=null", "baselines=[random_in_span,rescored_bm25]")
-LATER = f"baselines=[random_in_span,rescored_bm25,{OPPONENT}]"
-"""What is asked beside the second seed and all after it: what has seeds of its own, or the same clues."""
+WITHOUT_EXPERT = f"{okvqa_cpu.MAIN}.answer_expert=null"
+SAME_CLUES = ("generative", "random_in_span", "rescored_bm25")
+"""What the model alone is evaluated beside; the second seed and all after it, with what has seeds of its own too."""
 
 
 def main() -> int:
@@ -38,21 +39,26 @@ def main() -> int:
 def run(home: Path, base: Path, seeds: int) -> None:
     """All seeds, one after the other, and the table."""
     require_files(okvqa_cpu.QUESTIONS, okvqa_cpu.ASKED, okvqa_cpu.CORPUS)
-    weights = home / "classifier.safetensors"
-    reading = f"model.text_encoder.weights={weights}"
-    chosen = home / "scorer.safetensors"
-    choosing = (f"learned_scorer.weights={chosen}", f"learned_scorer.vectors={home / 'passages.safetensors'}")
+    weights, chosen = home / "classifier.safetensors", home / "scorer.safetensors"
+    main, scorer = okvqa_cpu.MAIN, f"{okvqa_cpu.MAIN}.scoring.inside_span.first"
+    reading = f"{main}.model.text_encoder.weights={weights}"
+    choosing = (f"{scorer}.weights={chosen}", f"{scorer}.vectors={home / 'passages.safetensors'}")
+    evaluation = f"{okvqa_cpu.CONFIGS}/eval/{CONFIG}.yaml"
     for seed in range(seeds):
         material = okvqa_cpu.prepare(base, seed)
-        evaluation = f"{okvqa_cpu.CONFIGS}/eval/{CONFIG}.yaml"
-        okvqa_cpu.step(weights, "fit-expert", evaluation, reading, f"output={home / 'fit'}")
-        okvqa_cpu.step(chosen, "fit-scorer", evaluation, reading, *choosing, f"output={home / 'fit'}")
+        fitted = f"output={home / 'fit'}"
+        okvqa_cpu.step(weights, "fit", evaluation, SAME_ENCODER, reading, fitted)
+        okvqa_cpu.step(chosen, "fit", evaluation, "learned_scorer", reading, *choosing, fitted)
         here = home / f"seed{seed}"
-        final = okvqa_cpu.tune(CONFIG, here / "train", seed, material, settings=(reading,))
-        scored = (reading, *choosing)
-        later = (LATER,) if seed else ()
-        okvqa_cpu.score(CONFIG, here / "eval", seed, material, final, settings=(*scored, *later))
-        okvqa_cpu.score(CONFIG, here / ALONE, seed, material, final, settings=(*scored, *WITHOUT_EXPERT))
+        tuning = (f"model.text_encoder.weights={weights}",)
+        final = okvqa_cpu.tune(CONFIG, here / "train", seed, material, settings=tuning)
+        bag = here / "bag_classifier.safetensors"
+        score = partial(
+            okvqa_cpu.score, CONFIG, seed=seed, material=material, checkpoint=final, classifier=bag
+        )
+        later = (*SAME_CLUES, OPPONENT) if seed else ()
+        score(output=here / "eval", settings=(reading, *choosing), evaluate=later)
+        score(output=here / ALONE, settings=(reading, *choosing, WITHOUT_EXPERT), evaluate=SAME_CLUES)
     conclude(home, seeds)
     print(f"\n{ALONE.replace('_', ' ')}, without the expert")
     conclude(home, seeds, kind=ALONE, summary=f"summary_{ALONE}.json")

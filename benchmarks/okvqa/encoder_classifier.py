@@ -13,28 +13,35 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from benchmarks.okvqa.config import EncoderClassifierConfig
+from benchmarks.okvqa.guessers import training_queries
 from benchmarks.okvqa.learned_weights import (
     classes_of,
+    learn_weights,
     origin_of,
-    read_or_learn,
+    read_learned,
     targets_of,
 )
 from gemkr.errors import ConfigError
 from gemkr.models.hf.config import PromptConfig
 from gemkr.models.hf.text_encoder import TextEncoder, TextReader, load_text_encoder
-from gemkr.progress import progress_bar
+from gemkr.models.weights import trained_parameters
+from gemkr.training.loop.fit import fit
+from gemkr.training.loop.schedule import WarmupLinear
 from gemkr.types import Query
+
+if TYPE_CHECKING:
+    from gemkr.sources import Sources
 
 FORMAT = 1
 """Of the weight file, and of how training is defined: weights of another format are learned anew."""
-WEIGHTS_FILE = "encoder_classifier.safetensors"
+LEARNED_FROM = "queries or settings, and a model may read through it"
 WARMUP_STEPS = 100
 CHUNK = 16
 """Batches whose queries are sorted by length together, so that little is padding."""
@@ -46,7 +53,46 @@ T = TypeVar("T")
 
 
 class EncoderClassifier(nn.Module):
-    """p(answer | query) = softmax(W s + b), s the mean of the encoder's states scaled to the length `scale`."""
+    """p(answer | query) = softmax(W s + b), s the mean of the encoder's states scaled to the length `scale`.
+
+    What learns is the output and the encoder but for its word embeddings.
+    """
+
+    Config = EncoderClassifierConfig
+
+    @classmethod
+    def from_config(cls, config: EncoderClassifierConfig, sources: Sources) -> EncoderClassifier:
+        """With the weights that `fit` left; ConfigError where there are none, DataError for those of other queries, settings
+        or encoders, ModelError as `load_text_encoder`."""
+        queries = training_queries(config.train, sources)
+        return sources.once(("encoder classifier", config), lambda: cls.read(queries, config))
+
+    @staticmethod
+    def read(queries: Sequence[Query], config: EncoderClassifierConfig) -> EncoderClassifier:
+        """The classifier that was learned from these queries; raises as `from_config`."""
+        with torch.random.fork_rng(devices=[]):
+            model, origin = _untrained(queries, config)
+        read_learned(trained_parameters(model), Path(config.weights), origin, LEARNED_FROM)
+        return model.eval()
+
+    @classmethod
+    def fit(cls, config: EncoderClassifierConfig, sources: Sources) -> str:
+        """Learn from the training queries into the file `weights`, if it is not there; nine minutes of two cores for 9,000
+        queries and an encoder of 22 M parameters."""
+        return cls.learn(training_queries(config.train, sources), config)
+
+    @staticmethod
+    def learn(queries: Sequence[Query], config: EncoderClassifierConfig) -> str:
+        """`fit` from queries at hand."""
+        with torch.random.fork_rng(devices=[]):
+            model, origin = _untrained(queries, config)
+            learn = partial(_learn, model, queries)
+            return learn_weights(Path(config.weights), origin, learn, LEARNED_FROM)
+
+    @staticmethod
+    def input_files(config: EncoderClassifierConfig) -> dict[str, str | None]:
+        """Training queries and encoder; the weights know themselves what they were learned from."""
+        return {"train": config.train, "encoder.folder": config.encoder.folder}
 
     def __init__(
         self,
@@ -84,42 +130,26 @@ class EncoderClassifier(nn.Module):
         order = np.argsort(-found, kind="stable")
         return [(self.answers[number], float(found[number])) for number in order.tolist()]
 
-    def trained(self) -> dict[str, nn.Parameter]:
-        """What learns, by name: the encoder but for its word embeddings, and the output."""
-        return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
-
-def encoder_classifier(
-    queries: Sequence[Query], config: EncoderClassifierConfig, output: Path
-) -> EncoderClassifier:
-    """Learn from queries with answers, or read the weights where they are of the same queries, settings and encoder; else
-    they are written there: to `config.weights`, or into the folder `output`.
-
-    Raises DataError when there is no answer to learn, or the file `config.weights` was learned from something else;
-    ConfigError for a frozen encoder, ModelError as `load_text_encoder`.
-    Cost: nine minutes of two cores for 9,000 queries and an encoder of 22 M parameters.
-    """
+def _untrained(queries: Sequence[Query], config: EncoderClassifierConfig) -> tuple[EncoderClassifier, str]:
+    """The classifier before training, and the origin of what is learned; under a generator that starts from the seed."""
     if not config.encoder.train:
         raise ConfigError(
             "encoder.train is false, and a classifier's encoder is tuned with it; leave it true"
         )
     reader = TextReader(config.encoder, PromptConfig(caption=True, detections=True))
     answers = classes_of(queries, config.least_answers)
-    cache = Path(config.weights or output / WEIGHTS_FILE)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        model = EncoderClassifier(load_text_encoder(config.encoder), reader, answers, config)
-        settings = asdict(config) | {"encoder": [model.encoder.fingerprint(), config.encoder.max_tokens]}
-        del settings["weights"]
-        origin = origin_of(queries, "encoder", FORMAT, settings)
-        kept = "other queries or settings, and a model may read through it" if config.weights else None
-        read_or_learn(model.trained(), cache, origin, partial(_learn, model, queries), kept=kept)
-    return model.eval()
+    torch.manual_seed(config.seed)
+    model = EncoderClassifier(load_text_encoder(config.encoder), reader, answers, config)
+    settings = asdict(config) | {"encoder": [model.encoder.fingerprint(), config.encoder.max_tokens]}
+    del settings["weights"], settings["train"]
+    return model, origin_of(queries, "encoder", FORMAT, settings)
 
 
-def _learn(model: EncoderClassifier, queries: Sequence[Query]) -> None:
+def _learn(model: EncoderClassifier, queries: Sequence[Query]) -> dict[str, nn.Parameter]:
     model.eval().start_from_answers()
     _train(model, queries)
+    return trained_parameters(model)
 
 
 def _train(model: EncoderClassifier, queries: Sequence[Query]) -> None:
@@ -130,34 +160,34 @@ def _train(model: EncoderClassifier, queries: Sequence[Query]) -> None:
     logger.info("learning %d answers from %d queries", len(model.answers), len(samples))
     head = list(model.output.parameters())
     body = [p for p in model.encoder.parameters() if p.requires_grad]
-    groups = [{"params": body, "peak": config.lr}, {"params": head, "peak": config.head_lr}]
-    optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay, fused=True)
-    steps = config.epochs * math.ceil(len(samples) / config.batch_size)
-    rng, step = random.Random(config.seed), 0
+    groups = [{"params": body, "peak_lr": config.lr}, {"params": head, "peak_lr": config.head_lr}]
+
+    def loss(batch: list[tuple[Tensor, list[int]]]) -> Tensor:
+        logs = model([text for text, _ in batch]).log_softmax(dim=-1)
+        losses = [-row[targets].mean() for row, (_, targets) in zip(logs, batch, strict=True)]
+        return torch.stack(losses).mean()
+
     model.train()
-    with progress_bar(total=steps, desc="encoder classifier", unit=" steps") as bar:
-        for _ in range(config.epochs):
-            for batch in batches_by_length(samples, config.batch_size, rng):
-                for group in optimizer.param_groups:
-                    group["lr"] = group["peak"] * min(1.0, (step + 1) / WARMUP_STEPS) * (1 - step / steps)
-                logs = model([text for text, _ in batch]).log_softmax(dim=-1)
-                losses = [-row[targets].mean() for row, (_, targets) in zip(logs, batch, strict=True)]
-                optimizer.zero_grad()
-                torch.stack(losses).mean().backward()
-                nn.utils.clip_grad_norm_([*body, *head], 1.0)
-                optimizer.step()
-                step += 1
-                bar.update()
+    fit(
+        groups,
+        batches_by_length(samples, config.batch_size, config.epochs, random.Random(config.seed)),
+        loss,
+        WarmupLinear(WARMUP_STEPS, config.epochs * math.ceil(len(samples) / config.batch_size)),
+        weight_decay=config.weight_decay,
+        clipped=[*body, *head],
+        title="encoder classifier",
+    )
 
 
 def batches_by_length(
-    samples: Sequence[tuple[Tensor, T]], size: int, rng: random.Random
+    samples: Sequence[tuple[Tensor, T]], size: int, epochs: int, rng: random.Random
 ) -> Iterator[list[tuple[Tensor, T]]]:
-    """All samples once, in a random order of batches of about equal lengths."""
-    order = rng.sample(samples, len(samples))
-    batches = []
-    for start in range(0, len(order), size * CHUNK):
-        chunk = sorted(order[start : start + size * CHUNK], key=lambda sample: len(sample[0]))
-        batches += [chunk[i : i + size] for i in range(0, len(chunk), size)]
-    rng.shuffle(batches)
-    yield from batches
+    """All samples once an epoch, in a random order of batches of about equal lengths."""
+    for _ in range(epochs):
+        order = rng.sample(samples, len(samples))
+        batches = []
+        for start in range(0, len(order), size * CHUNK):
+            chunk = sorted(order[start : start + size * CHUNK], key=lambda sample: len(sample[0]))
+            batches += [chunk[i : i + size] for i in range(0, len(chunk), size)]
+        rng.shuffle(batches)
+        yield from batches

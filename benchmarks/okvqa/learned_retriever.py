@@ -1,35 +1,53 @@
-"""The learned second scorer as a retriever of its own: what it finds in a whole corpus, without a clue.
-
-Knows documents by number and id; the scoring itself is `benchmarks.okvqa.learned_scorer.LearnedScorer`.
-"""
+"""A document scorer as a retriever of its own: what it finds in a whole corpus, without a clue."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
-from gemkr.errors import DataError
-from gemkr.scorers.blend import SizedScorer
+from gemkr.config.section import Section, section_files
+from gemkr.data.documents import allowed_documents
+from gemkr.interfaces import Allowed, DocumentScorer
+from gemkr.scorers import SCORERS
 from gemkr.types import Hit, Query, Ranking
 
+if TYPE_CHECKING:
+    from gemkr.sources import Sources
 
-class LearnedScorerRetriever:
-    """Ranks all documents of a corpus by a second scorer, one that learns or a blend with it."""
 
-    def __init__(self, scorer: SizedScorer, doc_ids: Sequence[str]) -> None:
-        """`doc_ids[i]` names document i of the scorer; raises DataError when their numbers differ."""
-        if len(scorer) != len(doc_ids):
-            raise DataError(
-                f"the learned scorer knows {len(scorer)} documents and there are {len(doc_ids)} ids; build it from the same corpus"
-            )
+class ScorerRetriever:
+    """Ranks all documents of a corpus by a document scorer."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """A document scorer over the whole corpus."""
+
+        scorer: Annotated[Section, SCORERS]
+
+    def __init__(self, scorer: DocumentScorer, doc_ids: Sequence[str]) -> None:
+        """`doc_ids[i]` names document i of the scorer."""
         self.scorer, self.doc_ids = scorer, doc_ids
-        self._every = np.arange(len(doc_ids))
 
-    def retrieve(self, queries: Iterable[Query], k: int) -> Iterator[Ranking]:
+    @classmethod
+    def from_config(cls, config: Config, sources: Sources) -> ScorerRetriever:
+        """Over the corpus of the configuration."""
+        return cls(sources.scorer(config.scorer), sources.documents.doc_ids)
+
+    @staticmethod
+    def input_files(config: Config) -> dict[str, str | None]:
+        """What the scorer is read from."""
+        return section_files(config.scorer)
+
+    def retrieve(self, queries: Iterable[Query], k: int, *, allowed: Allowed = None) -> Iterator[Ranking]:
         """One ranking of at most k hits per query, in order; ties go to the smaller document number."""
+        docs = np.arange(len(self.doc_ids))
+        if allowed is not None:
+            docs = docs[allowed_documents(self.doc_ids, allowed)]
         for query in queries:
-            scores = self.scorer.score(query, self._every)
+            scores = self.scorer.score(query, docs)
             best = np.argsort(-scores, kind="stable")[:k]
-            hits = zip(best.tolist(), scores[best].tolist(), strict=True)
+            hits = zip(docs[best].tolist(), scores[best].tolist(), strict=True)
             yield Ranking(query.query_id, tuple(Hit(self.doc_ids[doc], score) for doc, score in hits))

@@ -11,18 +11,23 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from benchmarks.okvqa.config import LearnedScorerConfig
+from benchmarks.okvqa.guessers import training_queries
 from benchmarks.okvqa.impacts import TermImpacts
 from gemkr.models.hf.text_encoder import TextEncoder, TextReader
 from gemkr.types import Query
 
+if TYPE_CHECKING:
+    from gemkr.sources import Sources
+
 REMEMBERED = 4
-"""Queries whose reading is kept: a ranking asks several times about one query."""
+"""Queries whose reading is kept: a ranking scores one query several times."""
 MANY = 8
 """From this part of the corpus on, comparing the query with all vectors is quicker than copying those asked for."""
 SHARES = (0.3, 0.1)
@@ -36,7 +41,7 @@ Bags = Sequence[tuple[np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True, slots=True)
 class QueryReading:
-    """What one query asks for: a meaning float32[width] of length 1, and the weights float32[n] of the terms int64[n] that count."""
+    """The reading of one query: a meaning float32[width] of length 1, and the weights float32[n] of the terms int64[n] that count."""
 
     meaning: np.ndarray
     terms: np.ndarray
@@ -51,8 +56,35 @@ class LearnedScorer(nn.Module):
 
     s is the mean of the encoder's states, of length 1, and a is `scale`; W_t starts as the encoder's own reading of the word,
     so that at first terms close in meaning weigh, and rare ones need few examples; b_t starts at `threshold`. v_d are
-    `vectors` float16[N, width] (held as float32), or there are none and the last part is left out. A `DocumentScorer`: see `score`.
+    `vectors` float16[N, width] (held as float32), or there are none and the last part is left out. What learns is
+    the terms' weights and the encoder but for its word embeddings. A `DocumentScorer`: see `score`.
     """
+
+    Config = LearnedScorerConfig
+
+    @classmethod
+    def from_config(cls, config: LearnedScorerConfig, sources: Sources) -> LearnedScorer:
+        """With the weights and vectors that `fit` left; raises as `learned_training.read`."""
+        from benchmarks.okvqa import learned_training
+
+        queries = training_queries(config.train, sources)
+        return sources.once(
+            ("learned scorer", config),
+            lambda: learned_training.read(queries, sources.documents, sources.bm25, config),
+        )
+
+    @classmethod
+    def fit(cls, config: LearnedScorerConfig, sources: Sources) -> str:
+        """Learn from the training queries into the file `weights`, if it is not there, and read the passages before."""
+        from benchmarks.okvqa import learned_training
+
+        queries = training_queries(config.train, sources)
+        return learned_training.learn(queries, sources.documents, sources.bm25, config)
+
+    @staticmethod
+    def input_files(config: LearnedScorerConfig) -> dict[str, str | None]:
+        """Training queries and encoder; weights and vectors know themselves what they were made from."""
+        return {"train": config.train, "encoder.folder": config.encoder.folder}
 
     def __init__(
         self,
@@ -94,7 +126,7 @@ class LearnedScorer(nn.Module):
         """int64[E]: what the encoder reads of a query."""
         return torch.from_numpy(self.reader(query))
 
-    def asked(self, query: Query) -> list[tuple[str, float]]:
+    def weighed_terms(self, query: Query) -> list[tuple[str, float]]:
         """The terms that count for a query, in the corpus's spelling, the heaviest first: why a passage scores high."""
         found = self._readings(query)
         order = np.argsort(-found.weights, kind="stable").tolist()
@@ -113,10 +145,6 @@ class LearnedScorer(nn.Module):
         else:
             near = (self.vectors[torch.from_numpy(np.asarray(docs))] @ meaning).numpy()
         return scores + float(self.nearness.detach().exp()) * near
-
-    def trained(self) -> dict[str, nn.Parameter]:
-        """What learns, by name: the encoder but for its word embeddings, and the terms' weights."""
-        return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
     def _read(self, query: Query) -> QueryReading:
         with torch.inference_mode():

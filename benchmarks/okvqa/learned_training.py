@@ -17,26 +17,28 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.okvqa.config import LearnedScorerConfig
 from benchmarks.okvqa.encoder_classifier import batches_by_length
 from benchmarks.okvqa.holders import Holders
 from benchmarks.okvqa.impacts import TermImpacts
 from benchmarks.okvqa.learned_scorer import LearnedScorer
-from benchmarks.okvqa.learned_weights import origin_of, read_or_learn
+from benchmarks.okvqa.learned_weights import learn_weights, missing_weights, origin_of, read_learned
 from benchmarks.okvqa.passage_vectors import passage_vectors
 from gemkr.errors import ConfigError, DataError
 from gemkr.models.hf.config import PromptConfig
 from gemkr.models.hf.llm import PRECISIONS
 from gemkr.models.hf.text_encoder import TextReader, check_positions, load_text_encoder
-from gemkr.progress import progress_bar
+from gemkr.models.weights import trained_parameters
 from gemkr.scorers.bm25 import BM25
+from gemkr.training.loop.fit import fit
+from gemkr.training.loop.schedule import WarmupLinear
 from gemkr.types import Document, Query
 
 FORMAT = 1
 """Of the weight file, and of how training is defined: weights of another format are learned anew."""
-WEIGHTS_FILE = "learned_scorer.safetensors"
+LEARNED_FROM = "queries, settings, documents or another encoder"
 WARMUP_STEPS = 100
 FAST = 10.0
 """How much faster than the terms' weights the single numbers learn: thresholds, shares, nearness."""
@@ -44,52 +46,70 @@ FAST = 10.0
 logger = logging.getLogger(__name__)
 
 
-def learned_scorer(
-    queries: Sequence[Query],
-    documents: Sequence[Document],
-    bm25: BM25,
-    config: LearnedScorerConfig,
-    output: Path,
+def read(
+    queries: Sequence[Query], documents: Sequence[Document], bm25: BM25, config: LearnedScorerConfig
 ) -> LearnedScorer:
-    """Learn from queries with answers, or read the weights where they are of the same queries, settings, encoder and
-    documents; else they are written there: to `config.weights`, or into the folder `output`.
+    """The scorer that `learn` left for these queries, documents, settings and encoder.
 
-    Raises DataError when no document holds an answer, or the file `config.weights` was learned from something else;
-    ConfigError for a frozen encoder or an unknown precision, ModelError as `load_text_encoder`. Cost: six minutes of two
-    cores for 9,000 queries, 100,000 passages and an encoder of 22 M parameters in bfloat16, and `passage_vectors` the first time.
+    Raises ConfigError, naming the command that learns, where weights or passage vectors are not there; DataError for those of
+    other queries, settings, documents or encoders; ModelError as `load_text_encoder`.
     """
-    if not config.encoder.train:
-        raise ConfigError("encoder.train is false, and the scorer's encoder is tuned with it; leave it true")
-    if config.precision not in ("fp32", "bf16"):
-        raise ConfigError(f"learned_scorer.precision is {config.precision!r}; known are fp32 and bf16")
-    dtype = PRECISIONS[config.precision]
-    reader = TextReader(config.encoder, PromptConfig(caption=True, detections=True))
-    impacts = TermImpacts(bm25, documents, least=config.least_documents, most=config.most_documents)
-    cache = Path(config.weights or output / WEIGHTS_FILE)
+    if config.vectors is not None and not Path(config.vectors).exists():
+        raise missing_weights(Path(config.vectors))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        encoder = load_text_encoder(config.encoder).eval()
-        settings = asdict(config) | {"encoder": [encoder.fingerprint(), config.encoder.max_tokens]}
-        vectors = None
-        if config.vectors is not None:
-            read = "learned_scorer.passage_tokens"
-            check_positions(encoder.model, config.passage_tokens, config.encoder.folder, read)
-            passages = TextReader(replace(config.encoder, max_tokens=config.passage_tokens), PromptConfig())
-            vectors = passage_vectors(Path(config.vectors), documents, encoder, passages, dtype)
-            settings["vectors"] = True
-        model = LearnedScorer(encoder, reader, impacts, vectors, config)
-        del settings["weights"], settings["train"]
-        origin = origin_of(queries, "learned scorer", FORMAT, settings, impacts.fingerprint(documents))
-        kept = "other queries, settings, documents or another encoder" if config.weights else None
-        learn = partial(_learn, model, queries, documents)
-        read_or_learn(model.trained(), cache, origin, learn, kept=kept)
+        model, origin = _untrained(queries, documents, bm25, config)
+    read_learned(trained_parameters(model), Path(config.weights), origin, LEARNED_FROM)
     return model.eval()
 
 
-def _learn(model: LearnedScorer, queries: Sequence[Query], documents: Sequence[Document]) -> None:
+def learn(
+    queries: Sequence[Query], documents: Sequence[Document], bm25: BM25, config: LearnedScorerConfig
+) -> str:
+    """Learn from queries with answers into the file `weights`, if it is not there; reads the passages before where their
+    vectors are not there. Says what was done.
+
+    Raises DataError when no document holds an answer, or a file was made from something else; ConfigError for a frozen
+    encoder or an unknown precision, ModelError as `load_text_encoder`. Cost: six minutes of two cores for 9,000 queries,
+    100,000 passages and an encoder of 22 M parameters in bfloat16, and `passage_vectors` the first time.
+    """
+    with torch.random.fork_rng(devices=[]):
+        model, origin = _untrained(queries, documents, bm25, config)
+        training = partial(_learn, model, queries, documents)
+        return learn_weights(Path(config.weights), origin, training, LEARNED_FROM)
+
+
+def _untrained(
+    queries: Sequence[Query], documents: Sequence[Document], bm25: BM25, config: LearnedScorerConfig
+) -> tuple[LearnedScorer, str]:
+    """The scorer before training, and the origin of what is learned; under a generator that starts from the seed."""
+    if not config.encoder.train:
+        raise ConfigError("encoder.train is false, and the scorer's encoder is tuned with it; leave it true")
+    if config.precision not in ("fp32", "bf16"):
+        raise ConfigError(f"precision is {config.precision!r}; known are fp32 and bf16")
+    dtype = PRECISIONS[config.precision]
+    reader = TextReader(config.encoder, PromptConfig(caption=True, detections=True))
+    impacts = TermImpacts(bm25, documents, least=config.least_documents, most=config.most_documents)
+    torch.manual_seed(config.seed)
+    encoder = load_text_encoder(config.encoder).eval()
+    settings = asdict(config) | {"encoder": [encoder.fingerprint(), config.encoder.max_tokens]}
+    vectors = None
+    if config.vectors is not None:
+        check_positions(encoder.model, config.passage_tokens, config.encoder.folder, "passage_tokens")
+        passages = TextReader(replace(config.encoder, max_tokens=config.passage_tokens), PromptConfig())
+        vectors = passage_vectors(Path(config.vectors), documents, encoder, passages, dtype)
+        settings["vectors"] = True
+    model = LearnedScorer(encoder, reader, impacts, vectors, config)
+    del settings["weights"], settings["train"]
+    return model, origin_of(queries, "learned scorer", FORMAT, settings, impacts.fingerprint(documents))
+
+
+def _learn(
+    model: LearnedScorer, queries: Sequence[Query], documents: Sequence[Document]
+) -> dict[str, Tensor]:
     model.eval().start_from_words()
     answers = dict.fromkeys(answer for query in queries for answer in query.answers)
     _train(model, queries, Holders(documents, answers))
+    return trained_parameters(model)
 
 
 class _Corpus(torch.autograd.Function):
@@ -114,40 +134,39 @@ def _train(model: LearnedScorer, queries: Sequence[Query], holders: Holders) -> 
     logger.info("learning to weigh %d terms from %d queries", len(model.impacts), len(samples))
     body = [p for p in model.encoder.parameters() if p.requires_grad]
     groups = [
-        {"params": body, "peak": config.lr},
-        {"params": [model.words], "peak": config.head_lr},
+        {"params": body, "peak_lr": config.lr},
+        {"params": [model.words], "peak_lr": config.head_lr},
         {
             "params": [model.threshold, model.shares, model.nearness],
-            "peak": FAST * config.head_lr,
+            "peak_lr": FAST * config.head_lr,
             "weight_decay": 0.0,
         },
     ]
-    optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay, fused=True)
-    steps = config.epochs * math.ceil(len(samples) / config.batch_size)
-    rng, step = random.Random(config.seed), 0
     by_document, by_term = _matrices(model.impacts)
+
+    def loss(batch: list[tuple[Tensor, Query]]) -> Tensor:
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            meaning = model.encoder.meaning([text for text, _ in batch])
+        weights = model.weigh(meaning, [model.impacts.own(query) for _, query in batch])
+        scores = _Corpus.apply(weights, by_document, by_term)
+        if model.vectors is not None:
+            scores = scores + model.nearness.exp() * (meaning @ model.vectors.T)
+        right = [
+            row[torch.from_numpy(_relevant(query, holders))].logsumexp(0)
+            for row, (_, query) in zip(scores, batch, strict=True)
+        ]
+        return (scores.logsumexp(dim=1) - torch.stack(right)).mean()
+
     model.train()
-    with progress_bar(total=steps, desc="learned scorer", unit=" steps") as bar:
-        for _ in range(config.epochs):
-            for batch in batches_by_length(samples, config.batch_size, rng):
-                for group in optimizer.param_groups:
-                    group["lr"] = group["peak"] * min(1.0, (step + 1) / WARMUP_STEPS) * (1 - step / steps)
-                with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-                    meaning = model.encoder.meaning([text for text, _ in batch])
-                weights = model.weigh(meaning, [model.impacts.own(query) for _, query in batch])
-                scores = _Corpus.apply(weights, by_document, by_term)
-                if model.vectors is not None:
-                    scores = scores + model.nearness.exp() * (meaning @ model.vectors.T)
-                right = [
-                    row[torch.from_numpy(_relevant(query, holders))].logsumexp(0)
-                    for row, (_, query) in zip(scores, batch, strict=True)
-                ]
-                optimizer.zero_grad()
-                (scores.logsumexp(dim=1) - torch.stack(right)).mean().backward()
-                nn.utils.clip_grad_norm_(body, 1.0)
-                optimizer.step()
-                step += 1
-                bar.update()
+    fit(
+        groups,
+        batches_by_length(samples, config.batch_size, config.epochs, random.Random(config.seed)),
+        loss,
+        WarmupLinear(WARMUP_STEPS, config.epochs * math.ceil(len(samples) / config.batch_size)),
+        weight_decay=config.weight_decay,
+        clipped=body,
+        title="learned scorer",
+    )
 
 
 def _relevant(query: Query, holders: Holders) -> np.ndarray:

@@ -1,6 +1,6 @@
 """What a learned guesser of answers or scorer leaves in a file: weights, and the hash of all that they were learned from.
 
-One whose file has another hash learns anew. Knows tensors by name only.
+A file with another hash is refused. Knows tensors by name only.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from gemkr.errors import DataError
+from gemkr.errors import ConfigError, DataError
 from gemkr.files import require_writable_folder, write_atomically
+from gemkr.models.weights import load_weights
 from gemkr.types import Query
 
 
@@ -63,32 +63,54 @@ def read_weights(path: Path, origin: str) -> dict[str, Tensor] | None:
         raise DataError(f"{path} is no weight file of gemkr; delete it") from error
 
 
-def read_or_learn(
-    trained: Mapping[str, Tensor],
-    path: Path,
-    origin: str,
-    learn: Callable[[], None],
-    *,
-    kept: str | None = None,
-) -> None:
-    """Fill the tensors `trained` from a weight file of that origin, else call `learn`, which trains them in place, and write it.
+def read_learned(trained: Mapping[str, Tensor], path: Path, origin: str, learned_from: str) -> None:
+    """Fill the tensors `trained` from a weight file of that origin.
 
-    With `kept`, what the file of another origin is told to be learned from, such a file is never written over: DataError.
-    Raises DataError too, before anything is learned, for a folder that cannot be written.
+    Raises ConfigError, naming the command that learns, where there is none, and DataError for a file of another origin,
+    which was learned from other `learned_from`.
     """
+    held = require_weights(path, origin, learned_from)
+    load_weights(trained, held, str(path), remedy="delete it to learn anew")
+
+
+def require_weights(path: Path, origin: str, learned_from: str) -> dict[str, Tensor]:
+    """The tensors of a weight file of that origin; raises as `read_learned`."""
     held = read_weights(path, origin)
+    if held is None and path.exists():
+        raise _of_another_origin(path, learned_from)
     if held is None:
-        if kept is not None and path.exists():
-            raise DataError(
-                f"{path} was learned from {kept}; delete it to learn anew, or set weights to another file"
-            )
-        require_writable_folder(path.parent)
-        learn()
-        write_weights(path, origin, {name: tensor.detach() for name, tensor in trained.items()})
-        return
-    with torch.no_grad():
-        for name, tensor in trained.items():
-            tensor.copy_(held[name])
+        raise missing_weights(path)
+    return held
+
+
+def missing_weights(path: Path) -> ConfigError:
+    """What to say where something learned is not there."""
+    return ConfigError(
+        f"{path} is not there, and retrieval never trains; make it first: python -m benchmarks.okvqa.fit CONFIG RETRIEVER"
+    )
+
+
+def learn_weights(
+    path: Path, origin: str, learn: Callable[[], Mapping[str, Tensor]], learned_from: str
+) -> str:
+    """Call `learn` and keep the tensors it returns, unless a file of that origin is there; says what was done.
+
+    A file of another origin is never written over: DataError. Raises DataError too, before anything is learned, for a folder
+    that cannot be written.
+    """
+    if read_weights(path, origin) is not None:
+        return f"there already: {path}"
+    if path.exists():
+        raise _of_another_origin(path, learned_from)
+    require_writable_folder(path.parent)
+    write_weights(path, origin, {name: tensor.detach() for name, tensor in learn().items()})
+    return f"learned: {path}"
+
+
+def _of_another_origin(path: Path, learned_from: str) -> DataError:
+    return DataError(
+        f"{path} was learned from other {learned_from}; delete it to learn anew, or set weights to another file"
+    )
 
 
 def write_weights(path: Path, origin: str, tensors: Mapping[str, Tensor]) -> None:

@@ -6,12 +6,20 @@ A guesser of answers without any model or document; deliberately simple.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmarks.okvqa.bags import BagVectors, Neighbourhood, QueryWords
+from benchmarks.okvqa.guessers import training_queries
+from gemkr.config.paths import FilePath
+from gemkr.config.ranges import Positive
 from gemkr.errors import DataError
 from gemkr.types import Query
+
+if TYPE_CHECKING:
+    from gemkr.sources import Sources
 
 
 class NearestQuestions:
@@ -20,6 +28,24 @@ class NearestQuestions:
     An answer's weight is the sum over the neighbours that have it; ties go to the answer met first, in the order of
     the neighbours. About 1 ms a query among 9,000 questions.
     """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """The answers of the `neighbours` nearest queries of the file `train`."""
+
+        train: FilePath
+        neighbours: Positive = 30
+
+    @classmethod
+    def from_config(cls, config: Config, sources: Sources) -> NearestQuestions:
+        """Over the training queries; DataError when one of them is to be evaluated."""
+        queries = training_queries(config.train, sources)
+        return sources.once(("nearest", config), lambda: cls(queries, neighbours=config.neighbours))
+
+    @staticmethod
+    def input_files(config: Config) -> dict[str, str | None]:
+        """The training queries."""
+        return {"train": config.train}
 
     def __init__(self, queries: Sequence[Query], *, neighbours: int = 30) -> None:
         """Learn from queries with answers; raises DataError when none has any."""

@@ -84,13 +84,13 @@ def _read(
 
 
 class _ReadSoFar:
-    """A file of vectors in the order of reading, behind a line that tells their origin; one process at a time writes it."""
+    """A file of vectors in the order of reading, behind a line that names their origin; one process at a time writes it."""
 
     def __init__(self, path: Path, origin: str, width: int) -> None:
         """`rows` float16[n, width] are those of whole batches that are there already; of another origin none is taken."""
         self.path = path
         head = origin.encode() + b"\n"
-        with self._told():
+        with self._translated():
             self._stream = lock(path)
             data = path.read_bytes()
             size = BATCH * width * np.dtype(np.float16).itemsize
@@ -105,22 +105,22 @@ class _ReadSoFar:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._told():
+        with self._translated():
             self._stream.close()
 
     def add(self, rows: np.ndarray) -> None:
         """Append float16[n, width]; out of this process's hands when this returns."""
-        with self._told():
+        with self._translated():
             self._stream.write(rows.tobytes())
             self._stream.flush()
 
     def remove(self) -> None:
         """Delete the file: all that it holds stands elsewhere."""
-        with self._told():
+        with self._translated():
             self.path.unlink()
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _translated(self) -> Iterator[None]:
         """DataError for what the system refuses."""
         try:
             yield

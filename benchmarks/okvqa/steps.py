@@ -14,25 +14,15 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.okvqa.fit import learned_parts
 from gemkr.config.files import load_config, to_mapping
 from gemkr.errors import DataError, GemkrError
 from gemkr.evaluation.config import EvalConfig
 from gemkr.files import write_atomically
 from gemkr.training.config import PretrainConfig, TrainConfig
 
-CONFIGURED = {
-    "pretrain": PretrainConfig,
-    "train": TrainConfig,
-    "eval": EvalConfig,
-    "fit-expert": EvalConfig,
-    "fit-scorer": EvalConfig,
-}
-"""Commands whose first word is a configuration file, the others settings in it."""
-DECIDES = {
-    "fit-expert": tuple(f"answer_expert.{part}" for part in ("train", "classifier", "encoder")),
-    "fit-scorer": ("learned_scorer", "corpus"),
-}
-"""Settings that alone decide what a command makes, where not all do; a section stands for all of its own."""
+CONFIGURED = {"pretrain": PretrainConfig, "train": TrainConfig, "eval": EvalConfig, "fit": EvalConfig}
+"""Commands whose first word is a configuration file, the others settings in it; `fit` names a retriever between the two."""
 
 
 def step(product: Path, *command: object) -> None:
@@ -88,11 +78,16 @@ def _asked(words: list[str]) -> dict[str, Any]:
     kind = CONFIGURED.get(words[0])
     if kind is None:
         return {"command": words}
+    if words[0] == "fit":
+        return {"command": words[:2], "settings": _learned(load_config(words[1], kind, words[3:]), words[2])}
     settings = json.loads(json.dumps(to_mapping(load_config(words[1], kind, words[2:]))))
-    if words[0] in DECIDES:
-        decide = tuple(f"{name}." for name in DECIDES[words[0]])
-        settings = {key: value for key, value in _flat(settings).items() if f"{key}.".startswith(decide)}
     return {"command": words[:2], "settings": settings}
+
+
+def _learned(config: EvalConfig, name: str) -> dict[str, Any]:
+    """The settings that alone decide what is learned for a retriever: those of its parts that learn, and the corpus."""
+    parts = [part.config for part in learned_parts(config.retrievers[name])]
+    return {"corpus": config.corpus, **{type(part).__name__: to_mapping(part) for part in parts}}
 
 
 def _note(product: Path) -> Path:
@@ -154,7 +149,8 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _run(words: list[str]) -> int:
     """Exit status of a gemkr command. Ctrl-C reaches it as well, and is left to it: a training saves before it ends."""
-    with subprocess.Popen([sys.executable, "-m", "gemkr", *words]) as child:
+    module = ["benchmarks.okvqa.fit", *words[1:]] if words[0] == "fit" else ["gemkr", *words]
+    with subprocess.Popen([sys.executable, "-m", *module]) as child:
         while True:
             try:
                 return child.wait()

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from gemkr.cli.numbers import natural, positive
+from gemkr.decoding.config import DecodingConfig
 from gemkr.errors import DataError
 
 HELP = "mine training clues: slices of real passages that answer a question"
@@ -27,7 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--forms", default="short,long", help="short (the answer alone), long (unique), or both"
     )
     parser.add_argument("--per-question", type=positive, default=4, help="passages per question (default 4)")
-    parser.add_argument("--max-tokens", type=positive, default=10, help="longest clue (default 10)")
+    parser.add_argument(
+        "--max-tokens",
+        type=positive,
+        default=DecodingConfig.max_tokens,
+        help=f"longest clue (default {DecodingConfig.max_tokens}, as decoding.max_tokens): decoding has to reach its end",
+    )
     parser.add_argument(
         "--anchor",
         choices=("answer", "opening", "question"),

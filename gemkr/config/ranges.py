@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import typing
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
+
+from gemkr.errors import ConfigError, GemkrError
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,17 @@ class Range:
         if self.most == math.inf:
             return f"{'above' if self.open else 'at least'} {self.least}"
         return f"between {self.least} and {self.most}" + (", without both" if self.open else "")
+
+
+def require_ranges(settings: Any, error: type[GemkrError] = ConfigError) -> None:
+    """Raise `error` for the first number of a dataclass that its annotation does not allow (a section inside is not looked
+    at): for settings that did not come from a file."""
+    for name, hint in typing.get_type_hints(type(settings), include_extras=True).items():
+        value = getattr(settings, name)
+        for part in (hint, *typing.get_args(hint)):
+            for allowed in getattr(part, "__metadata__", ()):
+                if isinstance(allowed, Range) and value is not None and value not in allowed:
+                    raise error(f"{name} must be {allowed}, it is {value!r}")
 
 
 Natural = Annotated[int, Range(0)]

@@ -13,6 +13,7 @@ from gemkr.errors import DataError
 from gemkr.text.tokenizer import Tokenizer
 
 FORMS = ("short", "long")
+"""Clue forms: the answer alone, or a span that is (nearly) unique in the corpus."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ import io
 import random
 from pathlib import Path
 
-from gemkr.models.gemkr.prompt import FORMS, default_template
+from gemkr.data.clues import FORMS
+from gemkr.models.gemkr.prompt import default_template
 from gemkr.sample.corpus import documents
 from gemkr.sample.facts import KINDS, countries, in_prose
 from gemkr.sample.questions import REFERENCES, refer, word_question

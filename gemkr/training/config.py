@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gemkr.config.paths import FilePath
-from gemkr.config.ranges import Natural, NotNegative, Positive, Seed, Share
+from gemkr.config.ranges import Natural, NotNegative, Positive, Share
 from gemkr.models.gemkr.config import ModelConfig
 from gemkr.models.hf.config import PromptConfig
-from gemkr.training.loop.config import OptimizerConfig
+from gemkr.training.loop.config import LoopConfig, OptimizerConfig
 
 
 @dataclass(frozen=True)
@@ -45,24 +45,13 @@ class RankLossConfig:
     per_prompt: Positive = 30
 
 
-@dataclass(frozen=True)
-class TrainConfig:
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(LoopConfig):
     """One training experiment: `gemkr train CONFIG`."""
 
     model: ModelConfig
     data: TrainDataConfig
-    output: FilePath
     rank_loss: RankLossConfig | None = None
-    optimizer: OptimizerConfig = OptimizerConfig()
-    batch_size: Positive = 12
-    gradient_accumulation: Positive = 1
-    epochs: Positive = 5
-    max_steps: Positive | None = None
-    save_every: Positive = 500
-    keep_checkpoints: Positive = 2
-    log_every: Positive = 10
-    workers: Natural = 2
-    seed: Seed = 0
 
 
 @dataclass(frozen=True)
@@ -96,8 +85,8 @@ class EmbeddingsConfig:
     norm: NotNegative = 2.0
 
 
-@dataclass(frozen=True)
-class PretrainConfig:
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig(LoopConfig):
     """Pre-training of a small LLaMA on a corpus: `gemkr pretrain CONFIG`.
 
     `tokenizer` is used when given, else a `vocabulary` is trained on the corpus. `queries` (with answers) and the documents
@@ -106,7 +95,6 @@ class PretrainConfig:
     """
 
     corpus: FilePath
-    output: FilePath
     tokenizer: FilePath | None = None
     vocabulary: VocabularyConfig = VocabularyConfig()
     queries: FilePath | None = None
@@ -121,11 +109,6 @@ class PretrainConfig:
     precision: str = "fp32"
     sequence_tokens: Positive = 256
     batch_size: Positive = 16
-    gradient_accumulation: Positive = 1
     epochs: Positive = 1
     max_steps: Natural | None = None
-    save_every: Positive = 500
-    keep_checkpoints: Positive = 2
-    log_every: Positive = 10
     workers: Natural = 0
-    seed: Seed = 0

@@ -33,7 +33,7 @@ def cooccurrence_embeddings(
     """
     if not 0 < width < vocab_size:
         raise ConfigError(
-            f"embeddings of width {width} cannot come from the co-occurrences of {vocab_size} tokens; ask for fewer than {vocab_size}"
+            f"embeddings of width {width} cannot come from the co-occurrences of {vocab_size} tokens; choose fewer than {vocab_size}"
         )
     meetings = _ppmi_(_count(tokens, offsets, vocab_size, window))
     with torch.random.fork_rng(devices=[]):

@@ -6,24 +6,23 @@ import logging
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from gemkr.config.files import to_mapping
+from gemkr.config.ranges import require_ranges
 from gemkr.data.clues import require_tokens
-from gemkr.errors import ConfigError
-from gemkr.models.gemkr.config import ModelConfig
-from gemkr.models.gemkr.inputs import InputBuilder, collate
+from gemkr.models.gemkr.batch import RankWeight, collate
+from gemkr.models.gemkr.inputs import InputBuilder
 from gemkr.models.gemkr.network import GeMKR, load_gemkr
-from gemkr.models.gemkr.ranked import collate_ranked
-from gemkr.models.gemkr.shared import collate_shared
-from gemkr.training.checkpoints.checkpoint import load_weights, read_checkpoint
-from gemkr.training.checkpoints.origin import Origin, hash_files, require_bases, require_tokenizer
+from gemkr.training.checkpoints.checkpoint import read_checkpoint
+from gemkr.training.checkpoints.origin import Origin, hash_files
+from gemkr.training.checkpoints.trained import CLUE_LENGTHS, put_in
 from gemkr.training.config import TrainConfig
-from gemkr.training.data import ClueDataset, PromptDataset, read_clue_dataset
+from gemkr.training.data import ClueDataset, PromptDataset, read_clue_dataset, read_judged_prompts
 from gemkr.training.loop.feed import TrainingData
 from gemkr.training.loop.resume import ResumeFrom, ResumePoint, find_resume, holding
 from gemkr.training.loop.trainer import Outcome, train
-from gemkr.training.ranked import RankedDataset, read_ranked_dataset
 from gemkr.vision.pictures import PictureFolder, require_pictures
 from gemkr.vision.store import RegionStore
 
@@ -46,7 +45,7 @@ def _finetune(config: TrainConfig, point: ResumePoint | None) -> Outcome:
     torch.manual_seed(config.seed)
     model = load_gemkr(config.model)
     if config.model.checkpoint is not None and point is None:
-        _warm_start(model, config.model)
+        put_in(model, read_checkpoint(config.model.checkpoint))
     build = _input_builder(model, config)
     dataset = read_clue_dataset(config.data.queries, config.data.clues, build)
     require_tokens(dataset.clues, model.tokenizer, config.data.clues)
@@ -54,7 +53,7 @@ def _finetune(config: TrainConfig, point: ResumePoint | None) -> Outcome:
     development = None
     if config.data.development is not None:
         development = read_clue_dataset(
-            config.data.queries, config.data.development, build, tell_form=dataset.tell_form
+            config.data.queries, config.data.development, build, show_form=dataset.show_form
         )
         require_tokens(development.clues, model.tokenizer, config.data.development)
         _check_pictures(development, build)
@@ -75,7 +74,12 @@ def _finetune(config: TrainConfig, point: ResumePoint | None) -> Outcome:
     )
     data = _training_data(model, dataset, development, config)
     checkpoint = None if point is None else point.read(origin)
-    return train(model, data, config, origin, precision=config.model.precision, resume=checkpoint)
+    tuned = config.model.checkpoint is not None
+    notes = {CLUE_LENGTHS: np.bincount([len(clue.tokens) for clue in dataset.clues]).tolist()}
+    precision = config.model.precision
+    return train(
+        model, data, config, origin, precision=precision, resume=checkpoint, tuned=tuned, notes=notes
+    )
 
 
 def _training_data(
@@ -83,27 +87,16 @@ def _training_data(
 ) -> TrainingData:
     """One row per clue, one prompt for up to `clues_per_prompt` clues of a query, or a prompt with clues to rank as well."""
     per_prompt, rank = config.data.clues_per_prompt, config.rank_loss
-    if per_prompt < 1:
-        raise ConfigError(f"data.clues_per_prompt must be at least 1, it is {per_prompt}")
-    pad, eos = model.tokenizer.pad_id, model.tokenizer.eos_ids[0]
-    if per_prompt == 1 and rank is None:
-        return TrainingData(
-            dataset, partial(collate, pad_id=pad), dataset.lengths(), dataset.groups(), development or ()
-        )
-    prompts = PromptDataset.of(dataset, per_prompt)
-    held_out = () if development is None else PromptDataset.of(development, per_prompt)
-    if rank is None:
-        return TrainingData(
-            prompts,
-            partial(collate_shared, pad_id=pad, eos_id=eos),
-            prompts.lengths(),
-            prompts.groups(),
-            held_out,
-        )
-    ranked = read_ranked_dataset(prompts, rank.clues, rank.per_prompt, model.tokenizer)
-    joined = partial(collate_ranked, pad_id=pad, eos_id=eos, weight=rank.weight, sharpness=rank.sharpness)
-    unjudged = RankedDataset(held_out, {}) if held_out else ()
-    return TrainingData(ranked, joined, ranked.lengths(), ranked.groups(), unjudged)
+    require_ranges(config.data)
+    weight = None if rank is None else RankWeight(rank.weight, rank.sharpness)
+    joined = partial(collate, pad_id=model.tokenizer.pad_id, eos_id=model.tokenizer.eos_ids[0], rank=weight)
+    learned, held_out = dataset, development or ()
+    if per_prompt > 1 or rank is not None:
+        learned = PromptDataset.of(dataset, per_prompt)
+        held_out = () if development is None else PromptDataset.of(development, per_prompt)
+    if rank is not None:
+        learned = read_judged_prompts(learned, rank.clues, rank.per_prompt, model.tokenizer)
+    return TrainingData(learned, joined, learned.lengths(), learned.groups(), held_out)
 
 
 def _input_builder(model: GeMKR, config: TrainConfig) -> InputBuilder:
@@ -119,13 +112,6 @@ def _input_builder(model: GeMKR, config: TrainConfig) -> InputBuilder:
         max_prompt_tokens=config.data.max_prompt_tokens,
         hide_regions=config.data.hide_regions,
     )
-
-
-def _warm_start(model: GeMKR, config: ModelConfig) -> None:
-    checkpoint = read_checkpoint(str(config.checkpoint))
-    require_tokenizer(checkpoint.origin, model.tokenizer.fingerprint(), checkpoint.path)
-    require_bases(checkpoint.origin, model.bases(), checkpoint.path)
-    load_weights(model.trainable_parameters(), checkpoint.weights, checkpoint.path)
 
 
 def _check_pictures(dataset: ClueDataset, build: InputBuilder) -> None:

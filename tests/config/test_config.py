@@ -90,7 +90,7 @@ def test_round_trip_through_a_mapping(minimal: Path) -> None:
             "output=${oc.env:GEMKR_SURELY_UNSET}",
             "output is the environment variable GEMKR_SURELY_UNSET, which is not set",
         ),
-        ("zzz=1", "unknown key .zzz.; known are model, data, output, .*, as gemkr settings lists"),
+        ("zzz=1", "unknown key .zzz.; known are output, optimizer, .*, as gemkr settings lists"),
     ],
 )
 def test_bad_overrides_are_named(minimal: Path, override: str, message: str) -> None:

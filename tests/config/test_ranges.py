@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gemkr.config.files import load_config
-from gemkr.errors import ConfigError
+from gemkr.config.ranges import require_ranges
+from gemkr.errors import ConfigError, DataError
 from gemkr.evaluation.config import EvalConfig
-from gemkr.training.config import TrainConfig
+from gemkr.models.gemkr.config import ModelConfig
+from gemkr.training.config import TrainConfig, TrainDataConfig
+from gemkr.training.mining.mine import MiningSettings
 
 GENERATIVE = "corpus: c\nretrievers:\n  gemkr: {kind: generative, index: i, model: {llm: l}}\n"
 
@@ -68,3 +72,15 @@ def test_training_settings_out_of_range(setting: str, said: str, tmp_path: Path)
     assert load_config(path, TrainConfig).max_steps is None
     with pytest.raises(ConfigError, match=said):
         load_config(path, TrainConfig, [setting])
+
+
+def test_numbers_that_did_not_come_from_a_file_are_checked_by_their_annotations() -> None:
+    require_ranges(MiningSettings())
+    with pytest.raises(DataError, match="per_question must be at least 1, it is 0"):
+        MiningSettings(per_question=0)
+    whole = TrainConfig(model=ModelConfig("m"), data=TrainDataConfig("q", "c"), output="o")
+    require_ranges(whole)
+    with pytest.raises(ConfigError, match="max_steps must be at least 1, it is 0"):
+        require_ranges(replace(whole, max_steps=0))
+    with pytest.raises(ConfigError, match="hide_regions must be between 0 and 1, it is 2"):
+        require_ranges(replace(whole.data, hide_regions=2))

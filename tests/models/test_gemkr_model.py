@@ -18,6 +18,7 @@ from gemkr.models.gemkr.config import ModelConfig, PrefixConfig, VisualTokensCon
 from gemkr.models.gemkr.inputs import Example, InputBuilder
 from gemkr.models.gemkr.network import GeMKR, load_gemkr
 from gemkr.models.hf.config import LoraConfig, PromptConfig
+from gemkr.models.weights import load_weights
 from gemkr.training.checkpoints.checkpoint import save_checkpoint
 from gemkr.training.checkpoints.origin import Origin, origins_differ, require_bases
 from gemkr.training.checkpoints.trained import load_model
@@ -259,11 +260,16 @@ def test_text_only_models_and_ablations(home: Path) -> None:
 
 def test_trained_state_round_trip(model: GeMKR, examples: list[Example], home: Path) -> None:
     state = model.trained_state()
-    other = load_gemkr(model_config(home), weights=state)
+    other = load_gemkr(model_config(home))
+    load_weights(other.trainable_parameters(), state, "the checkpoint")
     batch = model.collate(examples)
     assert other(batch).item() == model(batch).item()
     with pytest.raises(CheckpointError, match=r"projector\.box\.weight"):
-        other.load_trained_state({k: v for k, v in state.items() if k != "projector.box.weight"})
+        load_weights(
+            other.trainable_parameters(),
+            {k: v for k, v in state.items() if k != "projector.box.weight"},
+            "here",
+        )
 
 
 def test_misfits_are_named(home: Path, model: GeMKR) -> None:

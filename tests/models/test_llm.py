@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -143,3 +144,16 @@ def test_left_padding_cache_and_selection_change_nothing(stories: LLM) -> None:
         full = stories.logits(stories.embed(alone), torch.ones_like(alone), last=3)[0]
         torch.testing.assert_close(logits[row], full[0], rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(after[i], full[2], rtol=1e-4, atol=1e-4)
+
+
+def test_loading_and_decoding_say_nothing(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    folder = save_llama(tmp_path / "llm")
+    capfd.readouterr()
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("error")
+        llm = load(folder)
+        tokens = torch.tensor([[1, 5, 9]])
+        logits, state = llm.prefill(llm.embed(tokens), torch.ones_like(tokens))
+        stepped, _ = branches.step(llm, torch.tensor([7]), BranchState.root(state))
+    assert torch.isfinite(torch.stack([logits, stepped])).all()
+    assert capfd.readouterr() == ("", "")

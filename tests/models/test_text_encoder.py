@@ -27,12 +27,14 @@ from gemkr.data.clues import MinedClue, write_clues
 from gemkr.data.records import read_records
 from gemkr.errors import CheckpointError, ModelError
 from gemkr.fm_index import FMIndex
+from gemkr.models.gemkr.batch import hide_words
 from gemkr.models.gemkr.config import ModelConfig
+from gemkr.models.gemkr.inputs import ClueTarget
 from gemkr.models.gemkr.network import GeMKR, load_gemkr
 from gemkr.models.gemkr.outline import Outline
-from gemkr.models.gemkr.shared import collate_shared
 from gemkr.models.hf.config import LoraConfig, PromptConfig, TextEncoderConfig
 from gemkr.models.hf.text_encoder import TextReader, load_text_encoder, outline_text_encoder
+from gemkr.models.weights import load_weights
 from gemkr.testing import toy_corpus
 from gemkr.text.tokenizer import load_tokenizer
 from gemkr.text.vocabulary import train_vocabulary
@@ -41,9 +43,9 @@ from gemkr.training.checkpoints.origin import Origin, origins_differ
 from gemkr.training.checkpoints.trained import load_model
 from gemkr.training.config import LlamaConfig, TrainConfig, TrainDataConfig
 from gemkr.training.finetune import finetune
+from gemkr.training.llama import build_llama, save_llama
 from gemkr.training.loop.config import OptimizerConfig
 from gemkr.training.loop.optimizer import build_optimizer
-from gemkr.training.pretrain import build_llama, save_llama
 from gemkr.types import Query
 
 TEXTS = [document.text for document in toy_corpus()]
@@ -148,8 +150,8 @@ def test_steps_equal_the_whole_forward(model: GeMKR) -> None:
 def test_clues_that_share_a_prompt_lose_as_much_as_apart(model: GeMKR) -> None:
     build, clues = model.input_builder(), ((5, 6), (9,))
     apart = model.collate([build(q, clue=clue) for q in QUERIES for clue in clues])
-    tokenizer = model.tokenizer
-    shared = collate_shared([(build(q), clues) for q in QUERIES], tokenizer.pad_id, tokenizer.eos_ids[0])
+    targets = tuple(map(ClueTarget, clues))
+    shared = model.collate([replace(build(q), clues=targets) for q in QUERIES])
     torch.testing.assert_close(model(shared), model(apart), rtol=1e-5, atol=1e-5)
 
 
@@ -176,7 +178,7 @@ def test_hidden_words_spare_the_states(home: Path) -> None:
     model = load_gemkr(config_of(home, prompt_dropout=0.5)).train()
     batch = model.collate([model.input_builder()(query, clue=[5]) for query in QUERIES])
     torch.manual_seed(0)
-    hidden = batch.mask.bool() & ~model._with_hidden_words(batch).mask.bool()
+    hidden = batch.mask.bool() & ~hide_words(batch, 0.5).mask.bool()
     assert hidden.any()
     assert not hidden[batch.text_slots[:, 0], batch.text_slots[:, 1]].any()
 
@@ -203,12 +205,16 @@ def test_trained_then_asked_alone_and_beside_a_model_without(home: Path, tmp_pat
     )
     data = TrainDataConfig(str(tmp_path / "queries.jsonl"), str(tmp_path / "clues.jsonl"), clues_per_prompt=2)
     settings = config_of(home)
-    done = finetune(TrainConfig(settings, data, str(tmp_path / "train"), batch_size=2, epochs=1, workers=0))
+    done = finetune(
+        TrainConfig(
+            model=settings, data=data, output=str(tmp_path / "train"), batch_size=2, epochs=1, workers=0
+        )
+    )
     start, final = load_gemkr(settings).trained_state(), load_gemkr(settings)
     saved = read_checkpoint(str(done.checkpoint))
     assert saved.origin.bases["text_encoder"] == final.text_encoder.frozen_fingerprint()
     weights = saved.weights
-    final.load_trained_state(weights)
+    load_weights(final.trainable_parameters(), weights, "the checkpoint")
     assert any(
         not torch.equal(start[name], weights[name]) for name in weights if name.startswith("text_encoder.")
     )
@@ -252,7 +258,7 @@ def test_a_checkpoint_knows_what_it_was_trained_behind(home: Path, tmp_path: Pat
         load_model(elsewhere)
     data = TrainDataConfig(str(tmp_path / "none.jsonl"), str(tmp_path / "none.jsonl"))
     with pytest.raises(CheckpointError, match="trained on the text encoder"):
-        finetune(TrainConfig(elsewhere, data, str(tmp_path / "warm")))
+        finetune(TrainConfig(model=elsewhere, data=data, output=str(tmp_path / "warm")))
     silent = replace(told, bases={})
     save_checkpoint(tmp_path / "final", silent, behind.trained_state())
     load_model(elsewhere)
@@ -283,8 +289,9 @@ def test_misfits_are_named(home: Path, tmp_path: Path, model: GeMKR, capsys: pyt
     mute = load_gemkr(config_of(home, text_encoder=TextEncoderConfig(str(tmp_path / "empty"), max_tokens=24)))
     with pytest.raises(ModelError, match="has no tokenizer that knows a word"):
         mute.input_builder()(QUERIES[0])
-    with pytest.raises(CheckpointError, match="do not fit this model"):
-        load_gemkr(config_of(home, text_encoder=None), weights=model.trained_state())
+    without = load_gemkr(config_of(home, text_encoder=None)).trainable_parameters()
+    with pytest.raises(CheckpointError, match=r"does not fit this model: it has unexpected .*\(text_encoder"):
+        load_weights(without, model.trained_state(), "the checkpoint")
 
 
 def test_starts_from_what_a_classifier_fine_tuned(home: Path, tmp_path: Path) -> None:
@@ -303,7 +310,9 @@ def test_starts_from_what_a_classifier_fine_tuned(home: Path, tmp_path: Path) ->
     shapes = {name: p.shape for name, p in model.trainable_parameters().items()}
     assert Outline(config_of(home, text_encoder=started)).shapes() == shapes
     other = save_tiny_encoder(tmp_path / "other", ["what"], layers=1)
-    with pytest.raises(ModelError, match=r"does not fit the encoder: encoder\.layer\.1"):
+    with pytest.raises(
+        CheckpointError, match=r"does not fit the encoder: it has unexpected \d+ \(encoder\.layer\.1"
+    ):
         load_text_encoder(replace(started, folder=str(other)))
     (tmp_path / "w.safetensors").write_bytes(b"nothing")
     with pytest.raises(ModelError, match="cannot be read"):

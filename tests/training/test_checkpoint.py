@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from gemkr.errors import CheckpointError
+from gemkr.models.weights import load_weights
 from gemkr.training.checkpoints import checkpoint as module
 from gemkr.training.checkpoints.checkpoint import (
-    load_weights,
     newest_checkpoint,
     prune,
     read_checkpoint,

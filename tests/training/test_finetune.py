@@ -17,24 +17,23 @@ from gemkr.config.files import to_mapping
 from gemkr.data.clues import read_clues
 from gemkr.data.queries import read_queries
 from gemkr.errors import CheckpointError, ConfigError, DataError, ModelError
+from gemkr.models.gemkr.batch import collate, hide_words
 from gemkr.models.gemkr.config import ModelConfig
-from gemkr.models.gemkr.inputs import collate
 from gemkr.models.gemkr.network import load_gemkr
 from gemkr.models.gemkr.prompt import IGNORED_LABEL
-from gemkr.models.gemkr.shared import collate_shared
 from gemkr.models.hf.config import LoraConfig
 from gemkr.text.tokenizer import load_tokenizer
 from gemkr.text.vocabulary import train_vocabulary
 from gemkr.training.checkpoints.checkpoint import read_checkpoint
-from gemkr.training.checkpoints.trained import load_model
+from gemkr.training.checkpoints.trained import load_model, warn_of_long_clues
 from gemkr.training.config import LlamaConfig
 from gemkr.training.data import PromptDataset, read_clue_dataset
 from gemkr.training.finetune import finetune
+from gemkr.training.llama import build_llama, save_llama
 from gemkr.training.loop.config import OptimizerConfig
 from gemkr.training.loop.feed import count_targets
 from gemkr.training.loop.log import read_rows
 from gemkr.training.loop.resume import holding
-from gemkr.training.pretrain import build_llama, save_llama
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +69,8 @@ def test_the_form_is_told_only_where_there_are_two(material: Path) -> None:
     build = load_gemkr(ModelConfig(llm=str(material / "llm"))).input_builder()
     one = read_clue_dataset(material / "queries.jsonl", material / "short.jsonl", build)
     two = read_clue_dataset(material / "queries.jsonl", material / "clues.jsonl", build)
-    told = read_clue_dataset(material / "queries.jsonl", material / "short.jsonl", build, tell_form=True)
-    assert (one.tell_form, two.tell_form) == (False, True)
+    told = read_clue_dataset(material / "queries.jsonl", material / "short.jsonl", build, show_form=True)
+    assert (one.show_form, two.show_form) == (False, True)
     assert len(one[0].sample.tokens) < len(told[0].sample.tokens)
 
 
@@ -86,9 +85,7 @@ def test_clues_behind_one_prompt_have_the_loss_of_a_row_each(material: Path) -> 
     assert len(dataset) == 16
     assert len(prompts) == len(set(prompts.groups().tolist())) == 8
     assert len(PromptDataset.of(dataset, 1)) == 16
-    shared = collate_shared(
-        [prompts[i] for i in range(8)], model.tokenizer.pad_id, model.tokenizer.eos_ids[0]
-    )
+    shared = model.collate([prompts[i] for i in range(8)])
     apart = collate([dataset[i] for i in range(16)])
     assert count_targets(shared) == count_targets(apart)
     grads = []
@@ -121,16 +118,16 @@ def test_words_of_prompts_are_hidden_in_training_only(material: Path) -> None:
     model = load_gemkr(config)
     dataset = read_clue_dataset(material / "queries.jsonl", material / "twice.jsonl", model.input_builder())
     batch = collate([dataset[i] for i in range(8)])
-    assert model._with_hidden_words(batch) is batch
+    assert model(batch).item() == model(batch).item()
     model.train()
     torch.manual_seed(0)
-    shown = torch.stack([model._with_hidden_words(batch).mask for _ in range(200)]).float().mean(dim=0)
+    shown = torch.stack([hide_words(batch, 0.4).mask for _ in range(200)]).float().mean(dim=0)
     prompt = (batch.labels == -100) & (batch.mask == 1)
     last = prompt & (batch.labels.roll(-1, dims=1) != -100)
     assert torch.equal(shown[last | ~prompt], batch.mask[last | ~prompt].float())
     assert shown[prompt & ~last].mean().item() == pytest.approx(0.6, abs=0.03)
     prompts = PromptDataset.of(dataset, 2)
-    shared = collate_shared([prompts[0]], model.tokenizer.pad_id, model.tokenizer.eos_ids[0])
+    shared = model.collate([prompts[0]])
     assert len({model(shared).item() for _ in range(4)}) == 4
 
 
@@ -267,3 +264,23 @@ def test_the_command_trains_refuses_to_overwrite_and_resumes(material: Path, tmp
     assert "batch_size was 4, is 2" in capsys.readouterr().err
     assert main([*words, "model.lorra=null"]) == 1
     assert "unknown key 'lorra'; the nearest known key is 'lora'" in capsys.readouterr().err
+
+
+def test_clues_that_decoding_cannot_finish_are_reported(
+    material: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = experiment(material, tmp_path / "run", max_steps=1)
+    finetune(config)
+    model = dataclasses.replace(config.model, checkpoint=str(tmp_path / "run/final"))
+    lengths = [len(clue.tokens) for clue in read_clues(config.data.clues)]
+    longest = max(lengths)
+    caplog.clear()
+    warn_of_long_clues(model, longest)
+    warn_of_long_clues(config.model, 1)
+    assert not caplog.messages
+    warn_of_long_clues(model, longest - 1)
+    share = 100 * lengths.count(longest) / len(lengths)
+    assert caplog.messages == [
+        f"{share:.0f} % of the clues that {model.checkpoint} learned are longer than decoding.max_tokens {longest - 1} and will "
+        f"be cut off; set it to {longest}, or mine with --max-tokens {longest - 1}"
+    ]

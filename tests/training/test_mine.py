@@ -20,6 +20,7 @@ from gemkr.fm_index import FMIndex
 from gemkr.text.tokenizer import Tokenizer, load_tokenizer
 from gemkr.training.mining.mine import Miner, MiningSettings
 from gemkr.training.mining.quotes import shared_runs
+from gemkr.training.mining.reasons import why_without
 from gemkr.training.mining.statistics import NAMED, MiningStatistics, mine_all
 from gemkr.types import Document, Query
 
@@ -206,6 +207,43 @@ def test_no_clue_without_answer_and_gold_passage(tokenizer: Tokenizer) -> None:
     assert miner_of(tokenizer).mine(Query("x", "What?")) == []
 
 
+def test_it_is_said_why_there_is_no_clue(tokenizer: Tokenizer) -> None:
+    """Each reason from a query that has just this fault."""
+
+    def reason(query: Query, docs: list[Document] | None = None, **settings: object) -> str:
+        miner = miner_of(tokenizer, docs, **settings)
+        assert not miner.mine(query)
+        return why_without(miner, query)
+
+    assert reason(Query("x", "What?")) == "neither an answer nor a gold passage"
+    assert reason(QUERIES[5]) == "none of its answers occurs in the corpus as whole words"
+    assert (
+        reason(Query("x", "bee", answers=("bee",)))
+        == "none of its answers occurs in the corpus as whole words"
+    )
+    docs = [
+        Document("a", "Giraffes eat leaves."),
+        Document("b", "A pony of Kenya feeds in Japan, not in Paris."),
+    ]
+    apart = Query("x", "What do giraffes eat? leaves", answers=("Paris",))
+    assert reason(apart, docs, common=0, candidates=1).startswith(
+        "its answers are frequent, and the passages that"
+    )
+    short = {"forms": ("short",)}
+    assert reason(QUERIES[3], **short) == "its gold passages hold none of its answers"
+    long_answer = Query("x", "a neck", answers=("long neck",))
+    assert reason(long_answer, max_tokens=1) == "its answers take more than 1 tokens"
+    asked = Query("q", "What do trees of Kenya feed?", positives=("a",))
+    quoting = {"anchor": "question"}
+    assert reason(replace(asked, positives=()), QUOTING, **quoting) == "no gold passage to quote"
+    assert reason(asked, QUOTING, common=0, **quoting) == (
+        "what the question quotes of its gold passages occurs more than 0 times"
+    )
+    assert reason(replace(asked, question="Why?"), QUOTING, **quoting).startswith(
+        "the question quotes no whole word"
+    )
+
+
 def test_only_whole_words_count_as_the_answer(tokenizer: Tokenizer) -> None:
     assert miner_of(tokenizer).mine(Query("x", "bee", answers=("bee",))) == []
     assert miner_of(tokenizer).mine(Query("x", "bee", answers=("BEES",))) != []
@@ -249,7 +287,9 @@ def test_statistics_and_the_clue_file(tokenizer: Tokenizer, tmp_path: Path) -> N
     assert (statistics.queries, statistics.without) == (6, sorted(missed))
     assert len(missed) == 1
     text = "\n".join(statistics.lines())
-    assert text.endswith(f"without a clue             1  {missed.pop()}")
+    assert text.endswith(
+        f"without a clue             1  {missed.pop()}\n                           1  none of its answers occurs in the corpus as whole words"
+    )
     assert "short clues" in text
     assert "unique" in text
     assert list(MiningStatistics().lines())
@@ -258,9 +298,11 @@ def test_statistics_and_the_clue_file(tokenizer: Tokenizer, tmp_path: Path) -> N
 def test_statistics_name_some_of_the_queries_without_a_clue() -> None:
     statistics = MiningStatistics()
     for number in range(NAMED + 2):
-        statistics.add(Query(f"q{number}", "?"), [])
+        statistics.add(Query(f"q{number}", "?"), [], "no reason" if number else "another")
     named = ", ".join(f"q{number}" for number in range(NAMED))
-    assert list(statistics.lines())[-1].endswith(f"  {named} and 2 more")
+    names, *reasons = list(statistics.lines())[-3:]
+    assert names.endswith(f"  {named} and 2 more")
+    assert [line.split(maxsplit=1) for line in reasons] == [[str(NAMED + 1), "no reason"], ["1", "another"]]
 
 
 def test_clue_files_that_cannot_be_used(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_spellings_that_a_vocabulary_reads_alike_are_counted_once(folding: Token
     docs = [Document(f"d{i}", f"{'Built' if i % 2 else 'BUILT'} in {i}.") for i in range(10)]
     query = Query("q", "What?", answers=("built",))
     settings = {"forms": ("short",), "per_question": 20, "patience": 20, "candidates": 3}
-    everywhere = miner_of(folding, docs, common=10, **settings)._rank(query, "built", np.array([], np.int64))
+    everywhere = miner_of(folding, docs, common=10, **settings).rank(query, "built", np.array([], np.int64))
     assert len(everywhere) == 10
-    beyond = miner_of(folding, docs, common=9, **settings)._rank(query, "built", np.array([], np.int64))
+    beyond = miner_of(folding, docs, common=9, **settings).rank(query, "built", np.array([], np.int64))
     assert len(beyond) == 3

@@ -21,9 +21,11 @@ from gemkr.text.vocabulary import train_vocabulary
 from gemkr.training import cooccurrence
 from gemkr.training.config import EmbeddingsConfig, LlamaConfig, PretrainConfig, VocabularyConfig
 from gemkr.training.cooccurrence import _count, _ppmi_
+from gemkr.training.llama import build_llama, save_llama
 from gemkr.training.loop.config import OptimizerConfig
 from gemkr.training.loop.log import read_rows
-from gemkr.training.pretrain import PackedRows, build_llama, pack, pretrain, save_llama
+from gemkr.training.packing import PackedRows, pack
+from gemkr.training.pretrain import pretrain
 
 ANIMALS = ["fox", "hen", "otter", "heron", "badger", "mole"]
 PLACES = ["river", "wood", "barn", "meadow", "marsh"]

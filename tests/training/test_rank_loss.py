@@ -20,23 +20,21 @@ from gemkr.errors import ConfigError, DataError
 from gemkr.evaluation.judge import make_judge
 from gemkr.evaluation.rewards import clue_rewards, judge_clues
 from gemkr.fm_index import FMIndex
+from gemkr.models.gemkr.batch import RankWeight, collate
 from gemkr.models.gemkr.config import ModelConfig
-from gemkr.models.gemkr.inputs import collate
+from gemkr.models.gemkr.inputs import ClueTarget
 from gemkr.models.gemkr.network import GeMKR, load_gemkr
-from gemkr.models.gemkr.prompt import IGNORED_LABEL
-from gemkr.models.gemkr.ranked import RankedClue, collate_ranked, rank_losses
-from gemkr.models.gemkr.shared import collate_shared
+from gemkr.models.gemkr.rank_loss import rank_losses
 from gemkr.retrievers.generative.clue_documents import ClueDocuments
 from gemkr.retrievers.generative.config import ScoringConfig
 from gemkr.text.tokenizer import load_tokenizer
 from gemkr.training.checkpoints.trained import load_model
 from gemkr.training.config import RankLossConfig
-from gemkr.training.data import PromptDataset, read_clue_dataset
+from gemkr.training.data import PromptDataset, join_judged, read_clue_dataset
 from gemkr.training.finetune import finetune
 from gemkr.training.loop.config import OptimizerConfig
 from gemkr.training.loop.feed import count_targets
 from gemkr.training.loop.log import read_rows
-from gemkr.training.ranked import join_judged
 from gemkr.types import Clue, Query
 
 
@@ -96,35 +94,33 @@ def test_its_gradient_moves_probability_to_what_was_worth_something() -> None:
 
 def test_clues_have_the_log_probability_of_a_row_each(material: Path, model: GeMKR) -> None:
     prompts = prompts_of(material, model)
-    tokenizer = model.tokenizer
-    shared = collate_shared([prompts[i] for i in range(8)], tokenizer.pad_id, tokenizer.eos_ids[0])
+    shared = model.collate([prompts[i] for i in range(8)])
     found = model.clue_log_probs(shared)
     apart = collate([prompts.clues[i] for row in prompts.rows for i in row])
     losses, counts = model.token_losses(apart)
     torch.testing.assert_close(found, -losses, rtol=1e-5, atol=1e-4)
-    assert shared.clue_lengths().tolist() == counts.tolist()
+    assert shared.clues.lengths().tolist() == counts.tolist()
 
 
 def ranked_batch(material: Path, model: GeMKR, numbers: list[int], *, weight: float, judged: bool):
     prompts, samples = prompts_of(material, model), []
     for number in numbers:
-        prompt, learned = prompts[number]
-        clues = [RankedClue(tokens, True, 0.5 if judged else None) for tokens in learned]
-        clues += [RankedClue((5 + number, 9), False, 1.0)] * judged
-        samples.append((prompt, tuple(clues)))
-    return collate_ranked(samples, model.tokenizer.pad_id, model.tokenizer.eos_ids[0], weight, 1.0)
+        prompt = prompts[number]
+        clues = [dataclasses.replace(clue, reward=0.5 if judged else None) for clue in prompt.clues]
+        clues += [ClueTarget((5 + number, 9), False, 1.0)] * judged
+        samples.append(dataclasses.replace(prompt, clues=tuple(clues)))
+    rank = RankWeight(weight, 1.0)
+    return collate(samples, model.tokenizer.pad_id, model.tokenizer.eos_ids[0], rank=rank)
 
 
 def test_without_judgements_the_loss_is_that_of_writing(material: Path, model: GeMKR) -> None:
     prompts = prompts_of(material, model)
-    shared = collate_shared(
-        [prompts[i] for i in range(4)], model.tokenizer.pad_id, model.tokenizer.eos_ids[0]
-    )
+    shared = model.collate([prompts[i] for i in range(4)])
     for weight, judged in ((1.0, False), (0.0, True)):
         ranked = ranked_batch(material, model, [0, 1, 2, 3], weight=weight, judged=judged)
         assert count_targets(ranked) == count_targets(shared)
         assert model(ranked).item() == pytest.approx(model(shared).item(), rel=1e-5)
-    assert (ranked.labels != IGNORED_LABEL).sum() < (ranked.clues.labels != IGNORED_LABEL).sum()
+    assert ranked.target_count() < int(ranked.clues.lengths().sum())
 
 
 def test_however_a_step_is_split_the_loss_is_the_same(material: Path, model: GeMKR) -> None:
@@ -144,18 +140,18 @@ def test_a_judged_clue_that_is_learned_stands_there_once(
     path = judged_places(material, tmp_path / "judged.jsonl")
     ranked = join_judged(prompts, read_judged(path), 30, model.tokenizer, path)
     for number in range(8):
-        clues = ranked[number][1]
+        clues = ranked[number].clues
         assert (
             len({clue.tokens for clue in clues}) == len(clues) == 9
         )  # eight places, and the sentence's opening
         assert [clue.learned for clue in clues] == [True, True] + [False] * 7
         assert [clue.reward for clue in clues] == [1.0, None] + [0.0] * 7
     few = join_judged(prompts, read_judged(path), 3, model.tokenizer, path)
-    assert sum(clue.reward is not None for clue in few[7][1]) == 3
+    assert sum(clue.reward is not None for clue in few[7].clues) == 3
     assert (ranked.lengths() > few.lengths()).all()
     twice = dataclasses.replace(prompts, rows=[(row[0], row[0], *row[1:]) for row in prompts.rows])
     again = join_judged(twice, read_judged(path), 30, model.tokenizer, path)
-    assert [clue.reward for clue in again[0][1][:3]] == [1.0, None, None]
+    assert [clue.reward for clue in again[0].clues[:3]] == [1.0, None, None]
 
 
 def test_rank_loss_alone_teaches_to_prefer(material: Path, tmp_path: Path) -> None:
@@ -178,12 +174,10 @@ def test_rank_loss_alone_teaches_to_prefer(material: Path, tmp_path: Path) -> No
     finetune(config)
     model = load_model(dataclasses.replace(whole, checkpoint=str(tmp_path / "run/final")))
     tokenizer = model.tokenizer
-    places = tuple(tuple(tokenizer.encode(place)) for place in PLACES)
+    places = tuple(ClueTarget(tuple(tokenizer.encode(place))) for place in PLACES)
     queries = list(read_queries(config.data.queries))
     build = model.input_builder()
-    batch = collate_shared(
-        [(build(query), places) for query in queries], tokenizer.pad_id, tokenizer.eos_ids[0]
-    )
+    batch = model.collate([dataclasses.replace(build(query), clues=places) for query in queries])
     with torch.no_grad():
         chosen = model.clue_log_probs(batch).view(8, 8).argmax(dim=1)
     assert chosen.tolist() == list(range(8))

@@ -18,35 +18,33 @@ import pytest
 import torch
 from torch import nn
 
-from gemkr.config.ranges import Seed
+from gemkr.config.ranges import Natural, Positive, Seed
 from gemkr.errors import CheckpointError, ConfigError, ModelError
+from gemkr.models.weights import trained_parameters
 from gemkr.training.checkpoints.checkpoint import newest_checkpoint, read_checkpoint, step_checkpoints
 from gemkr.training.checkpoints.origin import Origin
-from gemkr.training.loop.config import OptimizerConfig
+from gemkr.training.loop.config import LoopConfig, OptimizerConfig
 from gemkr.training.loop.feed import TrainingData
 from gemkr.training.loop.log import read_rows
-from gemkr.training.loop.optimizer import build_optimizer, trained_parameters
+from gemkr.training.loop.optimizer import build_optimizer
 from gemkr.training.loop.order import BatchOrder
 from gemkr.training.loop.schedule import WarmupCosine
-from gemkr.training.loop.trainer import _seed, train
+from gemkr.training.loop.step import _seed
+from gemkr.training.loop.trainer import train
 
 ORIGIN = Origin("toy", "tokens", "data", {})
 QUICK = OptimizerConfig(lr=1e-2, warmup_steps=3)
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(LoopConfig):
     output: str
     optimizer: OptimizerConfig = QUICK
-    batch_size: int = 4
-    gradient_accumulation: int = 1
-    epochs: int = 3
-    max_steps: int | None = None
-    save_every: int = 5
-    keep_checkpoints: int = 2
-    log_every: int = 1
-    workers: int = 0
-    seed: int = 0
+    batch_size: Positive = 4
+    epochs: Positive = 3
+    save_every: Positive = 5
+    log_every: Positive = 1
+    workers: Natural = 0
 
 
 class Toy(nn.Module):
@@ -301,6 +299,36 @@ def test_schedule_values() -> None:
 def test_short_schedules_stay_in_range(warmup: int, total: int) -> None:
     schedule = WarmupCosine(lr=1e-3, warmup_lr=1e-6, min_lr=1e-5, warmup_steps=warmup, total_steps=total)
     assert all(1e-6 <= schedule.at(step) <= 1e-3 for step in range(total))
+
+
+def test_a_warm_up_takes_at_most_a_quarter_of_a_run() -> None:
+    config = OptimizerConfig(warmup_steps=100)
+    assert [WarmupCosine.of(config, total).warmup_steps for total in (15, 399, 400, 9000)] == [
+        3,
+        99,
+        100,
+        100,
+    ]
+    short = WarmupCosine.of(dataclasses.replace(config, lr=5e-4), 15)
+    assert short.at(3) == 5e-4
+
+
+def test_a_run_that_learns_nothing_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    still = dataclasses.replace(QUICK, lr=1e-9)
+    train(Toy(), toy_data(), Settings(str(tmp_path / "still"), optimizer=still), ORIGIN)
+    first, end = losses(tmp_path / "still")[0], losses(tmp_path / "still")[-3:]
+    train(Toy(), toy_data(), Settings(str(tmp_path / "once"), optimizer=still, log_every=99), ORIGIN)
+    said, once = caplog.messages
+    assert once.startswith("the loss hardly fell, from 2.5")
+    assert next(row for row in read_rows(tmp_path / "once") if "loss" in row)["first_loss"] == first
+    assert said.startswith(
+        f"the loss hardly fell, from {first:.3f} to {sum(end) / 3:.3f} in 18 steps, so that little was"
+    )
+    caplog.clear()
+    train(Toy(), toy_data(), Settings(str(tmp_path / "tuned"), optimizer=still), ORIGIN, tuned=True)
+    train(Toy(), toy_data(), Settings(str(tmp_path / "one"), optimizer=still, max_steps=1), ORIGIN)
+    train(Toy(), toy_data(4), Settings(str(tmp_path / "well"), epochs=30), ORIGIN)
+    assert not caplog.messages
 
 
 def test_parameter_groups(tmp_path: Path) -> None:

@@ -27,8 +27,8 @@ from gemkr.training.checkpoints.checkpoint import read_checkpoint
 from gemkr.training.checkpoints.trained import load_model
 from gemkr.training.config import LlamaConfig, TrainConfig, TrainDataConfig
 from gemkr.training.finetune import finetune
+from gemkr.training.llama import build_llama, save_llama
 from gemkr.training.loop.log import read_rows
-from gemkr.training.pretrain import build_llama, save_llama
 from gemkr.types import Query, Ranking
 from gemkr.vision.config import DetectorConfig, TowerConfig
 from gemkr.vision.detect import Detector

@@ -10,8 +10,8 @@ from tiny_clues import DOCUMENTS, PLACES, write_material
 from benchmarks.okvqa.clue_tokens import long_clues, measure
 from gemkr.data.clues import MinedClue
 from gemkr.data.queries import read_queries
+from gemkr.models.gemkr.batch import collate
 from gemkr.models.gemkr.config import ModelConfig
-from gemkr.models.gemkr.inputs import collate
 from gemkr.models.gemkr.network import load_gemkr
 
 

@@ -127,9 +127,9 @@ def test_scores_are_those_of_the_definition(config: LearnedScorerConfig, bm25: B
         none = scorer.score(query, np.array([], dtype=np.int64))
         assert (none.shape, none.dtype) == ((0,), np.float32)
         assert np.isfinite(scorer.score(Query("mute"), EVERY)).all()
-        weights = [weight for _, weight in scorer.asked(query)]
+        weights = [weight for _, weight in scorer.weighed_terms(query)]
         assert weights == sorted(weights, reverse=True)
-        assert {"fresh", "tea", "leaf", "warm", "milk"} <= {word for word, _ in scorer.asked(query)}
+        assert {"fresh", "tea", "leaf", "warm", "milk"} <= {word for word, _ in scorer.weighed_terms(query)}
 
 
 def test_the_product_with_the_corpus_has_the_gradient_of_a_dense_one(bm25: BM25) -> None:

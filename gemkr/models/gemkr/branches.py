@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from gemkr.models.hf.llm import LLM, CacheState, additive_mask, shallow_copy
+from gemkr.models.hf.llm import LLM, CacheState, shallow_copy
 
 SPARSE = 0.5
 """Prompts without a live beam leave the cache when less than this share of its rows is in use."""
@@ -78,13 +78,6 @@ def step(llm: LLM, tokens: torch.Tensor, state: BranchState) -> tuple[torch.Tens
     visible[:, :, length + slots :] = torch.eye(width, dtype=torch.bool, device=device)
     visible[state.owner, column] = torch.cat([state.prompt[state.owner], seen], dim=1)
 
-    embeddings = llm.embed(grid)
-    output = llm.body(
-        inputs_embeds=embeddings,
-        attention_mask=additive_mask(visible, embeddings.dtype),
-        position_ids=places,
-        past_key_values=shallow_copy(state.cache),
-        use_cache=True,
-    )
-    logits = llm.head(output.last_hidden_state[state.owner, column]).float()
-    return logits, BranchState(output.past_key_values, state.prompt, state.owner, seen, state.positions + 1)
+    states, cache = llm.extend(llm.embed(grid), visible, places, shallow_copy(state.cache))
+    logits = llm.head(states[state.owner, column]).float()
+    return logits, BranchState(cache, state.prompt, state.owner, seen, state.positions + 1)

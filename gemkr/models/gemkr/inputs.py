@@ -1,4 +1,4 @@
-"""From a query to everything the model reads of it, and from many of those to one batch.
+"""From a query to everything the model reads of it.
 
 `InputBuilder` is the one place that decides what a model is shown, for training, evaluation and serving alike. It
 knows pictures and region features by image id; it knows no weights, so that data loader workers can carry it.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import torch
 from gemkr.errors import ModelError
 from gemkr.models.gemkr.config import ModelConfig
 from gemkr.models.gemkr.projector import reading_order
-from gemkr.models.gemkr.prompt import IGNORED_LABEL, Sample, Template, VisualSlot, build_sample
+from gemkr.models.gemkr.prompt import Sample, Template, VisualSlot, build_sample
 from gemkr.models.hf.text_encoder import TextReader
 from gemkr.text.tokenizer import Tokenizer
 from gemkr.types import Query
@@ -26,17 +26,27 @@ from gemkr.vision.store import RegionStore
 
 
 @dataclass(frozen=True, slots=True)
+class ClueTarget:
+    """A clue behind a prompt: `learned` as a text to write, `reward` in [0, 1] where it was judged."""
+
+    tokens: tuple[int, ...]
+    learned: bool = True
+    reward: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Example:
     """One query ready for the model; `regions` is None when its picture is not seen.
 
     `pixels` float32[3, H, W], None when no whole-picture token is shown; `text` int64[E], what the text encoder reads,
-    None without one.
+    None without one. A clue to learn stands in the sample, or `clues` follow a bare prompt side by side.
     """
 
     sample: Sample
     pixels: torch.Tensor | None
     regions: RegionInput | None
     text: np.ndarray | None = None
+    clues: tuple[ClueTarget, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,42 +59,6 @@ class RegionInput:
     features: np.ndarray
     boxes: np.ndarray
     order: np.ndarray
-
-
-@dataclass(slots=True)
-class Batch:
-    """B examples, left-padded to T tokens; P of them have a picture, V visual tokens stand in the slots.
-
-    tokens, mask, labels int64[B, T]; pixels float32[P, 3, H, W] or None;
-    features float16[P, R, width], counts int64[P], boxes float32[P, R, 4]; `region_order` int64[P, R], real regions
-    first, in reading order; `slots` int64[V, 4]: batch row, position, picture (0..P-1), and visual token of the
-    picture: w for whole-picture token w, whole + i for the i-th region in reading order. The text encoder reads
-    `text` int64[B, E], right-padded, `text_mask` int64[B, E]; `text_slots` int64[N, 3]: batch row, position, state.
-    """
-
-    tokens: torch.Tensor
-    mask: torch.Tensor
-    labels: torch.Tensor
-    pixels: torch.Tensor | None
-    features: torch.Tensor | None
-    counts: torch.Tensor
-    boxes: torch.Tensor | None
-    region_order: torch.Tensor | None
-    slots: torch.Tensor
-    text: torch.Tensor | None = None
-    text_mask: torch.Tensor | None = None
-    text_slots: torch.Tensor | None = None
-
-    def to(self, device: Any, non_blocking: bool = False) -> Batch:
-        """The same batch on another device."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
-
-    def pin_memory(self) -> Batch:
-        return self._map(torch.Tensor.pin_memory)
-
-    def _map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Batch(**{name: None if value is None else change(value) for name, value in values.items()})
 
 
 class InputBuilder:
@@ -186,61 +160,3 @@ class InputBuilder:
 def _draw(query_id: str) -> float:
     """A number in [0, 1) that belongs to a query."""
     return zlib.crc32(query_id.encode()) / 2**32
-
-
-def collate(examples: Sequence[Example], pad_id: int = 0) -> Batch:
-    """One batch of examples, in their order; the padding is masked whatever `pad_id` is."""
-    length = max(len(e.sample.tokens) for e in examples)
-    tokens = np.full((len(examples), length), pad_id, np.int64)
-    mask = np.zeros((len(examples), length), np.int64)
-    labels = np.full((len(examples), length), IGNORED_LABEL, np.int64)
-    slots: list[np.ndarray] = []
-    seen = [i for i, e in enumerate(examples) if e.regions is not None]
-    for i, example in enumerate(examples):
-        sample = example.sample
-        start = length - len(sample.tokens)
-        tokens[i, start:] = sample.tokens
-        mask[i, start:] = 1
-        labels[i, start:] = sample.labels
-        if example.regions is not None:
-            n = len(sample.visual)
-            picture = seen.index(i)
-            columns = (np.full(n, i), sample.visual + start, np.full(n, picture), np.arange(n))
-            slots.append(np.stack(columns, axis=1))
-    pictures = [examples[i].regions for i in seen]
-    return Batch(
-        tokens=torch.from_numpy(tokens),
-        mask=torch.from_numpy(mask),
-        labels=torch.from_numpy(labels),
-        pixels=_stack([examples[i].pixels for i in seen]),
-        features=_stack([torch.from_numpy(p.features) for p in pictures]),
-        counts=torch.tensor([len(p.order) for p in pictures], dtype=torch.int64),
-        boxes=_stack([torch.from_numpy(p.boxes) for p in pictures]),
-        region_order=_stack([torch.from_numpy(_all_rows(p)) for p in pictures]),
-        slots=torch.from_numpy(np.concatenate(slots) if slots else np.zeros((0, 4), np.int64)),
-        **_read_text(examples, length),
-    )
-
-
-def _read_text(examples: Sequence[Example], length: int) -> dict[str, torch.Tensor]:
-    """The fields of a batch of `length` tokens that a text encoder reads and fills; none without one."""
-    if examples[0].text is None:
-        return {}
-    shape = len(examples), max(len(e.text) for e in examples)
-    text, mask, slots = np.zeros(shape, np.int64), np.zeros(shape, np.int64), []
-    for i, example in enumerate(examples):
-        n = len(example.text)
-        text[i, :n], mask[i, :n] = example.text, 1
-        positions = example.sample.read + length - len(example.sample.tokens)
-        slots.append(np.stack([np.full(n, i), positions, np.arange(n)], axis=1))
-    arrays = {"text": text, "text_mask": mask, "text_slots": np.concatenate(slots)}
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}
-
-
-def _all_rows(regions: RegionInput) -> np.ndarray:
-    """int64[R]: the real regions in reading order, then the padding rows."""
-    return np.concatenate([regions.order, np.arange(len(regions.order), len(regions.features))])
-
-
-def _stack(tensors: list[torch.Tensor | None]) -> torch.Tensor | None:
-    return torch.stack(tensors) if tensors and tensors[0] is not None else None

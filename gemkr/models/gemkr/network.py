@@ -6,25 +6,25 @@ indexes, clues' meaning, checkpoints or files other than the base models.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gemkr.errors import CheckpointError, ModelError
+from gemkr.errors import ModelError
 from gemkr.models.gemkr import branches
+from gemkr.models.gemkr.batch import Batch, collate, hide_words
 from gemkr.models.gemkr.branches import BranchState
 from gemkr.models.gemkr.config import ModelConfig
-from gemkr.models.gemkr.inputs import Batch, Example, InputBuilder, collate
+from gemkr.models.gemkr.inputs import Example, InputBuilder
 from gemkr.models.gemkr.prefix import PrefixedTower, keep_rows
 from gemkr.models.gemkr.projector import Projector
 from gemkr.models.gemkr.prompt import IGNORED_LABEL
-from gemkr.models.gemkr.ranked import RankedBatch, ranked_loss
-from gemkr.models.gemkr.shared import SharedBatch
+from gemkr.models.gemkr.rank_loss import ranked_loss
 from gemkr.models.hf.llm import LLM, PRECISIONS, load_llm
 from gemkr.models.hf.text_encoder import TextEncoder, TextReader, load_text_encoder
+from gemkr.models.weights import trained_parameters
 from gemkr.text.tokenizer import Tokenizer, load_tokenizer
 from gemkr.vision.encode import Tower, load_tower
 from gemkr.vision.pictures import PictureFolder
@@ -76,7 +76,7 @@ class GeMKR(nn.Module):
         return next(self.llm.parameters()).device
 
     def bases(self) -> dict[str, str | tuple[float, ...]]:
-        """What tells the frozen weights from others, by part (`llm`, `tower`, `text_encoder`): a checkpoint does not hold
+        """What distinguishes the frozen weights from others, by part (`llm`, `tower`, `text_encoder`): a checkpoint does not hold
         them. A part without frozen weights is left out."""
         found: dict[str, str | tuple[float, ...]] = {}
         if sample := self.llm.frozen_sample():
@@ -115,18 +115,19 @@ class GeMKR(nn.Module):
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """One batch of examples."""
-        return collate(examples, self.tokenizer.pad_id)
+        return collate(examples, self.tokenizer.pad_id, self.tokenizer.eos_ids[0])
 
-    def forward(self, batch: Batch | SharedBatch | RankedBatch) -> torch.Tensor:
-        """The mean cross entropy (natural logarithm, float32) over all labels of the batch; of ranked ones `ranked_loss`."""
-        if isinstance(batch, RankedBatch):
-            clues = replace(batch.clues, prompts=self._with_hidden_words(batch.clues.prompts))
-            return ranked_loss(self.clue_log_probs(clues), batch)
-        if isinstance(batch, SharedBatch):
-            return self._shared_loss(replace(batch, prompts=self._with_hidden_words(batch.prompts)))
-        batch = self._with_hidden_words(batch)
-        logits, labels = self._target_logits(batch)
-        return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED_LABEL)
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """The mean cross entropy (natural logarithm, float32) over all targets of the batch; where its clues have rewards,
+        `ranked_loss`."""
+        if self.training and self.config.prompt_dropout:
+            batch = hide_words(batch, self.config.prompt_dropout)
+        if batch.clues is None:
+            logits, labels = self._target_logits(batch)
+            return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED_LABEL)
+        if batch.clues.rank is None:
+            return self._shared_loss(batch)
+        return ranked_loss(self.clue_log_probs(batch), batch.clues)
 
     def token_losses(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Per row: the summed cross entropy float32[B] and the number of labels int64[B]."""
@@ -150,24 +151,11 @@ class GeMKR(nn.Module):
 
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
         """Everything that learns, by name: LoRA (or the LLM), prefixes, gates, text encoder, projectors."""
-        return {name: p for name, p in self.named_parameters() if p.requires_grad}
+        return trained_parameters(self)
 
     def trained_state(self) -> dict[str, torch.Tensor]:
         """Detached copies of the trained parameters, on the CPU."""
         return {name: p.detach().cpu().clone() for name, p in self.trainable_parameters().items()}
-
-    def load_trained_state(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Put back what `trained_state` gave; CheckpointError unless names and shapes are exactly the model's."""
-        own = self.trainable_parameters()
-        wrong = sorted(own.keys() ^ state.keys()) or [n for n in own if own[n].shape != state[n].shape]
-        if wrong:
-            raise CheckpointError(
-                f"the trained parameters do not fit this model: {wrong[0]} and {len(wrong) - 1} more are missing, unknown "
-                "or of another shape; use the model settings they were trained with"
-            )
-        with torch.no_grad():
-            for name, parameter in own.items():
-                parameter.copy_(state[name])
 
     def _target_logits(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """float32[B, n, V] and the labels int64[B, n] they are to predict; n spans the longest clue."""
@@ -179,51 +167,37 @@ class GeMKR(nn.Module):
             logits = self.llm.logits(self._embeddings(batch), batch.mask, last=n + 1)
         return logits[:, :-1], batch.labels[:, -n:]
 
-    def _with_hidden_words(self, batch: Batch) -> Batch:
-        """In training, the batch without some tokens of its prompts; never their last ones, nor visual tokens or states of read text.
-
-        Each prompt loses a share drawn evenly from [0, 2 * prompt_dropout), so that whole and sparse ones are both seen.
-        """
-        if not (self.training and self.config.prompt_dropout):
-            return batch
-        prompt = batch.labels == IGNORED_LABEL
-        hidable = prompt & F.pad(prompt[:, 1:], (0, 1), value=False)
-        for slots in (batch.slots, batch.text_slots):
-            if slots is not None:
-                hidable[slots[:, 0], slots[:, 1]] = False
-        rates = 2 * self.config.prompt_dropout * torch.rand(len(prompt), 1, device=prompt.device)
-        hidden = hidable & (torch.rand(prompt.shape, device=prompt.device) < rates)
-        return replace(batch, mask=batch.mask * ~hidden)
-
-    def _shared_loss(self, batch: SharedBatch) -> torch.Tensor:
-        """The loss of a shared batch: the mean over all targets."""
-        first, later, learned = self._shared_logits(batch)
-        begun = first.log_softmax(dim=-1)[batch.owner, batch.first]
-        rest = F.cross_entropy(later, batch.targets[learned], reduction="sum")
+    def _shared_loss(self, batch: Batch) -> torch.Tensor:
+        """The mean over all targets of the clues behind prompts."""
+        clues = batch.clues
+        first, later, slots = self._clue_logits(batch)
+        begun = first.log_softmax(dim=-1)[clues.owner, clues.first]
+        rest = F.cross_entropy(later, clues.targets[slots], reduction="sum")
         return (rest - begun.sum()) / (len(begun) + len(later))
 
-    def clue_log_probs(self, batch: SharedBatch) -> torch.Tensor:
-        """float32[C]: the log-probability of each clue of a shared batch, its end included."""
+    def clue_log_probs(self, batch: Batch) -> torch.Tensor:
+        """float32[C]: the log-probability of each clue behind a prompt, its end included."""
         begun, rest, slots = self.target_losses(batch)
-        return -begun.index_add(0, batch.clue_of_slots()[slots], rest)
+        return -begun.index_add(0, batch.clues.clue_of_slots()[slots], rest)
 
-    def target_losses(self, batch: SharedBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The cross entropy of each target of a shared batch: float32[C] of the clues' first tokens, float32[n] of what follows
-        them in the slots that bool[B, S] names."""
-        first, later, slots = self._shared_logits(batch)
-        begun = -first.log_softmax(dim=-1)[batch.owner, batch.first]
-        return begun, F.cross_entropy(later, batch.targets[slots], reduction="none"), slots
+    def target_losses(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The cross entropy of each target of the clues behind prompts: float32[C] of their first tokens, float32[n] of what
+        follows them in the slots that bool[B, S] names."""
+        clues = batch.clues
+        first, later, slots = self._clue_logits(batch)
+        begun = -first.log_softmax(dim=-1)[clues.owner, clues.first]
+        return begun, F.cross_entropy(later, clues.targets[slots], reduction="none"), slots
 
-    def _shared_logits(self, batch: SharedBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _clue_logits(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Logits for targets only: float32[B, V] behind each prompt, float32[n, V] in the slots that bool[B, S] names."""
-        learned = batch.targets != IGNORED_LABEL
+        slots = batch.clues.targets != IGNORED_LABEL
         with self._autocast():
-            embeddings = torch.cat([self._embeddings(batch.prompts), self.llm.embed(batch.tokens)], dim=1)
+            embeddings = torch.cat([self._embeddings(batch), self.llm.embed(batch.clues.tokens)], dim=1)
             states = self.llm.hidden(embeddings, batch.visible(), batch.positions())
-            length = batch.prompts.tokens.shape[1]
+            length = batch.tokens.shape[1]
             first = self.llm.head(states[:, length - 1]).float()
-            later = self.llm.head(states[:, length:][learned]).float()
-        return first, later, learned
+            later = self.llm.head(states[:, length:][slots]).float()
+        return first, later, slots
 
     def _embeddings(self, batch: Batch) -> torch.Tensor:
         """[B, T, hidden]: the tokens' embeddings, with visual tokens and states of read text in the slots."""
@@ -265,12 +239,11 @@ def load_gemkr(
     config: ModelConfig,
     *,
     device: str | torch.device = "cpu",
-    weights: Mapping[str, torch.Tensor] | None = None,
 ) -> GeMKR:
-    """Build the network from local base models, in evaluation mode; `weights` are trained parameters to put in.
+    """Build the network from local base models, in evaluation mode.
 
-    `config.checkpoint` is not read here: reading checkpoints is the business of `gemkr.training.checkpoints.checkpoint`.
-    Raises ModelError, VisionError, TokenizerError or CheckpointError for parts that are missing or do not fit.
+    `config.checkpoint` is not read here: `gemkr.training.checkpoints.trained` puts trained parameters in. Raises ModelError,
+    VisionError, TokenizerError or CheckpointError for parts that are missing or do not fit.
     """
     tokenizer = load_tokenizer(config.tokenizer or config.llm)
     llm = load_llm(
@@ -287,8 +260,6 @@ def load_gemkr(
     model = GeMKR(config, tokenizer, llm, tower, text_encoder)
     for parameter in model.trainable_parameters().values():
         parameter.data = parameter.data.float()
-    if weights is not None:
-        model.load_trained_state(weights)
     return model.to(device).eval()
 
 

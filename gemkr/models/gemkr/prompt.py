@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from gemkr.config.paths import is_name
+from gemkr.data.clues import FORMS
 from gemkr.errors import DataError, ModelError
 from gemkr.text.tokenizer import Tokenizer
 from gemkr.types import Query
@@ -25,8 +26,6 @@ TEMPLATES = Path(__file__).resolve().parent / "templates"
 IMAGE_MARK = "<ImageHere>"
 IGNORED_LABEL = -100
 """What torch's cross entropy leaves out by default."""
-FORMS = ("short", "long")
-"""Clue forms: the answer alone, or a span that is (nearly) unique in the corpus."""
 SEPARATOR, FULL_STOP = ",", "."
 """Visual tokens of regions are enumerated as `<r1> , <r2> .`, the way a language model has read lists."""
 _FIELD = re.compile(r"\{(question|caption|detections|form)\}")

@@ -5,6 +5,8 @@ Knows neither LLMs nor encoders.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pickle import UnpicklingError
 from typing import Any
 
@@ -20,6 +22,20 @@ UNREADABLE = (
 """What transformers raises for a folder of unknown, absent or damaged files."""
 
 
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """No bar of transformers, which draws one for every model that it reads or writes."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
 def load_folder(
     auto: Any, folder: str, kind: str, dtype: torch.dtype, *, spare: str | None = None
 ) -> nn.Module:
@@ -30,13 +46,18 @@ def load_folder(
     another shape.
     """
     try:
-        model, told = auto.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, ignore_mismatched_sizes=True, output_loading_info=True
-        )
+        with without_bars():
+            model, info = auto.from_pretrained(
+                folder,
+                dtype=dtype,
+                local_files_only=True,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
     except UNREADABLE as error:
         raise ModelError(f"the {kind} folder {folder} cannot be loaded: {first_line(error)}") from error
-    wrong = dict.fromkeys(told["missing_keys"], "is missing")
-    for name, held, needed in told["mismatched_keys"]:
+    wrong = dict.fromkeys(info["missing_keys"], "is missing")
+    for name, held, needed in info["mismatched_keys"]:
         wrong[name] = f"has shape {list(held)} instead of {list(needed)}"
     names = sorted(name for name in wrong if name.split(".")[0] != spare)
     if names:

@@ -6,6 +6,7 @@ The only door to transformers and peft. Works on input embeddings; knows nothing
 from __future__ import annotations
 
 import copy
+import inspect
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,8 @@ class LLM(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
+        known = inspect.signature(model.base_model.forward).parameters
+        self._cache = "cache" if "cache" in known else "past_key_values"  # the older name
 
     @property
     def vocab_size(self) -> int:
@@ -106,7 +109,7 @@ class LLM(nn.Module):
             use_cache=True,
             logits_to_keep=1,
         )
-        state = CacheState(output.past_key_values, mask, positions[:, -1] + 1)
+        state = CacheState(getattr(output, self._cache), mask, positions[:, -1] + 1)
         return output.logits[:, -1].float(), state
 
     def hidden(
@@ -119,6 +122,20 @@ class LLM(nn.Module):
             position_ids=positions,
             use_cache=False,
         ).last_hidden_state
+
+    def extend(
+        self, embeddings: torch.Tensor, visible: torch.Tensor, positions: torch.Tensor, cache: Any
+    ) -> tuple[torch.Tensor, Any]:
+        """As `hidden` for [B, T, hidden] that go on after what `cache` holds, K tokens of each row, with `visible`
+        bool[B, T, K + T]: the last states and the cache, which has grown."""
+        output = self.body(
+            inputs_embeds=embeddings,
+            attention_mask=additive_mask(visible, embeddings.dtype),
+            position_ids=positions,
+            use_cache=True,
+            **{self._cache: cache},
+        )
+        return output.last_hidden_state, getattr(output, self._cache)
 
 
 def additive_mask(visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""A pre-trained text encoder that reads a query for the LLM: what a small LLM cannot know, the encoder's states tell it.
+"""A pre-trained text encoder that reads a query for the LLM: what a small LLM cannot know, the encoder's states bring.
 
 What CLIP's tower is for pictures, but trained along. The second door to transformers; knows no clues and no LLM.
 """
@@ -22,6 +22,7 @@ from torch.nn.utils.rnn import pad_sequence
 from gemkr.errors import ModelError, first_line
 from gemkr.models.hf.config import PromptConfig, TextEncoderConfig
 from gemkr.models.hf.folder import load_folder
+from gemkr.models.weights import load_weights
 from gemkr.types import Query
 
 TUNED = "encoder.model."
@@ -38,7 +39,7 @@ class TextEncoder(nn.Module):
     def __init__(self, model: nn.Module, *, train: bool = True) -> None:
         super().__init__()
         if getattr(model, "pooler", None) is not None:
-            model.pooler = None  # nobody asks for a pooled state: its weights would be trained by nothing
+            model.pooler = None  # nobody uses a pooled state: its weights would be trained by nothing
         model.requires_grad_(train)
         model.get_input_embeddings().requires_grad_(False)
         self.model, self.learns = model, train
@@ -138,20 +139,16 @@ def _load_tuned(encoder: TextEncoder, path: str) -> None:
     except (OSError, SafetensorError) as error:
         raise ModelError(f"text_encoder.weights {path} cannot be read: {first_line(error)}") from error
     tuned = {name.removeprefix(TUNED): tensor for name, tensor in held.items() if name.startswith(TUNED)}
-    own = dict(encoder.model.named_parameters())
     words = encoder.model.get_input_embeddings().weight
-    missing = {name for name, parameter in own.items() if parameter is not words} - tuned.keys()
-    wrong = sorted(missing | (tuned.keys() - own.keys())) or [
-        n for n in tuned if tuned[n].shape != own[n].shape
-    ]
-    if wrong:
-        raise ModelError(
-            f"text_encoder.weights {path} does not fit the encoder: {wrong[0]} and {len(wrong) - 1} more are missing, "
-            "unknown or of another shape; give the weight file of a classifier over the same encoder"
-        )
-    with torch.no_grad():
-        for name, tensor in tuned.items():
-            own[name].copy_(tensor)
+    own = encoder.model.named_parameters()
+    learned = {name: parameter for name, parameter in own if parameter is not words or name in tuned}
+    load_weights(
+        learned,
+        tuned,
+        f"text_encoder.weights {path}",
+        model="the encoder",
+        remedy="give the weight file of a classifier over the same encoder",
+    )
 
 
 def _hash(tensors: Mapping[str, torch.Tensor]) -> str:

@@ -1,7 +1,7 @@
 """Checkpoints: folders that are either whole or not there, and that say what they belong to.
 
 A folder is written under a temporary name, every file synced, then renamed, so that no crash leaves half of one under
-a final name; its manifest tells of every byte and of the origin. Tensors are safetensors, the rest json: nothing here
+a final name; its manifest records every byte and the origin. Tensors are safetensors, the rest json: nothing here
 is ever unpickled. Knows models only as named tensors.
 """
 
@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
@@ -133,6 +132,17 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise CheckpointError(f"the checkpoint {path} cannot be read ({error}); take another one") from error
 
 
+def read_state(path: str | Path) -> dict[str, Any]:
+    """The `state` of a checkpoint folder alone, without its tensors; CheckpointError as `read_checkpoint`."""
+    path = Path(path)
+    facts = read_manifest(path)["files"].get(STATE)
+    if facts is None:
+        raise CheckpointError(
+            f"the manifest of the checkpoint {path} does not list {STATE}; take another one"
+        )
+    return json.loads(verified(path / STATE, facts))
+
+
 def newest_checkpoint(output: str | Path) -> Path | None:
     """The last whole step checkpoint in a folder, or None; a damaged one is named in a warning and passed over."""
     for path in reversed(step_checkpoints(output)):
@@ -183,33 +193,6 @@ def sweep(output: str | Path) -> None:
             os.rename(path, path.with_name(unfinished[1]))
         else:
             shutil.rmtree(path, ignore_errors=True)
-
-
-def load_weights(targets: Mapping[str, Tensor], weights: Mapping[str, Tensor], where: str | Path) -> None:
-    """Copy `weights` into the tensors of the same name, strictly: both must name the same tensors and shapes.
-
-    Raises CheckpointError that names what is missing, unexpected or of another shape.
-    """
-    missing, unexpected = sorted(set(targets) - set(weights)), sorted(set(weights) - set(targets))
-    if missing or unexpected:
-        parts = [
-            f"{word} {len(names)} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-            for word, names in (("lacks", missing), ("has unexpected", unexpected))
-            if names
-        ]
-        raise CheckpointError(
-            f"the checkpoint {where} does not fit this model: it {' and '.join(parts)} of the trained parameters; "
-            f"use the model settings it was trained with"
-        )
-    for name, target in targets.items():
-        if weights[name].shape != target.shape:
-            raise CheckpointError(
-                f"the checkpoint {where} does not fit this model: {name!r} has shape {list(weights[name].shape)}, "
-                f"the model has {list(target.shape)}; use the model settings it was trained with"
-            )
-    with torch.no_grad():
-        for name, target in targets.items():
-            target.copy_(weights[name])
 
 
 def _write(path: Path, content: bytes) -> dict[str, Any]:

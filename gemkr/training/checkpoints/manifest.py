@@ -61,15 +61,15 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"the {MANIFEST} of the checkpoint {path} lacks {absent[0]!r}; take another one"
         )
-    told = [manifest[key] for key in ("kind", "tokenizer", "data")]
-    sound = isinstance(manifest["files"], dict) and all(isinstance(value, str) for value in told)
+    texts = [manifest[key] for key in ("kind", "tokenizer", "data")]
+    sound = isinstance(manifest["files"], dict) and all(isinstance(value, str) for value in texts)
     if not sound or not _are_fingerprints(_bases(manifest)):
         raise CheckpointError(f"the {MANIFEST} of the checkpoint {path} is damaged; take another one")
     return manifest
 
 
 def verified(path: Path, facts: Mapping[str, Any]) -> bytes:
-    """The bytes of a file; CheckpointError when they are not those that the manifest tells of."""
+    """The bytes of a file; CheckpointError when they are not those that the manifest records."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -82,7 +82,7 @@ def verified(path: Path, facts: Mapping[str, Any]) -> bytes:
 
 
 def facts_of(content: bytes) -> dict[str, Any]:
-    """What a manifest tells of a file."""
+    """What a manifest records of a file."""
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
@@ -93,7 +93,7 @@ def verify_checkpoint(path: str | Path) -> None:
 
 
 def origin_in(manifest: Mapping[str, Any], config: bytes) -> Origin:
-    """The origin that a manifest tells of, with the content of the configuration beside it."""
+    """The origin that a manifest records, with the content of the configuration beside it."""
     return Origin(
         manifest["kind"],
         manifest["tokenizer"],
@@ -104,7 +104,7 @@ def origin_in(manifest: Mapping[str, Any], config: bytes) -> Origin:
 
 
 def _bases(manifest: Mapping[str, Any]) -> Any:
-    """The fingerprints of frozen weights; manifests once told of the text encoder's alone."""
+    """The fingerprints of frozen weights; manifests once recorded the text encoder's alone."""
     former = {"text_encoder": manifest["text_encoder"]} if "text_encoder" in manifest else {}
     return manifest.get("bases", former)
 

@@ -28,7 +28,7 @@ that every value of the sample stays within it passes for the same."""
 @dataclass(frozen=True)
 class Origin:
     """What a checkpoint belongs to: `kind` of model, tokenizer fingerprint, data hash, the resolved configuration, and what
-    tells the frozen weights under it from others (`GeMKR.bases`)."""
+    distinguishes the frozen weights under it from others (`GeMKR.bases`)."""
 
     kind: str
     tokenizer: str
@@ -47,7 +47,7 @@ def require_tokenizer(origin: Origin, fingerprint: str, where: str | Path) -> No
 
 
 def require_bases(origin: Origin, bases: Mapping[str, Fingerprint], where: str | Path) -> None:
-    """CheckpointError unless the checkpoint was trained on these frozen weights; of what either does not tell, the
+    """CheckpointError unless the checkpoint was trained on these frozen weights; of what either does not record, the
     configuration is taken at its word."""
     name = _other_base(origin.bases, bases)
     if name is not None:
@@ -59,7 +59,7 @@ def require_bases(origin: Origin, bases: Mapping[str, Fingerprint], where: str |
 
 
 def _other_base(then: Mapping[str, Fingerprint], now: Mapping[str, Fingerprint]) -> str | None:
-    """The first part whose frozen weights are told on both sides and are not the same."""
+    """The first part whose frozen weights are recorded on both sides and are not the same."""
     for name in BASES:
         if name in then and name in now and not _same(then[name], now[name]):
             return name

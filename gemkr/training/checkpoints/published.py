@@ -22,7 +22,7 @@ from gemkr.models.gemkr.config import ModelConfig
 from gemkr.models.gemkr.outline import Outline
 
 LORA_SCALE = 2
-"""alpha / r of the published training run (16 / 8); LoRA's tensors do not tell it."""
+"""alpha / r of the published training run (16 / 8); LoRA's tensors do not show it."""
 PREFIX_ROWS_SHOWN = 2
 PREFIXES = "visual_encoder.adapter_query.weight"
 _LORA = re.compile(r"llama_model\.base_model\.model\.(.+)\.(lora_[AB])(?:\.default)?\.weight")
@@ -134,7 +134,7 @@ def translate(state: Mapping[str, Tensor], config: ModelConfig, where: str | Pat
 
 
 def _require_published_design(config: ModelConfig) -> None:
-    """What the published model is and the file does not tell."""
+    """What the published model is and the file does not say."""
     lora, shown = config.lora, config.visual_tokens
     checks = [
         ("model.tower", config.tower is not None, "a tower (EVA-CLIP-g)", None),

@@ -1,10 +1,11 @@
-"""Settings of the optimizer."""
+"""Settings of the optimizer and of the loop."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gemkr.config.ranges import AboveZero, Decay, Natural, NotNegative
+from gemkr.config.paths import FilePath
+from gemkr.config.ranges import AboveZero, Decay, Natural, NotNegative, Positive, Seed
 
 
 @dataclass(frozen=True)
@@ -12,7 +13,7 @@ class OptimizerConfig:
     """AdamW with linear warm-up and cosine decay (the paper's defaults).
 
     `projector_lr` is the peak rate of everything but the LLM, `text_encoder_lr` that of the text encoder,
-    `embedding_lr` that of the LLM's token embeddings. Gradients longer than `max_grad_norm` are cut to it; null cuts none.
+    `embedding_lr` that of the LLM's token embeddings. A warm-up takes at most a quarter of a run. Gradients longer than `max_grad_norm` are cut to it; null cuts none.
     """
 
     lr: AboveZero = 6e-5
@@ -25,3 +26,23 @@ class OptimizerConfig:
     weight_decay: NotNegative = 0.05
     max_grad_norm: AboveZero | None = 1.0
     beta2: Decay = 0.999
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """Settings of every kind of training: where results go, how many steps of what size, what is kept and reported.
+
+    A run ends after `epochs` or `max_steps`, whichever comes first.
+    """
+
+    output: FilePath
+    optimizer: OptimizerConfig = OptimizerConfig()
+    batch_size: Positive = 12
+    gradient_accumulation: Positive = 1
+    epochs: Positive = 5
+    max_steps: Positive | None = None
+    save_every: Positive = 500
+    keep_checkpoints: Positive = 2
+    log_every: Positive = 10
+    workers: Natural = 2
+    seed: Seed = 0

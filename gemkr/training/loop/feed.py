@@ -9,35 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
 from gemkr.models.gemkr.prompt import IGNORED_LABEL
-from gemkr.training.loop.config import OptimizerConfig
+from gemkr.training.loop.config import LoopConfig
 from gemkr.training.loop.order import BatchOrder
-
-
-class LoopConfig(Protocol):
-    """The settings that every kind of training shares (`TrainConfig`, `PretrainConfig`)."""
-
-    output: str
-    optimizer: OptimizerConfig
-    batch_size: int
-    gradient_accumulation: int
-    epochs: int
-    max_steps: int | None
-    save_every: int
-    keep_checkpoints: int
-    log_every: int
-    workers: int
-    seed: int
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """`dataset[i]` is sample i, `collate(samples)` a batch with `labels` (int64[B, T], IGNORED_LABEL left out).
+    """`dataset[i]` is sample i, `collate(samples)` a batch: a mapping with `labels` (int64[B, T], IGNORED_LABEL left out), or
+    anything with a `target_count()`.
 
     `lengths` and `groups` are what `BatchOrder` sorts and spreads by. `development` is a second dataset whose loss is
     measured, never learned, at each checkpoint.
@@ -102,6 +87,7 @@ class BatchFeed:
 
 
 def count_targets(batch: Any) -> int:
-    """How many labels of a batch are learned; the first of a row has nothing to be predicted from."""
-    labels = batch["labels"] if isinstance(batch, Mapping) else batch.labels
-    return int((labels[:, 1:] != IGNORED_LABEL).sum())
+    """How many tokens of a batch are learned; the first of a row of labels has nothing to be predicted from."""
+    if not isinstance(batch, Mapping):
+        return batch.target_count()
+    return int((batch["labels"][:, 1:] != IGNORED_LABEL).sum())

@@ -1,7 +1,7 @@
 """The record of a run: one json line per reported step, TensorBoard when it is installed, a bar on stderr.
 
 `loss.jsonl` is written line by line as the run goes; a resumed run first cuts the lines after its checkpoint, so that
-the file always tells one story. Knows nothing of models.
+the file always holds one run. Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ from gemkr.errors import CheckpointError
 from gemkr.progress import progress_bar
 
 LOSS_LOG = "loss.jsonl"
+FIRST_LOSS = "first_loss"
+"""In the first row: the loss of the first step alone."""
+LEAST_FALL = 0.05
+"""The share of its first loss that a run that learns something loses."""
 
 
 class RunLog:
@@ -106,6 +110,21 @@ def read_rows(folder: str | Path) -> list[dict[str, Any]]:
         except ValueError:
             break
     return rows
+
+
+def hardly_fell(folder: str | Path) -> str | None:
+    """The sentence to say of a run whose loss over the last fifth of its rows is hardly below that of its first step; None for
+    one that learned something, or took one step only."""
+    rows = [row for row in read_rows(folder) if "loss" in row]
+    first = rows[0].get(FIRST_LOSS, rows[0]["loss"])
+    end = [row["loss"] for row in rows[-max(1, len(rows) // 5) :]]
+    last = sum(end) / len(end)
+    if rows[-1]["step"] == 1 or last < (1 - LEAST_FALL) * first:
+        return None
+    return (
+        f"the loss hardly fell, from {first:.3f} to {last:.3f} in {rows[-1]['step']} steps, so that little was learned; train "
+        "longer (epochs, or a smaller batch_size) or with a higher optimizer.lr"
+    )
 
 
 def _keep_rows_until(path: Path, step: int) -> None:

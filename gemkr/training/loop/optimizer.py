@@ -12,17 +12,13 @@ from torch import Tensor, nn
 
 from gemkr.errors import CheckpointError
 from gemkr.training.loop.config import OptimizerConfig
+from gemkr.training.loop.schedule import Schedule
 
 UNDECAYED_WORDS = ("bias", "gate", "norm", "ln_")
 LLM_PREFIX = "llm."
 TEXT_ENCODER_PREFIX = "text_encoder."
 EMBEDDINGS = "embed_tokens"
 _STATE_PARTS = ("step", "exp_avg", "exp_avg_sq")
-
-
-def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Name -> parameter of everything that learns, in the model's own order; tied weights appear once."""
-    return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
 def is_decayed(name: str, parameter: Tensor) -> bool:
@@ -60,10 +56,10 @@ def _peak_rate(name: str, config: OptimizerConfig) -> float:
     return config.lr
 
 
-def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Give every group `factor` times its peak rate."""
+def set_rates(optimizer: torch.optim.Optimizer, schedule: Schedule, step: int) -> None:
+    """Give every group the rate of a step."""
     for group in optimizer.param_groups:
-        group["lr"] = group["peak_lr"] * factor
+        group["lr"] = schedule.rate(group["peak_lr"], step)
 
 
 def optimizer_tensors(

@@ -54,7 +54,7 @@ class ResumePoint:
 
 @contextmanager
 def holding(output: str | Path) -> Iterator[None]:
-    """Let no other training run write into a folder meanwhile: DataError for the second. The processes of one run, told by
+    """Let no other training run write into a folder meanwhile: DataError for the second. The processes of one run, known by
     RANK, hold it together; a folder that cannot be made is left to complain later."""
     held = None
     if os.environ.get("RANK", "0") == "0":

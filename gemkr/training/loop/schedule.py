@@ -1,4 +1,4 @@
-"""The learning rate of each step: linear warm-up, then a cosine down to a floor.
+"""The learning rate of each step: linear warm-up, then a cosine down to a floor, or a line down to 0.
 
 A pure function of the step number, so that resuming needs no scheduler state. Knows no optimizer.
 """
@@ -7,16 +7,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 from gemkr.training.loop.config import OptimizerConfig
+
+LONGEST_WARMUP = 0.25
+
+
+class Schedule(Protocol):
+    """The rate of each step for parameters with the peak rate `peak`."""
+
+    def rate(self, peak: float, step: int) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
 class WarmupCosine:
     """Learning rates of steps 0, 1, ..., total - 1 (GeMKR trains with warm-up 200 from 1e-6, cosine to 1e-5).
 
-    Step 0 takes `warmup_lr`, step `warmup_steps` takes `lr`, the last step takes `min_lr`. A run shorter than its
-    warm-up ends inside the ramp; a floor above `lr` (a miniature run with the paper's floor) is lowered to `lr`.
+    Step 0 takes `warmup_lr`, step `warmup_steps` takes `lr`, the last step takes `min_lr`.
     """
 
     lr: float
@@ -27,12 +35,16 @@ class WarmupCosine:
 
     @staticmethod
     def of(config: OptimizerConfig, total_steps: int) -> WarmupCosine:
-        """The schedule that a configuration asks for, over `total_steps` optimizer steps."""
+        """The schedule that a configuration asks for, over `total_steps` optimizer steps.
+
+        A warm-up of more than a share `LONGEST_WARMUP` of the run is cut to it, or a short run would end before it has learned
+        anything; a floor above `lr` (a miniature run with the paper's floor) is lowered to `lr`.
+        """
         return WarmupCosine(
             config.lr,
             min(config.warmup_lr, config.lr),
             min(config.min_lr, config.lr),
-            config.warmup_steps,
+            min(config.warmup_steps, int(LONGEST_WARMUP * total_steps)),
             total_steps,
         )
 
@@ -46,6 +58,18 @@ class WarmupCosine:
             return self.lr
         return self.min_lr + (self.lr - self.min_lr) * 0.5 * (1.0 + math.cos(math.pi * share))
 
-    def factor(self, step: int) -> float:
-        """`at(step)` as a share of `lr`: what groups with a rate of their own are multiplied by."""
-        return self.at(step) / self.lr
+    def rate(self, peak: float, step: int) -> float:
+        """The rate of parameters whose peak is not `lr` but `peak`."""
+        return peak * (self.at(step) / self.lr)
+
+
+@dataclass(frozen=True, slots=True)
+class WarmupLinear:
+    """Rates that rise over `warmup_steps` steps and fall to 0 over all `total_steps`: for learners of a few minutes."""
+
+    warmup_steps: int
+    total_steps: int
+
+    def rate(self, peak: float, step: int) -> float:
+        """The rate that step `step` (counted from 0) is taken with."""
+        return peak * min(1.0, (step + 1) / self.warmup_steps) * (1 - step / self.total_steps)

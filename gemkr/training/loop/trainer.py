@@ -1,51 +1,48 @@
 """The training loop: one for fine-tuning and pre-training, on one device or on many, resumable to the last digit.
 
 It needs of a model only `model(batch) -> mean loss over the batch's targets` and parameters that require gradients,
-of the data a dataset, a collator and an order. Each step is a function of (seed, step) alone: the random generators are
-seeded anew for every step, so that a resumed run repeats what an uninterrupted one does. Knows nothing of queries.
+of the data a dataset, a collator and an order. As each step is a function of (seed, step) alone (`step`), a resumed run
+repeats what an uninterrupted one does. Knows nothing of queries.
 """
 
 from __future__ import annotations
 
 import atexit
+import logging
 import math
 import os
 import time
-from contextlib import nullcontext
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
+from gemkr.config.ranges import require_ranges
 from gemkr.errors import CheckpointError, ConfigError, ModelError
+from gemkr.models.weights import load_weights
 from gemkr.training.checkpoints.checkpoint import (
     FINAL,
     Checkpoint,
     forget_after,
-    load_weights,
     prune,
     save_checkpoint,
     step_folder,
     sweep,
 )
 from gemkr.training.checkpoints.origin import Origin
-from gemkr.training.loop.feed import BatchFeed, LoopConfig, TrainingData, count_targets
-from gemkr.training.loop.log import RunLog
-from gemkr.training.loop.optimizer import (
-    build_optimizer,
-    optimizer_tensors,
-    restore_optimizer,
-    set_rates,
-    trained_parameters,
-)
+from gemkr.training.loop.config import LoopConfig
+from gemkr.training.loop.feed import BatchFeed, TrainingData
+from gemkr.training.loop.log import FIRST_LOSS, RunLog, hardly_fell
+from gemkr.training.loop.optimizer import optimizer_tensors, restore_optimizer
 from gemkr.training.loop.schedule import WarmupCosine
+from gemkr.training.loop.step import Stepper
 from gemkr.training.loop.stop import stop_signals
 
-PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -67,24 +64,31 @@ def train(
     precision: str = "fp32",
     resume: Checkpoint | None = None,
     title: str = "train",
+    tuned: bool = False,
+    notes: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Train until `epochs` or `max_steps`, whichever comes first; writes step-*/ checkpoints and final/.
 
     `batch_size` counts samples per device and forward pass. The loss is a mean over target tokens, whatever they are split
-    into: accumulation and devices change nothing but memory. SIGTERM or SIGINT finishes the step, saves, and returns
+    into: accumulation and devices change nothing but memory. A run whose loss hardly fell says so, unless its model was
+    `tuned` before. `notes` (JSON values) stand in the state of the final checkpoint. SIGTERM or SIGINT finishes the step, saves, and returns
     an Outcome with `stopped_by`. Raises ConfigError for settings that cannot run here, CheckpointError for a checkpoint
     that does not fit or cannot be written, ModelError when the loss or a gradient is no finite number.
     """
-    trainer = _Trainer(model, data, config, origin, precision, title)
+    trainer = _Trainer(model, data, config, origin, precision, title, notes or {})
     if resume is not None:
         trainer.restore(resume)
     outcome = trainer.run()
+    if outcome.stopped_by is None and not tuned and trainer.accelerator.is_main_process:
+        flat = hardly_fell(config.output)
+        if flat is not None:
+            logger.warning("%s", flat)
     trainer.leave_at_exit()
     return outcome
 
 
 class _Trainer:
-    """One run's state: what a checkpoint holds, and how a step is taken."""
+    """One run's state: what a checkpoint holds, what is reported and when it is saved."""
 
     def __init__(
         self,
@@ -94,7 +98,9 @@ class _Trainer:
         origin: Origin,
         precision: str,
         title: str,
+        notes: Mapping[str, Any],
     ) -> None:
+        self.notes = notes
         self.config, self.origin, self.data, self.title = config, origin, data, title
         self.output = Path(config.output)
         _check(config, data)
@@ -103,13 +109,7 @@ class _Trainer:
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
         self.device = self.accelerator.device
-        self.dtype = _autocast_dtype(precision, self.device.type)
-        self.parameters = trained_parameters(model)
-        if not self.parameters:
-            raise ConfigError("nothing in the model is to be trained; set model.lora or model.train_llm")
-        self.model = self.accelerator.prepare(model)
-        self.optimizer = build_optimizer(self.parameters, config.optimizer)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype is torch.float16)
+        self.stepper = Stepper(model, self.accelerator, config, precision)
         self.feed = BatchFeed(
             data,
             config,
@@ -123,12 +123,13 @@ class _Trainer:
         self.saved: int | None = None
         self.window: list[Tensor] = []
         self.tokens = 0
-        self.sound = torch.ones((), dtype=torch.bool, device=self.device)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on after `checkpoint`; CheckpointError when it does not fit."""
-        load_weights(self.parameters, checkpoint.weights, checkpoint.path)
-        restore_optimizer(self.optimizer, self.parameters, checkpoint.optimizer, str(checkpoint.path))
+        load_weights(self.stepper.parameters, checkpoint.weights, f"the checkpoint {checkpoint.path}")
+        restore_optimizer(
+            self.stepper.optimizer, self.stepper.parameters, checkpoint.optimizer, str(checkpoint.path)
+        )
         state = checkpoint.state
         for name, here in (("world_size", self.accelerator.num_processes), ("total_steps", self.total)):
             if state[name] != here:
@@ -136,8 +137,8 @@ class _Trainer:
                     f"the checkpoint {checkpoint.path} was written with {name} {state[name]}, here it is {here}; "
                     f"resume with the settings of its {checkpoint.path.name}/config.json"
                 )
-        if self.scaler.is_enabled():
-            self.scaler.load_state_dict(state["scaler"])
+        if self.stepper.scaler.is_enabled():
+            self.stepper.scaler.load_state_dict(state["scaler"])
         self.step = self.saved = state["step"]
         self.tokens = state["tokens"]
         self.window = [torch.tensor(value, dtype=torch.float64) for value in state["window"]]
@@ -147,7 +148,7 @@ class _Trainer:
         if main:
             sweep(self.output)
             forget_after(self.output, self.step)
-        self.model.train()
+        self.stepper.model.train()
         with (
             RunLog(self.output, start=self.step, total=self.total, title=self.title, active=main) as log,
             stop_signals() as stop,
@@ -175,34 +176,12 @@ class _Trainer:
 
     def _take_step(self, group: list[Any], log: RunLog) -> None:
         started = time.perf_counter()
-        _seed(self.config.seed, self.step, self.accelerator.process_index)
-        set_rates(self.optimizer, self.schedule.factor(self.step))
-        counts = torch.tensor([count_targets(batch) for batch in group], dtype=torch.int64)
-        targets = int(self.accelerator.reduce(counts.sum().to(self.device)))
-        world = self.accelerator.num_processes
-        loss = torch.zeros((), dtype=torch.float64, device=self.device)
-        for number, (batch, count) in enumerate(zip(group, counts.tolist())):
-            last = number == len(group) - 1
-            with nullcontext() if last else self.accelerator.no_sync(self.model), self._autocast():
-                part = self.model(send_to_device(batch, self.device)) * (count * world / targets)
-            with nullcontext() if last else self.accelerator.no_sync(self.model):
-                self.accelerator.backward(self.scaler.scale(part))
-            loss += part.detach().double() / world
-        self.scaler.unscale_(self.optimizer)
-        longest = self.config.optimizer.max_grad_norm
-        norm = torch.nn.utils.clip_grad_norm_(
-            list(self.parameters.values()), math.inf if longest is None else longest
-        )
-        if not self.scaler.is_enabled():  # which leaves such a step out
-            self.sound &= torch.isfinite(norm)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
+        done = self.stepper.take(group, self.step, self.schedule)
         self.step += 1
-        self.tokens += targets
-        self.window.append(loss)
+        self.tokens += done.targets
+        self.window.append(done.loss)
         if self.step % self.config.log_every == 0 or self.step == self.total:
-            self._report(float(norm), time.perf_counter() - started, log)
+            self._report(float(done.norm), time.perf_counter() - started, log)
 
     def _report(self, norm: float, seconds: float, log: RunLog) -> None:
         losses = self.accelerator.reduce(torch.stack([x.to(self.device) for x in self.window])).tolist()
@@ -214,6 +193,7 @@ class _Trainer:
             )
         self._require_sound()
         self.window = []
+        first = {FIRST_LOSS: losses[0]} if len(losses) == self.step else {}
         log.row(
             self.step,
             epoch=(self.step - 1) // self.feed.steps_per_epoch,
@@ -222,32 +202,19 @@ class _Trainer:
             grad_norm=norm,
             target_tokens=self.tokens,
             step_seconds=round(seconds, 4),
+            **first,
         )
 
     def _develop(self, log: RunLog) -> None:
         """Measure the mean loss per target token on the development data."""
-        if not len(self.data.development):
-            return
-        total = torch.zeros(2, dtype=torch.float64, device=self.device)
-        self.model.eval()
-        with torch.no_grad(), self._autocast():
-            for batch in self.feed.development():
-                count = count_targets(batch)
-                loss = self.accelerator.unwrap_model(self.model)(send_to_device(batch, self.device))
-                total += torch.stack([loss.double() * count, torch.full_like(loss.double(), count)])
-        self.model.train()
-        losses, count = self.accelerator.reduce(total).tolist()
-        log.row(self.step, development_loss=losses / count)
+        if len(self.data.development):
+            log.row(self.step, development_loss=self.stepper.measure(self.feed.development()))
 
     def _require_sound(self) -> None:
-        """Raise ModelError once a gradient was no number, and with it the weights: such weights are never saved. Looked
-        at here and not at every step, which would wait for the device each time."""
-        if not self.sound:
-            raise ModelError(
-                f"a gradient was not finite in step {self.step} or one of the few before it, with lr "
-                f"{self.schedule.at(self.step - 1):.2g}; lower optimizer.lr or train in fp32, and resume from the last checkpoint "
-                f"in {self.output}"
-            )
+        self.stepper.require_sound(
+            f"in step {self.step} or one of the few before it, with lr {self.schedule.at(self.step - 1):.2g}; lower optimizer.lr "
+            f"or train in fp32, and resume from the last checkpoint in {self.output}"
+        )
 
     def _save(self) -> None:
         self._require_sound()
@@ -255,15 +222,15 @@ class _Trainer:
             save_checkpoint(
                 step_folder(self.output, self.step),
                 self.origin,
-                self.parameters,
-                optimizer=optimizer_tensors(self.optimizer, self.parameters),
+                self.stepper.parameters,
+                optimizer=optimizer_tensors(self.stepper.optimizer, self.stepper.parameters),
                 state={
                     "step": self.step,
                     "total_steps": self.total,
                     "world_size": self.accelerator.num_processes,
                     "tokens": self.tokens,
                     "window": [float(x) for x in self.window],
-                    "scaler": self.scaler.state_dict(),
+                    "scaler": self.stepper.scaler.state_dict(),
                 },
             )
             prune(self.output, self.config.keep_checkpoints)
@@ -272,34 +239,20 @@ class _Trainer:
 
     def _save_final(self) -> None:
         if self.accelerator.is_main_process:
-            state = {"step": self.step, "total_steps": self.total}
-            save_checkpoint(self.output / FINAL, self.origin, self.parameters, state=state)
+            state = {**self.notes, "step": self.step, "total_steps": self.total}
+            save_checkpoint(self.output / FINAL, self.origin, self.stepper.parameters, state=state)
         self.accelerator.wait_for_everyone()
 
     def _agree(self, stop: list[int]) -> int | None:
-        """The signal that any process received, told to all of them."""
+        """The signal that any process received, for all of them."""
         if self.accelerator.num_processes == 1:
             return stop[0] if stop else None
-        told = torch.tensor(stop[0] if stop else 0, device=self.device)
-        return int(self.accelerator.gather(told.reshape(1)).max()) or None
-
-    def _autocast(self) -> Any:
-        return nullcontext() if self.dtype is None else torch.autocast(self.device.type, self.dtype)
+        signal = torch.tensor(stop[0] if stop else 0, device=self.device)
+        return int(self.accelerator.gather(signal.reshape(1)).max()) or None
 
 
 def _check(config: LoopConfig, data: TrainingData) -> None:
-    for name in (
-        "batch_size",
-        "gradient_accumulation",
-        "epochs",
-        "save_every",
-        "keep_checkpoints",
-        "log_every",
-    ):
-        if getattr(config, name) < 1:
-            raise ConfigError(f"{name} must be at least 1, it is {getattr(config, name)}")
-    if config.max_steps is not None and config.max_steps < 1:
-        raise ConfigError(f"max_steps must be at least 1 or null, it is {config.max_steps}")
+    require_ranges(config)
     if not len(data.dataset):
         raise ConfigError("there is no sample to train on")
     folder = Path(config.output)
@@ -311,16 +264,3 @@ def _check(config: LoopConfig, data: TrainingData) -> None:
         ) from error
     if not os.access(folder, os.W_OK):
         raise CheckpointError(f"the output folder {folder} cannot be written; choose another")
-
-
-def _autocast_dtype(precision: str, device: str) -> torch.dtype | None:
-    if precision not in PRECISIONS:
-        raise ConfigError(f"the precision {precision!r} is unknown; use {', '.join(PRECISIONS)}")
-    if precision == "fp16" and device == "cpu":
-        raise ConfigError("fp16 training needs a GPU and only the CPU is here; use bf16 or fp32")
-    return PRECISIONS[precision]
-
-
-def _seed(seed: int, step: int, rank: int) -> None:
-    """Dropout of step `step` depends on nothing that happened before it."""
-    torch.manual_seed((seed * 1_000_003 + step) * 1009 + rank)

@@ -13,10 +13,12 @@ from functools import lru_cache
 
 import numpy as np
 
+from gemkr.config.ranges import Natural, Positive, require_ranges
 from gemkr.data.clues import FORMS, MinedClue
 from gemkr.data.documents import DocumentStore
+from gemkr.decoding.config import DecodingConfig
 from gemkr.errors import DataError
-from gemkr.fm_index import FMIndex
+from gemkr.fm_index import FMIndex, Span
 from gemkr.scorers.bm25 import BM25
 from gemkr.text.tokenizer import Tokenizer
 from gemkr.training.mining.passages import CACHED_ANSWERS, Passage, PassageReader, answer_pattern, spellings
@@ -41,13 +43,13 @@ class MiningSettings:
     """
 
     forms: tuple[str, ...] = FORMS
-    per_question: int = 4
-    max_tokens: int = 10
+    per_question: Positive = 4
+    max_tokens: Positive = DecodingConfig.max_tokens
     anchor: str = "answer"
     full: bool = False
-    common: int = 2000
-    candidates: int = 200
-    patience: int = 50
+    common: Natural = 2000
+    candidates: Positive = 200
+    patience: Positive = 50
 
     def __post_init__(self) -> None:
         unknown = [form for form in self.forms if form not in FORMS]
@@ -57,10 +59,7 @@ class MiningSettings:
             )
         if self.anchor not in ANCHORS:
             raise DataError(f"unknown anchor {self.anchor!r}; known anchors are {', '.join(ANCHORS)}")
-        if self.per_question < 1 or self.max_tokens < 1:
-            raise DataError(
-                f"per_question is {self.per_question} and max_tokens {self.max_tokens}; both must be at least 1"
-            )
+        require_ranges(self, DataError)
 
 
 class Miner:
@@ -80,9 +79,9 @@ class Miner:
             raise DataError(
                 f"BM25 holds {len(bm25)} documents and the corpus {len(documents)}; build it from the corpus"
             )
-        self._index, self._documents, self._tokenizer = index, documents, tokenizer
-        self._bm25, self._settings = bm25, settings or MiningSettings()
-        self._passage = PassageReader(index, documents, tokenizer).read
+        self._index, self.documents, self._tokenizer = index, documents, tokenizer
+        self._bm25, self.settings = bm25, settings or MiningSettings()
+        self.passage = PassageReader(index, documents, tokenizer).read
         self._holders = lru_cache(CACHED_ANSWERS)(self._find_holders)
 
     def mine(self, query: Query) -> list[MinedClue]:
@@ -92,85 +91,100 @@ class Miner:
         answers gets the openings of those passages.
         Raises DataError for a gold passage that is not in the corpus.
         """
-        gold = np.array([self._documents.number(d) for d in dict.fromkeys(query.positives)], dtype=np.int64)
-        if self._settings.anchor == "question":
+        gold = self.gold(query)
+        if self.settings.anchor == "question":
             return self._quotes(query, gold)
-        ranked = [(a, self._rank(query, a, gold)) for a in dict.fromkeys(query.answers) if a.strip()]
+        ranked = [(a, self.rank(query, a, gold)) for a in dict.fromkeys(query.answers) if a.strip()]
         clues: list[MinedClue] = []
         seen: set[tuple[str, tuple[int, ...]]] = set()
         used = in_vain = 0
-        for answer, doc in _take_turns(ranked):
-            if used == self._settings.per_question or in_vain == self._settings.patience:
+        for answer, doc in take_turns(ranked):
+            if used == self.settings.per_question or in_vain == self.settings.patience:
                 break
             found = [c for c in self._clues_in(query, answer, doc) if (c.form, c.tokens) not in seen]
             seen.update((clue.form, clue.tokens) for clue in found)
             clues += found
             used += bool(found)
             in_vain = 0 if found else in_vain + 1
-        if not clues and len(gold) and "long" in self._settings.forms:
-            openings = [self._opening(query, int(doc), None) for doc in gold[: self._settings.per_question]]
+        if not clues and len(gold) and "long" in self.settings.forms:
+            openings = [self._opening(query, int(doc), None) for doc in gold[: self.settings.per_question]]
             clues = [clue for clue in openings if clue is not None]
         return clues
 
-    def _quotes(self, query: Query, gold: np.ndarray) -> list[MinedClue]:
-        """What the question quotes of its gold passages, the rarest first; each of its tokens in one clue of a passage."""
+    def gold(self, query: Query) -> np.ndarray:
+        """int64[n]: the gold passages of a query; DataError for one that is not in the corpus."""
+        return np.array([self.documents.number(d) for d in dict.fromkeys(query.positives)], dtype=np.int64)
+
+    def quoted(self, query: Query, gold: np.ndarray) -> list[tuple[Passage, int, int, int]]:
+        """The slices (passage, start, stop, occurrences) of gold passages that the question quotes, whole words, the rarest
+        first."""
         asked = np.asarray(self._tokenizer.encode(query.question), dtype=np.int64)
         found: dict[tuple[int, ...], tuple[Passage, int, int, int]] = {}
         for doc in gold.tolist():
-            passage = self._passage(doc)
+            passage = self.passage(doc)
             for start, stop in shared_runs(asked, passage.tokens):
                 inside = [i for i in range(start, stop) if self._is_start(passage, i)]
                 first = inside[0] if inside else stop
-                ends = range(min(stop, first + self._settings.max_tokens), first, -1)
+                ends = range(min(stop, first + self.settings.max_tokens), first, -1)
                 last = next((i for i in ends if passage.is_border(i)), first)
                 tokens = tuple(passage.tokens[first:last].tolist())
                 if passage.slice_text(first, last) and tokens not in found:
                     found[tokens] = passage, first, last, self._index.search(tokens).count
-        ranked = sorted(found.values(), key=lambda place: place[3])
+        return sorted(found.values(), key=lambda place: place[3])
+
+    def _quotes(self, query: Query, gold: np.ndarray) -> list[MinedClue]:
+        """Clues of what the question quotes, the rarest first; each of a passage's tokens in one of them."""
         clues: list[MinedClue | None] = []
         used: set[tuple[int, int]] = set()
-        for passage, start, stop, count in ranked:
+        for passage, start, stop, count in self.quoted(query, gold):
             covered = {(passage.doc, i) for i in range(start, stop)}
-            if count > self._settings.common or used & covered:
+            if count > self.settings.common or used & covered:
                 continue
             used |= covered
-            if "short" in self._settings.forms:
+            if "short" in self.settings.forms:
                 clues.append(self._clue(query, None, passage, "short", start, stop, count))
-            if "long" in self._settings.forms:
+            if "long" in self.settings.forms:
                 clues.append(self._grow(query, None, passage, start, stop))
-            if len(clues) >= self._settings.per_question * len(self._settings.forms):
+            if len(clues) >= self.settings.per_question * len(self.settings.forms):
                 break
         return [clue for clue in clues if clue is not None]
 
-    def _rank(self, query: Query, answer: str, gold: np.ndarray) -> np.ndarray:
+    def rank(self, query: Query, answer: str, gold: np.ndarray) -> np.ndarray:
         """Passages that hold the answer, best first: int64[n], ties by document number."""
         text = f"{self._bm25.query_text(query)} {answer}"
         docs = gold
         if not len(gold):
             docs = self._holders(answer)
             if docs is None:
-                docs = self._bm25.top(text, self._settings.candidates)[0]
+                docs = self._bm25.top(text, self.settings.candidates)[0]
         return docs[np.lexsort((docs, -self._bm25.score_text(text, docs)))]
 
     def _find_holders(self, answer: str) -> np.ndarray | None:
         """All documents in which the answer's tokens occur; None when there are too many, or none, to go by tokens."""
-        spelled = {tuple(self._tokenizer.encode(form)) for form in spellings(answer)}
-        spans = [span for span in map(self._index.search, sorted(spelled)) if span]
-        if not 0 < sum(span.count for span in spans) <= self._settings.common:
+        spans = self._spans(answer)
+        if not 0 < sum(span.count for span in spans) <= self.settings.common:
             return None
         return np.unique(np.concatenate([self._index.documents(s)[0] for s in spans])).astype(np.int64)
 
+    def occurrences(self, answer: str) -> int:
+        """How often the answer's tokens stand in the corpus, in the usual spellings."""
+        return sum(span.count for span in self._spans(answer))
+
+    def _spans(self, answer: str) -> list[Span]:
+        spelled = {tuple(self._tokenizer.encode(form)) for form in spellings(answer)}
+        return [span for span in map(self._index.search, sorted(spelled)) if span]
+
     def _clues_in(self, query: Query, answer: str, doc: int) -> list[MinedClue]:
-        if not answer_pattern(answer).search(self._documents.contents(doc)):
+        if not answer_pattern(answer).search(self.documents.contents(doc)):
             return []
-        passage = self._passage(doc)
+        passage = self.passage(doc)
         places = passage.places(answer)
         clues = []
-        if "short" in self._settings.forms:
+        if "short" in self.settings.forms:
             alone = [(i, j) for i, j in places if self._is_alone(passage, i, j, answer)]
             clues += [self._clue(query, answer, passage, "short", i, j) for i, j in alone[:1]]
-        if "long" in self._settings.forms:
-            if self._settings.anchor == "opening":
+        if "long" in self.settings.forms:
+            if self.settings.anchor == "opening":
                 clues.append(self._opening(query, doc, answer))
             else:
                 clues.append(self._long(query, answer, passage, places))
@@ -179,7 +193,7 @@ class Miner:
     def _is_alone(self, passage: Passage, start: int, stop: int, answer: str) -> bool:
         """Whether a slice is a short clue: the answer and nothing else, from the beginning of a word to the end of one."""
         return (
-            stop - start <= self._settings.max_tokens
+            stop - start <= self.settings.max_tokens
             and self._is_start(passage, start)
             and passage.is_border(stop)
             and answer_pattern(answer).fullmatch(passage.slice_text(start, stop)) is not None
@@ -194,7 +208,7 @@ class Miner:
         """The best slice that holds the answer: unique, then beginning with it (or near it), then rare, then short."""
         best: tuple[tuple[bool, int, int, int], MinedClue] | None = None
         for head, stop in places:
-            for start in range(head, max(stop - self._settings.max_tokens, 0) - 1, -1):
+            for start in range(head, max(stop - self.settings.max_tokens, 0) - 1, -1):
                 if not self._is_start(passage, start):
                     continue
                 clue = self._grow(query, answer, passage, start, stop)
@@ -208,7 +222,7 @@ class Miner:
         return None if best is None else best[1]
 
     def _opening(self, query: Query, doc: int, answer: str | None) -> MinedClue | None:
-        return self._grow(query, answer, self._passage(doc), 0, 1)
+        return self._grow(query, answer, self.passage(doc), 0, 1)
 
     def _grow(
         self, query: Query, answer: str | None, passage: Passage, start: int, least: int
@@ -216,13 +230,13 @@ class Miner:
         """The rarest slice from `start` to `least` or beyond that ends with a word; the shortest (or longest) of those."""
         span = self._index.root
         best = None
-        for stop in range(start + 1, min(start + self._settings.max_tokens, len(passage.tokens)) + 1):
+        for stop in range(start + 1, min(start + self.settings.max_tokens, len(passage.tokens)) + 1):
             span = self._index.extend(span, int(passage.tokens[stop - 1]))
             if stop < least or not passage.is_border(stop) or not passage.slice_text(stop - 1, stop):
                 continue
-            if best is None or span.count < best[1] or self._settings.full:
+            if best is None or span.count < best[1] or self.settings.full:
                 best = stop, span.count
-            if span.count == 1 and not self._settings.full:
+            if span.count == 1 and not self.settings.full:
                 break
         return None if best is None else self._clue(query, answer, passage, "long", start, best[0], best[1])
 
@@ -239,7 +253,7 @@ class Miner:
         tokens = tuple(passage.tokens[start:stop].tolist())
         return MinedClue(
             query_id=query.query_id,
-            doc_id=self._documents.doc_ids[passage.doc],
+            doc_id=self.documents.doc_ids[passage.doc],
             start=start,
             stop=stop,
             tokens=tokens,
@@ -250,7 +264,7 @@ class Miner:
         )
 
 
-def _take_turns(ranked: list[tuple[str, np.ndarray]]) -> Iterator[tuple[str, int]]:
+def take_turns(ranked: list[tuple[str, np.ndarray]]) -> Iterator[tuple[str, int]]:
     """First each answer's best passage, then each one's second best, and so on."""
     for rank in range(max((len(docs) for _, docs in ranked), default=0)):
         for answer, docs in ranked:

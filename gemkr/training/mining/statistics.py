@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from gemkr.data.clues import MinedClue
 from gemkr.training.mining.mine import Miner
+from gemkr.training.mining.reasons import why_without
 from gemkr.types import Query
 
 NAMED = 5
@@ -25,12 +27,15 @@ class MiningStatistics:
     rows: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     without: list[str] = field(default_factory=list)
     """Names of the queries that got no clue."""
+    reasons: Counter[str] = field(default_factory=Counter)
+    """Why they got none."""
 
-    def add(self, query: Query, clues: list[MinedClue]) -> None:
-        """Count a query and its clues."""
+    def add(self, query: Query, clues: list[MinedClue], reason: str = "") -> None:
+        """Count a query and its clues, or the `reason` why it has none."""
         self.queries += 1
         if not clues:
             self.without.append(query.query_id)
+            self.reasons[reason] += 1
         self.answers += len(set(query.answers))
         self.answers_covered += len({clue.answer for clue in clues if clue.answer is not None})
         for clue in clues:
@@ -49,13 +54,15 @@ class MiningStatistics:
         if self.without:
             more = f" and {len(self.without) - NAMED:,} more" if len(self.without) > NAMED else ""
             yield f"without a clue     {len(self.without):>9,}  {', '.join(self.without[:NAMED])}{more}"
+        for reason, count in self.reasons.most_common():
+            yield f"                   {count:>9,}  {reason}"
 
 
 def mine_all(miner: Miner, queries: Iterable[Query], statistics: MiningStatistics) -> Iterator[MinedClue]:
     """The clues of all queries, one by one, counted in `statistics`."""
     for query in queries:
         clues = miner.mine(query)
-        statistics.add(query, clues)
+        statistics.add(query, clues, "" if clues else why_without(miner, query))
         yield from clues
 
 

@@ -1,0 +1,48 @@
+"""The rank loss: among the clues that a retriever once wrote for a query, probability goes to those that were worth something.
+
+Minus the logarithm of the expected reward under the model's own probabilities, taken over the judged clues alone (minimum risk
+training, Shen et al. 2016, over retrieval rewards as in LTRGR, Li et al. 2024). No reference model is needed; the cross entropy
+of the learned clues beside it keeps the model a writer. A clue counts with its end, also where decoding cut it off.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gemkr.models.gemkr.batch import Clues
+
+
+def ranked_loss(log_probs: Tensor, clues: Clues) -> Tensor:
+    """The loss of clues with rewards from their log-probabilities, ends included: float32[C].
+
+    A mean over the learned tokens, to each of which its prompt's rank loss is added `rank.weight` times: however a step is
+    split into batches, the loss is the same.
+    """
+    prompts = len(clues.tokens)
+    tokens = clues.lengths() * clues.learned
+    owned = torch.zeros(prompts, dtype=log_probs.dtype, device=log_probs.device)
+    owned.index_add_(0, clues.owner, tokens.to(owned.dtype))
+    written = -log_probs[clues.learned].sum()
+    losses = rank_losses(log_probs * clues.rank.sharpness, clues.reward, clues.owner, prompts)
+    return (written + clues.rank.weight * (owned * losses).sum()) / owned.sum()
+
+
+def rank_losses(log_weights: Tensor, reward: Tensor, owner: Tensor, prompts: int) -> Tensor:
+    """float32[prompts]: minus the logarithm of the expected reward of a judged clue drawn with softmax(`log_weights`).
+
+    Zero for a prompt without a judged clue that is worth anything. `owner` int64[C] is each clue's prompt, ascending.
+    """
+    counts = torch.bincount(owner, minlength=prompts)
+    column = torch.arange(len(owner), device=owner.device) - (counts.cumsum(0) - counts)[owner]
+    judged = ~reward.isnan()
+    shape = prompts, int(counts.max())
+    table = torch.full(shape, -torch.inf, dtype=log_weights.dtype, device=log_weights.device)
+    table = table.index_put((owner[judged], column[judged]), log_weights[judged])
+    worth = torch.zeros(shape, dtype=log_weights.dtype, device=log_weights.device)
+    worth[owner[judged], column[judged]] = reward[judged].to(worth.dtype)
+    paying = (worth > 0).any(dim=1)
+    table, worth = table[paying], worth[paying]
+    paid = (table + worth.log()).masked_fill(worth == 0, -torch.inf)
+    losses = torch.zeros(prompts, dtype=log_weights.dtype, device=log_weights.device)
+    return losses.index_put((paying.nonzero()[:, 0],), table.logsumexp(1) - paid.logsumexp(1))

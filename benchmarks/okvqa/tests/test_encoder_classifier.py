@@ -11,12 +11,13 @@ from tiny_encoder import save_tiny_encoder
 
 from benchmarks.okvqa import encoder_classifier as module
 from benchmarks.okvqa.config import EncoderClassifierConfig
-from benchmarks.okvqa.encoder_classifier import encoder_classifier
+from benchmarks.okvqa.encoder_classifier import EncoderClassifier
 from gemkr.errors import ConfigError, DataError
 from gemkr.models.hf.config import TextEncoderConfig
 from gemkr.types import Query
 
 DRINKS = {"cow": "milk", "leaf": "tea", "bean": "coffee"}
+FILE = "encoder_classifier.safetensors"
 QUERIES = [
     Query(f"{thing}{i}", f"what comes from a {thing}", caption="a table", answers=(drink,))
     for thing, drink in DRINKS.items()
@@ -29,7 +30,18 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> EncoderClassifierConfig:
     words = ["what", "comes", "from", "a", "table", *DRINKS, *DRINKS.values(), "."]
     folder = save_tiny_encoder(tmp_path_factory.mktemp("encoder") / "e", words)
     encoder = TextEncoderConfig(str(folder), max_tokens=24)
-    return EncoderClassifierConfig(encoder, epochs=25, batch_size=4, lr=3e-3, head_lr=3e-2, dropout=0.0)
+    return EncoderClassifierConfig(
+        "train.jsonl", encoder, "", epochs=25, batch_size=4, lr=3e-3, head_lr=3e-2, dropout=0.0
+    )
+
+
+def encoder_classifier(
+    queries: list[Query], config: EncoderClassifierConfig, folder: Path
+) -> EncoderClassifier:
+    """Learned, unless it is there, and read: into the file that the settings name, or one in the folder."""
+    config = config if config.weights else replace(config, weights=str(folder / FILE))
+    EncoderClassifier.learn(queries, config)
+    return EncoderClassifier.read(queries, config)
 
 
 def test_learns_what_queries_say(config: EncoderClassifierConfig, tmp_path: Path) -> None:
@@ -82,8 +94,8 @@ def test_weights_are_kept_and_known_by_what_they_were_learned_from(
         return encoder_classifier(queries, settings, tmp_path).guess(QUERIES[0])
 
     first = guess(short)
-    assert guess(replace(short, weights=None)) == first
-    assert cache.read_bytes() == (tmp_path / module.WEIGHTS_FILE).read_bytes()
+    assert guess(replace(short, weights="")) == first
+    assert cache.read_bytes() == (tmp_path / FILE).read_bytes()
     learned = []
     train = module._train
     monkeypatch.setattr(module, "_train", lambda model, queries: (learned.append(1), train(model, queries)))
@@ -91,12 +103,17 @@ def test_weights_are_kept_and_known_by_what_they_were_learned_from(
     assert not learned
     with pytest.raises(DataError, match=r"w\.safetensors was learned from other queries or settings"):
         guess(replace(short, seed=1))
-    mine = replace(short, seed=1, weights=None)
-    guess(mine)
-    guess(mine, QUERIES[:-1])
+    with pytest.raises(DataError, match=r"w\.safetensors was learned from other queries or settings"):
+        guess(short, QUERIES[:-1])
     encoder = TextEncoderConfig(str(save_tiny_encoder(other, ["what"])), max_tokens=24)
-    guess(replace(mine, encoder=encoder), QUERIES[:-1])
-    assert len(learned) == 3
+    with pytest.raises(DataError, match=r"w\.safetensors was learned from other queries or settings"):
+        guess(replace(short, encoder=encoder))
+    absent = replace(short, weights=str(tmp_path / "absent"))
+    with pytest.raises(ConfigError, match=r"absent is not there.*python -m benchmarks\.okvqa\.fit"):
+        EncoderClassifier.read(QUERIES, absent)
+    assert not learned
+    guess(absent)
+    assert len(learned) == 1
     cache.write_bytes(b"no weights")
     with pytest.raises(DataError, match="is no weight file of gemkr; delete it"):
         guess(short)

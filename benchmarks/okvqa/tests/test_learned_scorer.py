@@ -15,10 +15,10 @@ from tiny_encoder import save_tiny_encoder
 
 from benchmarks.okvqa import learned_training, passage_vectors
 from benchmarks.okvqa.config import LearnedScorerConfig
+from benchmarks.okvqa.fit import main as fit
 from benchmarks.okvqa.impacts import TermImpacts
-from benchmarks.okvqa.learned_retriever import LearnedScorerRetriever
+from benchmarks.okvqa.learned_retriever import ScorerRetriever
 from benchmarks.okvqa.learned_scorer import LearnedScorer
-from benchmarks.okvqa.learned_training import learned_scorer
 from gemkr.cli import main
 from gemkr.errors import ConfigError, DataError, ModelError
 from gemkr.files import lock
@@ -30,6 +30,7 @@ from gemkr.types import Document, Query
 
 DRINKS = {"cow": "milk", "leaf": "tea", "bean": "coffee"}
 WORDS = ["what", "comes", "from", "table", "warm", "fresh", "glass", *DRINKS, *DRINKS.values()]
+FILE = "learned_scorer.safetensors"
 QUERIES = [
     Query(f"{thing}{i}", f"what comes from a {thing}", caption="a table", answers=(drink,))
     for thing, drink in DRINKS.items()
@@ -47,13 +48,26 @@ CORPUS = [
 EVERY = np.arange(len(CORPUS))
 
 
+def learned_scorer(
+    queries: list[Query],
+    documents: list[Document],
+    bm25: BM25,
+    config: LearnedScorerConfig,
+    folder: Path,
+) -> LearnedScorer:
+    """Learned, unless it is there, and read: into the file that the settings name, or one in the folder."""
+    config = config if config.weights else replace(config, weights=str(folder / FILE))
+    learned_training.learn(queries, documents, bm25, config)
+    return learned_training.read(queries, documents, bm25, config)
+
+
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> LearnedScorerConfig:
     home = tmp_path_factory.mktemp("scorer")
     encoder = TextEncoderConfig(str(save_tiny_encoder(home / "e", WORDS)), max_tokens=24)
     vectors = str(home / "passages.safetensors")
     return LearnedScorerConfig(
-        "train.jsonl", encoder, vectors, least_documents=1, most_documents=1.0, passage_tokens=12, epochs=60,
+        "train.jsonl", encoder, "", vectors, least_documents=1, most_documents=1.0, passage_tokens=12, epochs=60,
         batch_size=4, lr=3e-3, head_lr=3e-2, threshold=1.0,
     )  # fmt: skip
 
@@ -162,7 +176,7 @@ def test_learns_which_passages_answer(
     state = torch.random.get_rng_state()
     scorer = learned_scorer(QUERIES, CORPUS, bm25, settings, tmp_path)
     assert torch.equal(torch.random.get_rng_state(), state)
-    retriever = LearnedScorerRetriever(scorer, [document.doc_id for document in CORPUS])
+    retriever = ScorerRetriever(scorer, [document.doc_id for document in CORPUS])
     new = [
         Query("new", f"what comes from a {thing}", caption="a table", answers=(drink,))
         for thing, drink in DRINKS.items()
@@ -172,8 +186,8 @@ def test_learns_which_passages_answer(
         assert query.answers[0] in CORPUS[int(best.doc_id[1:])].text.lower()
         assert best.score >= second.score
     assert (tmp_path / "vectors").exists() == dense
-    with pytest.raises(DataError, match="knows 11 documents and there are 1 ids"):
-        LearnedScorerRetriever(scorer, ["d0"])
+    (few,) = retriever.retrieve(new[:1], k=5, allowed={"d1", "d3"})
+    assert {hit.doc_id for hit in few.hits} == {"d1", "d3"}
 
 
 def test_what_was_learned_is_kept_and_known_by_its_origin(
@@ -188,6 +202,9 @@ def test_what_was_learned_is_kept_and_known_by_its_origin(
         patch.delattr(passage_vectors, "_read")
         again = learned_scorer(QUERIES, CORPUS, bm25, replace(short, train="elsewhere.jsonl"), tmp_path)
         np.testing.assert_array_equal(again.score(QUERIES[0], EVERY), first)
+        absent = replace(short, weights=str(tmp_path / "absent"))
+        with pytest.raises(ConfigError, match=r"absent is not there.*python -m benchmarks\.okvqa\.fit"):
+            learned_training.read(QUERIES, CORPUS, bm25, absent)
         for settings, queries in ((replace(short, seed=1), QUERIES), (short, QUERIES[1:])):
             with pytest.raises(
                 DataError, match=r"w\.safetensors was learned from other queries, settings, documents or"
@@ -202,9 +219,9 @@ def test_what_was_learned_is_kept_and_known_by_its_origin(
         with pytest.raises(DataError, match=r"v\.safetensors holds vectors of other passages"):
             learned_scorer(QUERIES, fewer, BM25(fewer), short, tmp_path)
     assert (cache.read_bytes(), vectors.read_bytes()) == kept
-    anew = learned_scorer(QUERIES, CORPUS, bm25, replace(short, weights=None), tmp_path)
+    anew = learned_scorer(QUERIES, CORPUS, bm25, replace(short, weights=""), tmp_path)
     np.testing.assert_array_equal(anew.score(QUERIES[0], EVERY), first)
-    assert (tmp_path / learned_training.WEIGHTS_FILE).read_bytes() == kept[0]
+    assert (tmp_path / FILE).read_bytes() == kept[0]
     vectors.write_bytes(b"no vectors")
     with pytest.raises(DataError, match=r"v\.safetensors is no weight file"):
         learned_scorer(QUERIES, CORPUS, bm25, short, tmp_path)
@@ -303,9 +320,7 @@ def test_what_cannot_be_learned(config: LearnedScorerConfig, bm25: BM25, tmp_pat
         learned_scorer(QUERIES, CORPUS, bm25, frozen, tmp_path)
     with pytest.raises(ConfigError, match="precision is 'fp8'; known are fp32 and bf16"):
         learned_scorer(QUERIES, CORPUS, bm25, replace(config, precision="fp8"), tmp_path)
-    with pytest.raises(
-        ModelError, match=r"learned_scorer\.passage_tokens is 41, the encoder .* has 40 positions"
-    ):
+    with pytest.raises(ModelError, match=r"passage_tokens is 41, the encoder .* has 40 positions"):
         learned_scorer(QUERIES, CORPUS, bm25, replace(config, passage_tokens=41), tmp_path)
     (tmp_path / "file").touch()
     for setting in ("weights", "vectors"):
@@ -329,7 +344,6 @@ def test_a_blend_scales_both_over_what_is_asked() -> None:
             return self.scores[docs]
 
     blend = Blend(Fixed(-100, 100, 0, 100), Fixed(1, 2, 3, 9), 0.25)
-    assert len(blend) == 4
     np.testing.assert_allclose(blend.score(Query("q"), np.array([0, 1, 2])), [0.0, 0.875, 0.625])
     np.testing.assert_allclose(blend.score(Query("q"), np.array([1, 3])), [0.0, 0.25])
     assert blend.score(Query("q"), np.array([], dtype=np.int64)).shape == (0,)
@@ -349,37 +363,57 @@ def evaluation(tmp_path: Path, config: LearnedScorerConfig) -> Path:
     )
     rows = "".join(f'{document.doc_id},"{document.text}"\n' for document in CORPUS)
     (tmp_path / "corpus.csv").write_text("kid,text\n" + rows)
-    path, encoder = tmp_path / "eval.yaml", f"encoder: {{folder: {config.encoder.folder}, max_tokens: 24}}"
-    learning = "epochs: 60, batch_size: 4, lr: 0.003, head_lr: 0.03"
+    encoder = f"encoder: {{folder: {config.encoder.folder}, max_tokens: 24}}"
+    learning = (
+        f"train: {tmp_path}/train.jsonl, {encoder}, epochs: 60, batch_size: 4, lr: 0.003, head_lr: 0.03"
+    )
+    scorer = (
+        f"{{kind: 'benchmarks.okvqa.learned_scorer:LearnedScorer', {learning}, weights: {tmp_path}/scorer, "
+        f"vectors: {tmp_path}/vectors, least_documents: 1, passage_tokens: 12, most_documents: 1.0, threshold: 1.0}}"
+    )
+    path = tmp_path / "eval.yaml"
     path.write_text(
-        f"retriever: learned_scorer\nqueries: {tmp_path}/asked.jsonl\ncorpus: {tmp_path}/corpus.csv\noutput: {tmp_path}/out\n"
-        "metrics: [S@1, P@2]\nbaselines: [encoder_classifier_coverage]\nmatch: word\nscoring: {inside_span: learned+bm25}\n"
-        f"learned_scorer: {{train: {tmp_path}/train.jsonl, {encoder}, vectors: {tmp_path}/vectors, least_documents: 1, passage_tokens: 12, "
-        f"most_documents: 1.0, threshold: 1.0, {learning}}}\n"
-        f"opponents: {{train: {tmp_path}/train.jsonl, encoder: {{{encoder}, {learning}}}}}\n"
+        f"queries: {tmp_path}/asked.jsonl\ncorpus: {tmp_path}/corpus.csv\noutput: {tmp_path}/out\n"
+        "metrics: [S@1, P@2]\nmatch: word\nretrievers:\n"
+        "  learned_scorer:\n    kind: benchmarks.okvqa.learned_retriever:ScorerRetriever\n"
+        f"    scorer: {{kind: blend, first: {scorer}, second: bm25, share: 0.2}}\n"
+        "  encoder_classifier_coverage:\n    kind: benchmarks.okvqa.answers:AnswerRetriever\n"
+        f"    guesser: {{kind: encoder_classifier, {learning}, weights: {tmp_path}/classifier}}\n"
+        "  bm25: {kind: bm25}\n"
+        "evaluate: [learned_scorer, encoder_classifier_coverage]\n"
     )
     return path
 
 
 def test_an_evaluation_with_it(evaluation: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = evaluation.parent / "out"
-    assert main(["fit-scorer", str(evaluation)]) == 0
-    assert "terms in 11 documents" in capsys.readouterr().out
-    learned = (out / learned_training.WEIGHTS_FILE).read_bytes()
+    out, weights = evaluation.parent / "out", evaluation.parent / "scorer"
+    assert main(["eval", str(evaluation)]) == 1
+    assert (
+        "vectors is not there, and retrieval never trains; make it first: python -m"
+        in capsys.readouterr().err
+    )
+    for name in ("learned_scorer", "encoder_classifier_coverage"):
+        assert fit([str(evaluation), name]) == 0
+    assert f"learned: {weights}" in capsys.readouterr().out
+    learned = weights.read_bytes()
+    assert fit([str(evaluation), "learned_scorer"]) == 0
+    assert f"there already: {weights}" in capsys.readouterr().out
     assert main(["eval", str(evaluation)]) == 0
     rows = json.loads((out / "metrics.json").read_text())["rows"]
     assert {name: row["S@1"] for name, row in rows.items()} == {
         "learned_scorer": 1.0,
         "encoder_classifier_coverage": 1.0,
     }
-    assert (out / learned_training.WEIGHTS_FILE).read_bytes() == learned
+    assert weights.read_bytes() == learned
 
 
-def test_what_an_evaluation_refuses(evaluation: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["fit-scorer", str(evaluation), "learned_scorer=null"]) == 1
-    assert "has no scorer to learn; add the section 'learned_scorer'" in capsys.readouterr().err
-    assert main(["eval", str(evaluation), "learned_scorer=null"]) == 1
-    assert "the learned scorer needs training queries and a text encoder" in capsys.readouterr().err
+def test_what_learning_refuses(evaluation: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fit([str(evaluation), "bm25"]) == 1
+    assert "the retriever 'bm25' has nothing to learn" in capsys.readouterr().err
+    assert fit([str(evaluation), "nobody"]) == 1
+    assert "no retriever is called 'nobody'" in capsys.readouterr().err
     asked = evaluation.parent / "asked.jsonl"
-    assert main(["fit-scorer", str(evaluation), f"learned_scorer.train={asked}"]) == 1
-    assert "set learned_scorer.train to a file without them" in capsys.readouterr().err
+    assert (
+        fit([str(evaluation), "learned_scorer", f"retrievers.learned_scorer.scorer.first.train={asked}"]) == 1
+    )
+    assert "set train to a file without them" in capsys.readouterr().err

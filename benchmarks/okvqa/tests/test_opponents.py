@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,15 @@ import pytest
 from benchmarks.okvqa import classifier as classifier_module
 from benchmarks.okvqa.answers import AnswerRetriever, ExpandedQueryRetriever, GreedyCoverage, OnePerAnswer
 from benchmarks.okvqa.bags import BagVectors, Neighbourhood, QueryWords
-from benchmarks.okvqa.classifier import answer_classifier
+from benchmarks.okvqa.classifier import AnswerClassifier
 from benchmarks.okvqa.config import ClassifierConfig
+from benchmarks.okvqa.fit import main as fit
 from benchmarks.okvqa.holders import Holders
 from benchmarks.okvqa.nearest import NearestQuestions
 from gemkr.cli import main
 from gemkr.data.qrels import AnswerMatcher
 from gemkr.data.queries import read_queries
-from gemkr.errors import DataError
+from gemkr.errors import ConfigError, DataError
 from gemkr.scorers.bm25 import BM25
 from gemkr.testing import toy_corpus
 from gemkr.types import Document, Query
@@ -33,7 +35,16 @@ TRAIN = [
     Query("t5", "Which animal hunts at night?", caption="a bird on a tree", answers=("owl",)),
     Query("t6", "Where does the big cat sleep?", detections=("lion",), answers=("sun",)),
 ]
-QUICK = ClassifierConfig(hidden=16, epochs=30, batch_size=4, lr=0.05, least_answers=1, least_words=1)
+QUICK = ClassifierConfig(
+    "train.jsonl", "", hidden=16, epochs=30, batch_size=4, lr=0.05, least_answers=1, least_words=1
+)
+
+
+def answer_classifier(queries: list[Query], settings: ClassifierConfig, path: Path) -> AnswerClassifier:
+    """Learned into a file, unless it is there, and read."""
+    settings = replace(settings, weights=str(path))
+    AnswerClassifier.learn(queries, settings)
+    return AnswerClassifier.read(queries, settings)
 
 
 class Fixed:
@@ -176,13 +187,16 @@ def test_the_classifier_learns_repeats_itself_and_is_cached(
     assert [w for _, w in read] == pytest.approx(
         [w for _, w in guesses]
     )  # sums depend on where weights lie in memory
-    answer_classifier(TRAIN[1:], QUICK, cache)
-    assert cache.read_bytes() != content
+    with pytest.raises(DataError, match="was learned from other queries or settings; delete it"):
+        answer_classifier(TRAIN[1:], QUICK, cache)
+    assert cache.read_bytes() == content
+    with pytest.raises(ConfigError, match=r"absent is not there.*python -m benchmarks\.okvqa\.fit"):
+        AnswerClassifier.read(TRAIN, replace(QUICK, weights=str(tmp_path / "absent")))
     cache.write_bytes(b"nonsense")
     with pytest.raises(DataError, match="no weight file of gemkr"):
         answer_classifier(TRAIN, QUICK, cache)
     with pytest.raises(DataError, match="no answer is given by 9 of the 6 training queries"):
-        answer_classifier(TRAIN, ClassifierConfig(least_answers=9), cache)
+        answer_classifier(TRAIN, replace(QUICK, least_answers=9), cache)
 
 
 @pytest.fixture
@@ -213,16 +227,26 @@ def config(tmp_path: Path) -> Path:
     (tmp_path / "corpus.csv").write_text("kid,text\n" + rows)
     path = tmp_path / "eval.yaml"
     path.write_text(
-        f"retriever: answer_classifier_coverage\nqueries: {tmp_path}/asked.jsonl\ncorpus: {tmp_path}/corpus.csv\n"
-        f"output: {tmp_path}/out\nmetrics: [P@5, S@1]\n"
-        "baselines: [answer_classifier, fusion, nearest_questions_query, nearest_questions, bm25_caption]\n"
-        f"opponents:\n  train: {tmp_path}/train.jsonl\n"
-        "  classifier: {hidden: 16, epochs: 30, batch_size: 4, lr: 0.05, least_answers: 1, least_words: 1}\n"
+        f"queries: {tmp_path}/asked.jsonl\ncorpus: {tmp_path}/corpus.csv\noutput: {tmp_path}/out\nmetrics: [P@5, S@1]\n"
+        "retrievers:\n"
+        "  answer_classifier_coverage:\n    kind: benchmarks.okvqa.answers:AnswerRetriever\n"
+        f"    guesser: {{kind: classifier, train: {tmp_path}/train.jsonl, weights: {tmp_path}/classifier, hidden: 16, "
+        "epochs: 30, batch_size: 4, lr: 0.05, least_answers: 1, least_words: 1}\n"
+        "  answer_classifier:\n    kind: benchmarks.okvqa.answers:AnswerRetriever\n    chooser: one_per_answer\n"
+        "    guesser: ${retrievers.answer_classifier_coverage.guesser}\n"
+        "  nearest_questions:\n    kind: benchmarks.okvqa.answers:AnswerRetriever\n    chooser: one_per_answer\n"
+        f"    guesser: {{kind: nearest, train: {tmp_path}/train.jsonl}}\n"
+        "  nearest_questions_query:\n    kind: benchmarks.okvqa.answers:ExpandedQueryRetriever\n"
+        "    guesser: ${retrievers.nearest_questions.guesser}\n"
+        "  bm25_caption: {kind: bm25, caption: true}\n  fusion: {kind: fusion, of: [bm25_caption, nearest_questions]}\n"
     )
     return path
 
 
 def test_all_opponents_in_one_evaluation(config: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["retrieve", str(config)]) == 1
+    assert "classifier is not there, and retrieval never trains" in capsys.readouterr().err
+    assert fit([str(config), "answer_classifier_coverage"]) == 0
     assert main(["eval", str(config)]) == 0
     out = config.parent / "out"
     metrics = json.loads((out / "metrics.json").read_text())
@@ -237,37 +261,43 @@ def test_all_opponents_in_one_evaluation(config: Path, capsys: pytest.CaptureFix
     assert metrics["rows"]["nearest_questions"]["S@1"] == pytest.approx(2 / 3)
     assert metrics["intervals"]["fusion"]["P@5"].keys() == {"mean", "low", "high"}
     assert len((out / "per_query.jsonl").read_text().splitlines()) == 3
-    assert (out / "answer_classifier.safetensors").is_file()
     capsys.readouterr()
     assert main(["eval", str(config)]) == 0
     assert "3 of them from an earlier run" in capsys.readouterr().err
-    assert main(["eval", str(config), "opponents.neighbours=1"]) == 1
-    assert "holds a run with opponents.neighbours = 30" in capsys.readouterr().err
+    assert main(["eval", str(config), "retrievers.nearest_questions.guesser.neighbours=1"]) == 1
+    assert "guesser.neighbours = 30" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["opponents=null"], "the section 'opponents' is missing"),
-        (["retriever=fusion", "opponents.fused=[fusion,bm25]"], "names 'fusion' itself"),
+        (["retrievers.fusion.of=[fusion,bm25_caption]"], "fusion of fusion is a circle"),
+        (["retrievers.fusion.of=[bm25_caption]"], "fusion needs at least two retrievers, of names 1"),
         (
-            ["retriever=fusion", "opponents.fused=[bm25]"],
-            "fusion needs at least two retrievers, it was given 1",
+            ["retrievers.fusion.of=[bm25_caption,best]"],
+            "the retriever 'fusion' is of 'best', which has no section",
         ),
-        (["retriever=fusion", "opponents.fused=[bm25,best]"], "'best' is unknown"),
+        (
+            ["retrievers.nearest_questions.chooser=best"],
+            "the chooser 'best' is unknown; known are one_per_answer, coverage",
+        ),
+        (
+            ["retrievers.nearest_questions.guesser.kind=oracle"],
+            "the kind 'oracle' of answer guesser is unknown",
+        ),
     ],
 )
 def test_what_opponents_refuse(
     config: Path, capsys: pytest.CaptureFixture, overrides: list[str], message: str
 ) -> None:
-    assert main(["retrieve", str(config), *overrides]) == 1
+    assert main(["retrieve", str(config), "--retriever", "fusion", *overrides]) == 1
     assert message in capsys.readouterr().err
 
 
 def test_answers_of_the_queries_are_never_learned(config: Path, capsys: pytest.CaptureFixture) -> None:
     train = config.parent / "train.jsonl"
     train.write_text(train.read_text() + (config.parent / "asked.jsonl").read_text())
-    assert main(["retrieve", str(config), "retriever=nearest_questions"]) == 1
+    assert main(["retrieve", str(config), "--retriever", "nearest_questions"]) == 1
     assert "3 of the 3 queries, such as '1', stand in the training file" in capsys.readouterr().err
 
 

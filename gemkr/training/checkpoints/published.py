@@ -2,7 +2,7 @@
 
 Their file is a torch archive with a state dict under `model`, of what their training changes: LoRA on the LLM's queries
 and values, one table with the learned prefixes of all blocks, one gate per head and block, and the projection into the
-LLM. Knows names and shapes (docs/okvqa-gs112k.md lists them), not what a model computes; unpickles nothing but tensors.
+LLM. Knows names and shapes (docs/reproduce.md lists them), not what a model computes; unpickles nothing but tensors.
 """
 
 from __future__ import annotations

@@ -12,20 +12,32 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [
     {"fm_index"},
-    {"types", "errors", "interfaces", "progress"},
-    {"corpus", "documents", "queries", "tokenizer", "tokenization", "config", "evaluation"},
-    {"decoding.matcher"},
-    {"decoding", "vision", "models", "testing"},
-    {"retrievers", "rerankers", "training"},
-    {"cli", "serve"},
+    {"types", "errors", "interfaces", "progress", "files"},
+    {"config", "text"},
+    {"data"},
+    {"vector_index", "vision", "decoding"},
+    {"models", "scorers", "testing"},
+    {"training"},
+    {"sources"},
+    {"retrievers", "rerankers"},
+    {"evaluation"},
+    {"loaded", "sample", "serve"},
+    {"cli"},
 ]
 DOORS = {
     "omegaconf": {"gemkr/config/files.py"},
-    "ultralytics": {"gemkr/vision/detect.py"},
-    "open_clip": {"gemkr/vision/encode.py"},
-    "vllm": {"gemkr/decoding/vllm.py"},
+    "ultralytics": {"gemkr/vision/detect.py", "gemkr/sample/train_yolo.py"},
+    "open_clip": {"gemkr/vision/encode.py", "gemkr/sample/train_clip.py"},
+    "bm25s": {"gemkr/scorers/bm25.py"},
+    "faiss": {"gemkr/vector_index/faiss.py"},
+    "sentence_transformers": {"gemkr/models/hf/sentence_transformers.py"},
+    "ray": {"gemkr/serve/cluster.py"},
+    "fastapi": {"gemkr/serve/app.py"},
+    "vllm": {"gemkr/decoding/engines/vllm.py"},
     "pybind11": set(),
 }
+OUTSIDE = {"benchmarks", "data_process", "tests", "train", "eval"}
+"""What nothing in the package may import."""
 TORCH_SIDE = {"torch", "transformers", "peft", "accelerate", "open_clip", "ultralytics", "timm", "bm25s"}
 
 
@@ -36,7 +48,7 @@ def sources() -> list[Path]:
 def floor_of(module: str) -> int | None:
     """The floor of a gemkr module; None for the package itself."""
     parts = module.split(".")[1:]
-    for length in (2, 1):
+    for length in (3, 2, 1):
         name = ".".join(parts[:length])
         for number, floor in enumerate(FLOORS):
             if name and name in floor:
@@ -71,6 +83,74 @@ def test_no_module_imports_from_a_higher_floor(path: Path) -> None:
         if name.startswith("gemkr."):
             other = floor_of(name)
             assert other is None or other <= own, f"{module_name(path)} must not import {name}"
+
+
+def _home(path: Path) -> str:
+    """The folder of a file, or the file itself where it lies directly in the package."""
+    return module_name(path) if path.parent == ROOT / "gemkr" else str(path.parent.relative_to(ROOT))
+
+
+def _graph() -> tuple[dict[str, set[str]], dict[str, set[str]]]:
+    """Who imports whom: between files, and between folders. Imports in functions and for type checkers count."""
+    paths = {module_name(path): path for path in sources()}
+    files: dict[str, set[str]] = {name: set() for name in paths}
+    folders: dict[str, set[str]] = {}
+    for name, path in paths.items():
+        for target in imports(path) & paths.keys():
+            longer = any(other.startswith(f"{target}.") for other in imports(path) & paths.keys())
+            if target == name or (longer and paths[target].name == "__init__.py"):
+                continue
+            files[name].add(target)
+            if _home(path) != _home(paths[target]):
+                folders.setdefault(_home(path), set()).add(_home(paths[target]))
+    return files, folders
+
+
+def _circle(graph: dict[str, set[str]]) -> list[str]:
+    """A circle of the graph, its first node again at its end; empty where there is none."""
+    done: set[str] = set()
+
+    def follow(node: str, above: tuple[str, ...]) -> list[str]:
+        if node in above:
+            return [*above[above.index(node) :], node]
+        if node in done:
+            return []
+        for target in sorted(graph.get(node, ())):
+            if found := follow(target, (*above, node)):
+                return found
+        done.add(node)
+        return []
+
+    return next((found for node in sorted(graph) if (found := follow(node, ()))), [])
+
+
+def test_no_circle_of_files_or_folders() -> None:
+    files, folders = _graph()
+    assert sum(map(len, files.values())) > 300
+    assert " -> ".join(_circle(files)) == ""
+    assert " -> ".join(_circle(folders)) == ""
+
+
+def test_a_circle_would_be_found() -> None:
+    assert _circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert _circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+@pytest.mark.parametrize("path", sources(), ids=module_name)
+def test_the_package_imports_nothing_that_stands_beside_it(path: Path) -> None:
+    assert not {name.split(".")[0] for name in imports(path)} & OUTSIDE
+
+
+def test_files_are_small() -> None:
+    folders = ("gemkr", "benchmarks", "tests", "data_process")
+    lengths = {
+        str(p.relative_to(ROOT)): len(p.read_text(encoding="utf-8").splitlines())
+        for folder in folders
+        for p in (ROOT / folder).rglob("*.py")
+    }
+    assert {name: length for name, length in lengths.items() if length > 400} == {}
+    ours = sorted(length for name, length in lengths.items() if name.startswith("gemkr"))
+    assert ours[len(ours) // 2] < 120
 
 
 @pytest.mark.parametrize("path", sources(), ids=module_name)
@@ -122,7 +202,7 @@ def _lazy_names(tree: ast.Module) -> list[str]:
 
 def programs() -> list[Path]:
     folders = ("data_process", "benchmarks", "tests")
-    return [*sources(), *ROOT.glob("*.py"), *(p for f in folders for p in sorted((ROOT / f).glob("*.py")))]
+    return [*sources(), *ROOT.glob("*.py"), *(p for f in folders for p in sorted((ROOT / f).rglob("*.py")))]
 
 
 @pytest.mark.parametrize("path", programs(), ids=lambda path: str(path.relative_to(ROOT)))

@@ -324,7 +324,9 @@ def test_starts_from_what_a_classifier_fine_tuned(home: Path, tmp_path: Path) ->
     (tmp_path / "w.safetensors").write_bytes(b"nothing")
     with pytest.raises(ModelError, match="cannot be read"):
         load_text_encoder(started)
-    with pytest.raises(ModelError, match="absent is not there; name the weight file that it was fine-tuned into"):
+    with pytest.raises(
+        ModelError, match="absent is not there; name the weight file that it was fine-tuned into"
+    ):
         load_text_encoder(replace(started, weights=str(tmp_path / "absent")))
 
 

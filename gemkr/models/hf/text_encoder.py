@@ -133,7 +133,9 @@ def load_text_encoder(config: TextEncoderConfig) -> TextEncoder:
 def _load_tuned(encoder: TextEncoder, path: str) -> None:
     """Put in what an answer classifier over the same encoder has learned."""
     if not Path(path).is_file():
-        raise ModelError(f"text_encoder.weights {path} is not there; name the weight file that it was fine-tuned into")
+        raise ModelError(
+            f"text_encoder.weights {path} is not there; name the weight file that it was fine-tuned into"
+        )
     try:
         held = load_file(path)
     except (OSError, SafetensorError) as error:

@@ -15,8 +15,7 @@ import numpy as np
 
 from gemkr.decoding.beam import generate_clues
 from gemkr.decoding.config import DecodingConfig
-from gemkr.fm_index import FMIndex, Span
-from gemkr.retrievers.second_pass import merged, second_settings
+from gemkr.fm_index import FMIndex
 from gemkr.testing import TableLM
 from gemkr.types import Clue
 
@@ -37,16 +36,12 @@ def random_settings(rng: np.random.Generator) -> DecodingConfig:
         stop_at_one_document=bool(rng.integers(2)),
         document_penalty=float(rng.choice([0.0, 2.0, math.inf])),
         group_by_head=groups == 1 and bool(rng.integers(2)),
-        count_prior=float(rng.choice([0.0, 0.3])),
         batch_size=64,
     )
 
 
 def soak(seed: int) -> int:
-    """One corpus, model and setting: 64 queries; returns the number of decoded tokens.
-
-    Every other seed decodes eight of them once more, under the documents of their clues alone: the second pass.
-    """
+    """One corpus, model and setting: 64 queries; returns the number of decoded tokens."""
     rng = np.random.default_rng(seed)
     vocab = int(rng.choice([12, 100, 1000]))
     docs = [
@@ -61,15 +56,7 @@ def soak(seed: int) -> int:
     prompts = [f"{seed} {i}" for i in range(64)]
     settings = random_settings(rng)
     found = generate_clues(model, index, prompts, settings, word_start=starts)
-    decoded = sum(checked(index, clues, seed) for clues in found)
-    if seed % 2:
-        again = second_settings(settings)
-        for prompt, clues in list(zip(prompts, found, strict=True))[:8]:
-            near = sorted({int(index.documents(Span(c.span.lo, c.span.lo + 1))[0][0]) for c in clues})
-            window = FMIndex.build([index.extract(doc) for doc in near], vocab_size=vocab, threads=1)
-            (second,) = generate_clues(model, window, [prompt], again, word_start=starts)
-            decoded += checked(window, second, seed) + checked(index, merged(index, clues, second), seed)
-    return decoded
+    return sum(checked(index, clues, seed) for clues in found)
 
 
 def checked(index: FMIndex, clues: list[Clue], seed: int) -> int:

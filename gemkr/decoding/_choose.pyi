@@ -8,10 +8,9 @@ def top_k(
     norm: NDArray[np.float32],
     indptr: NDArray[np.int64] | None,
     tokens: NDArray[np.int64],
-    prior: NDArray[np.float32] | None,
     k: int,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Scores float32[n, k] (logits less norm, plus prior), best first, and their tokens int64[n, k].
+    """Scores float32[n, k] (logits less norm), best first, and their tokens int64[n, k].
 
     logits [n, V], norm [n]; row i may choose among `tokens[indptr[i]:indptr[i + 1]]`, or among all `tokens` (each once)
     where indptr is None. NaN goes first, ties to the lower token; missing candidates and -inf become (-inf, 0). Other dtypes and

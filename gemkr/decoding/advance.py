@@ -49,8 +49,6 @@ def _rank(
     tokens = step.tokens[rows]
     gains = np.concatenate([step.log_probs[rows].astype(np.float64), end[rows][:, :, None]], axis=2)
     totals = gains + base[:, :, None]
-    if step.prior is not None:
-        totals[:, :, :k] += step.prior[rows]
     if settings.diversity and g:
         chosen = np.full((len(active), g * size), -1, dtype=np.int64)
         for a, search in enumerate(active):

@@ -69,7 +69,7 @@ def generate_clues(
         min_tokens=settings.min_tokens,
         allow_eos=settings.allow_eos,
     )
-    constraint = IndexConstraint(matcher, model.eos_token_ids, count_prior=settings.count_prior)
+    constraint = IndexConstraint(matcher, model.eos_token_ids)
     words = Words(word_start if word_break is None else word_break, fold)
     return [
         [_clue(found, tokenizer) for found in finished]
@@ -145,7 +145,7 @@ def check_settings(settings: DecodingConfig) -> None:
     for name, least in (("batch_size", 1), ("head_words", 1), ("beams_per_head", 1)):
         if getattr(settings, name) < least:
             raise DecodingError(f"{name} is {getattr(settings, name)} but must be at least {least}")
-    for name in ("diversity", "document_penalty", "count_prior"):
+    for name in ("diversity", "document_penalty"):
         if not getattr(settings, name) >= 0:
             raise DecodingError(f"{name} is {getattr(settings, name)} but must not be negative")
     if not -10 <= settings.length_penalty <= 10:

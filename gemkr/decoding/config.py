@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gemkr.config.ranges import Exponent, Natural, NotNegative, OrInfinite, Positive
+from gemkr.config.ranges import Exponent, NotNegative, OrInfinite, Positive
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,4 @@ class DecodingConfig:
     group_by_head: bool = False
     head_words: Positive = 1
     beams_per_head: Positive = 1
-    count_prior: NotNegative = 0.0
-    second_pass: Natural = 0
     batch_size: Positive = 8

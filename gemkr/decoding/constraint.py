@@ -6,7 +6,6 @@ Joins the matcher's sets with the model's logits. It knows rows, spans and logit
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -37,15 +36,11 @@ class IndexConstraint:
     """Only tokens that continue a substring of the corpus; the CPU index answers while the model computes.
 
     `candidates` asks the index before it waits for the logits, so on a GPU the index works while the step
-    that was launched just before still runs. A token's prior is `count_prior` x the logarithm of the share of the
-    clue's occurrences that it continues: over a whole clue, of its share of all tokens.
+    that was launched just before still runs.
     """
 
-    def __init__(
-        self, matcher: ClueMatcher, eos_token_ids: Sequence[int], *, count_prior: float = 0.0
-    ) -> None:
+    def __init__(self, matcher: ClueMatcher, eos_token_ids: Sequence[int]) -> None:
         self.matcher = matcher
-        self.count_prior = count_prior
         self.eos_token_ids = tuple(eos_token_ids)
         self.start, self.extend = matcher.start, matcher.extend
         self.only_document = matcher.only_document
@@ -65,38 +60,16 @@ class IndexConstraint:
         """
         if length == 0:
             first = torch.from_numpy(self.matcher.first_tokens).to(logits.device)
-            prior = self._prior(self.matcher.first_counts, self.matcher.index.n_tokens, logits.device)
-            scores, tokens = choose.top_shared(logits, norm, first, k, prior)
+            scores, tokens = choose.top_shared(logits, norm, first, k)
             end = np.full(len(lo), -np.inf, dtype=np.float32)
-            return self._candidates(logits, norm, scores, tokens, end)
+            return _on_host(scores, tokens, end)
         allowed = self.matcher.allowed(lo, hi, np.full(len(lo), length))
-        prior = self._prior(allowed.counts, np.repeat(hi - lo, allowed.widths), logits.device)
-        scores, tokens = choose.top_allowed(logits, norm, allowed, k, prior)
+        scores, tokens = choose.top_allowed(logits, norm, allowed, k)
         end = np.full(len(lo), -np.inf, dtype=np.float32)
         if allowed.may_end.any():
             ends = choose.end_log_probs(logits, norm, self.eos_token_ids).cpu().numpy()
             end = np.where(allowed.may_end, ends, end)
-        return self._candidates(logits, norm, scores, tokens, end)
-
-    def _prior(self, counts: np.ndarray, occurrences: np.ndarray | int, device: Any) -> torch.Tensor | None:
-        if not self.count_prior:
-            return None
-        shares = self.count_prior * np.log(counts / occurrences)
-        return torch.from_numpy(shares.astype(np.float32)).to(device)
-
-    def _candidates(
-        self,
-        logits: torch.Tensor,
-        norm: torch.Tensor,
-        scores: torch.Tensor,
-        tokens: torch.Tensor,
-        end: np.ndarray,
-    ) -> Candidates:
-        if not self.count_prior:
-            return _on_host(scores, tokens, end)
-        log_probs = choose.without_prior(logits, norm, scores, tokens)
-        prior = torch.where(scores.isneginf(), 0.0, scores - log_probs)
-        return replace(_on_host(log_probs, tokens, end), prior=prior.cpu().numpy())
+        return _on_host(scores, tokens, end)
 
 
 class NoConstraint:

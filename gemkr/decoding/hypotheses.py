@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Finished:
-    """A finished clue. `total` = log-probability minus diversity penalties, plus priors; `score` is set by the pool."""
+    """A finished clue. `total` = log-probability minus diversity penalties; `score` is set by the pool."""
 
     tokens: tuple[int, ...]
     log_prob: float

@@ -28,14 +28,12 @@ class Candidates:
 
     `log_probs` float32[n, k], best first, padded with -inf; `tokens` int64[n, k] (0 under the padding);
     `end` float32[n]: log-probability that the model ends the clue here, -inf where it may not. The
-    probabilities are the model's own, normalised over its full vocabulary. `prior` float32[n, k] is added to
-    them for ranking only; then the order is that of the sums. None: nothing is.
+    probabilities are the model's own, normalised over its full vocabulary.
     """
 
     log_probs: np.ndarray
     tokens: np.ndarray
     end: np.ndarray
-    prior: np.ndarray | None = None
 
 
 def normalizer(logits: torch.Tensor) -> torch.Tensor:
@@ -59,18 +57,15 @@ def top_allowed(
     norm: torch.Tensor,
     allowed: Allowed,
     k: int,
-    prior: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The k best allowed tokens of each row: log-probabilities float32[n, k] and token ids int64[n, k].
-
-    `prior` (float32, one for each of `allowed.tokens`) is added to the scores before they are ranked, and stays in.
 
     Equal probabilities are ordered by token id on every device, so that results do not depend on the batch. Rows with
     fewer than k tokens are padded with -inf and token 0. Costs a few ns per allowed token on the host.
     """
     if _on_host(logits):
-        return _top_on_host(logits, norm, allowed.indptr, allowed.tokens, k, prior)
-    return top_allowed_torch(logits, norm, allowed, k, prior)
+        return _top_on_host(logits, norm, allowed.indptr, allowed.tokens, k)
+    return top_allowed_torch(logits, norm, allowed, k)
 
 
 def top_allowed_torch(
@@ -78,7 +73,6 @@ def top_allowed_torch(
     norm: torch.Tensor,
     allowed: Allowed,
     k: int,
-    prior: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """`top_allowed` on any device and in any precision.
 
@@ -101,7 +95,7 @@ def top_allowed_torch(
         places = torch.minimum(places, stops - 1)
         ids = tokens[places]
         raw = logits[rows.unsqueeze(1), ids]
-        raw = torch.where(inside, raw if prior is None else raw.float() + prior[places], -torch.inf)
+        raw = torch.where(inside, raw, -torch.inf)
         best[rows, : min(k, width)] = _best_keys(raw, norm[rows], torch.where(inside, ids, 0), k)
     return _unsorted(best)
 
@@ -111,14 +105,12 @@ def top_shared(
     norm: torch.Tensor,
     tokens: torch.Tensor,
     k: int,
-    prior: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """`top_allowed` for rows that all may choose among the same tokens (int64[m]): the first step."""
     if _on_host(logits):
-        return _top_on_host(logits, norm, None, tokens.numpy(), k, prior)
+        return _top_on_host(logits, norm, None, tokens.numpy(), k)
     n = len(logits)
     raw = logits.index_select(1, tokens)
-    raw = raw if prior is None else raw.float() + prior
     best = torch.full((n, k), _PAD, dtype=torch.int64, device=logits.device)
     best[:, : min(k, len(tokens))] = _best_keys(raw, norm, tokens.expand(n, -1), k)
     return _unsorted(best)
@@ -147,13 +139,6 @@ def top_free(
     return scores.topk(min(k, scores.shape[1]), dim=1)
 
 
-def without_prior(
-    logits: torch.Tensor, norm: torch.Tensor, scores: torch.Tensor, tokens: torch.Tensor
-) -> torch.Tensor:
-    """The log-probabilities float32[n, k] of tokens that were ranked with a prior; padding stays -inf."""
-    return (logits.gather(1, tokens).float() - norm.unsqueeze(1)).masked_fill(scores.isneginf(), -torch.inf)
-
-
 def _on_host(logits: torch.Tensor) -> bool:
     return logits.device.type == "cpu" and logits.dtype == torch.float32 and logits.is_contiguous()
 
@@ -164,10 +149,8 @@ def _top_on_host(
     indptr: np.ndarray | None,
     tokens: np.ndarray,
     k: int,
-    prior: torch.Tensor | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    added = None if prior is None else prior.numpy()
-    scores, chosen = _choose.top_k(logits.numpy(), norm.numpy(), indptr, tokens, added, k)
+    scores, chosen = _choose.top_k(logits.numpy(), norm.numpy(), indptr, tokens, k)
     return torch.from_numpy(scores), torch.from_numpy(chosen)
 
 

@@ -26,7 +26,7 @@ Candidate = tuple[float, int, int | None, float]
 
 @dataclass(slots=True)
 class Beam:
-    """A live clue. `total` = log_prob minus diversity penalties, plus priors; `row` = its row in the batch.
+    """A live clue. `total` = log_prob minus diversity penalties; `row` = its row in the batch.
 
     `words` counts the words begun; `head` is the number of tokens of the finished head, 0 while it grows.
     After `advance`, `row` and `token` say which row to extend by which token.

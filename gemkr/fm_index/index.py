@@ -14,7 +14,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from gemkr.fm_index import _core
+import gemkr.fm_index._core as _core
 from gemkr.fm_index._core import Span
 from gemkr.fm_index.errors import (
     IndexBuildError,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gemkr.fm_index import _core
+import gemkr.fm_index._core as _core
 
 SECONDS_PER_ROW = 0.09e-6
 SECONDS_PER_ROW_IN_BLOCKS = 0.2e-6

@@ -41,7 +41,7 @@ int main(int argc, char** argv) {
     unsigned long long rows = 0;
     for (; Clock::now() < until; ++rows) {
         const std::size_t width = 1 + below(70), k = 1 + below(20);
-        std::vector<float> logits(width), priors;
+        std::vector<float> logits(width);
         for (float& logit : logits) {
             const std::uint64_t kind = below(12);
             logit = kind == 0 ? -infinity : kind == 1 ? std::nanf("") : kind == 2 ? infinity : static_cast<float>(below(9)) / 2 - 2;
@@ -52,9 +52,7 @@ int main(int argc, char** argv) {
         std::shuffle(tokens.begin(), tokens.end(), random);
         const bool hostile = !tokens.empty() && below(8) == 0;
         if (hostile) tokens[below(tokens.size())] = below(2) ? -1 - static_cast<std::int64_t>(below(1ull << 62)) : static_cast<std::int64_t>(width + below(1ull << 62));
-        if (below(2))
-            for (std::size_t i = 0; i < tokens.size(); ++i) priors.push_back(static_cast<float>(below(5)) - 2);
-        const gemkr::Row row{logits.data(), width, static_cast<float>(below(3)), tokens.data(), priors.empty() ? nullptr : priors.data(), tokens.size()};
+        const gemkr::Row row{logits.data(), width, static_cast<float>(below(3)), tokens.data(), tokens.size()};
         std::vector<float> scores(k);
         std::vector<std::int64_t> chosen(k);
         const bool fits = gemkr::choose_best(row, k, scores.data(), chosen.data());
@@ -62,7 +60,7 @@ int main(int argc, char** argv) {
         if (hostile) continue;
         std::vector<Pair> all;
         for (std::size_t i = 0; i < tokens.size(); ++i) {
-            const float score = logits[tokens[i]] + (priors.empty() ? 0.0f : priors[i]) - row.norm;
+            const float score = logits[tokens[i]] - row.norm;
             if (score != -infinity) all.push_back({score, tokens[i]});
         }
         std::sort(all.begin(), all.end(), before);

@@ -158,29 +158,6 @@ def test_a_wide_beam_finds_exactly_the_most_probable_substrings(docs, seed, max_
     assert [c.tokens for c in clues[:k]] == best[:k]
 
 
-@settings(deadline=None, max_examples=40)
-@given(
-    docs=CORPORA,
-    seed=st.integers(0, 10**6),
-    max_tokens=st.integers(1, 4),
-    weight=st.sampled_from([0.3, 1.0, 3.0]),
-)
-def test_the_count_prior_ranks_but_leaves_probabilities_alone(docs, seed, max_tokens, weight) -> None:
-    index = FMIndex.build(docs, vocab_size=7)
-    model = RandomLM(7, (EOS,), seed=seed, scale=1.0)
-    many = len(substrings(docs, max_tokens))
-    s = replace(PLAIN, beam_size=many, max_tokens=max_tokens)
-    (plain,) = generate_clues(model, index, ["q"], s)
-    (ranked,) = generate_clues(model, index, ["q"], replace(s, count_prior=weight))
-    known = {c.tokens: c.log_prob for c in plain}
-    assert len(ranked) == len(plain) == many
-    for c in ranked:
-        assert c.log_prob == pytest.approx(known[c.tokens], abs=1e-4)
-        prior = weight * math.log(c.span.count / index.n_tokens)
-        assert c.score == pytest.approx(c.log_prob + prior, abs=1e-4)
-    assert [c.score for c in ranked] == sorted((c.score for c in ranked), reverse=True)
-
-
 @pytest.fixture(scope="module")
 def toy() -> tuple[FMIndex, ToyTokenizer, list[list[int]]]:
     documents = toy_corpus()
@@ -197,7 +174,6 @@ MODES = {
     "one document": replace(PLAIN, stop_at_one_document=True),
     "documents": replace(PLAIN, stop_at_one_document=True, document_penalty=math.inf),
     "reference with documents": replace(REFERENCE, document_penalty=3.0),
-    "counts": replace(PLAIN, count_prior=0.5),
     "heads": replace(PLAIN, group_by_head=True, word_start=True, min_tokens=2),
     "everything": replace(
         PLAIN, group_by_head=True, word_start=True, stop_at_one_document=True, document_penalty=4.0

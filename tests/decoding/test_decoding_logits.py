@@ -54,9 +54,8 @@ def test_top_allowed_equals_a_masked_sort(rows, k, seed, coarse) -> None:
     k=st.integers(1, 40),
     seed=st.integers(0, 99),
     coarse=st.booleans(),
-    with_prior=st.booleans(),
 )
-def test_host_and_torch_choose_the_same_bits(rows, k, seed, coarse, with_prior) -> None:
+def test_host_and_torch_choose_the_same_bits(rows, k, seed, coarse) -> None:
     torch.manual_seed(seed)
     logits = torch.randn(len(rows), 300) * 3
     if coarse:
@@ -64,9 +63,8 @@ def test_host_and_torch_choose_the_same_bits(rows, k, seed, coarse, with_prior) 
     logits[torch.rand(logits.shape) < 0.05] = -torch.inf
     allowed = csr([sorted(row) for row in rows])
     norm = normalizer(logits)
-    prior = torch.randn(len(allowed.tokens)).round() if with_prior else None
-    here = top_allowed(logits, norm, allowed, k, prior)
-    there = top_allowed_torch(logits, norm, allowed, k, prior)
+    here = top_allowed(logits, norm, allowed, k)
+    there = top_allowed_torch(logits, norm, allowed, k)
     assert all(torch.equal(a, b) for a, b in zip(here, there, strict=True))
 
 
@@ -87,7 +85,6 @@ def test_numbers_that_are_none_come_first() -> None:
         ({"indptr": np.array([0, 3])}, "at most 2"),
         ({"indptr": np.array([0, 1, 2])}, "indptr"),
         ({"indptr": np.array([1, 0])}, "rise"),
-        ({"prior": np.zeros(1, np.float32)}, "prior"),
         ({"norm": np.zeros(2, np.float32)}, "norm"),
         ({"k": 0}, "at least 1"),
     ],
@@ -98,7 +95,6 @@ def test_the_host_kernel_refuses_what_does_not_fit(change, told) -> None:
         "norm": np.zeros(1, np.float32),
         "indptr": np.array([0, 2]),
         "tokens": np.array([1, 2]),
-        "prior": None,
         "k": 2,
     }
     _choose.top_k(**arguments)

@@ -21,25 +21,19 @@ using Longs = py::array_t<std::int64_t, py::array::c_style>;
 
 // (scores float32[n, k], tokens int64[n, k]). Without `indptr`, every row may choose among all `tokens`.
 py::tuple top_k(const Floats& logits, const Floats& norm, const py::object& indptr, const Longs& tokens,
-                const py::object& prior, std::int64_t k) {
+                std::int64_t k) {
     if (logits.ndim() != 2 || norm.ndim() != 1 || tokens.ndim() != 1 || norm.size() != logits.shape(0))
         refuse("top_k takes logits [n, V], norm [n] and tokens [m]");
     if (k < 1) refuse("k is " + std::to_string(k) + " but must be at least 1");
     const py::ssize_t n = logits.shape(0), m = tokens.size();
     Longs bounds;
-    Floats priors;
     if (!indptr.is_none()) {
         bounds = py::cast<Longs>(indptr);
         bool fits = bounds.ndim() == 1 && bounds.size() == n + 1 && bounds.at(0) >= 0 && bounds.at(n) <= m;
         for (py::ssize_t i = 0; fits && i < n; ++i) fits = bounds.at(i) <= bounds.at(i + 1);
         if (!fits) refuse("indptr must rise from 0 to at most " + std::to_string(m) + " in " + std::to_string(n + 1) + " steps");
     }
-    if (!prior.is_none()) {
-        priors = py::cast<Floats>(prior);
-        if (priors.ndim() != 1 || priors.size() != m) refuse("prior must have one value for each token");
-    }
     const std::int64_t* ends = indptr.is_none() ? nullptr : bounds.data();
-    const float* added = prior.is_none() ? nullptr : priors.data();
     const float *rows = logits.data(), *norms = norm.data();
     const std::int64_t* allowed = tokens.data();
     const auto width = static_cast<std::size_t>(logits.shape(1));
@@ -52,8 +46,7 @@ py::tuple top_k(const Floats& logits, const Floats& norm, const py::object& indp
         const py::gil_scoped_release release;
         for (py::ssize_t i = 0; i < n && fits; ++i) {
             const std::int64_t from = ends ? ends[i] : 0, to = ends ? ends[i + 1] : m;
-            const Row row{rows + i * width,     width, norms[i], allowed + from, added ? added + from : nullptr,
-                          static_cast<std::size_t>(to - from)};
+            const Row row{rows + i * width, width, norms[i], allowed + from, static_cast<std::size_t>(to - from)};
             fits = choose_best(row, static_cast<std::size_t>(k), to_scores + i * k, to_chosen + i * k);
         }
     }
@@ -68,5 +61,5 @@ py::tuple top_k(const Floats& logits, const Floats& norm, const py::object& indp
 PYBIND11_MODULE(_choose, module) {
     module.doc() = "The best allowed tokens of rows of logits on the host.";
     module.def("top_k", &gemkr::top_k, py::arg("logits").noconvert(), py::arg("norm").noconvert(), py::arg("indptr"),
-               py::arg("tokens").noconvert(), py::arg("prior"), py::arg("k"));
+               py::arg("tokens").noconvert(), py::arg("k"));
 }

@@ -1,4 +1,4 @@
-// The k best of a row's allowed tokens: scores are logits less the row's normaliser, plus a prior where there is one.
+// The k best of a row's allowed tokens: scores are logits less the row's normaliser.
 //
 // Order: NaN first (so that the caller sees it), then the higher score, then the lower token. Knows rows, not indexes.
 #pragma once
@@ -14,7 +14,6 @@ struct Row {
     std::size_t width;  // tokens at or beyond it are refused
     float norm;
     const std::int64_t* tokens;
-    const float* prior;  // one for each token, or null
     std::size_t count;
 };
 
@@ -27,9 +26,7 @@ inline bool choose_best(const Row& row, std::size_t k, float* scores, std::int64
     for (std::size_t i = 0; i < row.count; ++i) {
         const std::int64_t token = row.tokens[i];
         if (static_cast<std::uint64_t>(token) >= row.width) return false;
-        float raw = row.logits[token];
-        if (row.prior) raw += row.prior[i];
-        const float score = raw - row.norm + 0.0f;  // -0 becomes 0
+        const float score = row.logits[token] - row.norm + 0.0f;  // -0 becomes 0
         if (score < least || score == none) continue;
         const auto before = [&](std::size_t at) {  // whether the new pair goes before the kept one
             const float other = scores[at];

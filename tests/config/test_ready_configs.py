@@ -64,11 +64,18 @@ def test_evaluation_configurations_load_and_name_what_exists(path: Path) -> None
 
 @pytest.mark.parametrize("path", EVAL, ids=name)
 def test_evaluations_describe_the_model_that_was_trained(path: Path) -> None:
+    """The first model exactly; members of an ensemble where a ready-made training configuration writes them."""
     trained = [load_config(path, TrainConfig) for path in TRAIN]
     for section in load_config(path, EvalConfig).retrievers.values():
         if not isinstance(section.config, GenerativeConfig):
             continue
-        for model in (section.config.model, *section.config.ensemble):
-            (ours,) = [t.model for t in trained if model.checkpoint.startswith(f"{t.output}/")]
+        members = (section.config.model, *section.config.ensemble)
+        sources = [
+            [t.model for t in trained if model.checkpoint.startswith(f"{t.output}/")] for model in members
+        ]
+        assert len(sources[0]) == 1
+        for model, ours in (
+            (model, ours) for model, found in zip(members, sources, strict=True) for ours in found
+        ):
             for setting in (*SHAPING, "llm", "tokenizer", "train_llm"):
                 assert getattr(model, setting) == getattr(ours, setting), setting

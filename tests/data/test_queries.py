@@ -125,7 +125,7 @@ def test_the_command_joins_questions_answers_captions_and_pictures(
     assert main([*given, "--captions", str(tmp_path / "c.json"), "--images", str(tmp_path / "images")]) == 0
     assert "1 of 2 queries, 1 pictures" in capsys.readouterr().out
     assert list(read_queries(out)) == [
-        Query("2", "What is 2?", "COCO_val2014_000000000002", "a dog", answers=("x", "y"))
+        Query("2", "What is 2?", "COCO_val2014_000000000002", caption="a dog", answers=("x", "y"))
     ]
     assert main([*given, "--picture-names", "{image:012d}"]) == 0
     assert [q.image for q in read_queries(out)] == ["000000000001", "000000000002"]

@@ -14,7 +14,11 @@ from gemkr.text.tokenizer import load_tokenizer
 from gemkr.types import Query
 
 QUERY = Query(
-    "q1", "What is the capital of the country on the left?", "scene", "three flags", ("flag", "wall")
+    "q1",
+    "What is the capital of the country on the left?",
+    "scene",
+    caption="three flags",
+    detections=("flag", "wall"),
 )
 
 

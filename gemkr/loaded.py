@@ -22,7 +22,7 @@ from gemkr.types import Query, Ranking
 
 if TYPE_CHECKING:
     from gemkr.vision.config import TowerConfig
-    from gemkr.vision.online import OnlinePictures
+    from gemkr.vision.online import OnlinePictures, RegionExtractor
 
 
 def load(path: str | Path, overrides: Iterable[str] = (), *, retriever: str | None = None) -> LoadedRetriever:
@@ -39,14 +39,15 @@ class LoadedRetriever:
     """A retriever of a configuration, its corpus and its detector; hits carry their documents."""
 
     def __init__(self, config: EvalConfig, name: str) -> None:
-        """Loads everything."""
+        """Loads everything; ConfigError for a name without a section."""
         self.config, self.name = config, name
         self.sources: Sources = replace(config, queries=None, limit=None).sources()
+        self.sources.section(name)
         self.online = self._online_pictures()
         if self.online is not None:
             self.sources.pictures, self.sources.regions = self.online, self.online.regions
         self.retriever = self.sources.retriever(name)
-        self._asked = 0
+        self._questions = 0
 
     def ask(
         self,
@@ -60,18 +61,18 @@ class LoadedRetriever:
     ) -> Ranking:
         """The best k passages for one question about a picture: a file, bytes, or a PIL picture; None without one.
 
-        VisionError for a picture that cannot be read, or that no model of this retriever looks at.
+        VisionError for a picture that cannot be read, and for any picture where this retriever does not use them.
         """
         image = None
         if picture is not None:
             if self.online is None:
                 raise VisionError(
-                    f"the retriever {self.name!r} looks at no picture; ask without one, or choose another retriever"
+                    f"the retriever {self.name!r} does not use pictures; leave the picture out, or choose another retriever"
                 )
             image = self.online.add(picture)
-        self._asked += 1
+        self._questions += 1
         query = Query(
-            f"question {self._asked}", question, image=image, caption=caption, instruction=instruction
+            f"question {self._questions}", question, image=image, caption=caption, instruction=instruction
         )
         try:
             (ranking,) = self.retrieve([query], k, allowed=allowed)
@@ -88,29 +89,31 @@ class LoadedRetriever:
             yield replace(ranking, hits=hits)
 
     def _online_pictures(self) -> OnlinePictures | None:
-        """What takes pictures; None where the retriever looks at none."""
-        tower = self._tower(self.name)
-        if tower is None:
+        """What takes pictures; None where the retriever does not use them."""
+        if not reads_pictures(self.name, self.sources.sections):
+            return None
+        from gemkr.vision.online import OnlinePictures
+
+        return OnlinePictures(self._region_extractor(), self.sources.pictures, self.sources.regions)
+
+    def _region_extractor(self) -> RegionExtractor | None:
+        """What finds and encodes the regions of a picture; None where the retriever reads whole pictures only."""
+        tower, store = self._tower(self.name), self.sources.regions
+        if tower is None or (store is None and self.config.detector is None):
             return None
         from gemkr.vision.detect import Detector
         from gemkr.vision.encode import load_tower
-        from gemkr.vision.online import OnlinePictures, RegionExtractor
+        from gemkr.vision.online import RegionExtractor
 
-        store, extractor = self.sources.regions, None
-        if self.config.detector is not None:
-            rows = None if store is None else store.rows
-            extractor = RegionExtractor(Detector(self.config.detector), load_tower(tower), rows)
-        elif store is not None:
-            extractor = RegionExtractor.like(store, load_tower(tower))
-        return OnlinePictures(extractor, self.sources.pictures, store)
+        if self.config.detector is None:
+            return RegionExtractor.like(store, load_tower(tower))
+        rows = None if store is None else store.rows
+        return RegionExtractor(Detector(self.config.detector), load_tower(tower), rows)
 
     def _tower(self, name: str) -> TowerConfig | None:
         """The vision tower of the first model that the retriever, or one that it is built over, reads pictures with."""
-        sections = self.sources.sections
-        if not reads_pictures(name, sections):
-            return None
-        settings = self.sources.section(name).config
-        if isinstance(settings, GenerativeConfig):
-            return settings.model.tower
-        inner = (self._tower(part) for part in parts_of(sections[name]))
+        section = self.sources.section(name)
+        if isinstance(section.config, GenerativeConfig):
+            return section.config.model.tower
+        inner = (self._tower(part) for part in parts_of(section))
         return next((tower for tower in inner if tower is not None), None)

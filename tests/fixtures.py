@@ -38,3 +38,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def shared_data() -> Path:
     """The folder `../shared/data`; only for tests marked `shared`."""
     return shared_root()
+
+
+@pytest.fixture(scope="session")
+def quickstart_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A quickstart with a handful of training steps and queries."""
+    pytest.importorskip("ultralytics")
+    from gemkr.cli import main
+
+    folder = tmp_path_factory.mktemp("quickstart") / "run"
+    assert main(["quickstart", "-o", str(folder), "--max-steps", "12", "--limit", "16"]) == 0
+    return folder

@@ -12,7 +12,7 @@ from gemkr.cli.numbers import positive
 if TYPE_CHECKING:
     from gemkr.types import Hit, Ranking
 
-HELP = "answer one question, about a picture of your own if you like, with the passages of the corpus"
+HELP = "search the passages that answer one question, optionally about a picture"
 WIDTH = 100
 SHOWN_CLUES = 5
 

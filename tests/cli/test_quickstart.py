@@ -13,18 +13,9 @@ from gemkr.cli.quickstart import claim
 from gemkr.data.records import read_records
 from gemkr.data.trec import read_run
 
-pytest.importorskip("ultralytics")
 
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("quickstart") / "run"
-    assert main(["quickstart", "-o", str(folder), "--max-steps", "12", "--limit", "16"]) == 0
-    return folder
-
-
-def test_the_results_have_every_row_and_metric(folder: Path) -> None:
-    results = json.loads((folder / "results.json").read_text())
+def test_the_results_have_every_row_and_metric(quickstart_folder: Path) -> None:
+    results = json.loads((quickstart_folder / "results.json").read_text())
     assert {"full", "no_regions", "no_picture", "no_index", "bm25"} <= results["rows"].keys()
     for row in results["rows"].values():
         assert row["queries"] == 16
@@ -33,12 +24,14 @@ def test_the_results_have_every_row_and_metric(folder: Path) -> None:
     assert results["seconds"]["total"] > 0
 
 
-def test_the_run_names_real_documents_with_real_evidence(folder: Path) -> None:
-    run = read_run(folder / "run.trec")
-    rankings = list(read_records(folder / "eval" / "full" / "gemkr" / "run.jsonl"))
+def test_the_run_names_real_documents_with_real_evidence(quickstart_folder: Path) -> None:
+    run = read_run(quickstart_folder / "run.trec")
+    rankings = list(read_records(quickstart_folder / "eval" / "full" / "gemkr" / "run.jsonl"))
     assert len(run) == len(rankings) == 16
     texts = dict(
-        line.split(",", 1) for line in (folder / "data" / "corpus.csv").read_text().splitlines()[1:] if line
+        line.split(",", 1)
+        for line in (quickstart_folder / "data" / "corpus.csv").read_text().splitlines()[1:]
+        if line
     )
     for ranking in rankings:
         assert ranking.clues
@@ -48,8 +41,8 @@ def test_the_run_names_real_documents_with_real_evidence(folder: Path) -> None:
                 assert evidence.text in texts[hit.doc_id].replace('""', '"')
 
 
-def test_the_report_needs_no_network(folder: Path) -> None:
-    report = (folder / "report.html").read_text(encoding="utf-8")
+def test_the_report_needs_no_network(quickstart_folder: Path) -> None:
+    report = (quickstart_folder / "report.html").read_text(encoding="utf-8")
     assert "gemkr quickstart" in report
     assert report.count("data:image/jpeg;base64,") == 16
     assert not re.search(r"(?:src|href)=[\"']?(?:https?:)?//", report)

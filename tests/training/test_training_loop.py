@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-import typing
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ import pytest
 import torch
 from torch import nn
 
-from gemkr.config.ranges import Natural, Positive, Seed
+from gemkr.config.ranges import Natural, Positive
 from gemkr.errors import CheckpointError, ConfigError, ModelError
 from gemkr.models.weights import trained_parameters
 from gemkr.training.checkpoints.checkpoint import newest_checkpoint, read_checkpoint, step_checkpoints
@@ -27,9 +26,7 @@ from gemkr.training.loop.config import LoopConfig, OptimizerConfig
 from gemkr.training.loop.feed import TrainingData
 from gemkr.training.loop.log import read_rows
 from gemkr.training.loop.optimizer import build_optimizer
-from gemkr.training.loop.order import BatchOrder
 from gemkr.training.loop.schedule import WarmupCosine
-from gemkr.training.loop.step import _seed
 from gemkr.training.loop.trainer import train
 
 ORIGIN = Origin("toy", "tokens", "data", {})
@@ -283,24 +280,6 @@ def test_kill_9_and_sigterm_lose_nothing(tmp_path: Path) -> None:
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
 
 
-def test_schedule_values() -> None:
-    schedule = WarmupCosine(lr=6e-5, warmup_lr=1e-6, min_lr=1e-5, warmup_steps=200, total_steps=1000)
-    assert schedule.at(0) == 1e-6
-    assert schedule.at(100) == pytest.approx((1e-6 + 6e-5) / 2)
-    assert schedule.at(200) == 6e-5
-    assert schedule.at(999) == pytest.approx(1e-5)
-    middle = 200 + 799 / 2
-    assert schedule.at(middle) == pytest.approx((6e-5 + 1e-5) / 2)
-    rates = [schedule.at(step) for step in range(200, 1000)]
-    assert rates == sorted(rates, reverse=True)
-
-
-@pytest.mark.parametrize(("warmup", "total"), [(0, 1), (0, 5), (5, 5), (5, 6), (9, 4)])
-def test_short_schedules_stay_in_range(warmup: int, total: int) -> None:
-    schedule = WarmupCosine(lr=1e-3, warmup_lr=1e-6, min_lr=1e-5, warmup_steps=warmup, total_steps=total)
-    assert all(1e-6 <= schedule.at(step) <= 1e-3 for step in range(total))
-
-
 def test_a_warm_up_takes_at_most_a_quarter_of_a_run() -> None:
     config = OptimizerConfig(warmup_steps=100)
     assert [WarmupCosine.of(config, total).warmup_steps for total in (15, 399, 400, 9000)] == [
@@ -358,29 +337,6 @@ def test_parameter_groups(tmp_path: Path) -> None:
     }
 
 
-def test_order_is_a_permutation_spread_by_query() -> None:
-    rng = np.random.default_rng(3)
-    groups = np.repeat(np.arange(300), 4)
-    order = BatchOrder(rng.integers(5, 60, 1200), 8, seed=7, groups=groups)
-    first = order.batches(0)
-    assert sorted(np.concatenate(first).tolist()) == list(range(1200))
-    assert len(first) == len(order) == 150
-    assert [b.tolist() for b in first] == [b.tolist() for b in order.batches(0)]
-    assert [b.tolist() for b in first] != [b.tolist() for b in order.batches(1)]
-    crowded = sum(len(set(groups[b].tolist())) < len(b) for b in first)
-    assert crowded < 15
-
-
-def test_order_puts_like_lengths_together_and_drops_only_when_asked() -> None:
-    lengths = np.arange(1, 1003)
-    spread = [np.ptp(lengths[b]) for b in BatchOrder(lengths, 4, seed=0).batches(0)]
-    assert np.median(spread) < 30
-    assert len(BatchOrder(lengths, 4, seed=0)) == 251
-    dropped = BatchOrder(lengths, 4, seed=0, drop_last=True)
-    assert len(dropped) == len(dropped.batches(0)) == 250
-    assert {len(b) for b in dropped.batches(0)} == {4}
-
-
 PROCESS = """
 import atexit, os, sys
 sys.path.insert(0, {tests!r})
@@ -420,8 +376,3 @@ def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
     assert [process.wait(120) for process in processes] == [0, 0]
     assert losses(tmp_path / "both") == pytest.approx(losses(tmp_path / "alone"), rel=1e-5)
     assert len(losses(tmp_path / "both")) == 6
-
-
-def test_every_seed_that_a_file_may_name_is_one_at_every_step() -> None:
-    _, allowed = typing.get_args(Seed)
-    _seed(allowed.most, 10**9, 1000)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from tiny_tower import tiny_tower
+from toy_boxes import TINY_YOLO, some_boxes, write_boxes
 
 from gemkr.cli.regions import add_arguments, run
 from gemkr.errors import VisionError
@@ -19,23 +19,11 @@ from gemkr.vision.boxes import BoxesWriter, PictureBoxes, read_boxes
 from gemkr.vision.config import DetectorConfig
 from gemkr.vision.crops import crop_boxes
 from gemkr.vision.detect import Detector, best_rows
-from gemkr.vision.draw import draw_boxes
 from gemkr.vision.encode import Tower
 from gemkr.vision.pictures import PictureFolder
 from gemkr.vision.record import DetectorRecord
 from gemkr.vision.regions import detect_regions, encode_regions
 from gemkr.vision.store import RegionStore, RegionStoreWriter
-
-TINY_YOLO = """
-nc: 3
-scales: {n: [0.33, 0.125, 1024]}
-backbone:
-  - [-1, 1, Conv, [64, 3, 2]]
-  - [-1, 1, Conv, [128, 3, 2]]
-  - [-1, 1, Conv, [256, 3, 2]]
-head:
-  - [[2], 1, Detect, [nc]]
-"""
 
 
 @pytest.fixture
@@ -52,19 +40,6 @@ def folder(tmp_path: Path) -> PictureFolder:
 @pytest.fixture
 def tower(tmp_path: Path) -> Tower:
     return tiny_tower(tmp_path)
-
-
-def some_boxes(name: str, n: int) -> PictureBoxes:
-    rng = np.random.default_rng(n)
-    corners = np.sort(rng.uniform(0, 50, (n, 2, 2)), axis=1).reshape(n, 4)
-    return PictureBoxes(name, (70, 50), corners.astype(np.float32), ("x",) * n, (0.5,) * n)
-
-
-def write_boxes(path: Path, rows: list[PictureBoxes]) -> Path:
-    writer = BoxesWriter(path, {"detector": "abc"})
-    writer.add(rows)
-    writer.finish()
-    return path
 
 
 def test_pictures_are_found_by_id(folder: PictureFolder) -> None:
@@ -101,95 +76,6 @@ def test_turned_photos_stand_upright(folder: PictureFolder) -> None:
 def test_best_rows_go_by_score_times_area() -> None:
     boxes = np.array([[0, 0, 10, 10], [0, 0, 2, 2], [0, 0, 20, 10], [0, 0, 10, 10]], np.float32)
     assert best_rows(boxes, np.array([0.5, 0.9, 0.5, 0.5]), 3).tolist() == [2, 0, 3]
-
-
-def test_detector_on_a_yaml(tmp_path: Path, folder: PictureFolder) -> None:
-    pytest.importorskip("ultralytics")
-    path = tmp_path / "tinyn.yaml"
-    path.write_text(TINY_YOLO)
-    config = DetectorConfig(str(path), regions=3, confidence=0.0, image_size=64)
-    torch.manual_seed(0)
-    detector = Detector(config)
-    pictures = [folder.open(name) for name in "ab"]
-    found = detector.detect(["a", "b"], pictures)
-    assert [one.image for one in found] == ["a", "b"]
-    for one in found:
-        assert one.boxes.dtype == np.float32
-        assert one.boxes.shape == (len(one.scores), 4)
-        assert len(one.boxes) <= 3
-        assert (one.boxes >= 0).all()
-        assert (one.boxes <= np.array([70, 50, 70, 50])).all()
-    alone = detector.detect(["b"], pictures[1:])[0]
-    np.testing.assert_array_equal(alone.boxes, found[1].boxes)
-    assert (alone.scores, alone.classes) == (found[1].scores, found[1].classes)
-    assert detector.record == Detector(config).record
-    assert detector.record.fingerprint == Detector(replace(config, margin=0.3)).record.fingerprint
-    assert detector.record.fingerprint != Detector(replace(config, regions=4)).record.fingerprint
-    with pytest.raises(VisionError, match="do not exist"):
-        Detector(DetectorConfig(str(tmp_path / "none.pt")))
-    with pytest.raises(VisionError, match="has no weights"):
-        Detector(DetectorConfig())
-    (tmp_path / "broken.pt").write_bytes(b"junk")
-    with pytest.raises(VisionError, match="cannot be loaded"):
-        Detector(DetectorConfig(str(tmp_path / "broken.pt")))
-
-
-def test_boxes_file_goes_on_after_an_interruption(tmp_path: Path) -> None:
-    path = tmp_path / "boxes.jsonl"
-    rows = [some_boxes(name, n) for n, name in enumerate("abc")]
-    writer = BoxesWriter(path, {"detector": "abc"})
-    writer.add(rows[:2])
-    part = path.with_name("boxes.jsonl.part")
-    part.write_text(part.read_text() + '{"image": "c", "si')
-    again = BoxesWriter(path, {"detector": "abc"})
-    assert again.done == {"a", "b"}
-    assert not path.exists()
-    again.add(rows[2:])
-    again.finish()
-    header, found = read_boxes(path)
-    assert header == {"format": 1, "detector": "abc"}
-    assert [one.image for one in found] == ["a", "b", "c"]
-    np.testing.assert_allclose(found[2].boxes, rows[2].boxes, atol=0.01)
-    BoxesWriter(path, {"detector": "abc"}).add(rows[:1])
-    assert BoxesWriter(path, {"detector": "other"}).done == set()
-
-
-def test_an_interrupted_detection_of_other_pictures_leaves_none_of_them(
-    folder: PictureFolder, tmp_path: Path
-) -> None:
-    class Half:
-        """Finds a box in every picture but b; `seen` are the pictures it was given."""
-
-        record, seen = DetectorRecord("abc"), ()
-
-        def detect(self, image_ids: list[str], pictures: list[Image.Image]) -> list[PictureBoxes]:
-            self.seen = (*self.seen, *image_ids)
-            if "b" in image_ids:
-                raise VisionError("stop")
-            return [some_boxes(name, 1) for name in image_ids]
-
-    path = tmp_path / "boxes.jsonl"
-    with pytest.raises(VisionError, match="stop"):
-        detect_regions(Half(), folder, path, image_ids=["a", "c", "b"], batch=1)
-    again = Half()
-    report = detect_regions(again, folder, path, image_ids=["c", "d"], batch=1)
-    assert (again.seen, report.resumed, report.boxes) == (("d",), 1, 1)
-    assert [one.image for one in read_boxes(path)[1]] == ["c", "d"]
-
-
-def test_bad_boxes_files_are_named(tmp_path: Path) -> None:
-    path = write_boxes(tmp_path / "boxes.jsonl", [some_boxes("a", 1)])
-    for text, message in [
-        ("", r"boxes\.jsonl:1 is not valid json"),
-        ('{"format": 9}\n', "no boxes file of format 1"),
-        (path.read_text() + '{"image": "b"}\n', r"boxes\.jsonl:3 is no row of boxes"),
-    ]:
-        (tmp_path / "bad").mkdir(exist_ok=True)
-        (tmp_path / "bad" / "boxes.jsonl").write_text(text)
-        with pytest.raises(VisionError, match=message):
-            read_boxes(tmp_path / "bad" / "boxes.jsonl")
-    with pytest.raises(VisionError, match="cannot be read"):
-        read_boxes(tmp_path / "none.jsonl")
 
 
 def test_crops_are_widened_and_cut_at_the_edges() -> None:
@@ -317,13 +203,6 @@ def test_the_commands(
         run(parser.parse_args([*detect, "--queries", str(queries)]))
     assert run(parser.parse_args([*detect, "--queries", str(queries), "--skip-missing"])) == 0
     assert "passed over" in capsys.readouterr().err
-
-
-def test_drawn_boxes_change_the_picture() -> None:
-    picture = Image.new("RGB", (100, 80), "white")
-    drawn = draw_boxes(picture, np.array([[10, 20, 60, 70]], np.float32), ["flag 0.90"])
-    assert drawn.getpixel((10, 40)) != (255, 255, 255)
-    assert picture.getpixel((10, 40)) == (255, 255, 255)
 
 
 @pytest.mark.shared

@@ -24,7 +24,6 @@ from gemkr.errors import ConfigError, DataError, ModelError
 from gemkr.files import lock
 from gemkr.models.hf.config import PromptConfig, TextEncoderConfig
 from gemkr.models.hf.text_encoder import TextEncoder, TextReader, load_text_encoder
-from gemkr.scorers.blend import Blend
 from gemkr.scorers.bm25 import BM25
 from gemkr.types import Document, Query
 
@@ -49,11 +48,7 @@ EVERY = np.arange(len(CORPUS))
 
 
 def learned_scorer(
-    queries: list[Query],
-    documents: list[Document],
-    bm25: BM25,
-    config: LearnedScorerConfig,
-    folder: Path,
+    queries: list[Query], documents: list[Document], bm25: BM25, config: LearnedScorerConfig, folder: Path
 ) -> LearnedScorer:
     """Learned, unless it is there, and read: into the file that the settings name, or one in the folder."""
     config = config if config.weights else replace(config, weights=str(folder / FILE))
@@ -330,23 +325,6 @@ def test_what_cannot_be_learned(config: LearnedScorerConfig, bm25: BM25, tmp_pat
     lost = [Query("q", "what", answers=("unicorn",)), Query("r", "what")]
     with pytest.raises(DataError, match="no document holds an answer of the 2 training queries"):
         learned_scorer(lost, CORPUS, bm25, config, tmp_path)
-
-
-def test_a_blend_scales_both_over_what_is_asked() -> None:
-    class Fixed:
-        def __init__(self, *scores: float) -> None:
-            self.scores = np.array(scores, dtype=np.float32)
-
-        def __len__(self) -> int:
-            return len(self.scores)
-
-        def score(self, query: Query, docs: np.ndarray) -> np.ndarray:
-            return self.scores[docs]
-
-    blend = Blend(Fixed(-100, 100, 0, 100), Fixed(1, 2, 3, 9), 0.25)
-    np.testing.assert_allclose(blend.score(Query("q"), np.array([0, 1, 2])), [0.0, 0.875, 0.625])
-    np.testing.assert_allclose(blend.score(Query("q"), np.array([1, 3])), [0.0, 0.25])
-    assert blend.score(Query("q"), np.array([], dtype=np.int64)).shape == (0,)
 
 
 @pytest.fixture

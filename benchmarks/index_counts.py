@@ -71,7 +71,8 @@ def compare(found: dict[str, float], expected: dict) -> int:
         most = instructions * (1 + expected["tolerance"])
         if found[stage] > most:
             print(
-                f"out of bounds: {stage} takes {found[stage]:.0f} instructions, at most {most:.0f}",
+                f"out of bounds: {stage} takes {found[stage]:.0f} instructions, at most {most:.0f} ({instructions} were "
+                "counted); if the change is meant, renew the limits with `python benchmarks/index_gate.py --renew`",
                 file=sys.stderr,
             )
             wrong = 1

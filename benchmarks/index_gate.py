@@ -153,7 +153,7 @@ def violations(found: dict[str, dict[str, float]], limits: dict) -> list[str]:
         for name in sorted(figures.keys() ^ known.keys()):
             where = "is not measured any more" if name in known else f"has no limit in {LIMITS.name}"
             wrong.append(f"{group}: {name} {where}; renew the limits with `{RENEW}`")
-        for name in figures.keys() & known.keys():
+        for name in sorted(figures.keys() & known.keys()):
             limit = known[name] * (1 + margin if side == "above" else 1 - margin)
             if figures[name] > limit if side == "above" else figures[name] < limit:
                 wrong.append(

@@ -50,10 +50,10 @@ def test_what_was_measured_is_within_its_limits(gate: ModuleType):
 
 def test_a_figure_beyond_its_limit_is_named_with_the_way_out(gate: ModuleType):
     found = measured(gate)
-    found["sizes"]["file_bytes_per_token"] *= 1.04
+    found["sizes"]["file_bytes_per_token"] *= 1.02
     found["sizes"]["locate_bits_per_token"] *= 0.5
-    found["one_by_one_over_batch"]["extend"] *= 0.7
-    found["instructions"]["mask_3"] *= 1.2
+    found["one_by_one_over_batch"]["extend"] *= 0.8
+    found["instructions"]["mask_3"] *= 1.06
     wrong = gate.violations(found, LIMITS)
     assert [sentence.split(" is ")[0] for sentence in wrong] == [
         "sizes: file_bytes_per_token",
@@ -62,7 +62,7 @@ def test_a_figure_beyond_its_limit_is_named_with_the_way_out(gate: ModuleType):
     ]
     counted = LIMITS["instructions"]["measured"]["mask_3"]
     assert (
-        f"is {1.2 * counted:.3f}, above its limit of {1.05 * counted:.3f} ({counted:.3f} was measured"
+        f"is {1.06 * counted:.3f}, above its limit of {1.05 * counted:.3f} ({counted:.3f} was measured"
         in wrong[2]
     )
     assert all("renew the limits with `python benchmarks/index_gate.py --renew`" in s for s in wrong)

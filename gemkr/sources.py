@@ -120,11 +120,13 @@ class Sources:
         path = config.tokenizer or config.llm
         return self.once(("tokenizer", str(path)), lambda: load_tokenizer(path))
 
+    def part(self, section: Section) -> Any:
+        """What a section inside a retriever's describes (an encoder, a document scorer, a reranker); equal sections share it."""
+        return self.once(("part", section.cls, section.config), lambda: section.build(self))
+
     def scorer(self, section: Section | None) -> DocumentScorer | None:
         """The document scorer that a section describes; None for none."""
-        if section is None:
-            return None
-        return self.once(("scorer", section.cls, section.config), lambda: section.build(self))
+        return None if section is None else self.part(section)
 
     def section(self, name: str) -> Section:
         """The section of a retriever; ConfigError when there is none of this name."""

@@ -25,6 +25,7 @@ COMMANDS = {
     "train": "gemkr.cli.train",
     "judge": "gemkr.cli.judge",
     "import-checkpoint": "gemkr.cli.import_checkpoint",
+    "embed": "gemkr.cli.embed",
     "ask": "gemkr.cli.ask",
     "retrieve": "gemkr.cli.retrieve",
     "fuse": "gemkr.cli.fuse",

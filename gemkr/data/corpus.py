@@ -198,13 +198,16 @@ def _table(path: Path, delimiter: str) -> Iterator[tuple[int, Document | str]]:
         names = [name.strip().lower() for name in header]
         id_at, text_at = _column(path, names, ID_NAMES, "id"), _column(path, names, TEXT_NAMES, "text")
         title_at = names.index("title") if "title" in names else None
+        image_at = names.index("image") if "image" in names else None
         for line, row in _cells(path, reader):
             if isinstance(row, str):
                 yield line, row
             elif len(row) != len(names):
                 yield line, f"the row has {len(row)} columns, the header names {len(names)}"
             else:
-                yield line, Document(row[id_at], row[text_at], "" if title_at is None else row[title_at])
+                title = "" if title_at is None else row[title_at]
+                image = None if image_at is None else row[image_at] or None
+                yield line, Document(row[id_at], row[text_at], title, image)
 
 
 def _cells(path: Path, reader: Any) -> Iterator[tuple[int, list[str] | str]]:
@@ -265,20 +268,25 @@ def _jsonl(path: Path) -> Iterator[tuple[int, Document | str]]:
             continue
         doc_id = next((row[name] for name in ID_NAMES if name in row), None)
         text = next((row[name] for name in TEXT_NAMES if name in row), None)
-        title = row.get("title") or ""
+        title, image = row.get("title") or "", row.get("image")
         if doc_id is None or isinstance(doc_id, (dict, list, bool)):
             yield line, f"no document id; one of the keys {', '.join(ID_NAMES)} must hold it"
-        elif not isinstance(text, str) or not isinstance(title, str):
+        elif image is not None and not isinstance(image, str):
+            yield line, "the key 'image' must hold the id of a picture, a string"
+        elif (
+            not isinstance(text or "", str) or (text is None and image is None) or not isinstance(title, str)
+        ):
             yield line, "no text; the key 'text' must hold a string, and 'title' too where it is given"
         else:
-            yield line, Document(str(doc_id), text, title)
+            yield line, Document(str(doc_id), text or "", title, image or None)
 
 
 def _fault(document: Document) -> str | None:
     if not document.doc_id.strip():
         return "the document id is empty"
-    if not document.text.strip():
-        return f"the document {document.doc_id!r} has no text"
-    if not (is_clean(document.text) and is_clean(document.title) and is_clean(document.doc_id)):
+    if not document.text.strip() and document.image is None:
+        return f"the document {document.doc_id!r} has neither a text nor a picture"
+    parts = (document.text, document.title, document.doc_id, document.image or "")
+    if not all(map(is_clean, parts)):
         return "the row is not valid UTF-8"
     return None

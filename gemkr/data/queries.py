@@ -26,8 +26,8 @@ PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 def read_queries(path: str | Path) -> Iterator[Query]:
     """Yield the queries of a file in its order; ids are strings and distinct.
 
-    `.jsonl` (plain or .gz): `query_id, question, image, caption, detections, answers, positives`, all but the id
-    optional; `qid` and `gold` are understood for `query_id` and `positives`. `.json` (plain or .gz): GeMKR's list of
+    `.jsonl` (plain or .gz): `query_id, question, image, instruction, caption, detections, answers, positives, pool`, all
+    but the id optional; `qid` and `gold` are understood for `query_id` and `positives`. `.json` (plain or .gz): GeMKR's list of
     `{"input": question, "output": answer or answers, "image": id}`, numbered from 0 where no id is given; or OK-VQA's
     question file, without answers (see `read_okvqa`).
     Raises DataError naming file and line (jsonl) or entry (json) for a broken row, a string that is not UTF-8, a
@@ -122,10 +122,12 @@ def _from_jsonl(row: dict[str, Any] | str, where: str) -> Query:
         query_id=_clean(str(query_id), "the query id", where),
         question=_text(row, "question", where) or "",
         image=_text(row, "image", where) or None,
+        instruction=_text(row, "instruction", where) or None,
         caption=_text(row, "caption", where) or None,
         detections=_texts(row, "detections", where),
         answers=_texts(row, "answers", where),
         positives=_texts(row, "positives" if "positives" in row else "gold", where),
+        pool=_text(row, "pool", where) or None,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from gemkr.config.paths import FilePath
@@ -38,7 +38,9 @@ class EvalConfig:
     `retrievers` has a section for each retriever, `evaluate` names those to evaluate (all of them where it is left out): the
     first is the one that the report shows and the others are tested against. The run of a retriever goes into the folder of
     its name in `output`. `images` and `regions` are those of the queries; `detector` finds the regions of pictures that are given
-    with a question (`gemkr ask`), by default as those of `regions` were found. Relevance comes from `qrels`, else from answers
+    with a question (`gemkr ask`), by default as those of `regions` were found. `pools` names files of document ids, one
+    a line: a query whose `pool` is one of these names is answered from its documents alone (without `pools`, every query from the whole
+    corpus). Relevance comes from `qrels`, else from answers
     under `match`. `cards` is the number of queries that the report shows one by one; with `clue_control`, the clues of the first
     retriever are also ranked with a random document of each, which shows their share of the ranking.
     """
@@ -51,6 +53,7 @@ class EvalConfig:
     regions: FilePath | None = None
     detector: DetectorConfig | None = None
     output: FilePath | None = None
+    pools: dict[str, FilePath] = field(default_factory=dict)
     qrels: FilePath | None = None
     match: str | None = None
     metrics: tuple[str, ...] = ("P@5", "S@1", "S@5", "S@10", "MRR@10", "D@10")

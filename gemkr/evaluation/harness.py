@@ -14,6 +14,7 @@ from typing import Any
 
 from gemkr.data.records import RunLog, read_records
 from gemkr.errors import ConfigError
+from gemkr.evaluation.pools import Pools, retrieve_in_pools
 from gemkr.files import require_writable_folder, write_atomically
 from gemkr.interfaces import Retriever
 from gemkr.progress import progress_bar
@@ -49,6 +50,7 @@ def retrieve_into(
     k: int,
     *,
     settings: Mapping[str, Any],
+    pools: Pools | None = None,
     restart: bool = False,
     label: str = "retrieving",
     progress: bool = True,
@@ -57,7 +59,7 @@ def retrieve_into(
 
     `build` is called only when there is something left to do. `settings` (plain json values) are kept in the folder:
     a run is continued only under equal ones, else ConfigError names the first difference; `restart` starts
-    over. One process at a time may run into a folder: DataError for the second. The order of `rankings` is that of `queries`.
+    over. With `pools`, a query that names one is answered from it alone. One process at a time may run into a folder: DataError for the second. The order of `rankings` is that of `queries`.
     """
     folder = require_writable_folder(folder)
     wanted = {query.query_id for query in queries}
@@ -70,7 +72,7 @@ def retrieve_into(
             retriever = build()
             began = time.perf_counter()
             bar = progress_bar(
-                retriever.retrieve(left, k),
+                retrieve_in_pools(retriever, left, k, pools or {}),
                 label,
                 total=len(queries),
                 initial=resumed,

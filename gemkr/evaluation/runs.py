@@ -7,6 +7,7 @@ from typing import Any
 
 from gemkr.evaluation.config import EvalConfig
 from gemkr.evaluation.harness import RunResult, file_stamp, retrieve_into
+from gemkr.evaluation.pools import Pools, read_pools, require_pools
 from gemkr.retrievers.compose import reads_pictures, run_files, run_settings
 from gemkr.sources import Sources
 
@@ -14,15 +15,25 @@ from gemkr.sources import Sources
 def run_retriever(config: EvalConfig, sources: Sources, name: str, *, restart: bool = False) -> RunResult:
     """Rank documents for the queries of the configuration, those that an earlier call has not come to."""
     config.require("queries")
+    pools = sources.once("pools", lambda: _pools(config, sources))
     return retrieve_into(
         sources.run_folder(name),
         lambda: sources.retriever(name),
         sources.queries,
         config.k,
+        pools=pools,
         settings=settings_of(config, sources, name),
         restart=restart,
         label=name,
     )
+
+
+def _pools(config: EvalConfig, sources: Sources) -> Pools:
+    """The pools of the configuration; ConfigError for a query of another one. None are used where none are configured."""
+    if not config.pools:
+        return {}
+    require_pools(sources.queries, config.pools)
+    return read_pools(config.pools, sources.documents.doc_ids)
 
 
 def settings_of(config: EvalConfig, sources: Sources, name: str) -> dict[str, Any]:
@@ -30,11 +41,13 @@ def settings_of(config: EvalConfig, sources: Sources, name: str) -> dict[str, An
     files: dict[str, str | Path | None] = {"queries": config.queries, "corpus": config.corpus}
     if reads_pictures(name, sources.sections):
         files |= {"images": config.images, "regions": config.regions}
+    files |= {f"pools.{pool}": path for pool, path in config.pools.items()}
     files |= run_files(name, sources.sections)
     return {
         "retriever": run_settings(name, sources.sections),
         "k": config.k,
         "queries": config.queries,
         "corpus": config.corpus,
+        **({"pools": config.pools} if config.pools else {}),
         "files": {what: file_stamp(path) for what, path in files.items()},
     }

@@ -23,7 +23,9 @@ RETRIEVERS = Role(
         "free_text": "gemkr.retrievers.free_text:FreeTextRetriever",
         "rescored": "gemkr.retrievers.rescored:RescoredRetriever",
         "bm25": "gemkr.retrievers.lexical:BM25Retriever",
+        "dense": "gemkr.retrievers.dense:DenseRetriever",
         "fusion": "gemkr.retrievers.fusion:FusionRetriever",
+        "reranked": "gemkr.retrievers.reranked:RerankedRetriever",
     },
 )
 """Short names of kinds -> "module:Class"."""

@@ -67,7 +67,7 @@ def test_kilt_tsv_has_no_header_and_no_quoting(tmp_path: Path) -> None:
 BAD = [
     ("c.csv", "kid,text\n1,a\n2\n3,c\n", 3, "1 columns"),
     ("c.csv", "kid,text\n1,a\n2,b,c\n3,c\n", 3, "3 columns"),
-    ("c.csv", "kid,text\n1,a\n2,  \n3,c\n", 3, "'2' has no text"),
+    ("c.csv", "kid,text\n1,a\n2,  \n3,c\n", 3, "'2' has neither a text nor a picture"),
     ("c.csv", "kid,text\n1,a\n ,b\n3,c\n", 3, "id is empty"),
     ("c.csv", 'kid,text\n1,a\n2,"b"x\n3,c\n', 3, "quoting"),
     ("c.csv", 'kid,text\n1,a\n2,"b\n4,c\n5,"d"\n3,c\n', 3, "quoting up to line 5"),
@@ -206,12 +206,14 @@ def test_faults_of_a_folder_name_the_file(tmp_path: Path) -> None:
         list(read_corpus(tmp_path))
     put(tmp_path / "good.txt", "fine")
     empty = put(tmp_path / "empty.txt", " \n")
-    with pytest.raises(DataError, match=r"empty\.txt:1: the document 'empty' has no text"):
+    with pytest.raises(
+        DataError, match=r"empty\.txt:1: the document 'empty' has neither a text nor a picture"
+    ):
         list(read_corpus(tmp_path))
     latin = put(tmp_path / "latin.txt", "caf\xe9".encode("latin-1"))
     bad = BadRows()
     assert [document.doc_id for document in read_corpus(tmp_path, skip_bad_rows=bad)] == ["good"]
     assert [(row.path, row.reason) for row in bad] == [
-        (str(empty), "the document 'empty' has no text"),
+        (str(empty), "the document 'empty' has neither a text nor a picture"),
         (str(latin), "the row is not valid UTF-8"),
     ]

@@ -5,8 +5,7 @@ What CLIP's tower is for pictures, but trained along. The second door to transfo
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from torch.nn.utils.rnn import pad_sequence
 from gemkr.errors import ModelError, first_line
 from gemkr.models.hf.config import PromptConfig, TextEncoderConfig
 from gemkr.models.hf.folder import load_folder
-from gemkr.models.weights import load_weights
+from gemkr.models.weights import load_weights, weights_digest
 from gemkr.types import Query
 
 TUNED = "encoder.model."
@@ -54,11 +53,11 @@ class TextEncoder(nn.Module):
 
     def fingerprint(self) -> str:
         """SHA-256 of the weights, names included; a quarter of a second for 22 M parameters."""
-        return _hash(self.model.state_dict())
+        return weights_digest(self.model.state_dict())
 
     def frozen_fingerprint(self) -> str:
         """The same of the weights that do not learn: a model's checkpoint does not hold them."""
-        return _hash({name: p for name, p in self.model.named_parameters() if not p.requires_grad})
+        return weights_digest({name: p for name, p in self.model.named_parameters() if not p.requires_grad})
 
     def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """int64[B, E] right-padded, mask int64[B, E] -> the last states [B, E, width]; those of padding mean nothing."""
@@ -151,14 +150,6 @@ def _load_tuned(encoder: TextEncoder, path: str) -> None:
         model="the encoder",
         remedy="give the weight file of a classifier over the same encoder",
     )
-
-
-def _hash(tensors: Mapping[str, torch.Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def outline_text_encoder(config: TextEncoderConfig) -> TextEncoder:

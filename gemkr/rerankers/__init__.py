@@ -1,0 +1,13 @@
+"""Rerankers: order the hits of a ranking anew. The names that a section `reranker` may have."""
+
+from gemkr.config.kinds import Role
+
+RERANKERS = Role(
+    "reranker",
+    "rerank",
+    {
+        "pointwise": "gemkr.rerankers.pointwise:PointwiseReranker",
+        "cross_encoder": "gemkr.rerankers.cross_encoder:CrossEncoderReranker",
+    },
+)
+"""Short names of kinds -> "module:Class"."""

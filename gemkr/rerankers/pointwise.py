@@ -1,0 +1,60 @@
+"""Pointwise reranking: each hit gets a score of its own, mixed with that of retrieval."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+
+from gemkr.config.ranges import Share
+from gemkr.config.section import Section, section_files
+from gemkr.data.documents import DocumentStore
+from gemkr.interfaces import DocumentScorer
+from gemkr.scorers import SCORERS
+from gemkr.scorers.blend import scaled
+from gemkr.types import Query, Ranking
+
+if TYPE_CHECKING:
+    from gemkr.sources import Sources
+
+
+class PointwiseReranker:
+    """Orders hits by a document scorer.
+
+    With `retrieval_weight` a > 0, a hit's score is a * retrieval + (1 - a) * scorer, both scaled to [0, 1] over the ranking;
+    without, it is the scorer's own. Hits with equal scores keep their order. Costs the scorer's score of each hit.
+    """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """Any document scorer; `retrieval_weight` is the share of the score that the hits come with."""
+
+        scorer: Annotated[Section, SCORERS]
+        retrieval_weight: Share = 0.0
+
+    def __init__(
+        self, scorer: DocumentScorer, documents: DocumentStore, *, retrieval_weight: float = 0.0
+    ) -> None:
+        self.scorer, self.documents, self.retrieval_weight = scorer, documents, retrieval_weight
+
+    @classmethod
+    def from_config(cls, config: Config, sources: Sources) -> PointwiseReranker:
+        return cls(sources.part(config.scorer), sources.documents, retrieval_weight=config.retrieval_weight)
+
+    @staticmethod
+    def input_files(config: Config) -> dict[str, str | None]:
+        """What the scorer is read from."""
+        return section_files(config.scorer)
+
+    def rerank(self, query: Query, ranking: Ranking) -> Ranking:
+        """The same hits in another order; DataError for a hit that is not in the corpus."""
+        docs = np.array([self.documents.number(hit.doc_id) for hit in ranking.hits], np.int64)
+        scores = self.scorer.score(query, docs)
+        if self.retrieval_weight > 0:
+            weight = np.float32(self.retrieval_weight)
+            retrieval = np.array([hit.score for hit in ranking.hits], np.float32)
+            scores = weight * scaled(retrieval) + (1 - weight) * scaled(scores)
+        order = np.argsort(-scores, kind="stable").tolist()
+        hits = tuple(replace(ranking.hits[i], score=float(scores[i])) for i in order)
+        return replace(ranking, hits=hits)

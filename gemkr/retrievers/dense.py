@@ -1,0 +1,110 @@
+"""Dense retrieval: one vector for each query and document, the documents with the largest inner products.
+
+Knows encoders by their protocol only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+
+from gemkr.config.paths import FilePath
+from gemkr.config.ranges import Positive
+from gemkr.config.section import Section, section_files
+from gemkr.data.documents import DocumentStore, allowed_documents
+from gemkr.data.queries import batches
+from gemkr.errors import DataError
+from gemkr.interfaces import Allowed, Encoder, VectorIndex
+from gemkr.models.encoders import ENCODERS
+from gemkr.progress import progress_bar
+from gemkr.types import Hit, Query, Ranking
+from gemkr.vector_index.exact import ExactIndex
+from gemkr.vector_index.store import VectorWriter, as_stored, open_vectors, vector_plan
+
+if TYPE_CHECKING:
+    from gemkr.sources import Sources
+
+BLOCK = 1024
+"""Documents encoded between two saves."""
+REMEDY = "make them with gemkr embed CONFIG NAME"
+
+
+class DenseRetriever:
+    """Ranks documents by the inner products of their vectors with the query's."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """An encoder, and the folder of its document vectors that `gemkr embed` has made; without one, the corpus is encoded
+        each time. `batch_size` queries are encoded and searched together."""
+
+        encoder: Annotated[Section, ENCODERS]
+        vectors: FilePath | None = None
+        batch_size: Positive = 64
+
+    def __init__(
+        self, encoder: Encoder, index: VectorIndex, doc_ids: Sequence[str], *, batch_size: int = 64
+    ) -> None:
+        """`doc_ids[i]` names document i of the index; DataError when their numbers differ."""
+        if len(index) != len(doc_ids):
+            raise DataError(
+                f"the index holds {len(index)} vectors and there are {len(doc_ids)} ids; embed the same corpus"
+            )
+        self.encoder, self.index, self.doc_ids, self.batch_size = encoder, index, doc_ids, batch_size
+
+    @classmethod
+    def from_config(cls, config: Config, sources: Sources) -> DenseRetriever:
+        """Over the corpus of the configuration; DataError for vectors that are missing, or of another encoder or corpus."""
+        encoder, documents = sources.part(config.encoder), sources.documents
+        if config.vectors is None:
+            vectors = np.concatenate([as_stored(encoder.encode_documents(b)) for b in _blocks(documents, 0)])
+        else:
+            vectors = open_vectors(config.vectors, plan_of(encoder, documents), REMEDY)
+        return cls(encoder, ExactIndex(vectors), documents.doc_ids, batch_size=config.batch_size)
+
+    @staticmethod
+    def input_files(config: Config) -> dict[str, str | None]:
+        """What the encoder is read from, and the vectors."""
+        return section_files(config.encoder) | {"vectors": config.vectors}
+
+    def retrieve(self, queries: Iterable[Query], k: int, *, allowed: Allowed = None) -> Iterator[Ranking]:
+        """One ranking of min(k, allowed documents) hits per query, in order."""
+        mask = None if allowed is None else allowed_documents(self.doc_ids, allowed)
+        for batch in batches(queries, self.batch_size):
+            scores, docs = self.index.search(self.encoder.encode_queries(batch), k, mask)
+            for query, its_scores, its_docs in zip(batch, scores.tolist(), docs.tolist(), strict=True):
+                found = zip(its_scores, its_docs, strict=True)
+                hits = tuple(Hit(self.doc_ids[doc], score) for score, doc in found if doc >= 0)
+                yield Ranking(query.query_id, hits)
+
+
+def plan_of(encoder: Any, documents: DocumentStore) -> dict[str, Any]:
+    """What the vectors of a corpus by an encoder are made of."""
+    return vector_plan(encoder.fingerprint, documents.fingerprint, len(documents), encoder.width)
+
+
+def embed(config: DenseRetriever.Config, sources: Sources, *, progress: bool = True) -> tuple[int, int]:
+    """Write the document vectors that a dense retriever reads; one that was interrupted goes on.
+
+    Returns (documents encoded now, documents whose vectors were there). DataError where `vectors` holds those of another
+    encoder or corpus.
+    """
+    encoder, documents = sources.part(config.encoder), sources.documents
+    writer = VectorWriter(config.vectors, plan_of(encoder, documents))
+    there = writer.done
+    bar = progress_bar(
+        desc="embedding", total=len(documents), initial=there, unit=" documents", disable=not progress
+    )
+    with bar:
+        for block in _blocks(documents, there):
+            writer.add(encoder.encode_documents(block))
+            bar.update(len(block))
+    writer.finish()
+    return len(documents) - there, there
+
+
+def _blocks(documents: DocumentStore, start: int) -> Iterator[list]:
+    for first in range(start, len(documents), BLOCK):
+        yield documents[first : first + BLOCK]

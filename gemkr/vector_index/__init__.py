@@ -1,0 +1,1 @@
+"""Search over vectors, one for each document, and the folders that such vectors lie in."""

@@ -89,7 +89,8 @@ class Retriever(Protocol):
     """Anything that ranks documents for queries; results come one by one, in the order of the queries.
 
     With `allowed`, only these documents are ranked, exactly as if the ranking of all documents were filtered before its
-    first k are taken. A retriever that a configuration can name also has a frozen dataclass `Config`, a class method
+    first k are taken. Scores that depend on the other documents (coverage, ranks under fusion, what a reranker sees) are those of
+    the allowed documents. A retriever that a configuration can name also has a frozen dataclass `Config`, a class method
     `from_config(config, sources)` and `input_files(config)` (gemkr/retrievers/compose.py).
     """
 

@@ -217,3 +217,26 @@ def test_faults_of_a_folder_name_the_file(tmp_path: Path) -> None:
         (str(empty), "the document 'empty' has neither a text nor a picture"),
         (str(latin), "the row is not valid UTF-8"),
     ]
+
+
+def test_pictures_are_documents(tmp_path: Path) -> None:
+    """With a text or alone, in jsonl and csv; a store keeps them, and its fingerprint knows them."""
+    (tmp_path / "c.jsonl").write_text(
+        '{"id": 1, "image": "a"}\n{"id": 2, "text": "x", "image": "b"}\n{"id": 3, "text": "y"}\n'
+    )
+    (tmp_path / "c.csv").write_text("id,text,image\n1,,a\n2,x,b\n3,y,\n")
+    wanted = [Document("1", "", "", "a"), Document("2", "x", "", "b"), Document("3", "y")]
+    stores = [DocumentStore.open(tmp_path / name) for name in ("c.jsonl", "c.csv")]
+    for store in stores:
+        assert list(store) == wanted
+    assert stores[0].fingerprint == stores[1].fingerprint
+    others = [
+        wanted[:2],
+        [*wanted[:2], Document("3", "z")],
+        [*wanted[:2], Document("3", "y", "", "c")],
+        [*wanted[:2], Document("3", "", "y")],
+    ]
+    assert len({store.fingerprint for store in map(DocumentStore, others)} | {stores[0].fingerprint}) == 5
+    (tmp_path / "c.jsonl").write_text('{"id": 1, "image": 7}\n')
+    with pytest.raises(DataError, match=r"c\.jsonl:1: the key 'image' must hold the id of a picture"):
+        DocumentStore.open(tmp_path / "c.jsonl")

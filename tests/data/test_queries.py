@@ -213,3 +213,17 @@ def test_real_queries(shared_data: Path) -> None:
     assert all(query.image for query in queries)
     first = next(read_queries(shared_data / "qa_passages" / "questions.jsonl.gz"))
     assert first == Query("0", first.question, answers=("Wilhelm Conrad Röntgen",), positives=("0",))
+
+
+def test_instructions_and_pools_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "q.jsonl"
+    path.write_text(
+        '{"query_id": 1, "image": "photo", "instruction": "Find the passage.", "pool": "wiki"}\n'
+        '{"query_id": 2, "question": "Who?", "instruction": "", "pool": null}\n'
+    )
+    one, two = read_queries(path)
+    assert (one.instruction, one.pool, one.image) == ("Find the passage.", "wiki", "photo")
+    assert (two.instruction, two.pool) == (None, None)
+    path.write_text('{"query_id": 1, "question": "Who?", "pool": [3]}\n')
+    with pytest.raises(DataError, match="pool"):
+        list(read_queries(path))

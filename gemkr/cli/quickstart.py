@@ -45,6 +45,8 @@ RESULTS = (
     "run.trec",
     "results.json",
 )
+FOLDER_VARIABLE = "GEMKR_QUICKSTART"
+"""What the packaged configurations take from the environment."""
 TITLES = {
     "full": "gemkr",
     "random_document": "the same clues, a random document of each",
@@ -111,13 +113,18 @@ class Quickstart:
     def run(self) -> int:
         """All steps; the exit status of the first one that fails, else 0."""
         began = time.perf_counter()
-        os.environ.update(self._environment)
+        before = os.environ.get(FOLDER_VARIABLE)
+        os.environ[FOLDER_VARIABLE] = str(self.folder)
         try:
             self._prepare()
             self._train()
             rows = self._evaluate()
         except StepError as error:
             return error.status
+        finally:
+            os.environ.pop(FOLDER_VARIABLE)
+            if before is not None:
+                os.environ[FOLDER_VARIABLE] = before
         self.seconds["total"] = time.perf_counter() - began
         self._write(rows)
         return 0
@@ -131,12 +138,13 @@ class Quickstart:
         from gemkr.sample.materialize import materialize
 
         models = models_folder()
-        for name in ("data", "regions", "train", "eval"):
+        for name in ("data", "regions", "regions.part", "train", "eval"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         with self._step("render scenes"):
             materialize(self._data, self.seed)
         images, boxes, regions = self._data / "images", self.folder / "boxes.jsonl", self.folder / "regions"
-        boxes.unlink(missing_ok=True)
+        for left in (boxes, boxes.with_name(f"{boxes.name}.part")):
+            left.unlink(missing_ok=True)
         corpus, index = self._data / "corpus.csv", self.folder / "corpus.fmi"
         tower = {"config": models / "flag-vit.json", "weights": models / "flag-vit.safetensors"}
         flags = {
@@ -190,11 +198,6 @@ class Quickstart:
                 _gemkr("eval", "quickstart", *words)
             rows |= {name if main else "random_document": row for main, row in _rows(output)}
         return rows
-
-    @property
-    def _environment(self) -> dict[str, str]:
-        """What the two configurations take from the environment."""
-        return {"GEMKR_QUICKSTART": str(self.folder)}
 
     def _write(self, rows: dict[str, dict[str, Any]]) -> None:
         from gemkr.cli.quickstart_report import write_quickstart_report

@@ -360,3 +360,17 @@ def test_an_error_before_torch_is_there_imports_no_torch() -> None:
 def test_a_fake_model_without_logits_cannot_be_made() -> None:
     with pytest.raises(TypeError, match="logits_of"):
         FakeLM(5, ())
+
+
+def test_an_extension_that_is_not_built_is_one_sentence(tmp_path: Path) -> None:
+    package = Path(main.__code__.co_filename).parents[1]
+    for file in package.rglob("*.py"):
+        copy = tmp_path / "gemkr" / file.relative_to(package)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(file.read_bytes())
+    command = [sys.executable, "-m", "gemkr", "settings", "train"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert line.startswith("gemkr: gemkr's C++ extension is not built")
+    assert "run `make install`" in line

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
 import pytest
 
 from gemkr.cli import main
-from gemkr.cli.quickstart import claim
+from gemkr.cli.quickstart import Quickstart, StepError, claim
 from gemkr.data.records import read_records
 from gemkr.data.trec import read_run
 
@@ -69,3 +70,16 @@ def test_a_stopped_quickstart_may_be_started_again(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     claim(tmp_path, 1)
     assert json.loads((tmp_path / "quickstart.json").read_text()) == {"seed": 1}
+
+
+def test_the_environment_is_as_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def stop(self: Quickstart) -> None:
+        assert os.environ["GEMKR_QUICKSTART"] == str(tmp_path)
+        raise StepError(3)
+
+    monkeypatch.setattr(Quickstart, "_prepare", stop)
+    for before in (None, "elsewhere"):
+        if before is not None:
+            monkeypatch.setenv("GEMKR_QUICKSTART", before)
+        assert Quickstart(tmp_path).run() == 3
+        assert os.environ.get("GEMKR_QUICKSTART") == before

@@ -64,7 +64,7 @@ def config(tmp_path: Path) -> PretrainConfig:
     )
 
 
-def test_vocabulary_gives_every_text_back(tmp_path: Path) -> None:
+def test_vocabulary_gives_every_text_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     train_vocabulary(sentences(), tmp_path / "a.model", pieces=400, seed=1)
     train_vocabulary(sentences(), tmp_path / "b.model", pieces=400, seed=1)
     assert (tmp_path / "a.model").read_bytes() == (tmp_path / "b.model").read_bytes()
@@ -72,11 +72,15 @@ def test_vocabulary_gives_every_text_back(tmp_path: Path) -> None:
     assert (tokenizer.vocab_size, tokenizer.unk_id, tokenizer.bos_id, tokenizer.eos_ids) == (400, 0, 1, (2,))
     for text in (*sentences()[:5], "北京 naïve 😀  two  spaces"):
         assert tokenizer.decode(tokenizer.encode(text)) == text
-    with pytest.raises(TokenizerError, match=r"ask for at most \d+ pieces"):
-        train_vocabulary(sentences(), tmp_path / "c.model", pieces=100_000)
+    train_vocabulary(sentences(), tmp_path / "c.model", pieces=100_000)
+    (warning,) = caplog.messages
+    most = load_tokenizer(tmp_path / "c.model").vocab_size
+    assert warning == f"the texts hold no 100000 pieces; the vocabulary has {most}"
+    train_vocabulary(sentences(), tmp_path / "d.model", pieces=most)
+    assert (tmp_path / "d.model").read_bytes() == (tmp_path / "c.model").read_bytes()
     with pytest.raises(TokenizerError, match=r"ask for at least 2\d\d pieces"):
         train_vocabulary(sentences(), tmp_path / "c.model", pieces=100)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.model", "b.model"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.model", "b.model", "c.model", "d.model"]
 
 
 def test_two_processes_that_write_to_one_place_leave_whole_files(

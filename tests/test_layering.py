@@ -29,7 +29,7 @@ DOORS = {
     "ultralytics": {"gemkr/vision/detect.py", "gemkr/sample/train_yolo.py"},
     "open_clip": {"gemkr/vision/encode.py", "gemkr/sample/train_clip.py"},
     "bm25s": {"gemkr/scorers/bm25.py"},
-    "faiss": {"gemkr/vector_index/faiss.py"},
+    "faiss": {"gemkr/vector_index/faiss_index.py"},
     "sentence_transformers": {"gemkr/models/hf/sentence_transformers.py"},
     "ray": {"gemkr/serve/cluster.py"},
     "fastapi": {"gemkr/serve/app.py"},

@@ -18,6 +18,7 @@ BASES = {
     "llm": ("LLM", "model.llm"),
     "tower": ("vision tower", "model.tower"),
     "text_encoder": ("text encoder", "model.text_encoder.folder and .weights"),
+    "encoder": ("encoder", "the encoder's folder"),
 }
 """Parts of a model whose frozen weights no checkpoint holds: what they are called, and the settings that choose them."""
 ROUNDING, TINY = 0.01, 1e-6

@@ -43,7 +43,9 @@ def prepare(network: nn.Module, adapters: AdapterConfig | None, *, fresh: Sequen
     try:
         pattern = re.compile(adapters.targets)
     except re.error as error:
-        raise ModelError(f"adapters.targets {adapters.targets!r} is no regular expression: {error}") from error
+        raise ModelError(
+            f"adapters.targets {adapters.targets!r} is no regular expression: {error}"
+        ) from error
     names = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
     matched = [name for name in names if pattern.fullmatch(name)]
     chosen = [name for name in matched if not VISION.search(name) and name.split(".")[0] not in fresh]

@@ -11,6 +11,7 @@ ENCODERS = Role(
         "clip_ff": "gemkr.models.uniir.clip_ff:ClipFeatureFusionEncoder",
         "blip_sf": "gemkr.models.uniir.blip_sf:BlipScoreFusionEncoder",
         "blip_ff": "gemkr.models.uniir.blip_ff:BlipFeatureFusionEncoder",
+        "vlm": "gemkr.models.hf.vlm:VlmEncoder",
     },
 )
 """Short names of kinds -> "module:Class"."""

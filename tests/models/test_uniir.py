@@ -154,7 +154,9 @@ def test_what_cannot_be_encoded(folder: Path) -> None:
         model.encode_documents([Document("d", image="four")])
     with pytest.raises(ModelError, match="the document 'd' has the picture 'one' and no folder of pictures"):
         encoder(folder, "blip_sf", pictures=False).encode_documents([Document("d", image="one")])
-    with pytest.raises(ModelError, match=r"the CLIP folder .* is not there; give a local Hugging Face folder"):
+    with pytest.raises(
+        ModelError, match=r"the CLIP folder .* is not there; give a local Hugging Face folder"
+    ):
         encoder(folder / "absent", "clip_sf")
     narrow = folder / "narrow"
     save_tiny_clip(narrow / "clip", space=16)

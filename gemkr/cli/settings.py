@@ -14,22 +14,31 @@ if TYPE_CHECKING:
     from gemkr.config.kinds import Role
 
 HELP = "list the keys of a configuration file, with types, defaults and what they mean"
-KINDS = ("train", "pretrain", "eval")
+KINDS = ("train", "contrastive", "pretrain", "eval")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("kind", choices=KINDS, help="whose configuration: of `gemkr train`, pretrain or eval")
+    parser.add_argument(
+        "kind",
+        choices=KINDS,
+        help="whose configuration: of gemkr train (for clues, or contrastive), pretrain or eval",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     from gemkr.evaluation.config import EvalConfig
+    from gemkr.models.encoders import ENCODERS
     from gemkr.retrievers.compose import RETRIEVERS
     from gemkr.training.config import PretrainConfig, TrainConfig
+    from gemkr.training.contrastive.config import ContrastiveConfig
 
-    kind = dict(zip(KINDS, (TrainConfig, PretrainConfig, EvalConfig), strict=True))[args.kind]
+    kinds = (TrainConfig, ContrastiveConfig, PretrainConfig, EvalConfig)
+    kind = dict(zip(KINDS, kinds, strict=True))[args.kind]
     print("\n".join(describe(kind)))
     if kind is EvalConfig:
         print("\n".join(_sections_of(RETRIEVERS, "retrievers")))
+    if kind is ContrastiveConfig:
+        print("\n".join(_sections_of(ENCODERS, "encoder")))
     return 0
 
 

@@ -86,7 +86,7 @@ def save_tiny_clip(folder: Path, words: list[str] = WORDS, *, text_width: int = 
     return folder
 
 
-def save_tiny_blip(folder: Path, words: list[str] = WORDS) -> Path:
+def save_tiny_blip(folder: Path, words: list[str] = WORDS, *, dropout: float = 0.1) -> Path:
     """A BLIP of two layers a tower, with cross-attention."""
     vocab = save_tokenizer(folder, words)
     torch.manual_seed(6)
@@ -94,7 +94,7 @@ def save_tiny_blip(folder: Path, words: list[str] = WORDS) -> Path:
         text_config={
             "vocab_size": vocab, "hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
             "max_position_embeddings": 24, "encoder_hidden_size": 20, "bos_token_id": 2, "eos_token_id": 3, "sep_token_id": 3,
-            "pad_token_id": 0, "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1, "is_decoder": True,
+            "pad_token_id": 0, "hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout, "is_decoder": True,
         },
         vision_config={
             "hidden_size": 20, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": SIZE,

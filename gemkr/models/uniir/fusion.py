@@ -44,7 +44,7 @@ class FusionLayers(nn.Module):
 
         super().__init__()
         size = T5Config(
-            vocab_size=1, d_model=width, d_kv=head_width, d_ff=feed_forward, num_layers=layers, num_heads=heads,
+            vocab_size=1, eos_token_id=0, d_model=width, d_kv=head_width, d_ff=feed_forward, num_layers=layers, num_heads=heads,
             dropout_rate=dropout, use_cache=False, is_decoder=False,
         )  # fmt: skip
         self.stack = T5Stack(size)

@@ -30,7 +30,6 @@ def put_in_encoder(network: nn.Module, path: str | Path) -> None:
             f"the checkpoint {path} is of the kind {checkpoint.origin.kind!r}, an encoder's is {KIND!r}; give a step-* or final "
             "folder of a contrastive gemkr train"
         )
-    require_bases(checkpoint.origin, bases_of(network), path)
     weights = {n.removeprefix(NETWORK): w for n, w in checkpoint.weights.items() if n.startswith(NETWORK)}
     load_weights(
         trained_parameters(network),
@@ -39,3 +38,4 @@ def put_in_encoder(network: nn.Module, path: str | Path) -> None:
         model="this encoder",
         remedy="use the encoder settings it was trained with",
     )
+    require_bases(checkpoint.origin, bases_of(network), path)

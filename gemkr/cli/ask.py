@@ -8,6 +8,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from gemkr.cli.numbers import positive
+from gemkr.text.normalize import normalize_with_offsets
 
 if TYPE_CHECKING:
     from gemkr.types import Hit, Ranking
@@ -63,9 +64,12 @@ def as_text(ranking: Ranking) -> list[str]:
 
 def marked(hit: Hit) -> str:
     """The passage with the first occurrence of its best clue between ** signs."""
+    text, places = normalize_with_offsets(hit.text)
     for evidence in hit.evidence:
         clue = evidence.text.strip()
-        at = hit.text.find(clue) if clue else -1
+        at = text.find(clue) if clue else -1
         if at >= 0:
-            return f"{hit.text[:at]}**{clue}**{hit.text[at + len(clue) :]}"
+            start, stop = int(places[at]), int(places[at + len(clue)])
+            found = hit.text[start:stop].rstrip()
+            return f"{hit.text[:start]}**{found}**{hit.text[start + len(found) :]}"
     return hit.text

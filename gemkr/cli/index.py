@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     query = actions.add_parser("query", help="count a text, list what may follow it and where it occurs")
     query.add_argument("index", type=Path, help=INDEX)
-    query.add_argument("text", help="as it stands in the documents")
+    query.add_argument("text", help="as it stands in the documents, white space aside")
     query.add_argument(
         "--tokenizer", type=Path, required=True, help="the tokenizer that the index was built with"
     )
@@ -74,6 +74,11 @@ def _add_build_arguments(parser: argparse.ArgumentParser) -> None:
         "memory than this",
     )
     parser.add_argument(
+        "--keep-white-space",
+        action="store_true",
+        help="index texts as they are written: runs of white space and decomposed letters stay",
+    )
+    parser.add_argument(
         "--skip-bad-rows", action="store_true", help="list bad rows instead of stopping at the first"
     )
 
@@ -92,7 +97,7 @@ def _build(args: argparse.Namespace) -> int:
     from gemkr.text.tokenizer import load_tokenizer
 
     output = require_writable(args.output, args.corpus, args.tokenizer)
-    tokenizer = load_tokenizer(args.tokenizer)
+    tokenizer = load_tokenizer(args.tokenizer, keep_white_space=args.keep_white_space)
     bad = BadRows() if args.skip_bad_rows else None
     began = time.perf_counter()
     with progress_bar(desc="tokenizing", unit=" documents") as bar:
@@ -193,12 +198,11 @@ def _verify(args: argparse.Namespace) -> int:
 def _query(args: argparse.Namespace) -> int:
     from gemkr.data.documents import DocumentStore
     from gemkr.fm_index import FMIndex
-    from gemkr.text.tokenization import require_same_texts
+    from gemkr.text.tokenization import require_same_texts, tokenizer_of
     from gemkr.text.tokenizer import load_tokenizer
 
     index = FMIndex.load(args.index)
-    tokenizer = load_tokenizer(args.tokenizer)
-    index.check_tokenizer(tokenizer)
+    tokenizer = tokenizer_of(index, load_tokenizer(args.tokenizer))
     store = None if args.corpus is None else DocumentStore.open_indexed(args.corpus, index.doc_ids)
     if store is not None:
         require_same_texts(index, store.contents, tokenizer)

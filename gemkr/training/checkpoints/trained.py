@@ -12,6 +12,7 @@ from gemkr.models.gemkr.config import ModelConfig
 from gemkr.models.gemkr.network import GeMKR, load_gemkr
 from gemkr.models.weights import load_weights
 from gemkr.training.checkpoints.checkpoint import Checkpoint, read_checkpoint, read_state
+from gemkr.text.tokenizer import fitted
 from gemkr.training.checkpoints.origin import require_bases, require_tokenizer
 
 SHAPING = ("tower", "prefix", "visual_tokens", "text_encoder", "prompt", "lora")
@@ -62,7 +63,8 @@ def load_model(config: ModelConfig) -> GeMKR:
 def put_in(model: GeMKR, checkpoint: Checkpoint) -> None:
     """Load a checkpoint's trained parameters; CheckpointError when it is of another tokenizer, other frozen weights or
     another size."""
-    require_tokenizer(checkpoint.origin, model.tokenizer.fingerprint(), checkpoint.path)
+    tokenizer = fitted(model.tokenizer, checkpoint.origin.tokenizer)  # older ones did not normalize texts
+    require_tokenizer(checkpoint.origin, tokenizer.fingerprint(), checkpoint.path)
     require_bases(checkpoint.origin, model.bases(), checkpoint.path)
     load_weights(model.trainable_parameters(), checkpoint.weights, f"the checkpoint {checkpoint.path}")
 

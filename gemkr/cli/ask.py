@@ -55,7 +55,7 @@ def as_text(ranking: Ranking) -> list[str]:
     lines = []
     if ranking.clues:
         best = sorted(ranking.clues, key=lambda clue: -clue.log_prob)[:SHOWN_CLUES]
-        lines += ["clues: " + " · ".join(f"{clue.text} ({clue.span.count})" for clue in best), ""]
+        lines += ["clues: " + " · ".join(f"{clue.text} ({clue.occurrences})" for clue in best), ""]
     for number, hit in enumerate(ranking.hits, 1):
         lines.append(f"{number}. {hit.doc_id}{f'  {hit.title}' if hit.title else ''}  [{hit.score:.3f}]")
         lines += textwrap.wrap(marked(hit), WIDTH, initial_indent="   ", subsequent_indent="   ")

@@ -44,6 +44,10 @@ class Borders:
     begins: np.ndarray
     texts: np.ndarray
 
+    def after(self, token: int) -> np.ndarray:
+        """bool[V]: the tokens before which a clue may end whose last token is `token`."""
+        return self.last[token] * self.first > WORD
+
 
 def borders_of(tokenizer: Tokenizer, vocab_size: int, *, words: bool) -> Borders:
     """The borders of characters or, with `words`, of words, for a vocabulary of at least `vocab_size` tokens.

@@ -126,6 +126,11 @@ def as_written(tokenizer: Tokenizer) -> Tokenizer:
     return tokenizer.written if isinstance(tokenizer, NormalizedTokenizer) else tokenizer
 
 
+def text_read(tokenizer: Tokenizer, text: str) -> str:
+    """What a tokenizer reads of a text: the text itself, or the normalized one."""
+    return normalize(text) if isinstance(tokenizer, NormalizedTokenizer) else text
+
+
 def fitted(tokenizer: Tokenizer, fingerprint: str) -> Tokenizer:
     """The tokenizer, normalizing texts or not, as the one with this fingerprint does; itself where neither is that one."""
     written = as_written(tokenizer)

@@ -11,8 +11,8 @@ from gemkr.errors import CheckpointError
 from gemkr.models.gemkr.config import ModelConfig
 from gemkr.models.gemkr.network import GeMKR, load_gemkr
 from gemkr.models.weights import load_weights
-from gemkr.training.checkpoints.checkpoint import Checkpoint, read_checkpoint, read_state
 from gemkr.text.tokenizer import fitted
+from gemkr.training.checkpoints.checkpoint import Checkpoint, read_checkpoint, read_state
 from gemkr.training.checkpoints.origin import require_bases, require_tokenizer
 
 SHAPING = ("tower", "prefix", "visual_tokens", "text_encoder", "prompt", "lora")

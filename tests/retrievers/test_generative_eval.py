@@ -120,16 +120,19 @@ def test_a_generative_evaluation_from_file_to_report(material: Path, tmp_path: P
     assert list(read_records(tmp_path / "same" / "run.jsonl")) == rankings
 
 
-def test_whole_words_rank_anew_as_they_ranked(material: Path, tmp_path: Path) -> None:
+def test_clues_that_end_with_words_rank_anew_as_they_ranked(material: Path, tmp_path: Path) -> None:
     command = [
         "eval",
         str(material / "eval.yaml"),
         f"output={tmp_path}",
-        "retrievers.gemkr.scoring.whole_words=true",
+        "retrievers.gemkr.decoding.end_at_word=true",
     ]
     assert main([*command, "evaluate=[gemkr, same]"]) == 0
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["rows"]["same"] == metrics["rows"]["gemkr"]
+    old = "retrievers.gemkr.scoring.whole_words=true"
+    with pytest.raises(GemkrError, match="write end_at_word there"):
+        load_config(material / "eval.yaml", EvalConfig, [old]).sources().retriever("seal")
     train_vocabulary(TEXTS * 20, tmp_path / "other.model", pieces=341)
     foreign = [*command[2:], f"retrievers.gemkr.model.tokenizer={tmp_path}/other.model"]
     config = load_config(material / "eval.yaml", EvalConfig, foreign)

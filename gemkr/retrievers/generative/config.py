@@ -33,6 +33,15 @@ class ScoringConfig:
     alpha: Power = 2.0
     beta: float = 0.8
 
+    @staticmethod
+    def explain_unknown(key: str) -> str | None:
+        """What became of a setting that ranking had before decoding."""
+        return (
+            "whole_words is no setting of scoring, but of decoding: write end_at_word there (true where length_penalty is 0)"
+            if key == "whole_words"
+            else None
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class GenerativeConfig:

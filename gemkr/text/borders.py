@@ -25,9 +25,20 @@ SPACELESS = (
 """How the Unicode names of letters begin whose scripts put no spaces between words."""
 JOINERS = frozenset("\u200c\u200d\u2060\ufeff\u034f\u17d2\u1039\u1a60")
 """Characters that bind the next one: joiners, and the signs that put a consonant below the one before."""
-_PARTS = frozenset("\u0e33\u0eb3" + "".join(map(chr, (*range(0x1F1E6, 0x1F200), *range(0x1F3FB, 0x1F400)))))
-"""No marks by category, but parts of the character before: Thai and Lao AM, the second letter of a flag, skin tones."""
-_SPACE = 3
+_PARTS = frozenset(
+    chr(code)
+    for codes in (
+        (0x0E33, 0x0EB3),  # Thai and Lao AM
+        range(0x1160, 0x1200),  # vowels and final consonants of old Korean syllables
+        range(0xD7B0, 0xD7FC),
+        range(0x1F1E6, 0x1F200),  # the letters of flags
+        range(0x1F3FB, 0x1F400),  # skin tones
+    )
+    for code in codes
+)
+"""No marks by category, but parts of the character before."""
+_VIRAMA = 9
+"""The canonical combining class of the signs that take a consonant's vowel away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +61,8 @@ class Borders:
 
 
 def borders_of(tokenizer: Tokenizer, vocab_size: int, *, words: bool) -> Borders:
-    """The borders of characters or, with `words`, of words, for a vocabulary of at least `vocab_size` tokens.
+    """The borders of characters or, with `words`, of words, for a vocabulary of at least `vocab_size` tokens. No word ends behind
+    white space.
 
     The unknown token may be part of a word. A token may end inside a character, or finish one that began before: then all
     characters that may come of it are considered, and the one that is cut least decides. Cost: a few µs a token.
@@ -61,14 +73,11 @@ def borders_of(tokenizer: Tokenizer, vocab_size: int, *, words: bool) -> Borders
     for token in range(tokenizer.vocab_size):
         text = tokenizer.piece_bytes(token)
         if text:
-            first[token], last[token] = _first(text), _last(text)
+            first[token], last[token] = _first(text), _last(text, words)
             begins[token], texts[token] = _may_begin(text), True
     if tokenizer.unk_id is not None:
         first[tokenizer.unk_id] = WORD
-    if words:
-        last[last == _SPACE] = NEVER
-        return Borders(first, last, begins, texts)
-    return Borders(np.minimum(first, WORD) * FREE, np.minimum(last, WORD) * FREE, begins, texts)
+    return Borders(first, last, begins, texts)
 
 
 def is_border(text: str, at: int) -> bool:
@@ -127,18 +136,34 @@ def _first_of_part(head: bytes) -> int:
     return least
 
 
-def _last(text: bytes) -> int:
-    """The class of what a token ends with, or _SPACE; of a character that began before the token, the least possible."""
+def _last(text: bytes, words: bool) -> int:
+    """The class of what a token ends with; of a character that began before the token, the least possible."""
     start = len(text) - 1
     while start > 0 and not _size(text[start]):
         start -= 1
     size = _size(text[start])
     if not size:
-        return NEVER if any(joiner.encode().endswith(text) for joiner in JOINERS) else WORD
+        if _may_be_rest(text, JOINERS):
+            return NEVER
+        return WORD if words or _may_be_rest(text, _viramas()) else FREE
     if len(text) - start < size:
         return WORD  # inside a character: the bytes that follow forbid an end
     whole = text.decode(errors="ignore")
-    return _SPACE if whole[-1].isspace() else last_class(whole, len(whole))
+    if words:
+        return NEVER if whole[-1].isspace() else last_class(whole, len(whole))
+    return NEVER if whole[-1] in JOINERS else WORD if unicodedata.combining(whole[-1]) == _VIRAMA else FREE
+
+
+def _may_be_rest(rest: bytes, characters: frozenset[str]) -> bool:
+    """Whether bytes are the end of one of the characters, but not its beginning."""
+    return any(character.encode()[1:].endswith(rest) for character in characters)
+
+
+@lru_cache(maxsize=1)
+def _viramas() -> frozenset[str]:
+    """The signs that take a consonant's vowel away, so that the next consonant joins it."""
+    blocks = (range(0x0900, 0x1D00), range(0xA800, 0xAC00), range(0x10A00, 0x12000))
+    return frozenset(chr(c) for block in blocks for c in block if unicodedata.combining(chr(c)) == _VIRAMA)
 
 
 def _may_begin(text: bytes) -> bool:

@@ -283,7 +283,9 @@ def test_mined_clues_are_whole_characters_and_words_of_what_the_index_read(
         )
         following, _ = miner._index.next_tokens(miner._index.search(clue.tokens))
         ends = miner._index.count_ends(miner._index.search(clue.tokens)) > 0
-        if clue.doc_id != "th":  # before the first byte of a Thai letter, which may be that of a mark, decoding goes on
+        if (
+            clue.doc_id != "th"
+        ):  # before the first byte of a Thai letter, which may be that of a mark, decoding goes on
             assert ends or borders.after(clue.tokens[-1])[following].any()
 
 

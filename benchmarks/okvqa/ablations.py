@@ -167,7 +167,7 @@ def half_data(seed: Seed) -> tuple[Material, Settings]:
     """Half of the training questions, apart by picture: for the base model's counts, the clues and the tuning."""
     folder = seed.folder("half_data")
     half, rest = folder / "questions.jsonl", folder / "rest.jsonl"
-    split = ("split", okvqa_cpu.QUESTIONS, "--apart", half, "--rest", rest, "--share", 0.5)
+    split = ("split", okvqa_cpu.QUESTIONS, "--held-out", half, "--rest", rest, "--share", 0.5)
     okvqa_cpu.step(half, *split)
     material, _ = pretrained(seed, "half_data", f"queries={half}")
     clues = folder / "clues.jsonl"

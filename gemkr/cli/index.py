@@ -118,7 +118,7 @@ def _build(args: argparse.Namespace) -> int:
 
         def show(stage: str, share: float) -> None:
             bar.update(share - bar.n)
-            if bar.postfix != stage:  # a log is told of every stage once
+            if bar.postfix != stage:  # a log reports every stage once
                 bar.set_postfix_str(stage)
 
         index = FMIndex.build_flat(

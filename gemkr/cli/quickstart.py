@@ -74,11 +74,11 @@ def run(args: argparse.Namespace) -> int:
     from gemkr.cli.output import require_writable
 
     require_writable(args.output / "results.json")
-    claim(args.output, args.seed)
+    claim_folder(args.output, args.seed)
     return Quickstart(args.output, args.seed, args.max_steps, args.limit).run()
 
 
-def claim(folder: Path, seed: int) -> None:
+def claim_folder(folder: Path, seed: int) -> None:
     """Mark a folder as a quickstart's; DataError when it holds results that no quickstart left there."""
     from gemkr.errors import DataError
     from gemkr.files import write_atomically

@@ -19,7 +19,7 @@ DEFAULT_MATCH = "word"
 
 @dataclass(frozen=True)
 class Judge:
-    """Tells the relevant documents of a run; `describe` says how, for tables and reports."""
+    """Decides which documents of a run are relevant; `describe` names the rule, for tables and reports."""
 
     describe: str
     fixed: Qrels | None

@@ -81,7 +81,7 @@ class ClueDocuments:
             return ClueTable(empty, np.zeros((0, 0), dtype=bool), empty.astype(np.float32))
         short = self._shortlists(query, [by_occurrences for _, by_occurrences in spans])
         docs = np.unique(np.concatenate(short))
-        holds = np.stack([_among(docs, ascending) for ascending, _ in spans])
+        holds = np.stack([_contained(docs, ascending) for ascending, _ in spans])
         if self.second is not None:
             second = self.second.score(query, docs)
         else:
@@ -156,7 +156,7 @@ class ClueDocuments:
         return np.sort(docs), docs
 
 
-def _among(docs: np.ndarray, ascending: np.ndarray) -> np.ndarray:
+def _contained(docs: np.ndarray, ascending: np.ndarray) -> np.ndarray:
     """bool[n]: which of `docs` stand in a long ascending array."""
     if not len(ascending):
         return np.zeros(len(docs), dtype=bool)

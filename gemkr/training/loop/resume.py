@@ -16,10 +16,10 @@ from gemkr.files import lock
 from gemkr.training.checkpoints.checkpoint import (
     FINAL,
     Checkpoint,
+    clean_up_unfinished,
     newest_checkpoint,
     read_checkpoint,
     step_checkpoints,
-    sweep,
 )
 from gemkr.training.checkpoints.origin import Origin, origins_differ
 
@@ -53,9 +53,9 @@ class ResumePoint:
 
 
 @contextmanager
-def holding(output: str | Path) -> Iterator[None]:
-    """Let no other training run write into a folder meanwhile: DataError for the second. The processes of one run, known by
-    RANK, hold it together; a folder that cannot be made is left to complain later."""
+def lock_output(output: str | Path) -> Iterator[None]:
+    """Lock a folder against other training runs inside the `with` block: DataError for a second run. Of the processes of one
+    run, RANK 0 holds the lock; a folder that cannot be made raises later."""
     held = None
     if os.environ.get("RANK", "0") == "0":
         with suppress(OSError):
@@ -74,7 +74,7 @@ def find_resume(output: str | Path, resume: ResumeFrom) -> ResumePoint | None:
     Raises CheckpointError when a run would write over another's checkpoints, or a named checkpoint is not there.
     """
     output = Path(output)
-    sweep(output)
+    clean_up_unfinished(output)
     taken = bool(step_checkpoints(output)) or (output / FINAL).exists()
     if resume is None:
         if taken:

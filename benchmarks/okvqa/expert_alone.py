@@ -28,7 +28,7 @@ class ExpertAloneRetriever:
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        """The expert of the retriever `of`, without the models beside it."""
+        """The expert of the retriever `of`, without the models."""
 
         of: str
 

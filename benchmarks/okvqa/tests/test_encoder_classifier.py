@@ -115,7 +115,7 @@ def test_weights_are_kept_and_known_by_what_they_were_learned_from(
     guess(absent)
     assert len(learned) == 1
     cache.write_bytes(b"no weights")
-    with pytest.raises(DataError, match="is no weight file of gemkr; delete it"):
+    with pytest.raises(DataError, match="is not a weight file of gemkr; delete it"):
         guess(short)
 
 

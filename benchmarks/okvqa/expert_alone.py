@@ -48,7 +48,7 @@ class ExpertAloneRetriever:
 
     @staticmethod
     def input_files(config: Config) -> dict[str, str | None]:
-        """Nothing beside what the retriever `of` reads."""
+        """Nothing besides what the retriever `of` reads."""
         return {}
 
     def __init__(

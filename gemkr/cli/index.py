@@ -152,7 +152,7 @@ def _build(args: argparse.Namespace) -> int:
 
 
 def _expectation(expected: dict[str, Any], folder: Path) -> str:
-    """The sentence before a build."""
+    """The sentence that is printed before a build."""
     from gemkr.cli.output import bytes_text
 
     blocks = ""

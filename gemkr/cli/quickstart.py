@@ -93,7 +93,7 @@ def claim_folder(folder: Path, seed: int) -> None:
 
 
 class StepError(Exception):
-    """A command of the quickstart ended with a status other than 0; it has said why."""
+    """A command of the quickstart ended with a status other than 0; it has printed why."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -224,7 +224,7 @@ class Quickstart:
 
 
 def _gemkr(*words: Any, **options: Any) -> None:
-    """Run one command in this process, after saying it; an option `a_b=1` becomes `--a-b 1`, True the bare flag."""
+    """Run one command in this process, after printing it; an option `a_b=1` becomes `--a-b 1`, True the bare flag."""
     from gemkr.cli import main
 
     argv = [str(word) for word in words]

@@ -1,6 +1,6 @@
 """The quickstart's report: one table over all its evaluations, and held-out queries shown with their evidence.
 
-Reads what `gemkr eval` left in the folders of the rows; retrieves and scores nothing anew.
+Reads what `gemkr eval` left in the folders of the rows; retrieves and scores nothing itself.
 """
 
 from __future__ import annotations

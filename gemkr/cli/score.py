@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def load_run(path: str, queries: list[Query]) -> Run:
-    """A run in any of the three forms, told apart by the extension; `.json` needs the queries for their order."""
+    """A run in any of the three forms, recognized by the extension; `.json` needs the queries for their order."""
     from gemkr.data.records import read_records
     from gemkr.data.trec import read_id_lists, read_run
     from gemkr.errors import DataError
@@ -108,7 +108,7 @@ def load_run(path: str, queries: list[Query]) -> Run:
 
 
 def _contents(corpus: str, runs: Iterable[Run]) -> Callable[[str], str]:
-    """doc_id -> text of the documents that the runs name; reads the corpus once, passing over bad rows, and keeps no others."""
+    """doc_id -> text of the documents that the runs name; reads the corpus once, skipping bad rows, and keeps no others."""
     from gemkr.data.corpus import BadRows, read_corpus
     from gemkr.errors import DataError
 
@@ -125,7 +125,7 @@ def _contents(corpus: str, runs: Iterable[Run]) -> Callable[[str], str]:
 
 
 def _label(path: str, paths: list[str]) -> str:
-    """The shortest end of a path that tells it from the other run's."""
+    """The shortest end of a path that distinguishes it from the other run's."""
     parts = Path(path).parts
     for length in range(1, len(parts) + 1):
         label = str(Path(*parts[-length:]))

@@ -108,7 +108,7 @@ def _read_yaml(
 
 
 def _marked(config: Any, *, given: bool = False) -> Any:
-    """A configuration whose texts tell whether they count from the current folder."""
+    """A configuration whose texts record whether they count from the current folder."""
     return OmegaConf.create(mark(OmegaConf.to_container(config), given=given))
 
 
@@ -134,7 +134,7 @@ def from_mapping(values: dict[str, Any], kind: type[T], where: str, base: Path |
 
     Relative paths count from the folder `base`, and where there is none from the current folder.
 
-    A class may say itself what is wrong with a key that it does not have: `explain_unknown(key)`, a sentence or None.
+    A class may explain a key that it does not have: `explain_unknown(key)`, a sentence or None.
     """
     fields = {f.name: f for f in dataclasses.fields(kind)}
     hints = typing.get_type_hints(kind, include_extras=True)
@@ -154,7 +154,7 @@ def from_mapping(values: dict[str, Any], kind: type[T], where: str, base: Path |
 
 
 def _suggest_key(key: str, kind: type) -> str:
-    """What to say of a key that a class does not have: where it is deeper, else the nearest one, else the first ones."""
+    """The hint for a key that a class does not have: where it is deeper, else the nearest one, else the first ones."""
     deeper = sorted(_places(key, kind), key=lambda place: place.count("."))
     if deeper:
         return f"did you mean {' or '.join(deeper[:2])}?"

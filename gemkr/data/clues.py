@@ -47,7 +47,7 @@ def read_clues(path: str | Path) -> Iterator[MinedClue]:
         if wrong is not None:
             raise DataError(
                 f"{where}: the clue has the {wrong} {reprlib.repr(row[wrong])}; tokens, start, stop and count need whole "
-                "numbers, the others text; make it anew with `gemkr mine`"
+                "numbers, the others text; make it again with `gemkr mine`"
             )
         clue = MinedClue(**{**row, "tokens": tuple(row["tokens"])})
         if clue.form not in FORMS:

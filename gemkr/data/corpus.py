@@ -1,6 +1,6 @@
 """Streaming readers of corpora: one file or folder in, `Document`s out, bad rows named by file and line.
 
-Formats, told apart by extension and header, each plain or `.gz`:
+Formats, recognized by extension and header, each plain or `.gz`:
 
 - csv with a header `kid,text` (GS112K; `title` and the other usual names of an id are understood);
 - jsonl with `_id, title, text` (BEIR), or `pid`/`doc_id`/`id`/`docid` instead of `_id`;
@@ -121,7 +121,7 @@ def is_clean(text: str) -> bool:
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """(line number, object) of a jsonl file, or (line number, what is wrong with it); blank lines are passed over."""
+    """(line number, object) of a jsonl file, or (line number, what is wrong with it); blank lines are skipped."""
     with open_text(path) as stream:
         for line, text in enumerate(stream, 1):
             if text.isspace():
@@ -211,7 +211,7 @@ def _table(path: Path, delimiter: str) -> Iterator[tuple[int, Document | str]]:
 
 
 def _cells(path: Path, reader: Any) -> Iterator[tuple[int, list[str] | str]]:
-    """(first line of the row, its cells or what is wrong with them); blank lines are passed over.
+    """(first line of the row, its cells or what is wrong with them); blank lines are skipped.
 
     A quote that is open at the end of the file is a DataError: whatever follows it was taken for one cell.
     """

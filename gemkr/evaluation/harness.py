@@ -100,7 +100,7 @@ def _read_seconds(folder: Path) -> float:
 
 
 def file_stamp(path: str | Path | None) -> str | None:
-    """What tells a changed file from the same one without reading it: size and time; of a folder, of all its files."""
+    """What detects a changed file without reading it: size and time; of a folder, of all its files."""
     if path is None or not Path(path).exists():
         return None
     path = Path(path)
@@ -114,7 +114,7 @@ def _keep_settings(folder: Path, settings: dict[str, Any], begun: bool) -> None:
     path = folder / SETTINGS_FILE
     if begun and not path.exists():
         raise ConfigError(
-            f"{folder} holds a run without {SETTINGS_FILE}, so what it was made with cannot be told; "
+            f"{folder} holds a run without {SETTINGS_FILE}, so its settings are unknown; "
             "give another output, or --restart to replace it"
         )
     if begun:

@@ -1,7 +1,7 @@
 """What the sample's language model is pre-trained on, without pictures: passages, and questions with named flags.
 
 The questions are built by the same `build_sample` as in training, evaluation and serving; where a picture's visual
-tokens will stand, the model reads countries' names as text. Combinations that are held out are never asked.
+tokens will stand, the model reads countries' names as text. Held-out combinations never occur in questions.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class TextMaker:
         return texts + [self._name_question(rng.choice(countries()), rng) for _ in range(names)]
 
     def prompts(self, per_fact: int, held_out: bool, seed: int = 0) -> list[tuple[list[int], Fact]]:
-        """Prompts without their clues, about the held-out facts or about all others, and what they ask for."""
+        """Prompts without their clues, about the held-out facts or about all others, and the facts they ask for."""
         rng = random.Random(f"exam {held_out} {seed}")
         chosen = [f for f in facts() if ((f.country, f.kind) in held_out_combinations()) == held_out]
         return [(self._prompt(fact, rng, None)[0], fact) for fact in chosen for _ in range(per_fact)]

@@ -29,7 +29,7 @@ SAMPLED = 16
 
 
 class ForwardIndex(Protocol):
-    """What an index tells of its documents by number."""
+    """What an index knows of its documents by number."""
 
     doc_ids: Sequence[str]
 

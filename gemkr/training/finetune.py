@@ -35,7 +35,7 @@ def finetune(config: TrainConfig, *, resume: ResumeFrom = None) -> Outcome:
     """Train the model of a configuration; leaves step-*/ and final/ in its output folder.
 
     With `model.checkpoint` the trained parameters start from there (a new run, not a resumed one). Raises as `train`
-    does, and whatever the model, the data and the pictures have to complain about, before the first step.
+    does, and the errors of the model, the data and the pictures, before the first step.
     """
     with lock_output(config.output):
         return _finetune(config, find_resume(config.output, resume))
@@ -115,7 +115,7 @@ def _input_builder(model: GeMKR, config: TrainConfig) -> InputBuilder:
 
 
 def _check_pictures(dataset: ClueDataset, build: InputBuilder) -> None:
-    """Every picture must be there and have its features: found out now, not in the third hour."""
+    """Every picture must exist and have its features; checked before training starts."""
     if build.sees_pictures:
         require_pictures(list(dataset.queries.values()), build.images, build.regions)
 

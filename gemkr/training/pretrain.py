@@ -88,7 +88,7 @@ def _start_embeddings(llm: nn.Module, rows: PackedRows, tokenizer: Tokenizer, co
 
 
 def _tokenizer(config: PretrainConfig, output: Path, *, resumed: bool) -> Tokenizer:
-    """The one that is named, else a vocabulary learned from the texts; a resumed run keeps that of its checkpoints."""
+    """The named tokenizer, else a vocabulary learned from the texts; a resumed run keeps that of its checkpoints."""
     if config.tokenizer is not None:
         return load_tokenizer(config.tokenizer)
     path, note = output / "tokenizer.model", output / "tokenizer.source.json"

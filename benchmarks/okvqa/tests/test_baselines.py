@@ -190,7 +190,7 @@ def test_the_classifier_learns_repeats_itself_and_is_cached(
     with pytest.raises(DataError, match="was learned from other queries or settings; delete it"):
         answer_classifier(TRAIN[1:], QUICK, cache)
     assert cache.read_bytes() == content
-    with pytest.raises(ConfigError, match=r"absent is not there.*python -m benchmarks\.okvqa\.fit"):
+    with pytest.raises(ConfigError, match=r"absent does not exist.*python -m benchmarks\.okvqa\.fit"):
         AnswerClassifier.read(TRAIN, replace(QUICK, weights=str(tmp_path / "absent")))
     cache.write_bytes(b"nonsense")
     with pytest.raises(DataError, match="not a weight file of gemkr"):

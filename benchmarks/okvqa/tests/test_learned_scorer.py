@@ -198,7 +198,7 @@ def test_what_was_learned_is_kept_and_known_by_its_origin(
         again = learned_scorer(QUERIES, CORPUS, bm25, replace(short, train="elsewhere.jsonl"), tmp_path)
         np.testing.assert_array_equal(again.score(QUERIES[0], EVERY), first)
         absent = replace(short, weights=str(tmp_path / "absent"))
-        with pytest.raises(ConfigError, match=r"absent is not there.*python -m benchmarks\.okvqa\.fit"):
+        with pytest.raises(ConfigError, match=r"absent does not exist.*python -m benchmarks\.okvqa\.fit"):
             learned_training.read(QUERIES, CORPUS, bm25, absent)
         for settings, queries in ((replace(short, seed=1), QUERIES), (short, QUERIES[1:])):
             with pytest.raises(

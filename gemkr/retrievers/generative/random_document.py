@@ -1,6 +1,6 @@
-"""The control that asks what clues alone are worth: for each place in a ranking a document drawn from a clue's span.
+"""The control that measures clues alone: for each place in a ranking a document drawn from a clue's span.
 
-What greedy coverage and the second scorer find beyond that is theirs, not the clues'.
+The difference to a ranking is what greedy coverage and the second scorer contribute.
 """
 
 from __future__ import annotations

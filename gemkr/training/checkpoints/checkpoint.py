@@ -1,4 +1,4 @@
-"""Checkpoints: folders that are either whole or not there, and that say what they belong to.
+"""Checkpoints: folders that are either complete or absent, and that record what they belong to.
 
 A folder is written under a temporary name, every file synced, then renamed, so that no crash leaves half of one under
 a final name; its manifest records every byte and the origin. Tensors are safetensors, the rest json: nothing here
@@ -144,7 +144,7 @@ def read_state(path: str | Path) -> dict[str, Any]:
 
 
 def newest_checkpoint(output: str | Path) -> Path | None:
-    """The last whole step checkpoint in a folder, or None; a damaged one is named in a warning and passed over."""
+    """The last whole step checkpoint in a folder, or None; a damaged one is named in a warning and skipped."""
     for path in reversed(step_checkpoints(output)):
         try:
             verify_checkpoint(path)

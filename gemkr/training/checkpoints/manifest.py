@@ -1,6 +1,6 @@
 """A checkpoint's `manifest.json`: each file's size and SHA-256, and what the checkpoint belongs to.
 
-The manifest is believed only where the bytes agree with it. Knows nothing of tensors.
+The manifest is trusted only where the bytes agree with it. Knows nothing of tensors.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ class RunLog:
             self._bar.update()
 
     def row(self, step: int, **values: Any) -> None:
-        """Record the figures of a step (python numbers); the line is on disk's way when this returns.
+        """Record the figures of a step (python numbers); the line is handed to the system when this returns.
 
         CheckpointError when the disk is full.
         """

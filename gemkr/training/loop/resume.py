@@ -1,4 +1,4 @@
-"""Where a run starts from: anew, from the newest checkpoint, or from a named one; never over somebody's results.
+"""Where a run starts: without a checkpoint, from the newest, or from a named one; never over other results.
 
 Knows checkpoints and what must not change between two parts of one run; nothing of models.
 """
@@ -32,7 +32,7 @@ FREE = frozenset({"output", "workers", "log_every", "save_every", "keep_checkpoi
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """A checkpoint folder to go on from."""
+    """A checkpoint folder to resume from."""
 
     path: Path
 
@@ -69,7 +69,7 @@ def lock_output(output: str | Path) -> Iterator[None]:
 
 
 def find_resume(output: str | Path, resume: ResumeFrom) -> ResumePoint | None:
-    """The checkpoint to go on from, None for a new run.
+    """The checkpoint to resume from, None for a new run.
 
     Raises CheckpointError when a run would write over another's checkpoints, or a named checkpoint is not there.
     """
@@ -86,7 +86,7 @@ def find_resume(output: str | Path, resume: ResumeFrom) -> ResumePoint | None:
         newest = newest_checkpoint(output)
         if newest is None and step_checkpoints(output):
             raise CheckpointError(
-                f"every checkpoint in {output} is damaged; delete them to start anew, or choose another output folder"
+                f"every checkpoint in {output} is damaged; delete them to start again, or choose another output folder"
             )
         if newest is None and taken:
             raise CheckpointError(

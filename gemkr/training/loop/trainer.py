@@ -70,7 +70,7 @@ def train(
     """Train until `epochs` or `max_steps`, whichever comes first; writes step-*/ checkpoints and final/.
 
     `batch_size` counts samples per device and forward pass. The loss is a mean over target tokens, whatever they are split
-    into: accumulation and devices change nothing but memory. A run whose loss hardly fell says so, unless its model was
+    into: accumulation and devices only change memory. A run whose loss hardly fell logs a warning, unless its model was
     `tuned` before. `notes` (JSON values) stand in the state of the final checkpoint. SIGTERM or SIGINT finishes the step, saves, and returns
     an Outcome with `stopped_by`. Raises ConfigError for settings that cannot run here, CheckpointError for a checkpoint
     that does not fit or cannot be written, ModelError when the loss or a gradient is no finite number.
@@ -125,7 +125,7 @@ class _Trainer:
         self.tokens = 0
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on after `checkpoint`; CheckpointError when it does not fit."""
+        """Continue after `checkpoint`; CheckpointError when it does not fit."""
         load_weights(self.stepper.parameters, checkpoint.weights, f"the checkpoint {checkpoint.path}")
         restore_optimizer(
             self.stepper.optimizer, self.stepper.parameters, checkpoint.optimizer, str(checkpoint.path)

@@ -87,7 +87,7 @@ class Miner:
     def mine(self, query: Query) -> list[MinedClue]:
         """The clues of one query, at most `per_question` passages times the forms; empty when no passage fits.
 
-        Answers take turns, each with its next best passage. A query whose gold passages hold none of its
+        Answers alternate, each with its next best passage. A query whose gold passages hold none of its
         answers gets the openings of those passages.
         Raises DataError for a gold passage that is not in the corpus.
         """

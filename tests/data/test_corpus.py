@@ -215,7 +215,11 @@ def test_faults_of_a_folder_name_the_file(tmp_path: Path) -> None:
     assert [document.doc_id for document in read_corpus(tmp_path, skip_bad_rows=bad)] == ["good"]
     assert [(row.path, row.reason) for row in bad] == [
         (str(empty), "the document 'empty' has neither a text nor a picture"),
-        (str(latin), "the row is not valid UTF-8"),
+        (
+            str(latin),
+            "the row is not valid UTF-8: the byte E9 is 'é' in latin-1, from which `iconv -f WINDOWS-1252 -t UTF-8` "
+            "converts a file",
+        ),
     ]
 
 

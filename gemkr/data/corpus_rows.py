@@ -50,7 +50,7 @@ def _table(path: Path, delimiter: str) -> Iterator[tuple[int, Document | str]]:
         reader = csv.reader(stream, delimiter=delimiter, strict=True)
         header = next(_cells(path, reader), (0, []))[1]
         if isinstance(header, str):
-            raise DataError(f"{path}:1: {header}")
+            raise DataError(f"{path}:1: {header}{separator_hint(_first_line(path), delimiter)}")
         if not header:
             return
         names = [name.strip().lower() for name in header]
@@ -104,9 +104,13 @@ def _column(path: Path, names: list[str], known: Iterable[str], what: str, delim
     )
 
 
-def _tsv_has_header(path: Path) -> bool:
+def _first_line(path: Path) -> str:
     with open_text(path) as stream:
-        names = [name.strip().lower() for name in stream.readline().split("\t")]
+        return stream.readline()
+
+
+def _tsv_has_header(path: Path) -> bool:
+    names = [name.strip().lower() for name in _first_line(path).split("\t")]
     return names[0] in ID_NAMES and any(name in TEXT_NAMES for name in names)
 
 

@@ -125,7 +125,7 @@ def judge_answers(
     """Answer relevance of the documents of a run: {query_id: {doc_id: 0 or 1}}, for queries that have answers.
 
     `contents(doc_id)` is the text of a document. Only documents of the run are judged, so metrics that need to know
-    all relevant documents (R@k, nDCG@k) cannot be computed from the result. Raises DataError when no query has an
+    all relevant documents (R@k, nDCG@k, MAP) cannot be computed from the result. Raises DataError when no query has an
     answer.
     """
     qrels: dict[str, dict[str, int]] = {}

@@ -88,6 +88,7 @@ def test_half_a_character_is_no_latin_1() -> None:
     [
         ("c.csv", "kid;text\n1;a\n", ":1: the header 'kid;text' is one column; the columns seem to be separated by ';', write ',' there"),
         ("c.csv", "kid\ttext\n1\ta\n", ":1: the header 'kid\\ttext' is one column; the columns seem to be separated by a tab, write ','"),
+        ("c.csv", '"kid";"text"\n1;a\n', "; the columns seem to be separated by ';', write ',' there"),
         ("c.csv", "kid|text\n1|a\n", "separated by '|', write ','"),
         ("c.tsv", "kid;text;title\n1;a;b\n", ":1: the row has 1 columns, KILT rows have 3 (id, title, text); the columns seem to be separated by ';', write a tab there"),
         ("c.tsv", "0;The presence of\n", "separated by ';', write a tab"),

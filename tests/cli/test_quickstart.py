@@ -83,3 +83,15 @@ def test_the_environment_is_as_before(monkeypatch: pytest.MonkeyPatch, tmp_path:
             monkeypatch.setenv("GEMKR_QUICKSTART", before)
         assert Quickstart(tmp_path).run() == 3
         assert os.environ.get("GEMKR_QUICKSTART") == before
+
+
+def test_asking_without_a_quickstart_names_the_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("GEMKR_QUICKSTART", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert main(["ask", "quickstart", "What?"]) == 1
+    assert (
+        "there is no quickstart in runs/quickstart; run `gemkr quickstart` here first"
+        in capsys.readouterr().err
+    )

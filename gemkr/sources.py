@@ -69,7 +69,7 @@ class Sources:
         if bad:
             from gemkr.fm_index import FMIndex
 
-            documents.require_same_documents(FMIndex.load(index).doc_ids)
+            documents.require_same_documents(FMIndex.load(index).doc_ids, bad)
         return documents
 
     def _indexes(self) -> Iterable[str]:

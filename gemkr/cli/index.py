@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_build_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "corpus", type=Path, help="csv (kid,text), jsonl (BEIR) or tsv (DPR, KILT), plain or .gz"
+        "corpus", type=Path, help="csv (kid,text), jsonl (BEIR) or tsv (DPR, KILT, MS MARCO), plain or .gz"
     )
     parser.add_argument(
         "--tokenizer", type=Path, required=True, help="sentencepiece .model or Hugging Face folder"

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from gemkr.data.corpus import json_lines
+from gemkr.data.text_files import json_lines
 from gemkr.data.trec import TAG, trec_lines, write_run
 from gemkr.errors import DataError
 from gemkr.files import lock

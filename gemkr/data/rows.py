@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from gemkr.data.corpus import json_lines
+from gemkr.data.text_files import json_lines
 from gemkr.errors import DataError
 from gemkr.files import part_of
 

@@ -132,7 +132,7 @@ def _is_ranked(path: str) -> bool:
 
 
 def load_run(path: str, queries: list[Query], ties: str = "doc_id") -> Run:
-    """A run in any of the three forms, told apart by the extension; `.json` needs the queries for their order.
+    """A run in any of the three forms, recognized by the extension; `.json` needs the queries for their order.
 
     Equal scores in a file of columns are ordered as `gemkr.data.ties.TIES` says; the other two forms are ranked lists.
     """
@@ -150,7 +150,7 @@ def load_run(path: str, queries: list[Query], ties: str = "doc_id") -> Run:
 
 
 def _contents(corpus: str, runs: Iterable[Run]) -> Callable[[str], str]:
-    """doc_id -> text of the documents that the runs name; reads the corpus once, passing over bad rows, and keeps no others."""
+    """doc_id -> text of the documents that the runs name; reads the corpus once, skipping bad rows, and keeps no others."""
     from gemkr.data.corpus import BadRows, read_corpus
     from gemkr.errors import DataError
 
@@ -167,7 +167,7 @@ def _contents(corpus: str, runs: Iterable[Run]) -> Callable[[str], str]:
 
 
 def _label(path: str, paths: list[str]) -> str:
-    """The shortest end of a path that tells it from the other run's."""
+    """The shortest end of a path that distinguishes it from the other run's."""
     parts = Path(path).parts
     for length in range(1, len(parts) + 1):
         label = str(Path(*parts[-length:]))

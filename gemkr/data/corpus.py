@@ -1,6 +1,6 @@
 """Streaming readers of corpora: one file or folder in, `Document`s out, bad rows named by file and line.
 
-Formats, told apart by extension and header, each plain or `.gz` (rows: `corpus_rows`):
+Formats, recognized by extension and header, each plain or `.gz` (rows: `corpus_rows`):
 
 - csv with a header `kid,text` (GS112K; `title` and the other usual names of an id are understood);
 - jsonl with `_id, title, text` (BEIR), or `pid`/`doc_id`/`id`/`docid` instead of `_id`;

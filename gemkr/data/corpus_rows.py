@@ -70,7 +70,7 @@ def _table(path: Path, delimiter: str) -> Iterator[tuple[int, Document | str]]:
 
 
 def _cells(path: Path, reader: Any) -> Iterator[tuple[int, list[str] | str]]:
-    """(first line of the row, its cells or what is wrong with them); blank lines are passed over.
+    """(first line of the row, its cells or what is wrong with them); blank lines are skipped.
 
     A quote that is open at the end of the file is a DataError: whatever follows it was taken for one cell.
     """

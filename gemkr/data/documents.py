@@ -70,7 +70,7 @@ class DocumentStore(Sequence[Document]):
 
     @classmethod
     def open_indexed(cls, path: str | Path, doc_ids: Sequence[str]) -> DocumentStore:
-        """Read the corpus file that an index with these ids was built from, passing over the rows it passed over.
+        """Read the corpus file that an index with these ids was built from, skipping the rows it skipped.
 
         Raises DataError as `require_same_documents` does.
         """

@@ -56,7 +56,8 @@ def read_columns(
                     f"{where}: the row has {len(row)} columns, the first one has {len(layout)}; {what}"
                 )
             values = [None if place is None else row[place] for place in places]
-            for name, kind in ((values[0], "query"), (values[1], "document")):
+            sound = "\t" not in text and text.isascii()  # nothing split at white space is empty or holds any
+            for name, kind in () if sound else ((values[0], "query"), (values[1], "document")):
                 if (fault := id_fault(name or "", kind)) is not None:
                     raise DataError(f"{where}: {fault}; correct it")
             yield where, values

@@ -15,7 +15,7 @@ from gemkr.errors import DataError
 QUERY_NAMES = ("query-id", "query_id", "qid", "topic")
 DOCUMENT_NAMES = ("corpus-id", "corpus_id", "doc-id", "doc_id", "docid", "docno", "did", "pid")
 Layouts = Mapping[int, tuple[str, ...]]
-"""Number of columns -> what each of them is; "" for one that is passed over."""
+"""Number of columns -> what each of them is; "" for one that is skipped."""
 
 
 def read_columns(

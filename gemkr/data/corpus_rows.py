@@ -25,7 +25,7 @@ SAMPLED_LINES = 100
 
 
 def corpus_rows(path: Path) -> Iterator[tuple[int, Document | str]]:
-    """(line number, document) or (line number, reason why there is none) of a file, told apart by extension and header.
+    """(line number, document) or (line number, reason why there is none) of a file, recognized by extension and header.
 
     Raises DataError for a file that cannot be read, an unknown extension, a header without the columns needed and a quote
     that is never closed.

@@ -28,7 +28,7 @@ _COLUMNS = (
 
 
 def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
-    """Read judgements, plain or `.gz`, in columns between tabs or white space, told apart by header and number of columns:
+    """Read judgements, plain or `.gz`, in columns between tabs or white space, recognized by header and number of columns:
 
     - `query_id 0 doc_id relevance`: TREC, MS MARCO;
     - `query_id 0 doc_id relevance task_id`: M-BEIR;

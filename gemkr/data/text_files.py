@@ -99,7 +99,7 @@ def separator_hint(line: str, delimiter: str) -> str:
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """(line number, object) of a jsonl file, or (line number, what is wrong with it); blank lines are passed over."""
+    """(line number, object) of a jsonl file, or (line number, what is wrong with it); blank lines are skipped."""
     with open_text(path) as stream:
         for line, text in enumerate(stream, 1):
             if text.isspace():

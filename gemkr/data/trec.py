@@ -32,7 +32,7 @@ _COLUMNS = (
 
 
 def read_run(path: str | Path, *, ties: str = "doc_id") -> dict[str, list[Hit]]:
-    """Read a run, plain or `.gz`, in columns between tabs or white space, told apart by their number:
+    """Read a run, plain or `.gz`, in columns between tabs or white space, recognized by their number:
 
     - `query_id Q0 doc_id rank score tag`: TREC;
     - `query_id Q0 doc_id rank score run_id task_id`: UniIR;

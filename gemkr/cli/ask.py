@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gemkr.cli.numbers import positive
@@ -36,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from gemkr.loaded import load
 
+    if args.config == "quickstart":
+        _require_quickstart()
     loaded = load(args.config, args.overrides, retriever=args.retriever)
     ranking = loaded.ask(args.question, args.picture, k=args.k)
     if args.json:
@@ -48,6 +52,17 @@ def run(args: argparse.Namespace) -> int:
         return 0
     print("\n".join(as_text(ranking)))
     return 0
+
+
+def _require_quickstart() -> None:
+    from gemkr.cli.quickstart import FOLDER_VARIABLE, MARK
+    from gemkr.errors import ConfigError
+
+    folder = Path(os.environ.get(FOLDER_VARIABLE, "runs/quickstart"))
+    if not (folder / MARK).is_file():
+        raise ConfigError(
+            f"there is no quickstart in {folder}; run `gemkr quickstart` here first, or name the folder of one in {FOLDER_VARIABLE}"
+        )
 
 
 def as_text(ranking: Ranking) -> list[str]:

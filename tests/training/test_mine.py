@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001
 """Mining: slices are the documents' own tokens, hold the answer, begin with words, and are as rare as said."""
 
 from __future__ import annotations
@@ -18,8 +17,6 @@ from gemkr.data.clues import MinedClue, read_clues, require_tokens, write_clues
 from gemkr.data.documents import DocumentStore
 from gemkr.errors import DataError, TokenizerError
 from gemkr.fm_index import FMIndex
-from gemkr.text.borders import borders_of, is_border
-from gemkr.text.normalize import normalize
 from gemkr.text.tokenizer import Tokenizer, load_tokenizer
 from gemkr.training.mining.mine import Miner, MiningSettings
 from gemkr.training.mining.quotes import shared_runs
@@ -250,43 +247,6 @@ def test_it_is_said_why_there_is_no_clue(tokenizer: Tokenizer) -> None:
 def test_only_whole_words_count_as_the_answer(tokenizer: Tokenizer) -> None:
     assert miner_of(tokenizer).mine(Query("x", "bee", answers=("bee",))) == []
     assert miner_of(tokenizer).mine(Query("x", "bee", answers=("BEES",))) != []
-
-
-MIXED = [
-    Document("fr", "Le  cafe\u0301\nde  la gare\r\nest ouvert"),
-    Document("hi", "\u0926\u093f\u0932\u094d\u0932\u0940\tभारत की राजधानी\u2028है 😀"),
-    Document("th", "กรุงเทพ เป็นเมืองหลวงของน้ำใส"),
-    Document("zh", "北京是中国的首都，天安门在北京。"),
-]
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [{"max_tokens": 60}, {"full": True, "max_tokens": 30}, {"anchor": "opening", "max_tokens": 25}],
-)
-def test_mined_clues_are_whole_characters_and_words_of_what_the_index_read(
-    tokenizer: Tokenizer, settings: dict
-) -> None:
-    miner = miner_of(tokenizer, MIXED, **settings)
-    borders = borders_of(tokenizer, tokenizer.vocab_size, words=True)
-    answers = ("CAFE\u0301  de la", "café", "दिल्ली", "राजधानी", "กรุงเทพ", "北京是中国的首都")
-    found = miner.mine(Query("q", "?", answers=answers, positives=tuple(d.doc_id for d in MIXED)))
-    assert {clue.doc_id for clue in found} >= {"fr", "hi"}
-    for clue in found:
-        text = normalize(next(d.text for d in MIXED if d.doc_id == clue.doc_id))
-        assert clue.text == tokenizer.decode(clue.tokens)
-        assert clue.text in text
-        assert any(
-            is_border(text, at + len(clue.text)) and (at == 0 or text[at - 1] == " ")
-            for at in range(len(text))
-            if text.startswith(clue.text, at)
-        )
-        following, _ = miner._index.next_tokens(miner._index.search(clue.tokens))
-        ends = miner._index.count_ends(miner._index.search(clue.tokens)) > 0
-        if (
-            clue.doc_id != "th"
-        ):  # before the first byte of a Thai letter, which may be that of a mark, decoding goes on
-            assert ends or borders.after(clue.tokens[-1])[following].any()
 
 
 def test_the_same_call_gives_the_same_clues(tokenizer: Tokenizer) -> None:

@@ -48,7 +48,7 @@ def to_record(ranking: Ranking) -> dict[str, Any]:
                 "log_prob": float(clue.log_prob),
                 "score": float(clue.score),
                 "rows": [int(clue.span.lo), int(clue.span.hi)],
-                "count": clue.occurrences,
+                **({} if clue.count is None else {"count": int(clue.count)}),
             }
             for clue in ranking.clues
         ],

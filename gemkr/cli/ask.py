@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gemkr.cli.numbers import positive
@@ -33,6 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.picture is not None:  # found out before models are loaded
+        from gemkr.vision.decode import check_picture
+
+        check_picture(Path(args.picture), f"the picture {args.picture}", "give another picture")
     from gemkr.loaded import load
 
     loaded = load(args.config, args.overrides, retriever=args.retriever)

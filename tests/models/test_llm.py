@@ -53,8 +53,8 @@ def test_weights_that_lack_tensors_are_refused(tmp_path: Path) -> None:
     folder = save_llama(tmp_path / "llm")
     change(folder, up_proj__weight=None, down_proj__weight=None)
     said = (
-        rf"weights in the LLM folder {folder} are not those .*: model\.layers\.0\.mlp\.down_proj\.weight is missing, and 3"
-        " more are missing or of another shape; copy or download the whole folder again"
+        rf"weights in the LLM folder {folder} are not those .* \(llama, vocabulary \d+\): model\.layers\.0\.mlp\.down_proj\.weight is "
+        "missing, and 3 more are missing or of another shape; copy or download the whole folder of one model again"
     )
     with pytest.raises(ModelError, match=said):
         load(folder)

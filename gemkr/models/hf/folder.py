@@ -61,8 +61,11 @@ def load_folder(
         wrong[name] = f"has shape {list(held)} instead of {list(needed)}"
     names = sorted(name for name in wrong if name.split(".")[0] != spare)
     if names:
+        rest = f", and {len(names) - 1} more are missing or of another shape" if names[1:] else ""
+        size = getattr(model.config, "vocab_size", "unknown")
         raise ModelError(
-            f"the weights in the {kind} folder {folder} are not those of its config.json: {names[0]} "
-            f"{wrong[names[0]]}, and {len(names) - 1} more are missing or of another shape; copy or download the whole folder again"
+            f"the weights in the {kind} folder {folder} are not those of the model that its config.json describes "
+            f"({model.config.model_type}, vocabulary {size}): {names[0]} {wrong[names[0]]}{rest}; copy or download the whole folder "
+            "of one model again"
         )
     return model

@@ -24,15 +24,8 @@ from torch import Tensor, nn
 from gemkr.config.ranges import require_ranges
 from gemkr.errors import CheckpointError, ConfigError, ModelError
 from gemkr.models.weights import load_weights
-from gemkr.training.checkpoints.checkpoint import (
-    FINAL,
-    Checkpoint,
-    forget_after,
-    prune,
-    save_checkpoint,
-    step_folder,
-    sweep,
-)
+from gemkr.training.checkpoints.checkpoint import Checkpoint, save_checkpoint
+from gemkr.training.checkpoints.folder import FINAL, forget_after, prune, step_folder, sweep
 from gemkr.training.checkpoints.origin import Origin
 from gemkr.training.loop.config import LoopConfig
 from gemkr.training.loop.feed import BatchFeed, TrainingData

@@ -60,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
     from gemkr.fm_index import FMIndex
     from gemkr.progress import progress_bar
     from gemkr.scorers.bm25 import BM25
+    from gemkr.text.tokenization import require_same_texts
     from gemkr.text.tokenizer import load_tokenizer
     from gemkr.training.mining.mine import Miner, MiningSettings
     from gemkr.training.mining.statistics import MiningStatistics, mine_all
@@ -88,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
     tokenizer = load_tokenizer(args.tokenizer)
     index.check_tokenizer(tokenizer)
     documents = DocumentStore.open_indexed(args.corpus, index.doc_ids)
+    require_same_texts(index, documents.contents, tokenizer)
     miner = Miner(index, documents, tokenizer, BM25(documents), settings)
     ready = time.perf_counter()
     statistics = MiningStatistics()

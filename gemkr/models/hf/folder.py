@@ -24,14 +24,17 @@ UNREADABLE = (
 
 @contextmanager
 def without_bars() -> Iterator[None]:
-    """No bar of transformers, which draws one for every model that it reads or writes."""
+    """No bar of transformers, which draws one for every model that it reads or writes, and no report of weights that do not fit
+    beside our sentence."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(verbosity)
         if shown:
             logging.enable_progress_bar()
 

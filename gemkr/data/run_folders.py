@@ -33,8 +33,7 @@ def require_own(folder: str | Path, command: str) -> None:
     owner = owner_of(folder)
     if owner is not None and owner != command:
         raise DataError(
-            f"the output folder {folder} holds the results of {owner}, which {command} would write into; set output to another "
-            "folder"
+            f"the output folder {folder} holds the results of {owner}, not of {command}; set output to another folder"
         )
 
 

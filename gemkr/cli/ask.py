@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +41,8 @@ def run(args: argparse.Namespace) -> int:
         check_picture(Path(args.picture), f"the picture {args.picture}", "give another picture")
     from gemkr.loaded import load
 
+    if args.config == "quickstart":
+        _require_quickstart()
     loaded = load(args.config, args.overrides, retriever=args.retriever)
     ranking = loaded.ask(args.question, args.picture, k=args.k)
     if args.json:
@@ -52,6 +55,17 @@ def run(args: argparse.Namespace) -> int:
         return 0
     print("\n".join(as_text(ranking)))
     return 0
+
+
+def _require_quickstart() -> None:
+    from gemkr.cli.quickstart import FOLDER_VARIABLE, MARK
+    from gemkr.errors import ConfigError
+
+    folder = Path(os.environ.get(FOLDER_VARIABLE, "runs/quickstart"))
+    if not (folder / MARK).is_file():
+        raise ConfigError(
+            f"there is no quickstart in {folder}; run `gemkr quickstart` here first, or name the folder of one in {FOLDER_VARIABLE}"
+        )
 
 
 def as_text(ranking: Ranking) -> list[str]:

@@ -32,7 +32,7 @@ class Role:
     known: Mapping[str, str]
 
     def settings(self, values: Any = None) -> list[type]:
-        """The dataclass of the settings of the kind that a section's `values` name; without one, those of all known kinds, but
+        """The dataclass of the settings of the kind that a section's `values` name; without one, those of all known kinds, except
         for those whose packages are not installed."""
         named = values.get("kind") if isinstance(values, Mapping) else None
         found = []

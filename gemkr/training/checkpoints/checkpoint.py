@@ -1,4 +1,4 @@
-"""Checkpoints: folders that are either whole or not there, and that say what they belong to.
+"""Checkpoints: folders that are either complete or absent, and that record what they belong to.
 
 A folder is written under a temporary name, every file synced, then renamed, so that no crash leaves half of one under
 a final name; its manifest records every byte and the origin. Tensors are safetensors, the rest json: nothing here

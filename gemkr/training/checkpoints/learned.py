@@ -37,7 +37,7 @@ def notes_on(clues: Sequence[MinedClue]) -> dict[str, Any]:
 
 
 def warn_of_long_clues(config: ModelConfig, max_tokens: int) -> None:
-    """A warning where a model learned clues that are longer than the `max_tokens` that decoding writes: mining's longest clue
+    """A warning where a model learned clues that are longer than the `max_tokens` of decoding: mining's longest clue
     and decoding's are one setting. Nothing for a checkpoint without such a record."""
     lengths = _recorded(config, CLUE_LENGTHS)
     cut = sum(lengths[max_tokens + 1 :])

@@ -38,11 +38,11 @@ def load_model(config: ModelConfig) -> GeMKR:
         )
     _require_same_shape(config, checkpoint.origin.config.get("model") or {}, config.checkpoint)
     model = load_gemkr(config, device=device)
-    put_in(model, checkpoint)
+    load_into(model, checkpoint)
     return model
 
 
-def put_in(model: GeMKR, checkpoint: Checkpoint) -> None:
+def load_into(model: GeMKR, checkpoint: Checkpoint) -> None:
     """Load a checkpoint's trained parameters; CheckpointError when it is of another tokenizer, other frozen weights or
     another size."""
     require_tokenizer(checkpoint.origin, model.tokenizer.fingerprint(), checkpoint.path)

@@ -36,6 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.picture is not None:  # found out before models are loaded
+        from gemkr.vision.decode import check_picture
+
+        check_picture(Path(args.picture), f"the picture {args.picture}", "give another picture")
     from gemkr.loaded import load
 
     if args.config == "quickstart":

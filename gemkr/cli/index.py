@@ -97,6 +97,7 @@ def _build(args: argparse.Namespace) -> int:
     from gemkr.text.tokenizer import load_tokenizer
 
     output = require_writable(args.output, args.corpus, args.tokenizer)
+    replaced = _replaced(output)
     tokenizer = load_tokenizer(args.tokenizer, keep_white_space=args.keep_white_space)
     bad = BadRows() if args.skip_bad_rows else None
     began = time.perf_counter()
@@ -139,6 +140,11 @@ def _build(args: argparse.Namespace) -> int:
             work_folder=output.parent,
         )
     built = time.perf_counter()
+    if replaced is not None and replaced != index.corpus_hash:
+        print(
+            f"another index stood in {output} and is replaced; runs and clues made with it do not belong to this one",
+            file=sys.stderr,
+        )
     index.save(output)
     saved = time.perf_counter()
     size = output.stat().st_size
@@ -154,6 +160,23 @@ def _build(args: argparse.Namespace) -> int:
     print(f"bits per token {8 * size / max(index.n_tokens, 1):.2f}")
     print(f"peak memory    {bytes_text(peak_memory())}")
     return 0
+
+
+def _replaced(output: Path) -> str | None:
+    """The corpus hash of the index that a build replaces, None where there is none; DataError for a file that is no index."""
+    from gemkr.fm_index import FMIndex
+    from gemkr.fm_index.errors import IndexCorruptError, IndexFormatError
+
+    if not output.exists():
+        return None
+    try:
+        return FMIndex.load(output).corpus_hash
+    except IndexCorruptError:
+        return None
+    except IndexFormatError as error:
+        raise DataError(
+            f"the output {output} holds no whole index of this version and would be replaced; choose another with -o, or delete it"
+        ) from error
 
 
 def _expectation(expected: dict[str, Any], folder: Path) -> str:

@@ -122,9 +122,9 @@ def test_a_picture_that_cannot_be_read_costs_no_report(
     """As pillow complains, and as it does once ultralytics has been imported and asks for a HEIF reader."""
     real = Image.open
 
-    def patched(path: Path, *args: object) -> Image.Image:
+    def patched(path: Path, **settings: object) -> Image.Image:
         try:
-            return real(path, *args)
+            return real(path, **settings)
         except OSError as wrong:
             raise error or wrong from wrong
 

@@ -36,8 +36,10 @@ def run(args: argparse.Namespace) -> int:
         outcome = train_encoder(encoder, resume=args.resume)
         return report(outcome, outcome.checkpoint)
     from gemkr.training.config import TrainConfig
+    from gemkr.training.early import check_finetuning
 
     config = load_config(path, TrainConfig, args.overrides)
+    check_finetuning(config, args.resume)
     from gemkr.training.finetune import finetune
 
     outcome = finetune(config, resume=args.resume)

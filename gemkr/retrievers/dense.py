@@ -94,7 +94,7 @@ class DenseRetriever:
 
 
 def plan_of(config: DenseRetriever.Config, encoder: Any, documents: DocumentStore) -> dict[str, Any]:
-    """What the vectors of a corpus by an encoder are made of."""
+    """What the vectors of a corpus by an encoder depend on."""
     return vector_plan(
         encoder.fingerprint, documents.fingerprint, len(documents), encoder.width, config.dtype
     )

@@ -21,7 +21,7 @@ VECTORS, SCALES, MANIFEST = "vectors.npy", "scales.npy", "manifest.json"
 FORMAT = 2
 FIRST = {"format": 1, "dtype": "float16"}
 """The first format, and what its manifests did not say."""
-WHAT = {
+DESCRIPTIONS = {
     "encoder": "another encoder",
     "corpus": "another corpus",
     "shape": "another number or width of vectors ({there}, not {here})",
@@ -145,8 +145,10 @@ def _part(folder: Path) -> Path:
 def _differences(manifest: dict[str, Any], plan: dict[str, Any]) -> str:
     if manifest.get("format") == FIRST["format"]:
         manifest = FIRST | manifest
-    differ = {key: manifest[key] for key in WHAT if manifest.get(key, plan[key]) != plan[key]}
-    return " and ".join(WHAT[key].format(there=there, here=plan[key]) for key, there in differ.items())
+    differ = {key: manifest[key] for key in DESCRIPTIONS if manifest.get(key, plan[key]) != plan[key]}
+    return " and ".join(
+        DESCRIPTIONS[key].format(there=there, here=plan[key]) for key, there in differ.items()
+    )
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from gemkr.config.files import to_mapping
 from gemkr.config.ranges import require_ranges
 from gemkr.data.documents import DocumentStore
 from gemkr.data.queries import read_queries
+from gemkr.data.run_folders import TRAIN
 from gemkr.data.trec import read_run
 from gemkr.errors import ConfigError, DataError
 from gemkr.models.embedder import Embedder
@@ -25,7 +26,7 @@ from gemkr.training.contrastive.config import ContrastiveConfig
 from gemkr.training.contrastive.data import Collate, Pair, PairDataset, make_pairs
 from gemkr.training.contrastive.model import ContrastiveModel
 from gemkr.training.loop.feed import TrainingData
-from gemkr.training.loop.resume import ResumeFrom, ResumePoint, find_resume, holding
+from gemkr.training.loop.resume import ResumeFrom, ResumePoint, find_resume, lock_output
 from gemkr.training.loop.trainer import Outcome, train
 from gemkr.vision.pictures import PictureFolder
 
@@ -49,8 +50,8 @@ def train_encoder(config: ContrastiveConfig, *, resume: ResumeFrom = None) -> Ou
     With `encoder.checkpoint` training starts from there (a new run, not a resumed one). Raises as `train` does, and whatever encoder,
     data and pictures have to complain about, before the first step.
     """
-    with holding(config.output):
-        return _train(config, find_resume(config.output, resume))
+    with lock_output(config.output):
+        return _train(config, find_resume(config.output, resume, TRAIN))
 
 
 def _train(config: ContrastiveConfig, point: ResumePoint | None) -> Outcome:

@@ -194,7 +194,7 @@ class IVFIndex(_FaissIndex):
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        """How many `lists` (default: four times the root of the number of documents), and how many of them a query looks into."""
+        """How many `lists` (default: twice the root of the number of documents), and how many of them a query looks into."""
 
         lists: Positive | None = None
         probes: Positive = 32
@@ -240,4 +240,4 @@ def _lists(lists: int | None, n: int) -> int:
         raise DataError(
             f"{n} documents are too few for approximate search, which needs {1 << CODE_BITS}; use index: exact"
         )
-    return min(round(4 * n**0.5), most) if lists is None else lists
+    return min(round(2 * n**0.5), most) if lists is None else lists

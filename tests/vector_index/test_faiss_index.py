@@ -129,5 +129,6 @@ def test_settings_that_do_not_fit() -> None:
     ):
         IVFIndex.from_config(IVFIndex.Config(), Vectors(vectors.values[:15]))
     assert build("ivf", vectors, lists=None).index.nlist == 38
+    assert IVFIndex.from_config(IVFIndex.Config(), Vectors(vectors.values[:400])).index.nlist == 10
     with pytest.raises(DataError, match="holds vectors of 24 numbers"):
         build("ivf", vectors).search(queries[:, 1:], 1)

@@ -11,7 +11,7 @@ from gemkr.cli.numbers import natural
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from gemkr.types import Query, Run
+    from gemkr.types import Run
 
 HELP = "score a run against qrels or answers, and compare two runs"
 METRICS = ("P@5", "S@1", "S@5", "S@10", "MRR@10", "D@10")
@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
     from gemkr.cli.output import require_writable
     from gemkr.data.queries import read_queries
+    from gemkr.data.runs import load_run
     from gemkr.errors import DataError
     from gemkr.evaluation.judge import make_judge
     from gemkr.evaluation.metrics import parse_metrics
@@ -90,21 +91,6 @@ def run(args: argparse.Namespace) -> int:
         }
         write_atomically(output, json.dumps(result, indent=1) + "\n")
     return 0
-
-
-def load_run(path: str, queries: list[Query]) -> Run:
-    """A run in any of the three forms, told apart by the extension; `.json` needs the queries for their order."""
-    from gemkr.data.records import read_records
-    from gemkr.data.trec import read_id_lists, read_run
-    from gemkr.errors import DataError
-
-    if path.endswith(".jsonl"):
-        return {ranking.query_id: ranking.hits for ranking in read_records(path)}
-    if not path.endswith(".json"):
-        return read_run(path)
-    if not queries:
-        raise DataError(f"{path} names documents without queries; give --queries in the order of that run")
-    return read_id_lists(path, [query.query_id for query in queries])
 
 
 def _contents(corpus: str, runs: Iterable[Run]) -> Callable[[str], str]:

@@ -64,8 +64,8 @@ def retrieve_into(
     folder = require_writable_folder(folder)
     wanted = {query.query_id for query in queries}
     with RunLog(folder, restart=restart) as log:
-        _claim(folder, json.loads(json.dumps(settings)), begun=bool(log.done))
-        spent = _read_spent(folder) if log.done else 0.0
+        claim(folder, json.loads(json.dumps(settings)), begun=bool(log.done))
+        spent = read_spent(folder) if log.done else 0.0
         left = [query for query in queries if query.query_id not in log.done]
         resumed = len(queries) - len(left)
         if left:
@@ -91,7 +91,7 @@ def retrieve_into(
     return RunResult(ordered, resumed, spent, answered)
 
 
-def _read_spent(folder: Path) -> float:
+def read_spent(folder: Path) -> float:
     """Seconds of earlier calls."""
     path = folder / SPENT_FILE
     if not path.exists():
@@ -109,7 +109,7 @@ def file_stamp(path: str | Path | None) -> str | None:
     return f"{sum(s.st_size for s in stats)} bytes, {max((s.st_mtime_ns for s in stats), default=0)}"
 
 
-def _claim(folder: Path, settings: dict[str, Any], begun: bool) -> None:
+def claim(folder: Path, settings: dict[str, Any], begun: bool) -> None:
     """Keep the settings beside the run; refuse to continue a run of others, or of unknown ones."""
     path = folder / SETTINGS_FILE
     if begun and not path.exists():

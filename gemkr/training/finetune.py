@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +25,7 @@ from gemkr.training.data import ClueDataset, PromptDataset, read_clue_dataset, r
 from gemkr.training.loop.feed import TrainingData
 from gemkr.training.loop.resume import ResumeFrom, ResumePoint, find_resume, holding
 from gemkr.training.loop.trainer import Outcome, train
+from gemkr.types import Query
 from gemkr.vision.pictures import PictureFolder, require_pictures
 from gemkr.vision.store import RegionStore
 
@@ -46,17 +49,17 @@ def _finetune(config: TrainConfig, point: ResumePoint | None) -> Outcome:
     model = load_gemkr(config.model)
     if config.model.checkpoint is not None and point is None:
         put_in(model, read_checkpoint(config.model.checkpoint))
-    build = _input_builder(model, config)
+    build = input_builder(model, config)
     dataset = read_clue_dataset(config.data.queries, config.data.clues, build)
     require_tokens(dataset.clues, model.tokenizer, config.data.clues)
-    _check_pictures(dataset, build)
+    check_pictures(dataset.queries.values(), build)
     development = None
     if config.data.development is not None:
         development = read_clue_dataset(
             config.data.queries, config.data.development, build, show_form=dataset.show_form
         )
         require_tokens(development.clues, model.tokenizer, config.data.development)
-        _check_pictures(development, build)
+        check_pictures(development.queries.values(), build)
     origin = Origin(
         KIND,
         model.tokenizer.fingerprint(),
@@ -99,8 +102,9 @@ def _training_data(
     return TrainingData(learned, joined, learned.lengths(), learned.groups(), held_out)
 
 
-def _input_builder(model: GeMKR, config: TrainConfig) -> InputBuilder:
-    """What the model is shown in training; pictures only where a tower could see them."""
+def input_builder(model: GeMKR, config: Any) -> InputBuilder:
+    """What the model is shown in training, by the sections `model` and `data` of a configuration; pictures only where a tower
+    could see them."""
     pictures = regions = None
     if config.model.tower is not None and config.data.images is not None:
         pictures = PictureFolder(config.data.images)
@@ -114,10 +118,10 @@ def _input_builder(model: GeMKR, config: TrainConfig) -> InputBuilder:
     )
 
 
-def _check_pictures(dataset: ClueDataset, build: InputBuilder) -> None:
+def check_pictures(queries: Iterable[Query], build: InputBuilder) -> None:
     """Every picture must be there and have its features: found out now, not in the third hour."""
     if build.sees_pictures:
-        require_pictures(list(dataset.queries.values()), build.images, build.regions)
+        require_pictures(list(queries), build.images, build.regions)
 
 
 def _data_hash(config: TrainConfig) -> str:

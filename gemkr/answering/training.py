@@ -1,0 +1,99 @@
+"""Training a reader: model, material and the one loop put together for one `ReaderTrainConfig`."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from gemkr.answering.config import ReaderTrainConfig, reading_model
+from gemkr.answering.material import ReaderDataset, read_material
+from gemkr.config.files import to_mapping
+from gemkr.config.ranges import require_ranges
+from gemkr.errors import ModelError
+from gemkr.models.gemkr.batch import collate
+from gemkr.models.gemkr.config import ModelConfig
+from gemkr.models.gemkr.network import load_gemkr
+from gemkr.models.gemkr.prompt import Template
+from gemkr.training.checkpoints.checkpoint import read_checkpoint
+from gemkr.training.checkpoints.origin import Origin, hash_files
+from gemkr.training.checkpoints.trained import put_in
+from gemkr.training.finetune import check_pictures, input_builder
+from gemkr.training.loop.feed import TrainingData
+from gemkr.training.loop.resume import ResumeFrom, ResumePoint, find_resume, holding
+from gemkr.training.loop.trainer import Outcome, train
+
+KIND = "reader"
+
+logger = logging.getLogger(__name__)
+
+
+def train_reader(config: ReaderTrainConfig, *, resume: ResumeFrom = None) -> Outcome:
+    """Train the reader of a configuration; leaves step-*/ and final/ in its output folder.
+
+    With `model.checkpoint` the trained parameters start from there, also from those of a model that writes clues. Raises as
+    `train` does, and whatever model and material have to complain about, before the first step.
+    """
+    with holding(config.output):
+        return _train(replace(config, model=reading_model(config.model)), find_resume(config.output, resume))
+
+
+def _train(config: ReaderTrainConfig, point: ResumePoint | None) -> Outcome:
+    require_ranges(config.data)
+    require_passage(config.model)
+    torch.manual_seed(config.seed)
+    model = load_gemkr(config.model)
+    if config.model.checkpoint is not None and point is None:
+        put_in(model, read_checkpoint(config.model.checkpoint))
+    build, data = input_builder(model, config), config.data
+    dataset = read_material(data, data.queries, build, model.tokenizer)
+    held_out: ReaderDataset | tuple = ()
+    if data.development is not None:
+        held_out = read_material(data, data.development, build, model.tokenizer)
+        check_pictures(held_out.queries.values(), build)
+    check_pictures(dataset.queries.values(), build)
+    trained = model.trainable_parameters()
+    logger.info(
+        "%d readings of %d queries; %.2f M of %.2f M parameters learn",
+        len(dataset),
+        len(dataset.queries),
+        sum(p.numel() for p in trained.values()) / 1e6,
+        sum(p.numel() for p in model.parameters()) / 1e6,
+    )
+    origin = Origin(
+        KIND, model.tokenizer.fingerprint(), _data_hash(config), to_mapping(config), model.bases()
+    )
+    joined = partial(collate, pad_id=model.tokenizer.pad_id, eos_id=model.tokenizer.eos_ids[0])
+    return train(
+        model,
+        TrainingData(dataset, joined, dataset.lengths(), dataset.groups(), held_out),
+        config,
+        origin,
+        precision=config.model.precision,
+        resume=None if point is None else point.read(origin),
+        title="train the reader",
+        tuned=config.model.checkpoint is not None,
+    )
+
+
+def require_passage(model: ModelConfig) -> None:
+    """ModelError unless the model's template shows a passage."""
+    template = Template.load(model.prompt.template)
+    if not any("{passage}" in section for section in template.sections):
+        raise ModelError(
+            f"the prompt template {model.prompt.template} has no {{passage}}, so that a reader would never see one; add a line with "
+            "it, or leave model.prompt.template out"
+        )
+
+
+def _data_hash(config: ReaderTrainConfig) -> str:
+    data = config.data
+    files: list[str | Path] = [data.queries, data.run, data.corpus]
+    if data.development is not None:
+        files.append(data.development)
+    if config.model.tower is not None and data.regions is not None:
+        files.append(Path(data.regions) / "index.json")
+    return hash_files(files)

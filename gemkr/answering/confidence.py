@@ -61,6 +61,10 @@ def fit(features: Sequence[Mapping[str, float]], accuracy: np.ndarray, coverage:
             f"{len(accuracy)} answers with a mean accuracy of {accuracy.mean() if len(accuracy) else 0:.3f} cannot calibrate a "
             f"reader; give at least {FEWEST} questions, some of them answered right and some wrong"
         )
+    return _fitted(features, accuracy, coverage)
+
+
+def _fitted(features: Sequence[Mapping[str, float]], accuracy: np.ndarray, coverage: float) -> Calibration:
     names = tuple(features[0])
     table = _table(features, names)
     means, scales = table.mean(axis=0), table.std(axis=0)
@@ -81,7 +85,7 @@ def cross_fitted(features: Sequence[Mapping[str, float]], accuracy: np.ndarray, 
     for number in range(folds):
         apart = np.flatnonzero(fold == number)
         rest = np.flatnonzero(fold != number)
-        fitted = fit([features[i] for i in rest], accuracy[rest])
+        fitted = _fitted([features[i] for i in rest], accuracy[rest], 0.5)
         confidence[apart] = [fitted.confidence(features[i]) for i in apart]
     return confidence
 

@@ -39,7 +39,7 @@ def choose(
     texts: Sequence[str],
     log_probs: np.ndarray,
     weights: np.ndarray,
-    holds: Callable[[str], np.ndarray] = lambda text: np.zeros(1),
+    holds: Callable[[str], np.ndarray],
 ) -> Choice:
     """The most probable answer; texts with one VQA form are one answer, spelled as the most probable of them.
 
@@ -70,7 +70,7 @@ def choose(
         "margin": min(float(logs[best]) - second, WIDEST),
         "agreement": float(weights @ agree),
         "evidence": float(shares.max()),
-        "held": float(weights @ holds(text)) if len(weights) > 1 or holds(text).any() else 0.0,
+        "held": float(weights @ holds(text)),
         "words": float(len(text.split())),
     }
     others = tuple((spelled(int(i)), float(logs[i])) for i in order[1 : OTHERS + 1] if totals[i] > 0)

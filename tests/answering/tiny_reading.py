@@ -60,7 +60,7 @@ def training(folder: Path, **changes: object) -> Path:
         "output": "reader",
         "optimizer": {"lr": 1e-2, "min_lr": 1e-3, "warmup_steps": 2},
         "batch_size": 16,
-        "epochs": 15,
+        "epochs": 18,
         "save_every": 40,
         "log_every": 1,
         "workers": 0,

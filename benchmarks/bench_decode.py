@@ -4,7 +4,7 @@
 
 Variants: `unconstrained` (our engine, any token), `constrained` (our engine, the CPU index), `device` (our
 engine, the index as tensors on the model's device), `reference` (transformers' `generate`, one query at a
-time, `prefix_allowed_tokens_fn` that searches each beam's whole prefix anew and returns a Python list).
+time, `prefix_allowed_tokens_fn` that searches each beam's whole prefix again and returns a Python list).
 Models have random weights; prompts are random tokens. `constraint_share` is the time in the index and in
 choosing among its tokens divided by the time of the step, log-softmax and beam bookkeeping included.
 """
@@ -118,12 +118,14 @@ def make_model(shape: str, vocab: int, device: str, clock: Clock) -> PromptedLLM
     return PromptedLLM(LLM(model), device, clock)
 
 
-def ours(model: PromptedLLM, constraint: Constraint, prompts: Any, settings: DecodingConfig) -> dict:
-    """Time one variant twice: as it is, and with the constraint's share taken apart. Steps exclude the prefill."""
+def measure_search(
+    model: PromptedLLM, constraint: Constraint, prompts: Any, settings: DecodingConfig
+) -> dict:
+    """Time one variant twice: the constraint's seconds, and the seconds of the whole search. Steps exclude the prefill."""
     beam_search(model, constraint, prompts[:2], settings)
     found, seconds, prefill = _timed_search(model, constraint, prompts, settings)
     timed = Timed(constraint, model)
-    _, apart, prefill_apart = _timed_search(model, timed, prompts, settings)
+    _, total, prefill_total = _timed_search(model, timed, prompts, settings)
     return {
         "seconds": seconds,
         "queries_per_second": len(prompts) / seconds,
@@ -131,7 +133,7 @@ def ours(model: PromptedLLM, constraint: Constraint, prompts: Any, settings: Dec
         "prefill_ms": 1000 * prefill,
         "step_ms": 1000 * (seconds - prefill) / timed.steps,
         "constraint_ms": 1000 * timed.seconds / timed.steps,
-        "constraint_share": timed.seconds / (apart - prefill_apart),
+        "constraint_share": timed.seconds / (total - prefill_total),
         "clues": sum(map(len, found)),
     }
 
@@ -232,7 +234,7 @@ def main() -> None:
                 constraint = IndexConstraint(matcher, (EOS,))
             else:
                 constraint = DeviceConstraint(DeviceIndex.build(index, args.device), matcher, (EOS,))
-            figures = ours(model, constraint, prompts, settings)
+            figures = measure_search(model, constraint, prompts, settings)
         results["variants"][name] = figures
         print(f"{name:14s} " + "  ".join(f"{k} {v:.4g}" for k, v in figures.items()), flush=True)
     results["constraint_share"] = {

@@ -122,8 +122,8 @@ class TableLM:
         self.device = torch.device("cpu")
 
     def prefill(self, prompts: Sequence[Any]) -> tuple[torch.Tensor, TableState]:
-        whims = RandomLM(self.vocab_size)
-        bias = torch.from_numpy(np.stack([whims.logits_of(prompt, ()) for prompt in prompts]))
+        base = RandomLM(self.vocab_size)
+        bias = torch.from_numpy(np.stack([base.logits_of(prompt, ()) for prompt in prompts]))
         return bias.clone(), TableState(bias)
 
     def step(self, tokens: Any, state: TableState) -> tuple[torch.Tensor, TableState]:

@@ -80,7 +80,7 @@ class Evidence:
 class Hit:
     """One retrieved document with its score (higher is better) and the clues found in it.
 
-    `document` is the document itself where whoever retrieved it has the corpus at hand (`gemkr.load`); it is no part of a
+    `document` is the document itself where the retriever has loaded the corpus (`gemkr.load`); it is not part of a
     run file, and hits are equal without it.
     """
 
@@ -91,12 +91,12 @@ class Hit:
 
     @property
     def text(self) -> str:
-        """The document's text; "" where the document is not at hand."""
+        """The document's text; "" where the document is not loaded."""
         return self.document.text if self.document else ""
 
     @property
     def title(self) -> str:
-        """The document's title; "" where the document is not at hand."""
+        """The document's title; "" where the document is not loaded."""
         return self.document.title if self.document else ""
 
 

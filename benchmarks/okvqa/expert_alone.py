@@ -28,7 +28,7 @@ class ExpertAloneRetriever:
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        """The expert of the retriever `of`, without the models beside it."""
+        """The expert of the retriever `of`, without the models."""
 
         of: str
 
@@ -48,7 +48,7 @@ class ExpertAloneRetriever:
 
     @staticmethod
     def input_files(config: Config) -> dict[str, str | None]:
-        """Nothing beside what the retriever `of` reads."""
+        """Nothing besides what the retriever `of` reads."""
         return {}
 
     def __init__(

@@ -78,7 +78,7 @@ def read_material(
     known = {query.query_id: query for query in read_queries(queries) if any(map(str.strip, query.answers))}
     if not known:
         raise DataError(f"no query of {queries} has an answer to learn; give queries with the key 'answers'")
-    found = load_run(data.run)
+    found = load_run(data.run, ties="file")
     hits = {key: [hit.doc_id for hit in found.get(key, ())[: data.passages]] for key in known}
     without = [key for key, docs in hits.items() if not docs]
     if len(without) == len(known):

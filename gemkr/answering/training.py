@@ -20,10 +20,10 @@ from gemkr.models.gemkr.network import load_gemkr
 from gemkr.models.gemkr.prompt import Template
 from gemkr.training.checkpoints.checkpoint import read_checkpoint
 from gemkr.training.checkpoints.origin import Origin, hash_files
-from gemkr.training.checkpoints.trained import put_in
+from gemkr.training.checkpoints.trained import load_into
 from gemkr.training.finetune import check_pictures, input_builder
 from gemkr.training.loop.feed import TrainingData
-from gemkr.training.loop.resume import ResumeFrom, ResumePoint, find_resume, holding
+from gemkr.training.loop.resume import ResumeFrom, ResumePoint, find_resume, lock_output
 from gemkr.training.loop.trainer import Outcome, train
 
 KIND = "reader"
@@ -37,7 +37,7 @@ def train_reader(config: ReaderTrainConfig, *, resume: ResumeFrom = None) -> Out
     With `model.checkpoint` the trained parameters start from there, also from those of a model that writes clues. Raises as
     `train` does, and whatever model and material have to complain about, before the first step.
     """
-    with holding(config.output):
+    with lock_output(config.output):
         return _train(replace(config, model=reading_model(config.model)), find_resume(config.output, resume))
 
 
@@ -47,7 +47,7 @@ def _train(config: ReaderTrainConfig, point: ResumePoint | None) -> Outcome:
     torch.manual_seed(config.seed)
     model = load_gemkr(config.model)
     if config.model.checkpoint is not None and point is None:
-        put_in(model, read_checkpoint(config.model.checkpoint))
+        load_into(model, read_checkpoint(config.model.checkpoint))
     build, data = input_builder(model, config), config.data
     dataset = read_material(data, data.queries, build, model.tokenizer)
     held_out: ReaderDataset | tuple = ()

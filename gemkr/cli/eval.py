@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     from gemkr.evaluation.config import EvalConfig
     from gemkr.evaluation.evaluate import evaluate
     from gemkr.evaluation.metrics import parse_metrics
-    from gemkr.evaluation.report.of_evaluation import write_eval_report
+    from gemkr.evaluation.report.eval_report import write_eval_report
     from gemkr.evaluation.report.table import text_comparison, text_table
     from gemkr.files import require_writable_folder, write_atomically
 

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_build_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "corpus", type=Path, help="csv (kid,text), jsonl (BEIR) or tsv (DPR, KILT), plain or .gz"
+        "corpus", type=Path, help="csv (kid,text), jsonl (BEIR) or tsv (DPR, KILT, MS MARCO), plain or .gz"
     )
     parser.add_argument(
         "--tokenizer", type=Path, required=True, help="sentencepiece .model or Hugging Face folder"
@@ -118,7 +118,7 @@ def _build(args: argparse.Namespace) -> int:
 
         def show(stage: str, share: float) -> None:
             bar.update(share - bar.n)
-            if bar.postfix != stage:  # a log is told of every stage once
+            if bar.postfix != stage:  # a log reports every stage once
                 bar.set_postfix_str(stage)
 
         index = FMIndex.build_flat(
@@ -152,7 +152,7 @@ def _build(args: argparse.Namespace) -> int:
 
 
 def _expectation(expected: dict[str, Any], folder: Path) -> str:
-    """The sentence before a build."""
+    """The sentence that is printed before a build."""
     from gemkr.cli.output import bytes_text
 
     blocks = ""

@@ -63,9 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     encode.add_argument("--batch", type=positive, default=32, help="crops between two saves (default 32)")
     for command in (detect, encode):
         command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ... (default cpu)")
-        command.add_argument(
-            "--skip-missing", action="store_true", help="pass over missing or corrupt pictures"
-        )
+        command.add_argument("--skip-missing", action="store_true", help="skip missing or corrupt pictures")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -126,11 +124,11 @@ def _encode(args: argparse.Namespace, pictures: PictureFolder) -> int:
 
 def _print(report: Report, output: str) -> None:
     for reason in report.skipped.values():
-        print(f"passed over: {reason}", file=sys.stderr)
+        print(f"skipped: {reason}", file=sys.stderr)
     print(
         f"{report.pictures} pictures, {report.boxes} boxes, {report.seconds:.1f} s, "
         f"{report.pictures_per_second:.2f} pictures/s, {report.resumed} were there already, "
-        f"{len(report.skipped)} passed over -> {output}"
+        f"{len(report.skipped)} skipped -> {output}"
     )
 
 

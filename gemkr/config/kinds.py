@@ -32,7 +32,7 @@ class Role:
     known: Mapping[str, str]
 
     def settings(self) -> list[type]:
-        """The dataclasses of the settings of all known kinds, but for those whose packages are not installed."""
+        """The dataclasses of the settings of all known kinds, except those whose packages are not installed."""
         found = []
         for kind in self.known:
             with suppress(ConfigError):

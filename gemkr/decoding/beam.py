@@ -158,7 +158,7 @@ def check_settings(settings: DecodingConfig) -> None:
 
 
 def require_words(settings: DecodingConfig, word_start: np.ndarray | None) -> None:
-    """Raise DecodingError where the settings need to know which tokens start a word and nothing tells."""
+    """Raise DecodingError where the settings need to know which tokens start a word and the model does not know."""
     if word_start is None and (settings.word_start or settings.group_by_head):
         raise DecodingError(
             "word_start and group_by_head need to know which tokens start a word; pass the tokenizer's"

@@ -35,7 +35,7 @@ class Constraint(Protocol):
 class IndexConstraint:
     """Only tokens that continue a substring of the corpus; the CPU index answers while the model computes.
 
-    `candidates` asks the index before it waits for the logits, so on a GPU the index works while the step
+    `candidates` queries the index before it waits for the logits, so on a GPU the index works while the step
     that was launched just before still runs.
     """
 

@@ -1,4 +1,4 @@
-"""The index as plain tensors on the model's device: allowed tokens and extensions without asking the host.
+"""The index as plain tensors on the model's device: allowed tokens and extensions without the host.
 
 Built once from any `TokenIndex`; then every operation has fixed shapes and no host synchronisation, so a step
 can be captured in a CUDA graph. It gives the same sets and spans as the index it was built from. It knows

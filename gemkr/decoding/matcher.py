@@ -15,7 +15,7 @@ from gemkr.fm_index import Span
 from gemkr.interfaces import TokenIndex
 
 PROBE_ROWS = 8
-"""Rows looked at first when a span is asked for its only document; doubled until two documents show."""
+"""Rows read first when looking for the only document of a span; doubled until two documents show."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ class QuerySearch:
         return [beam for group in self.groups for beam in group]
 
     def begin_step(self) -> None:
-        """Forget what the beams of the last step claimed."""
+        """Clear what the beams of the last step claimed."""
         self._heads.clear()
         self._named.clear()
         self.chosen.clear()
@@ -215,7 +215,7 @@ class QuerySearch:
 
     @staticmethod
     def _penalized(ranked: Sequence[Candidate], cost: float, place: int) -> Candidate:
-        """A clue that ends keeps its penalty; a live one is judged anew at each step."""
+        """A clue that ends keeps its penalty; a live one is scored again at each step."""
         total, i, token, log_prob = ranked[place]
         return (total if token is not None else -cost), i, token, log_prob
 

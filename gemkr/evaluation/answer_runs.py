@@ -16,7 +16,7 @@ from gemkr.config.files import to_mapping
 from gemkr.config.section import section_files
 from gemkr.data.answers import AnswerLog, read_answers, write_answers
 from gemkr.evaluation.config import EvalConfig
-from gemkr.evaluation.harness import SPENT_FILE, RunResult, claim, file_stamp, read_spent
+from gemkr.evaluation.harness import SECONDS_FILE, RunResult, file_stamp, keep_settings, read_seconds
 from gemkr.evaluation.runs import run_retriever, settings_of
 from gemkr.files import require_writable_folder, write_atomically
 from gemkr.interfaces import Reader
@@ -98,8 +98,8 @@ def answer_into(
     """
     folder = require_writable_folder(folder)
     with AnswerLog(folder, restart=restart) as log:
-        claim(folder, json.loads(json.dumps(settings)), begun=bool(log.done))
-        spent = read_spent(folder) if log.done else 0.0
+        keep_settings(folder, json.loads(json.dumps(settings)), begun=bool(log.done))
+        spent = read_seconds(folder) if log.done else 0.0
         left = [query for query in queries if query.query_id not in log.done]
         resumed = len(queries) - len(left)
         if left:
@@ -113,7 +113,7 @@ def answer_into(
                     log.append(answer)
             finally:
                 spent += time.perf_counter() - began
-                write_atomically(folder / SPENT_FILE, json.dumps({"seconds": round(spent, 3)}) + "\n")
+                write_atomically(folder / SECONDS_FILE, json.dumps({"seconds": round(spent, 3)}) + "\n")
     written = {answer.query_id: answer for answer in read_answers(log.path)}
     told = {query_id: _told(answer, calibration) for query_id, answer in written.items()}
     if told != written:

@@ -1,4 +1,4 @@
-"""Figures of the clues themselves: a metric of documents pays for answer strings wherever they come from.
+"""Figures of the clues themselves: a metric of documents rewards answer strings wherever they come from.
 
 Knows rankings and answers, nothing of how clues were written.
 """

@@ -21,7 +21,7 @@ from gemkr.progress import progress_bar
 from gemkr.types import Query, Ranking
 
 SETTINGS_FILE = "settings.json"
-SPENT_FILE = "seconds.json"
+SECONDS_FILE = "seconds.json"
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ def retrieve_into(
     folder = require_writable_folder(folder)
     wanted = {query.query_id for query in queries}
     with RunLog(folder, restart=restart) as log:
-        claim(folder, json.loads(json.dumps(settings)), begun=bool(log.done))
-        spent = read_spent(folder) if log.done else 0.0
+        keep_settings(folder, json.loads(json.dumps(settings)), begun=bool(log.done))
+        seconds = read_seconds(folder) if log.done else 0.0
         left = [query for query in queries if query.query_id not in log.done]
         resumed = len(queries) - len(left)
         if left:
@@ -83,24 +83,24 @@ def retrieve_into(
                 for ranking in bar:
                     log.append(ranking)
             finally:
-                spent += time.perf_counter() - began
-                write_atomically(folder / SPENT_FILE, json.dumps({"seconds": round(spent, 3)}) + "\n")
+                seconds += time.perf_counter() - began
+                write_atomically(folder / SECONDS_FILE, json.dumps({"seconds": round(seconds, 3)}) + "\n")
         path, answered = log.records_path, len(log.done)
     rankings = {ranking.query_id: ranking for ranking in read_records(path) if ranking.query_id in wanted}
     ordered = {query.query_id: rankings[query.query_id] for query in queries if query.query_id in rankings}
-    return RunResult(ordered, resumed, spent, answered)
+    return RunResult(ordered, resumed, seconds, answered)
 
 
-def read_spent(folder: Path) -> float:
+def read_seconds(folder: Path) -> float:
     """Seconds of earlier calls."""
-    path = folder / SPENT_FILE
+    path = folder / SECONDS_FILE
     if not path.exists():
         return 0.0
     return float(json.loads(path.read_text(encoding="utf-8"))["seconds"])
 
 
 def file_stamp(path: str | Path | None) -> str | None:
-    """What tells a changed file from the same one without reading it: size and time; of a folder, of all its files."""
+    """What detects a changed file without reading it: size and time; of a folder, of all its files."""
     if path is None or not Path(path).exists():
         return None
     path = Path(path)
@@ -109,12 +109,12 @@ def file_stamp(path: str | Path | None) -> str | None:
     return f"{sum(s.st_size for s in stats)} bytes, {max((s.st_mtime_ns for s in stats), default=0)}"
 
 
-def claim(folder: Path, settings: dict[str, Any], begun: bool) -> None:
+def keep_settings(folder: Path, settings: dict[str, Any], begun: bool) -> None:
     """Keep the settings beside the run; refuse to continue a run of others, or of unknown ones."""
     path = folder / SETTINGS_FILE
     if begun and not path.exists():
         raise ConfigError(
-            f"{folder} holds a run without {SETTINGS_FILE}, so what it was made with cannot be told; "
+            f"{folder} holds a run without {SETTINGS_FILE}, so its settings are unknown; "
             "give another output, or --restart to replace it"
         )
     if begun:

@@ -1,4 +1,4 @@
-"""Runs of named retrievers: each into the folder of its name, gone on with only under the same settings and files."""
+"""Runs of named retrievers: each in the folder of its name, continued only under the same settings and files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gemkr.sources import Sources
 
 
 def run_retriever(config: EvalConfig, sources: Sources, name: str, *, restart: bool = False) -> RunResult:
-    """Rank documents for the queries of the configuration, those that an earlier call has not come to."""
+    """Rank documents for those queries of the configuration that an earlier call did not finish."""
     config.require("queries")
     pools = sources.once("pools", lambda: _pools(config, sources))
     return retrieve_into(

@@ -257,17 +257,17 @@ class FMIndex(_core.Index):
             )
 
     def info(self) -> dict[str, Any]:
-        """What the header tells: "sections" holds the bytes of each section, "bits_per_token" the price of each part."""
-        told = self._info()
-        sections = told["sections"]
+        """The contents of the header: "sections" holds the bytes of each section, "bits_per_token" the price of each part."""
+        header = self._info()
+        sections = header["sections"]
         price = {part: sum(sections[name] for name in names) for part, names in PARTS.items()}
         price["search"] = sum(sections.values()) - sum(price.values())
         bits = {part: round(8 * size / max(self.n_tokens, 1), 3) for part, size in sorted(price.items())}
-        return told | {"corpus_hash": self.corpus_hash, "threads": self.threads, "bits_per_token": bits}
+        return header | {"corpus_hash": self.corpus_hash, "threads": self.threads, "bits_per_token": bits}
 
     @property
     def doc_ids(self) -> DocIds:
-        """The documents' outside names, decoded when asked for."""
+        """The documents' outside names, decoded when read."""
         return DocIds(self)
 
     @property

@@ -1,6 +1,6 @@
-"""The control without an index: the model writes whatever it likes, and documents are found by exact search.
+"""The control without an index: the model generates freely, and documents are found by exact search.
 
-Shows what constraining the decoder is worth. Everything but the constraint is as in `generative`.
+Measures what constraining the decoder contributes. Everything but the constraint is as in `generative`.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class FreeTextRetriever:
 
     @staticmethod
     def input_files(config: Config) -> dict[str, str | None]:
-        """Nothing beside what the retriever `of` reads."""
+        """Nothing besides what the retriever `of` reads."""
         return {}
 
     def retrieve(self, queries: Iterable[Query], k: int, *, allowed: Allowed = None) -> Iterator[Ranking]:

@@ -31,7 +31,7 @@ class SavedRetriever:
     @classmethod
     def from_config(cls, config: Config, sources: Sources) -> SavedRetriever:
         """DataError for a run that has none of the queries, or a document that the corpus lacks."""
-        run = load_run(config.run, sources.queries)
+        run = load_run(config.run, sources.queries, "file")
         _require_queries(run, sources.queries, config.run)
         for hits in run.values():
             for hit in hits:

@@ -29,7 +29,7 @@ SAMPLED = 16
 
 
 class ForwardIndex(Protocol):
-    """What an index tells of its documents by number."""
+    """What an index knows of its documents by number."""
 
     doc_ids: Sequence[str]
 
@@ -74,8 +74,8 @@ def tokenize_corpus(
     Memory: the result, and a few chunks of 1 Mi characters per process.
     """
     processes = processes or available_cores()
-    flat = _Growing(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32)
-    lengths = _Growing(np.uint32)
+    flat = _GrowingArray(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32)
+    lengths = _GrowingArray(np.uint32)
     doc_ids: list[str] = []
     digest = hashlib.sha256()
 
@@ -111,7 +111,7 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-class _Growing:
+class _GrowingArray:
     """An array that grows in place (realloc), so that the end result never lies in memory twice."""
 
     def __init__(self, dtype: type[np.unsignedinteger]) -> None:

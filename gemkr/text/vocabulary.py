@@ -50,7 +50,7 @@ def train_vocabulary(
         os.replace(part, path)
     except RuntimeError as error:
         raise TokenizerError(
-            f"a vocabulary of {pieces} pieces cannot be learned from {len(sample)} lines; {_way_out(str(error))}"
+            f"a vocabulary of {pieces} pieces cannot be learned from {len(sample)} lines; {_remedy(str(error))}"
         ) from error
     except OSError as error:
         raise TokenizerError(f"the vocabulary {path} cannot be written ({error.strerror})") from error
@@ -94,12 +94,12 @@ def _learn(sample: list[str], stream: BinaryIO, pieces: int, fold_case: bool) ->
         _learn(sample, stream, int(most[1]), fold_case)
 
 
-def _way_out(said: str) -> str:
+def _remedy(message: str) -> str:
     """What sentencepiece's complaint asks for: it knows the least that these lines allow."""
-    least = re.search(r"smaller than required_chars\. \d+ vs (\d+)", said)
+    least = re.search(r"smaller than required_chars\. \d+ vs (\d+)", message)
     if least is not None:
         return f"ask for at least {least[1]} pieces"
-    return f"ask for fewer pieces ({' '.join(said.split())})"
+    return f"ask for fewer pieces ({' '.join(message.split())})"
 
 
 def _sample(texts: Iterable[str], size: int, rng: random.Random) -> list[str]:

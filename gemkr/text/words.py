@@ -1,4 +1,4 @@
-"""Which tokens break words, and which are the same but for case: what the heads of clues and whole words need to know."""
+"""Which tokens break words, and which are equal up to case: for the heads of clues and for whole words."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def word_breaks(tokenizer: Tokenizer) -> np.ndarray:
 
 
 def folded_tokens(tokenizer: Tokenizer) -> np.ndarray:
-    """int64[V]: the first token of the vocabulary whose piece is the same but for case."""
+    """int64[V]: the first token of the vocabulary whose piece is equal up to case."""
     first: dict[str, int] = {}
     pieces = enumerate(_pieces(tokenizer))
     return np.array([first.setdefault(piece.casefold(), token) for token, piece in pieces], dtype=np.int64)

@@ -19,11 +19,11 @@ from gemkr.models.gemkr.inputs import InputBuilder
 from gemkr.models.gemkr.network import GeMKR, load_gemkr
 from gemkr.training.checkpoints.checkpoint import read_checkpoint
 from gemkr.training.checkpoints.origin import Origin, hash_files
-from gemkr.training.checkpoints.trained import CLUE_LENGTHS, put_in
+from gemkr.training.checkpoints.trained import CLUE_LENGTHS, load_into
 from gemkr.training.config import TrainConfig
 from gemkr.training.data import ClueDataset, PromptDataset, read_clue_dataset, read_judged_prompts
 from gemkr.training.loop.feed import TrainingData
-from gemkr.training.loop.resume import ResumeFrom, ResumePoint, find_resume, holding
+from gemkr.training.loop.resume import ResumeFrom, ResumePoint, find_resume, lock_output
 from gemkr.training.loop.trainer import Outcome, train
 from gemkr.types import Query
 from gemkr.vision.pictures import PictureFolder, require_pictures
@@ -38,9 +38,9 @@ def finetune(config: TrainConfig, *, resume: ResumeFrom = None) -> Outcome:
     """Train the model of a configuration; leaves step-*/ and final/ in its output folder.
 
     With `model.checkpoint` the trained parameters start from there (a new run, not a resumed one). Raises as `train`
-    does, and whatever the model, the data and the pictures have to complain about, before the first step.
+    does, and the errors of the model, the data and the pictures, before the first step.
     """
-    with holding(config.output):
+    with lock_output(config.output):
         return _finetune(config, find_resume(config.output, resume))
 
 
@@ -48,7 +48,7 @@ def _finetune(config: TrainConfig, point: ResumePoint | None) -> Outcome:
     torch.manual_seed(config.seed)
     model = load_gemkr(config.model)
     if config.model.checkpoint is not None and point is None:
-        put_in(model, read_checkpoint(config.model.checkpoint))
+        load_into(model, read_checkpoint(config.model.checkpoint))
     build = input_builder(model, config)
     dataset = read_clue_dataset(config.data.queries, config.data.clues, build)
     require_tokens(dataset.clues, model.tokenizer, config.data.clues)
@@ -119,7 +119,7 @@ def input_builder(model: GeMKR, config: Any) -> InputBuilder:
 
 
 def check_pictures(queries: Iterable[Query], build: InputBuilder) -> None:
-    """Every picture must be there and have its features: found out now, not in the third hour."""
+    """Every picture must exist and have its features; checked before training starts."""
     if build.sees_pictures:
         require_pictures(list(queries), build.images, build.regions)
 

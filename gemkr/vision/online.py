@@ -46,7 +46,7 @@ class RegionExtractor:
         if tower.dtype != torch.float32:
             raise VisionError(
                 f"the vision tower has {str(tower.dtype).removeprefix('torch.')} weights, region features are made with "
-                "float32 ones; load it anew for the regions"
+                "float32 ones; load it again for the regions"
             )
         self.detector = detector
         self.tower = tower
@@ -171,7 +171,7 @@ class OnlinePictures:
         return image_id
 
     def remove(self, image_id: str) -> None:
-        """Forget a given picture and free its memory; one that is not there is no error."""
+        """Remove a given picture and free its memory; an absent one is no error."""
         with self._lock:
             self._added.pop(image_id, None)
 

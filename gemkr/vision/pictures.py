@@ -77,7 +77,7 @@ class PictureFolder:
     def open_all(
         self, image_ids: Iterable[str], skipped: dict[str, str] | None = None
     ) -> Iterator[tuple[str, Image.Image]]:
-        """Pictures one by one. With `skipped`, a missing or corrupt one is noted there (id -> reason), not raised."""
+        """Pictures one by one. With `skipped`, a missing or corrupt one is recorded there (id -> reason), not raised."""
         for image_id in image_ids:
             try:
                 picture = self.open(image_id)

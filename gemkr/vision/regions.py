@@ -1,6 +1,6 @@
 """The two passes over a picture folder: boxes of every picture, then features of every box.
 
-Both are resumable and name what they pass over; each picture is computed by itself, as at question time (`online.py`).
+Both are resumable and name what they skip; each picture is computed by itself, as at question time (`online.py`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Report:
-    """What a pass did: pictures and boxes handled now, wall seconds, pictures passed over (id -> reason)."""
+    """What a pass did: pictures and boxes handled now, wall seconds, pictures skipped (id -> reason)."""
 
     pictures: int = 0
     boxes: int = 0

@@ -82,7 +82,7 @@ def test_eval_writes_everything_and_prints_a_table(config: Path, capsys: pytest.
 
 @pytest.mark.parametrize(
     "halt",
-    ["evaluation.evaluate.Evaluation.per_query_jsonl", "evaluation.report.of_evaluation.write_eval_report"],
+    ["evaluation.evaluate.Evaluation.per_query_jsonl", "evaluation.report.eval_report.write_eval_report"],
 )
 def test_metrics_are_there_only_when_all_else_is(
     config: Path, monkeypatch: pytest.MonkeyPatch, halt: str

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gemkr.cli import main
-from gemkr.cli.quickstart import Quickstart, StepError, claim
+from gemkr.cli.quickstart import Quickstart, StepError, claim_folder
 from gemkr.data.records import read_records
 from gemkr.data.trec import read_run
 
@@ -66,9 +66,9 @@ def test_somebody_elses_folder_is_left_alone(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_a_stopped_quickstart_may_be_started_again(tmp_path: Path) -> None:
-    claim(tmp_path, 0)
+    claim_folder(tmp_path, 0)
     (tmp_path / "data").mkdir()
-    claim(tmp_path, 1)
+    claim_folder(tmp_path, 1)
     assert json.loads((tmp_path / "quickstart.json").read_text()) == {"seed": 1}
 
 

@@ -14,13 +14,13 @@ from gemkr.errors import CheckpointError
 from gemkr.models.weights import load_weights
 from gemkr.training.checkpoints import checkpoint as module
 from gemkr.training.checkpoints.checkpoint import (
+    clean_up_unfinished,
     newest_checkpoint,
     prune,
     read_checkpoint,
     save_checkpoint,
     step_checkpoints,
     step_folder,
-    sweep,
 )
 from gemkr.training.checkpoints.origin import Origin, hash_files, origins_differ, require_tokenizer
 from gemkr.training.loop.resume import find_resume
@@ -140,7 +140,7 @@ def test_a_checkpoint_being_replaced_survives_a_crash(tmp_path: Path) -> None:
     os.rename(path, tmp_path / ".step-000001.old")
     (tmp_path / ".step-000002.part").mkdir()
     (tmp_path / ".unrelated.part").mkdir()
-    sweep(tmp_path)
+    clean_up_unfinished(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == [".unrelated.part", "step-000001"]
     read_checkpoint(path)
 

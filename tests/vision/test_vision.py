@@ -202,7 +202,7 @@ def test_the_commands(
     with pytest.raises(VisionError, match="'missing'"):
         run(parser.parse_args([*detect, "--queries", str(queries)]))
     assert run(parser.parse_args([*detect, "--queries", str(queries), "--skip-missing"])) == 0
-    assert "passed over" in capsys.readouterr().err
+    assert "skipped" in capsys.readouterr().err
 
 
 @pytest.mark.shared

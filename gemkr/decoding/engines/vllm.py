@@ -1,6 +1,6 @@
 """Clues from vLLM: a logits processor for its batch interface (`vllm.v1.sample.logits_processor`).
 
-One object serves the whole engine; each request that asks for a clue has its own span. It knows rows of logits and
+One object serves the whole engine; each request for a clue has its own span. It knows rows of logits and
 lists of output tokens, not prompts. The only file that imports vllm, and only where vllm is installed.
 """
 
@@ -63,7 +63,7 @@ class ClueLogitsProcessor(LogitsProcessor or object):
 
     @classmethod
     def validate_params(cls, sampling_params: Any) -> None:
-        """Refuse (ValueError, as vLLM asks) a clue that could not be written, before the engine sees it."""
+        """Refuse (ValueError, as vLLM requires) a clue that could not be generated, before the engine sees it."""
         if not _asks(sampling_params, CLUE):
             return
         path = os.environ.get(INDEX_VARIABLE, "")

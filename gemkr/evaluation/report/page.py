@@ -111,9 +111,9 @@ def results_table(rows: Sequence[Row]) -> str:
                 cells.append("<td>&ndash;</td>")
                 continue
             mean, low, high = row.values[metric]
-            strong = ' class="best"' if mean == best[metric] and len(rows) > 1 else ""
+            css_class = ' class="best"' if mean == best[metric] and len(rows) > 1 else ""
             cells.append(
-                f'<td{strong} title="95 % interval {number(low)} to {number(high)}">{number(mean)}'
+                f'<td{css_class} title="95 % interval {number(low)} to {number(high)}">{number(mean)}'
                 f"{_interval(mean / scale[metric], low / scale[metric], high / scale[metric])}</td>"
             )
         body.append(f"<tr{' class=ours' if place == 0 else ''}>{''.join(cells)}</tr>")

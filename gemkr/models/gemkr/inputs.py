@@ -125,7 +125,7 @@ class InputBuilder:
         form: str | None = None,
         passage: str | None = None,
     ) -> Example:
-        """The example of a query; `clue` are token ids to be learned, `form` the clue form asked for, `passage` a text that a
+        """The example of a query; `clue` are token ids to be learned, `form` the requested clue form, `passage` a text that a
         reader is shown beside the query."""
         pixels, regions, slot = None, None, None
         if self.sees_pictures and query.image is not None:

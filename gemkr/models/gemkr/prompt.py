@@ -152,7 +152,7 @@ def build_sample(
     """The sample of one query: BOS, prompt and, when `clue` is given, its token ids (never re-tokenized) and EOS.
 
     `image` is the number of visual tokens, or a list of names that stand in the slot as plain text
-    (`["France", "Japan"]` reads `France , Japan .`), or None for no picture. `form` asks for a clue form
+    (`["France", "Japan"]` reads `France , Japan .`), or None for no picture. `form` requests a clue form
     (`short`, `long`); `caption` and `detections` put these fields of the query into the text, `passage` a text to read.
     A prompt longer than `max_prompt_tokens` loses words at the end of its passage, then detections, then caption, then
     question; the `read` positions for a text encoder's states, right after BOS, do not count.

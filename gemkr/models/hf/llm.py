@@ -40,7 +40,7 @@ class CacheState:
 
 
 class LLM(nn.Module):
-    """A Hugging Face causal LM, frozen but for its LoRA or, with `train_llm`, trained as a whole."""
+    """A Hugging Face causal LM, frozen except its LoRA or, with `train_llm`, trained as a whole."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

@@ -29,7 +29,7 @@ class ClueTable:
 
     `docs` int64[n], ascending: every document on some clue's shortlist; `holds` bool[clues, n]: the document
     holds the clue (also where it is not on this clue's shortlist); `second` float32[n]: the second scorer,
-    scaled to [0, 1] over `docs`, or for want of one the rank by occurrences.
+    scaled to [0, 1] over `docs`, or without one the rank by occurrences.
     """
 
     docs: np.ndarray
@@ -38,11 +38,11 @@ class ClueTable:
 
 
 class ClueDocuments:
-    """Looks up the documents of clues; frequent spans are remembered across queries.
+    """Looks up the documents of clues; frequent spans are cached across queries.
 
     Reads at most `rows_per_clue` occurrences of a clue, and keeps the `documents_per_clue` best of its
-    documents by the second scorer. With `whole_words`, only documents in which a word ends with the clue count, as far
-    as `word_break` bool[V] (tokens that cannot belong to the word before them) can tell.
+    documents by the second scorer. With `whole_words`, only documents in which a word ends with the clue count, by
+    `word_break` bool[V] (tokens that cannot belong to the word before them).
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class ClueDocuments:
         self._documents = lru_cache(maxsize=CACHED_SPANS)(self._read)
 
     def within(self, allowed: np.ndarray) -> ClueDocuments:
-        """The same, but no document counts that `allowed` bool[N] does not mark; spans stay remembered."""
+        """The same, but no document counts that `allowed` bool[N] does not mark; cached spans are kept."""
         narrowed = copy(self)
         narrowed.allowed = allowed
         narrowed._documents = lambda lo, hi: tuple(docs[allowed[docs]] for docs in self._documents(lo, hi))
@@ -74,14 +74,14 @@ class ClueDocuments:
         return doc if self.allowed is None or self.allowed[doc] else None
 
     def table(self, query: Query, clues: Sequence[Clue]) -> ClueTable:
-        """The table of one query's clues; costs one `documents` call per clue not seen lately."""
+        """The table of one query's clues; costs one `documents` call per clue that is not cached."""
         spans = [self._documents(clue.span.lo, clue.span.hi) for clue in clues]
         if not spans:
             empty = np.zeros(0, dtype=np.int64)
             return ClueTable(empty, np.zeros((0, 0), dtype=bool), empty.astype(np.float32))
         short = self._shortlists(query, [by_occurrences for _, by_occurrences in spans])
         docs = np.unique(np.concatenate(short))
-        holds = np.stack([_among(docs, ascending) for ascending, _ in spans])
+        holds = np.stack([_contained(docs, ascending) for ascending, _ in spans])
         if self.second is not None:
             second = self.second.score(query, docs)
         else:
@@ -96,7 +96,7 @@ class ClueDocuments:
         return [self._documents(clue.span.lo, clue.span.hi)[0] for clue in clues]
 
     def best(self, query: Query, clues: Sequence[Clue], most: int) -> list[np.ndarray]:
-        """int64[<= most] for each clue: its documents, best first by the second scorer, or for want of one by occurrences."""
+        """int64[<= most] for each clue: its documents, best first by the second scorer, or without one by occurrences."""
         spans = [self._documents(clue.span.lo, clue.span.hi)[1] for clue in clues]
         if self.second is None or not spans:
             return [docs[:most] for docs in spans]
@@ -132,7 +132,7 @@ class ClueDocuments:
         return int(places[0])
 
     def _shortlists(self, query: Query, spans: list[np.ndarray]) -> list[np.ndarray]:
-        """The best documents of each span by the second scorer, which is asked once about all of them."""
+        """The best documents of each span by the second scorer, which is called once for all of them."""
         most = self.settings.documents_per_clue
         long = [docs for docs in spans if len(docs) > most]
         if self.second is None or not long:
@@ -156,7 +156,7 @@ class ClueDocuments:
         return np.sort(docs), docs
 
 
-def _among(docs: np.ndarray, ascending: np.ndarray) -> np.ndarray:
+def _contained(docs: np.ndarray, ascending: np.ndarray) -> np.ndarray:
     """bool[n]: which of `docs` stand in a long ascending array."""
     if not len(ascending):
         return np.zeros(len(docs), dtype=bool)

@@ -1,6 +1,6 @@
 """The documents in which a clue stands as whole words: not `ski` in `skiing`, whatever the tokenizer makes of it.
 
-A clue's span holds all of its occurrences; which of them end with a word is told by the token that follows. Knows the
+A clue's span holds all of its occurrences; the token that follows decides which of them end with a word. Knows the
 index and which tokens break words, not scores.
 """
 

@@ -1,4 +1,4 @@
-"""Checkpoints: folders that are either whole or not there, and that say what they belong to.
+"""Checkpoints: folders that are either complete or absent, and that record what they belong to.
 
 A folder is written under a temporary name, every file synced, then renamed, so that no crash leaves half of one under
 a final name; its manifest records every byte and the origin. Tensors are safetensors, the rest json: nothing here
@@ -144,7 +144,7 @@ def read_state(path: str | Path) -> dict[str, Any]:
 
 
 def newest_checkpoint(output: str | Path) -> Path | None:
-    """The last whole step checkpoint in a folder, or None; a damaged one is named in a warning and passed over."""
+    """The last whole step checkpoint in a folder, or None; a damaged one is named in a warning and skipped."""
     for path in reversed(step_checkpoints(output)):
         try:
             verify_checkpoint(path)
@@ -168,8 +168,8 @@ def prune(output: str | Path, keep: int) -> None:
         _delete(path)
 
 
-def forget_after(output: str | Path, step: int) -> None:
-    """Delete the checkpoints of later steps: of a run that is gone back on."""
+def delete_later_checkpoints(output: str | Path, step: int) -> None:
+    """Delete the checkpoints of later steps: those of a run that resumed from an earlier one."""
     for path in step_checkpoints(output):
         if int(path.name.removeprefix("step-")) > step:
             logger.warning("going back to step %d, so that %s is deleted", step, path)
@@ -177,14 +177,14 @@ def forget_after(output: str | Path, step: int) -> None:
 
 
 def _delete(path: Path) -> None:
-    doomed = path.with_name(f".{path.name}.part")
-    shutil.rmtree(doomed, ignore_errors=True)
-    os.rename(path, doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
+    part = path.with_name(f".{path.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    os.rename(path, part)
+    shutil.rmtree(part, ignore_errors=True)
 
 
-def sweep(output: str | Path) -> None:
-    """Tidy up after an interrupted write: temporary folders go, a checkpoint that was being replaced comes back."""
+def clean_up_unfinished(output: str | Path) -> None:
+    """Clean up after an interrupted write: delete temporary folders, restore a checkpoint that was being replaced."""
     for path in list(Path(output).iterdir()) if Path(output).is_dir() else []:
         unfinished = _UNFINISHED.fullmatch(path.name)
         if not unfinished:

@@ -47,8 +47,8 @@ def require_tokenizer(origin: Origin, fingerprint: str, where: str | Path) -> No
 
 
 def require_bases(origin: Origin, bases: Mapping[str, Fingerprint], where: str | Path) -> None:
-    """CheckpointError unless the checkpoint was trained on these frozen weights; of what either does not record, the
-    configuration is taken at its word."""
+    """CheckpointError unless the checkpoint was trained on these frozen weights; where one side has no record,
+    the configuration is trusted."""
     name = _other_base(origin.bases, bases)
     if name is not None:
         called, settings = BASES[name]

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 def warn_of_long_clues(config: ModelConfig, max_tokens: int) -> None:
-    """A warning where a model learned clues that are longer than the `max_tokens` that decoding writes: mining's longest clue
+    """A warning where a model learned clues that are longer than the `max_tokens` of decoding: mining's longest clue
     and decoding's are one setting. Nothing for a checkpoint without such a record."""
     if config.checkpoint is None:
         return
@@ -55,11 +55,11 @@ def load_model(config: ModelConfig) -> GeMKR:
     checkpoint = read_checkpoint(config.checkpoint)
     _require_same_shape(config, checkpoint.origin.config.get("model") or {}, config.checkpoint)
     model = load_gemkr(config, device=device)
-    put_in(model, checkpoint)
+    load_into(model, checkpoint)
     return model
 
 
-def put_in(model: GeMKR, checkpoint: Checkpoint) -> None:
+def load_into(model: GeMKR, checkpoint: Checkpoint) -> None:
     """Load a checkpoint's trained parameters; CheckpointError when it is of another tokenizer, other frozen weights or
     another size."""
     require_tokenizer(checkpoint.origin, model.tokenizer.fingerprint(), checkpoint.path)

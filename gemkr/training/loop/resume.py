@@ -1,4 +1,4 @@
-"""Where a run starts from: anew, from the newest checkpoint, or from a named one; never over somebody's results.
+"""Where a run starts: without a checkpoint, from the newest, or from a named one; never over other results.
 
 Knows checkpoints and what must not change between two parts of one run; nothing of models.
 """
@@ -16,10 +16,10 @@ from gemkr.files import lock
 from gemkr.training.checkpoints.checkpoint import (
     FINAL,
     Checkpoint,
+    clean_up_unfinished,
     newest_checkpoint,
     read_checkpoint,
     step_checkpoints,
-    sweep,
 )
 from gemkr.training.checkpoints.origin import Origin, origins_differ
 
@@ -32,7 +32,7 @@ FREE = frozenset({"output", "workers", "log_every", "save_every", "keep_checkpoi
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """A checkpoint folder to go on from."""
+    """A checkpoint folder to resume from."""
 
     path: Path
 
@@ -53,9 +53,9 @@ class ResumePoint:
 
 
 @contextmanager
-def holding(output: str | Path) -> Iterator[None]:
-    """Let no other training run write into a folder meanwhile: DataError for the second. The processes of one run, known by
-    RANK, hold it together; a folder that cannot be made is left to complain later."""
+def lock_output(output: str | Path) -> Iterator[None]:
+    """Lock a folder against other training runs inside the `with` block: DataError for a second run. Of the processes of one
+    run, RANK 0 holds the lock; a folder that cannot be made raises later."""
     held = None
     if os.environ.get("RANK", "0") == "0":
         with suppress(OSError):
@@ -69,12 +69,12 @@ def holding(output: str | Path) -> Iterator[None]:
 
 
 def find_resume(output: str | Path, resume: ResumeFrom) -> ResumePoint | None:
-    """The checkpoint to go on from, None for a new run.
+    """The checkpoint to resume from, None for a new run.
 
     Raises CheckpointError when a run would write over another's checkpoints, or a named checkpoint is not there.
     """
     output = Path(output)
-    sweep(output)
+    clean_up_unfinished(output)
     taken = bool(step_checkpoints(output)) or (output / FINAL).exists()
     if resume is None:
         if taken:
@@ -86,7 +86,7 @@ def find_resume(output: str | Path, resume: ResumeFrom) -> ResumePoint | None:
         newest = newest_checkpoint(output)
         if newest is None and step_checkpoints(output):
             raise CheckpointError(
-                f"every checkpoint in {output} is damaged; delete them to start anew, or choose another output folder"
+                f"every checkpoint in {output} is damaged; delete them to start again, or choose another output folder"
             )
         if newest is None and taken:
             raise CheckpointError(

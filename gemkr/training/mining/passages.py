@@ -61,7 +61,7 @@ class Passage:
 
 
 class PassageReader:
-    """Documents of one corpus as passages, under the tokenizer of its index; frequent ones are remembered."""
+    """Documents of one corpus as passages, under the tokenizer of its index; frequent ones are cached."""
 
     def __init__(self, index: FMIndex, documents: DocumentStore, tokenizer: Tokenizer) -> None:
         self._index, self._documents, self._tokenizer = index, documents, tokenizer

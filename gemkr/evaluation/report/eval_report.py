@@ -98,7 +98,7 @@ def shown_boxes(regions: RegionStore, image: str) -> list[Box]:
 
 
 def _picture(image: str | None, sources: Sources) -> tuple[Path | None, list[Box]]:
-    """The file and boxes of a query's picture, as far as the configuration knows them."""
+    """The file and boxes of a query's picture, where the configuration names them."""
     if image is None or sources.pictures is None:
         return None, []
     try:

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from gemkr.data.corpus import json_lines, open_text
 from gemkr.data.records import cut_half_line
+from gemkr.data.text_files import json_lines, open_text
 from gemkr.errors import DataError
 from gemkr.files import lock, write_atomically
 from gemkr.types import Answer, ReadPassage

@@ -124,7 +124,7 @@ class Answer:
 
     `doc_id` is the passage that the answer rests on, None where it was given without passages. `log_prob` (natural
     logarithm) is the answer's probability over all `passages`; `others` are further answers with theirs, best first.
-    `features` are what a confidence is reckoned from; `confidence` is the probability that the answer is right, and
+    `features` are what a confidence is computed from; `confidence` is the probability that the answer is right, and
     `abstains` whether that is too little to give it: both None where the reader is not calibrated.
     """
 

@@ -41,7 +41,7 @@ def choose(
     weights: np.ndarray,
     holds: Callable[[str], np.ndarray],
 ) -> Choice:
-    """The most probable answer; texts with one VQA form are one answer, spelled as the most probable of them.
+    """The most probable answer; texts with one VQA form are one answer, written as the most probable of them.
 
     `log_probs` float64[k, C] of the C texts after each of the k passages, `weights` float64[k]; `holds(text)` bool[k]: the
     passages that hold an answer literally, for a feature.
@@ -58,11 +58,11 @@ def choose(
     with np.errstate(divide="ignore"):
         logs = np.log(totals) + largest
 
-    def spelled(answer: int) -> str:
+    def text_of(answer: int) -> str:
         return texts[int(np.argmax(np.where(member[answer], parts.sum(axis=0), -1.0)))].strip()
 
     best = int(order[0])
-    text, shares = spelled(best), mass[:, best] / totals[best]
+    text, shares = text_of(best), mass[:, best] / totals[best]
     agree = mass.argmax(axis=1) == best
     second = float(logs[order[1]]) if len(order) > 1 else -np.inf
     features = {
@@ -73,5 +73,5 @@ def choose(
         "held": float(weights @ holds(text)),
         "words": float(len(text.split())),
     }
-    others = tuple((spelled(int(i)), float(logs[i])) for i in order[1 : OTHERS + 1] if totals[i] > 0)
+    others = tuple((text_of(int(i)), float(logs[i])) for i in order[1 : OTHERS + 1] if totals[i] > 0)
     return Choice(text, float(logs[best]), shares, others, features)

@@ -50,7 +50,7 @@ class Calibration:
 
 
 def fit(features: Sequence[Mapping[str, float]], accuracy: np.ndarray, coverage: float = 0.5) -> Calibration:
-    """Fit on answers with these features and accuracies; the threshold keeps the surest share `coverage` of them.
+    """Fit on answers with these features and accuracies; the threshold keeps the most confident share `coverage` of them.
 
     Raises DataError for fewer than 20 answers, or when all are right or all wrong. Newton's steps on the penalised
     likelihood, which is strictly concave: a few milliseconds for thousands.
@@ -83,14 +83,14 @@ def cross_fitted(features: Sequence[Mapping[str, float]], accuracy: np.ndarray, 
     confidence = np.empty(len(accuracy))
     fold = np.arange(len(accuracy)) % folds
     for number in range(folds):
-        apart = np.flatnonzero(fold == number)
+        fold_rows = np.flatnonzero(fold == number)
         rest = np.flatnonzero(fold != number)
         fitted = _fitted([features[i] for i in rest], accuracy[rest], 0.5)
-        confidence[apart] = [fitted.confidence(features[i]) for i in apart]
+        confidence[fold_rows] = [fitted.confidence(features[i]) for i in fold_rows]
     return confidence
 
 
-def judged(answer: Answer, calibration: Calibration) -> Answer:
+def with_confidence(answer: Answer, calibration: Calibration) -> Answer:
     """The answer with its confidence, and whether to abstain."""
 
     confidence = calibration.confidence(answer.features)

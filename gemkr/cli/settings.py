@@ -36,17 +36,18 @@ def run(args: argparse.Namespace) -> int:
     print("\n".join(describe(kind)))
     if kind is EvalConfig:
         print("\n".join(_sections_of(RETRIEVERS, "retrievers")))
-        print("\n".join(_sections_of(READERS, "answer.reader")))
+        print("\n".join(_sections_of(READERS, "answer", "reader")))
     return 0
 
 
-def _sections_of(role: Role, prefix: str) -> Iterator[str]:
-    """The settings of every known kind of a role, each as a section of that name would hold them."""
+def _sections_of(role: Role, prefix: str, section: str | None = None) -> Iterator[str]:
+    """The settings of every known kind of a role, each as a section of that name, or called `section`, would hold them."""
     from gemkr.config.kinds import find_class
 
     for name in role.known:
-        yield from describe(find_class(name, role, prefix).Config, f"{prefix}.{name}")
-        yield f"{prefix}.{name}.kind: text = {json.dumps(name)}"
+        where = f"{prefix}.{section or name}"
+        yield from describe(find_class(name, role, prefix).Config, where)
+        yield f"{where}.kind: text = {json.dumps(name)}"
 
 
 def describe(kind: type, prefix: str = "", values: Any = None) -> Iterator[str]:

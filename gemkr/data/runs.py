@@ -1,4 +1,4 @@
-"""A run file of any form, told apart by its name: TREC, `run.jsonl`, or the GeMKR authors' `.json`."""
+"""A run file of any form, recognized by its extension: TREC, `run.jsonl`, or the GeMKR authors' `.json`."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ SHOWN_POINTS = 200
 class Abstention:
     """What the confidence of a reader's answers is worth; `calibrated` says whether it is a probability or the answer's own.
 
-    `half` is the accuracy of the surer half. `coverage` and `kept` are the share and the accuracy of the answers above the
+    `half` is the accuracy of the more confident half. `coverage` and `kept` are the share and the accuracy of the answers above the
     threshold, `error` the calibration error: None where it is not calibrated.
     """
 
@@ -50,7 +50,7 @@ class Abstention:
         curve = self.curve
         text = (
             f"area under the risk-coverage curve {curve.aurc:.3f} (random order {curve.random:.3f}, best order {curve.best:.3f}); "
-            f"the surer half of the answers scores {self.half:.3f}, all of them {1 - curve.random:.3f}"
+            f"the more confident half scores {self.half:.3f}, all of them {1 - curve.random:.3f}"
         )
         if not self.calibrated:
             return f"{text}; not calibrated, ordered by the answers' own probability"
@@ -213,5 +213,5 @@ def _require_held_out(config: EvalConfig, sources: Sources) -> None:
     if seen:
         raise DataError(
             f"the reader learned from {len(seen)} of the {len(sources.queries)} queries of {config.queries}, such as {seen[0]!r}, "
-            "and is too sure of them; calibrate it on held-out ones (gemkr split)"
+            "and is overconfident on them; calibrate it on held-out ones (gemkr split)"
         )

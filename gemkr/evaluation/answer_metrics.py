@@ -33,7 +33,7 @@ def vqa_accuracy(answer: str, votes: Sequence[str]) -> float:
 
 
 def listed_accuracy(answer: str, answers: Iterable[str]) -> float:
-    """The least that `vqa_accuracy` can be when `answers` are those of OK-VQA's annotators, each told once: 1 for the only
+    """The least that `vqa_accuracy` can be when `answers` are those of OK-VQA's annotators, each listed once: 1 for the only
     answer, .6 for one of several."""
     forms = {vqa_form(each) for each in answers}
     if vqa_form(answer) not in forms:
@@ -122,7 +122,7 @@ def score_answers(
 
 
 def describe_metric(scores: Scores) -> str:
-    """How the first metric was reckoned, for tables and reports."""
+    """How the first metric was computed, for tables and reports."""
     if VQA in scores.values:
         return "VQA is the official soft accuracy over the annotators' ten answers"
     return (

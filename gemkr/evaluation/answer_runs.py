@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gemkr.answering.confidence import Calibration, judged, read_calibration
+from gemkr.answering.confidence import Calibration, read_calibration, with_confidence
 from gemkr.answering.config import CLOSED_BOOK, AnswerConfig
 from gemkr.config.files import to_mapping
 from gemkr.config.section import section_files
@@ -115,17 +115,17 @@ def answer_into(
                 spent += time.perf_counter() - began
                 write_atomically(folder / SECONDS_FILE, json.dumps({"seconds": round(spent, 3)}) + "\n")
     written = {answer.query_id: answer for answer in read_answers(log.path)}
-    told = {query_id: _told(answer, calibration) for query_id, answer in written.items()}
-    if told != written:
-        write_answers(log.path, told.values())
-    ordered = {query.query_id: told[query.query_id] for query in queries if query.query_id in told}
+    rated = {query_id: _rated(answer, calibration) for query_id, answer in written.items()}
+    if rated != written:
+        write_answers(log.path, rated.values())
+    ordered = {query.query_id: rated[query.query_id] for query in queries if query.query_id in rated}
     return AnswerRun(ordered, resumed, spent)
 
 
-def _told(answer: Answer, calibration: Calibration | None) -> Answer:
+def _rated(answer: Answer, calibration: Calibration | None) -> Answer:
     if calibration is None:
         return replace(answer, confidence=None, abstains=None)
-    return judged(answer, calibration)
+    return with_confidence(answer, calibration)
 
 
 def calibrations_of(answer: AnswerConfig) -> dict[str, Calibration]:
@@ -136,7 +136,7 @@ def calibrations_of(answer: AnswerConfig) -> dict[str, Calibration]:
 
 
 def reader_fingerprint(answer: AnswerConfig) -> str:
-    """What tells a reader from another: its own `fingerprint`, or a hash of its settings."""
+    """What distinguishes a reader from others: its own `fingerprint`, or a hash of its settings."""
     own = getattr(answer.reader.cls, "fingerprint", None)
     if own is not None:
         return own(answer.reader.config)

@@ -1,4 +1,4 @@
-"""What abstaining is worth: the risk of the answers that are kept, from the surest on. numpy alone.
+"""What abstaining is worth: the risk of the answers that are given, the most confident first. numpy alone.
 
 Risk is 1 - accuracy. Answers of equal confidence come in no order, so the figures are means over all orders of them.
 """
@@ -12,7 +12,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class RiskCoverage:
-    """`risk[i]`, float64[n]: the risk of the i + 1 surest answers, which are a share `coverage[i]` of all.
+    """`risk[i]`, float64[n]: the risk of the i + 1 most confident answers, which are a share `coverage[i]` of all.
 
     `aurc` is the mean of `risk`, the area under the curve; `best` what an order by accuracy itself would have, `random`
     the risk of all answers.
@@ -28,7 +28,7 @@ class RiskCoverage:
         return float(self.risk[-1])
 
     def at(self, coverage: float) -> float:
-        """The risk of the surest share `coverage` of the answers, at least one."""
+        """The risk of the most confident share `coverage` of the answers, at least one."""
         return float(self.risk[max(round(coverage * len(self.risk)), 1) - 1])
 
 

@@ -14,8 +14,8 @@ from gemkr.answering.confidence import (
     RIDGE,
     cross_fitted,
     fit,
-    judged,
     read_calibration,
+    with_confidence,
     write_calibration,
 )
 from gemkr.errors import ConfigError, DataError
@@ -61,15 +61,15 @@ def test_confidence_orders_and_is_calibrated() -> None:
 
 
 @pytest.mark.parametrize("coverage", [0.0, 0.3, 0.5, 1.0])
-def test_the_threshold_keeps_the_surest_share(coverage: float) -> None:
+def test_the_threshold_keeps_the_most_confident_share(coverage: float) -> None:
     features, accuracy = material(200)
     found = fit(features, accuracy, coverage)
     kept = np.mean([found.confidence(row) >= found.threshold for row in features])
     assert kept == pytest.approx(coverage, abs=0.011)
     answer = Answer("1", "fox", None, -1.0, features=features[0])
-    told = judged(answer, found)
-    assert told.confidence == found.confidence(features[0])
-    assert told.abstains == (told.confidence < found.threshold)
+    rated = with_confidence(answer, found)
+    assert rated.confidence == found.confidence(features[0])
+    assert rated.abstains == (rated.confidence < found.threshold)
 
 
 def test_too_little_to_fit_on() -> None:

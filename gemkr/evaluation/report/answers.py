@@ -42,7 +42,9 @@ def risk_drawing(curves: dict[str, RiskCoverage]) -> str:
 
     parts = [
         f'<path d="M{place(0, most)} L{place(0, 0)} L{place(1, 0)}" fill="none" stroke="currentColor"/>',
-        _label(LEFT + across / 2, HEIGHT - 4, "share of questions answered, the surest first", "middle"),
+        _label(
+            LEFT + across / 2, HEIGHT - 4, "share of questions answered, the most confident first", "middle"
+        ),
         _label(LEFT - 4, TOP + 9, number(most), "end"),
         _label(LEFT - 4, TOP + up, "0", "end"),
         _label(LEFT + 4, TOP + 9, "risk", "start"),

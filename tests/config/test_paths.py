@@ -124,7 +124,7 @@ def test_templates_go_by_name_or_path(tmp_path: Path) -> None:
     (tmp_path / "own.txt").write_text("{question} <ImageHere>")
     assert Template.load(tmp_path / "own.txt").sections == ("{question} <ImageHere>",)
     with pytest.raises(
-        ModelError, match="no prompt template is called 'sort'; there are gemkr, okvqa, short"
+        ModelError, match="no prompt template is called 'sort'; there are gemkr, okvqa, reader, short"
     ):
         Template.load("sort")
     model = from_mapping({"llm": "x", "prompt": {"template": "okvqa"}}, ModelConfig, "model")
@@ -132,7 +132,10 @@ def test_templates_go_by_name_or_path(tmp_path: Path) -> None:
 
 
 def test_a_key_that_stands_deeper_is_pointed_to(config: Path) -> None:
-    with pytest.raises(ConfigError, match=r"did you mean retrievers\.NAME\.decoding\.beam_size\?"):
+    with pytest.raises(
+        ConfigError,
+        match=r"did you mean answer\.reader\.beam_size or retrievers\.NAME\.decoding\.beam_size\?",
+    ):
         load_config(config, EvalConfig, ["beam_size=5"])
     train = FOLDER / "train" / "small.yaml"
     with pytest.raises(ConfigError, match=r"unknown key 'lr'; did you mean optimizer\.lr\?"):

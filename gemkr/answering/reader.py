@@ -19,7 +19,7 @@ from gemkr.answering.reading import Reading, Tokens
 from gemkr.config.files import to_mapping
 from gemkr.data.qrels import AnswerMatcher
 from gemkr.data.queries import batches
-from gemkr.errors import CheckpointError, ConfigError
+from gemkr.errors import ConfigError
 from gemkr.interfaces import LanguageModel
 from gemkr.models.gemkr.config import model_files
 from gemkr.text.tokenizer import Tokenizer
@@ -58,11 +58,12 @@ class LLMReader:
     @classmethod
     def from_config(cls, config: LLMReaderConfig, sources: Sources) -> LLMReader:
         """Raises CheckpointError for a checkpoint that is no reader's, and as loading models does."""
-        from gemkr.answering.training import require_passage
+        from gemkr.answering.training import KIND, require_passage
+        from gemkr.training.checkpoints.trained import require_kind
 
         settings = reading_model(config.model)
         require_passage(settings)
-        _require_reader(config)
+        require_kind(settings, KIND, "gemkr train-reader")
         model = sources.model(settings)
         pictures = regions = None
         if settings.tower is not None and sources.pictures is not None:
@@ -153,21 +154,6 @@ class LLMReader:
             passages,
             choice.others,
             choice.features,
-        )
-
-
-def _require_reader(config: LLMReaderConfig) -> None:
-    """CheckpointError for a checkpoint of a model that writes clues."""
-    if config.model.checkpoint is None:
-        return
-    from gemkr.answering.training import KIND
-    from gemkr.training.checkpoints.manifest import read_manifest
-
-    kind = read_manifest(Path(config.model.checkpoint))["kind"]
-    if kind != KIND:
-        raise CheckpointError(
-            f"the checkpoint {config.model.checkpoint} is one of the kind {kind!r}, not a reader's; give one that "
-            "`gemkr train-reader` wrote, or none to read with the base model"
         )
 
 

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tiny_reading import evaluation, training, write_material
+from tiny_reading import MODEL, evaluation, training, write_material
 
 from gemkr.answering.material import distinct_answers
 from gemkr.cli import main
@@ -177,11 +177,25 @@ def test_training_material_that_does_not_fit(folder: Path, capsys: pytest.Captur
 
 
 def test_a_checkpoint_that_is_no_readers(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    manifest = folder / "reader" / "final" / "manifest.json"
-    values = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps({**values, "kind": "gemkr"}))
+    reader = folder / "reader" / "final"
+    manifest = reader / "manifest.json"
+    written = manifest.read_text()
+    manifest.write_text(json.dumps({**json.loads(written), "kind": "gemkr"}))
     message = fails(["answer", str(evaluation(folder))], capsys)
-    assert "is one of the kind 'gemkr', not a reader's; give one that `gemkr train-reader` wrote" in message
+    assert (
+        "is of the kind 'gemkr', and one of the kind 'reader' is needed; give one that `gemkr train-reader`"
+        in message
+    )
+    manifest.write_text(written)
+    build = ["index", "build", folder / "corpus.csv", "--tokenizer", folder / "llm", "-o", folder / "c.fmi"]
+    assert main([str(word) for word in build]) == 0
+    clues = {"kind": "generative", "index": "c.fmi", "model": MODEL | {"checkpoint": "reader/final"}}
+    config = evaluation(folder, retrievers={"gemkr": clues}, evaluate=["gemkr"], answer={"of": ["gemkr"]})
+    message = fails(["retrieve", str(config)], capsys)
+    assert (
+        "is of the kind 'reader', and one of the kind 'gemkr' is needed; give one that `gemkr train` wrote"
+        in message
+    )
 
 
 def test_answers_that_mean_the_same_are_learned_once() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict
+from pathlib import Path
 
 import torch
 
@@ -12,6 +13,7 @@ from gemkr.models.gemkr.config import ModelConfig
 from gemkr.models.gemkr.network import GeMKR, load_gemkr
 from gemkr.models.weights import load_weights
 from gemkr.training.checkpoints.checkpoint import Checkpoint, read_checkpoint, read_state
+from gemkr.training.checkpoints.manifest import read_manifest
 from gemkr.training.checkpoints.origin import require_bases, require_tokenizer
 
 SHAPING = ("tower", "prefix", "visual_tokens", "text_encoder", "prompt", "lora")
@@ -57,6 +59,18 @@ def load_model(config: ModelConfig) -> GeMKR:
     model = load_gemkr(config, device=device)
     load_into(model, checkpoint)
     return model
+
+
+def require_kind(config: ModelConfig, kind: str, command: str) -> None:
+    """CheckpointError for a checkpoint of another kind than `command` writes; nothing is loaded."""
+    if config.checkpoint is None:
+        return
+    found = read_manifest(Path(config.checkpoint))["kind"]
+    if found != kind:
+        raise CheckpointError(
+            f"the checkpoint {config.checkpoint} is of the kind {found!r}, and one of the kind {kind!r} is needed; give one that "
+            f"`{command}` wrote"
+        )
 
 
 def load_into(model: GeMKR, checkpoint: Checkpoint) -> None:

@@ -2,8 +2,8 @@
 
     python benchmarks/bench_decode.py --index wiki.fmi --shape tiny --queries 64 --beams 10 --json out.json
 
-Variants: `unconstrained` (our engine, any token), `constrained` (our engine, the CPU index), `device` (our
-engine, the index as tensors on the model's device), `reference` (transformers' `generate`, one query at a
+Variants: `unconstrained` (our engine, any token), `constrained` (our engine, the CPU index), `words` (the same, clues end with
+words of `--tokenizer`), `device` (our engine, the index as tensors on the model's device), `reference` (transformers' `generate`, one query at a
 time, `prefix_allowed_tokens_fn` that searches each beam's whole prefix again and returns a Python list).
 Models have random weights; prompts are random tokens. `constraint_share` is the time in the index and in
 choosing among its tokens divided by the time of the step, log-softmax and beam bookkeeping included.
@@ -30,6 +30,8 @@ from gemkr.fm_index import FMIndex
 from gemkr.models.gemkr import branches
 from gemkr.models.gemkr.branches import BranchState
 from gemkr.models.hf.llm import LLM
+from gemkr.text.borders import borders_of
+from gemkr.text.tokenizer import load_tokenizer
 
 SHAPES = {  # hidden, intermediate, layers, heads, key/value heads
     "tiny": (256, 688, 4, 4, 4),
@@ -80,6 +82,9 @@ class Timed:
 
     def extend(self, *args: Any) -> Any:
         return self._measure(self.inner.extend, *args)
+
+    def endings(self, *args: Any) -> Any:
+        return self._measure(self.inner.endings, *args)
 
     def candidates(self, *args: Any) -> Any:
         self.steps += 1
@@ -199,6 +204,7 @@ def main() -> None:
         "--clock", choices=CLOCKS, default="wall", help="cpu: processor time, for busy machines"
     )
     parser.add_argument("--variants", default="unconstrained,constrained,device,reference")
+    parser.add_argument("--tokenizer", help="for the variant words: the tokenizer of the index")
     parser.add_argument("--json", help="write the figures here")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -232,6 +238,12 @@ def main() -> None:
                 constraint: Constraint = NoConstraint((EOS,), settings.min_tokens)
             elif name == "constrained":
                 constraint = IndexConstraint(matcher, (EOS,))
+            elif name == "words":
+                borders = borders_of(load_tokenizer(args.tokenizer), index.vocab_size, words=True)
+                bordered = ClueMatcher(
+                    index, stop_tokens=(EOS,), min_tokens=settings.min_tokens, borders=borders
+                )
+                constraint = IndexConstraint(bordered, (EOS,))
             else:
                 constraint = DeviceConstraint(DeviceIndex.build(index, args.device), matcher, (EOS,))
             figures = measure_search(model, constraint, prompts, settings)

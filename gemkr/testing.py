@@ -160,6 +160,9 @@ class ToyTokenizer:
     def piece(self, token: int) -> str:
         return self._words[token]
 
+    def piece_bytes(self, token: int) -> bytes:
+        return b"" if token in self.special_ids else f" {self._words[token]}".encode()
+
     def fingerprint(self) -> str:
         return hashlib.sha256("\n".join(self._words).encode()).hexdigest()
 

@@ -56,7 +56,8 @@ class Clue:
     `log_prob` is the sum of the model's log-probabilities of its tokens (and of the end token, where the
     model itself ended the clue), normalised over the full vocabulary (natural logarithm), diversity
     penalties not included. `span` holds the rows of its
-    occurrences. `score` is what the beam search ranked by (length-normalised, penalties included).
+    occurrences; `count` of them end where a clue may end, with a word for example (None: not known, all count).
+    `score` is what the beam search ranked by (length-normalised, penalties included).
     """
 
     tokens: tuple[int, ...]
@@ -64,6 +65,12 @@ class Clue:
     log_prob: float
     score: float
     span: Span
+    count: int | None = None
+
+    @property
+    def occurrences(self) -> int:
+        """How often the clue stands in the corpus and ends where it may."""
+        return self.span.count if self.count is None else self.count
 
 
 @dataclass(frozen=True, slots=True)

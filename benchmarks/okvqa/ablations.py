@@ -28,7 +28,7 @@ REFERENCE = tuple(
         *("decoding.beam_size=10", "decoding.groups=10", "decoding.diversity=0.5"),
         *("decoding.length_penalty=1.5", "decoding.max_tokens=9", "decoding.allow_eos=false"),
         *("decoding.word_start=false", "decoding.group_by_head=false", "scoring.method=reference"),
-        *("scoring.inside_span=null", "scoring.whole_words=false"),
+        *("scoring.inside_span=null", "decoding.end_at_word=false"),
     )
 )
 """Decoding and ranking of the paper's published script (eval_configs/okvqa_gs112k.yaml)."""

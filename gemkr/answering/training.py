@@ -13,18 +13,21 @@ from gemkr.answering.config import ReaderTrainConfig, reading_model
 from gemkr.answering.material import ReaderDataset, read_material
 from gemkr.config.files import to_mapping
 from gemkr.config.ranges import require_ranges
+from gemkr.data.run_folders import READER
 from gemkr.errors import ModelError
 from gemkr.models.gemkr.batch import collate
 from gemkr.models.gemkr.config import ModelConfig
 from gemkr.models.gemkr.network import load_gemkr
 from gemkr.models.gemkr.prompt import Template
+from gemkr.text.tokenizer import load_tokenizer
 from gemkr.training.checkpoints.checkpoint import read_checkpoint
 from gemkr.training.checkpoints.origin import Origin, hash_files
 from gemkr.training.checkpoints.trained import load_into
-from gemkr.training.finetune import check_pictures, input_builder
+from gemkr.training.finetune import not_built, pictures_of
 from gemkr.training.loop.feed import TrainingData
 from gemkr.training.loop.resume import ResumeFrom, ResumePoint, find_resume, lock_output
 from gemkr.training.loop.trainer import Outcome, train
+from gemkr.vision.pictures import require_pictures
 
 KIND = "reader"
 
@@ -38,23 +41,32 @@ def train_reader(config: ReaderTrainConfig, *, resume: ResumeFrom = None) -> Out
     `train` does, and whatever model and material have to complain about, before the first step.
     """
     with lock_output(config.output):
-        return _train(replace(config, model=reading_model(config.model)), find_resume(config.output, resume))
+        return _train(
+            replace(config, model=reading_model(config.model)), find_resume(config.output, resume, READER)
+        )
 
 
 def _train(config: ReaderTrainConfig, point: ResumePoint | None) -> Outcome:
     require_ranges(config.data)
     require_passage(config.model)
+    data, tokenizer = config.data, load_tokenizer(config.model.tokenizer or config.model.llm)
+    pictures, regions = pictures_of(config)
+    dataset = read_material(data, data.queries, not_built, tokenizer)
+    held_out: ReaderDataset | tuple = ()
+    if data.development is not None:
+        held_out = read_material(data, data.development, not_built, tokenizer)
+        require_pictures(list(held_out.queries.values()), pictures, regions)
+    require_pictures(list(dataset.queries.values()), pictures, regions)
     torch.manual_seed(config.seed)
     model = load_gemkr(config.model)
     if config.model.checkpoint is not None and point is None:
         load_into(model, read_checkpoint(config.model.checkpoint))
-    build, data = input_builder(model, config), config.data
-    dataset = read_material(data, data.queries, build, model.tokenizer)
-    held_out: ReaderDataset | tuple = ()
-    if data.development is not None:
-        held_out = read_material(data, data.development, build, model.tokenizer)
-        check_pictures(held_out.queries.values(), build)
-    check_pictures(dataset.queries.values(), build)
+    build = model.input_builder(
+        pictures, regions, max_prompt_tokens=data.max_prompt_tokens, hide_regions=data.hide_regions
+    )
+    dataset = replace(dataset, build=build)
+    if held_out:
+        held_out = replace(held_out, build=build)
     trained = model.trainable_parameters()
     logger.info(
         "%d readings of %d queries; %.2f M of %.2f M parameters learn",

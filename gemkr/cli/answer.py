@@ -43,11 +43,12 @@ def run(args: argparse.Namespace) -> int:
     from gemkr.evaluation.answer_evaluation import answer_all, calibrate, evaluate_answers
     from gemkr.evaluation.answer_runs import FOLDER
     from gemkr.evaluation.config import EvalConfig
-    from gemkr.files import require_writable_folder, write_atomically
+    from gemkr.evaluation.runs import require_output
+    from gemkr.files import write_atomically
 
     config = load_config(find_config(args.config, "eval"), EvalConfig, args.overrides)
     config.require("queries")
-    output = require_writable_folder(config.require("output"))
+    output = require_output(config)
     if args.calibrate is not None:
         require_writable(args.calibrate, config.queries, config.corpus)
         if config.answer is not None:

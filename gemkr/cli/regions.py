@@ -20,7 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     detect = commands.add_parser("detect", help="YOLO boxes of every picture in a folder, as jsonl")
     detect.add_argument(
-        "images", metavar="IMAGES", help="folder of pictures named <image id>.jpg|jpeg|png|webp"
+        "images",
+        metavar="IMAGES",
+        help="folder of pictures named <image id>.jpg, .png, .webp, .gif, .tiff ...",
     )
     detect.add_argument(
         "--weights", required=True, help="an ultralytics .pt file (or a model .yaml: random weights)"
@@ -71,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     from gemkr.vision.pictures import PictureFolder
 
     require_device(args.device)
-    pictures = PictureFolder(args.images)
+    pictures = PictureFolder(args.images, way_out="skip it with --skip-missing")
     return _detect(args, pictures) if args.action == "detect" else _encode(args, pictures)
 
 

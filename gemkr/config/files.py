@@ -13,7 +13,7 @@ import re
 import reprlib
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -28,6 +28,8 @@ from gemkr.errors import ConfigError
 T = TypeVar("T")
 SHOWN = 5
 """How many known keys a complaint about an unknown one names."""
+CLOSE = 0.75
+"""How much of an unknown key must be the same in one inside a section to be taken for it."""
 NULL_TEXTS = ("", "~", "null", "Null", "NULL")
 """What stands for None in an override, as in YAML."""
 
@@ -141,9 +143,9 @@ def from_mapping(values: dict[str, Any], kind: type[T], where: str, base: Path |
     for key in values:
         if key not in fields:
             explained = getattr(kind, "explain_unknown", lambda key: None)(key)
-            if explained:
+            if explained and not _stands_deeper(str(key), kind, values):
                 raise ConfigError(f"{where}: {explained}")
-            known = _suggest_key(str(key), kind)
+            known = _suggest_key(str(key), kind, values)
             raise ConfigError(f"{where}: unknown key {reprlib.repr(key)}; {known}")
     missing = [n for n, f in fields.items() if n not in values and _required(f)]
     if missing:
@@ -153,34 +155,52 @@ def from_mapping(values: dict[str, Any], kind: type[T], where: str, base: Path |
     )
 
 
-def _suggest_key(key: str, kind: type) -> str:
-    """The hint for a key that a class does not have: where it is deeper, else the nearest one, else the first ones."""
-    deeper = sorted(_places(key, kind), key=lambda place: place.count("."))
-    if deeper:
-        return f"did you mean {' or '.join(deeper[:2])}?"
+def _suggest_key(key: str, kind: type, values: dict[str, Any]) -> str:
+    """The hint for a key that a class does not have: where it is deeper (in a section that `values` have, if in one of them), else
+    the one spelled most alike, else the first ones."""
     names = [f.name for f in dataclasses.fields(kind)]
+    places: dict[str, list[str]] = {}
+    for place in _places(kind, values):
+        places.setdefault(place.rsplit(".", 1)[-1], []).append(place)
     near = difflib.get_close_matches(key, names, n=1)
+    deeper = [key] if key in places else difflib.get_close_matches(key, places, n=1, cutoff=CLOSE)
+    if deeper and not (near and _alike(key, near[0]) >= _alike(key, deeper[0])):
+        within = [place for place in places[deeper[0]] if place.split(".")[0] in values]
+        meant = sorted(dict.fromkeys(within or places[deeper[0]]), key=lambda place: place.count("."))
+        return f"did you mean {' or '.join(meant[:2])}?"
     if near:
         return f"the nearest known key is {near[0]!r}"
     return f"known are {', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}, as gemkr settings lists"
 
 
-def _places(key: str, hint: Any, prefix: str = "", within: tuple[type, ...] = ()) -> set[str]:
-    """The dotted keys that end with `key` below a dataclass; sections of a kind are looked for in all kinds of their role."""
+def _stands_deeper(key: str, kind: type, values: dict[str, Any]) -> bool:
+    """Whether a key is one of a section that `values` have, so that it only lacks the names before it."""
+    places = _places(kind, values)
+    return any(place.endswith(f".{key}") and ".NAME." not in place for place in places)
+
+
+def _alike(one: str, other: str) -> float:
+    """0 to 1: how much of two words is the same."""
+    return difflib.SequenceMatcher(None, other, one).ratio()
+
+
+def _places(hint: Any, values: Any = None, prefix: str = "", within: tuple[type, ...] = ()) -> Iterator[str]:
+    """The dotted keys inside the sections of a dataclass, at any depth. Sections by name have the names that `values` give
+    them, and are of the kind that those say; else they are called NAME and may be of all kinds of their role."""
+    given = values if isinstance(values, dict) else {}
     if typing.get_origin(hint) is dict:
-        return _places(key, typing.get_args(hint)[1], f"{prefix}NAME.", within)
-    if typing.get_origin(hint) is Annotated:
-        kinds = getattr(typing.get_args(hint)[1], "settings", list)()
-        return set().union(*(_places(key, kind, prefix, within) for kind in kinds))
-    if typing.get_origin(hint) in (types.UnionType, typing.Union):
-        return _places(key, _without_none(hint), prefix, within)
-    if not dataclasses.is_dataclass(hint) or hint in within:
-        return set()
-    places = set()
-    for name, inner in typing.get_type_hints(hint, include_extras=True).items():
-        places |= {f"{prefix}{name}"} if within and name == key else set()
-        places |= _places(key, inner, f"{prefix}{name}.", (*within, hint))
-    return places
+        for name, section in (given or {"NAME": None}).items():
+            yield from _places(typing.get_args(hint)[1], section, f"{prefix}{name}.", within)
+    elif typing.get_origin(hint) is Annotated:
+        for kind in getattr(typing.get_args(hint)[1], "settings", lambda values: [])(values):
+            yield from _places(kind, values, prefix, within)
+    elif typing.get_origin(hint) in (types.UnionType, typing.Union):
+        yield from _places(_without_none(hint), values, prefix, within)
+    elif dataclasses.is_dataclass(hint) and hint not in within:
+        for name, inner in typing.get_type_hints(hint, include_extras=True).items():
+            if within:
+                yield f"{prefix}{name}"
+            yield from _places(inner, given.get(name), f"{prefix}{name}.", (*within, hint))
 
 
 def _is_string(kind: type, key: str) -> bool:

@@ -21,7 +21,8 @@ from gemkr.types import Clue, Evidence, Hit, Ranking
 
 
 def to_record(ranking: Ranking) -> dict[str, Any]:
-    """A ranking as plain JSON values; log-probabilities are natural, `rows` is the clue's span in the index."""
+    """A ranking as plain JSON values; log-probabilities are natural, `rows` is the clue's span in the index,
+    `count` how many of them end where a clue may."""
     return {
         "query_id": ranking.query_id,
         "hits": [
@@ -47,6 +48,7 @@ def to_record(ranking: Ranking) -> dict[str, Any]:
                 "log_prob": float(clue.log_prob),
                 "score": float(clue.score),
                 "rows": [int(clue.span.lo), int(clue.span.hi)],
+                "count": clue.occurrences,
             }
             for clue in ranking.clues
         ],
@@ -64,7 +66,14 @@ def from_record(record: dict[str, Any]) -> Ranking:
         for hit in record["hits"]
     )
     clues = tuple(
-        Clue(tuple(c["tokens"]), c["text"], c["log_prob"], c["score"], Span(*c["rows"], len(c["tokens"])))
+        Clue(
+            tuple(c["tokens"]),
+            c["text"],
+            c["log_prob"],
+            c["score"],
+            Span(*c["rows"], len(c["tokens"])),
+            c.get("count"),
+        )
         for c in record["clues"]
     )
     return Ranking(record["query_id"], hits, clues)

@@ -53,13 +53,13 @@ def answer_from(
     answer = config.answer
     require_mode(answer, name)
     hits: Mapping[str, Sequence[Hit]] = {}
+    paths = {"queries": config.queries, **section_files(answer.reader)}
     settings: dict[str, Any] = {
         "reader": {"kind": answer.reader.kind, **to_mapping(answer.reader.config)},
         "of": name,
         "queries": config.queries,
-        "files": {what: file_stamp(path) for what, path in section_files(answer.reader).items()},
+        "files": {what: file_stamp(path) for what, path in paths.items()},
     }
-    settings["files"]["queries"] = file_stamp(config.queries)
     if name != CLOSED_BOOK:
         hits = (found or run_retriever(config, sources, name, restart=restart)).run
         settings |= {"depth": answer.depth, "passages": settings_of(config, sources, name)}
@@ -74,6 +74,7 @@ def answer_from(
         sources.queries,
         reading,
         settings=settings,
+        paths=paths,
         calibration=calibrations.get(name),
         restart=restart,
         label=f"answering from {name}",
@@ -87,6 +88,7 @@ def answer_into(
     reading: Callable[[Query], tuple[Query, Sequence[Hit]]],
     *,
     settings: Mapping[str, Any],
+    paths: Mapping[str, str | Path | None] | None = None,
     calibration: Calibration | None = None,
     restart: bool = False,
     label: str = "answering",
@@ -98,7 +100,7 @@ def answer_into(
     """
     folder = require_writable_folder(folder)
     with AnswerLog(folder, restart=restart) as log:
-        keep_settings(folder, json.loads(json.dumps(settings)), begun=bool(log.done))
+        keep_settings(folder, json.loads(json.dumps(settings)), paths or {}, begun=bool(log.done))
         spent = read_seconds(folder) if log.done else 0.0
         left = [query for query in queries if query.query_id not in log.done]
         resumed = len(queries) - len(left)

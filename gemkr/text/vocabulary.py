@@ -1,7 +1,7 @@
 """A sentencepiece vocabulary of one's own, learned from a corpus the way LLaMA's was.
 
-Byte-pair encoding, digits apart, bytes for what no piece covers. Without case folding there is no normalisation: every
-text decodes to itself. unk 0, bos 1, eos 2, no pad. Knows nothing of models.
+Byte-pair encoding, digits apart, bytes for what no piece covers. Without case folding every
+normalized text decodes to itself. unk 0, bos 1, eos 2, no pad. Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from gemkr.errors import TokenizerError
 from gemkr.files import part_of
+from gemkr.text.normalize import normalize
 
 MAX_LINE_BYTES = 1 << 15
 
@@ -103,10 +104,10 @@ def _remedy(message: str) -> str:
 
 
 def _sample(texts: Iterable[str], size: int, rng: random.Random) -> list[str]:
-    """A uniform sample in one pass (reservoir), line breaks turned to spaces."""
+    """A uniform sample in one pass (reservoir), normalized."""
     sample: list[str] = []
     for number, text in enumerate(texts):
-        line = " ".join(text.splitlines())
+        line = normalize(text)
         if len(sample) < size:
             sample.append(line)
         elif (place := rng.randrange(number + 1)) < size:

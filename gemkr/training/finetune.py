@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-import numpy as np
 import torch
 
 from gemkr.config.files import to_mapping
 from gemkr.config.ranges import require_ranges
 from gemkr.data.clues import require_tokens
+from gemkr.data.run_folders import TRAIN
 from gemkr.models.gemkr.batch import RankWeight, collate
-from gemkr.models.gemkr.inputs import InputBuilder
 from gemkr.models.gemkr.network import GeMKR, load_gemkr
 from gemkr.training.checkpoints.checkpoint import read_checkpoint
+from gemkr.training.checkpoints.learned import notes_on
 from gemkr.training.checkpoints.origin import Origin, hash_files
-from gemkr.training.checkpoints.trained import CLUE_LENGTHS, load_into
+from gemkr.training.checkpoints.trained import load_into
 from gemkr.training.config import TrainConfig
 from gemkr.training.data import ClueDataset, PromptDataset, read_clue_dataset, read_judged_prompts
 from gemkr.training.loop.feed import TrainingData
 from gemkr.training.loop.resume import ResumeFrom, ResumePoint, find_resume, lock_output
 from gemkr.training.loop.trainer import Outcome, train
-from gemkr.types import Query
 from gemkr.vision.pictures import PictureFolder, require_pictures
 from gemkr.vision.store import RegionStore
 
@@ -41,25 +40,35 @@ def finetune(config: TrainConfig, *, resume: ResumeFrom = None) -> Outcome:
     does, and the errors of the model, the data and the pictures, before the first step.
     """
     with lock_output(config.output):
-        return _finetune(config, find_resume(config.output, resume))
+        return _finetune(config, find_resume(config.output, resume, TRAIN))
 
 
 def _finetune(config: TrainConfig, point: ResumePoint | None) -> Outcome:
+    pictures, regions = pictures_of(config)
+    dataset = read_clue_dataset(config.data.queries, config.data.clues, not_built)
+    development = None
+    if config.data.development is not None:
+        development = read_clue_dataset(
+            config.data.queries, config.data.development, not_built, show_form=dataset.show_form
+        )
+    for part in (dataset, development):
+        if part is not None:  # pictures that are missing are found out now, not in the third hour
+            require_pictures(list(part.queries.values()), pictures, regions)
     torch.manual_seed(config.seed)
     model = load_gemkr(config.model)
     if config.model.checkpoint is not None and point is None:
         load_into(model, read_checkpoint(config.model.checkpoint))
-    build = input_builder(model, config)
-    dataset = read_clue_dataset(config.data.queries, config.data.clues, build)
+    build = model.input_builder(
+        pictures,
+        regions,
+        max_prompt_tokens=config.data.max_prompt_tokens,
+        hide_regions=config.data.hide_regions,
+    )
     require_tokens(dataset.clues, model.tokenizer, config.data.clues)
-    check_pictures(dataset.queries.values(), build)
-    development = None
-    if config.data.development is not None:
-        development = read_clue_dataset(
-            config.data.queries, config.data.development, build, show_form=dataset.show_form
-        )
+    dataset = replace(dataset, build=build)
+    if development is not None:
         require_tokens(development.clues, model.tokenizer, config.data.development)
-        check_pictures(development.queries.values(), build)
+        development = replace(development, build=build)
     origin = Origin(
         KIND,
         model.tokenizer.fingerprint(),
@@ -78,7 +87,7 @@ def _finetune(config: TrainConfig, point: ResumePoint | None) -> Outcome:
     data = _training_data(model, dataset, development, config)
     checkpoint = None if point is None else point.read(origin)
     tuned = config.model.checkpoint is not None
-    notes = {CLUE_LENGTHS: np.bincount([len(clue.tokens) for clue in dataset.clues]).tolist()}
+    notes = notes_on(dataset.clues)
     precision = config.model.precision
     return train(
         model, data, config, origin, precision=precision, resume=checkpoint, tuned=tuned, notes=notes
@@ -102,26 +111,18 @@ def _training_data(
     return TrainingData(learned, joined, learned.lengths(), learned.groups(), held_out)
 
 
-def input_builder(model: GeMKR, config: Any) -> InputBuilder:
-    """What the model is shown in training, by the sections `model` and `data` of a configuration; pictures only where a tower
-    could see them."""
-    pictures = regions = None
-    if config.model.tower is not None and config.data.images is not None:
-        pictures = PictureFolder(config.data.images)
-        if config.data.regions is not None:
-            regions = RegionStore.open(config.data.regions)
-    return model.input_builder(
-        pictures,
-        regions,
-        max_prompt_tokens=config.data.max_prompt_tokens,
-        hide_regions=config.data.hide_regions,
-    )
+def pictures_of(config: Any) -> tuple[PictureFolder | None, RegionStore | None]:
+    """What a model is shown of pictures in training, by the sections `model` and `data` of a configuration: some only where a
+    tower could see them."""
+    if config.model.tower is None or config.data.images is None:
+        return None, None
+    regions = None if config.data.regions is None else RegionStore.open(config.data.regions)
+    return PictureFolder(config.data.images), regions
 
 
-def check_pictures(queries: Iterable[Query], build: InputBuilder) -> None:
-    """Every picture must exist and have its features; checked before training starts."""
-    if build.sees_pictures:
-        require_pictures(list(queries), build.images, build.regions)
+def not_built(*given: Any, **settings: Any) -> NoReturn:
+    """In the place of an input builder, which only the loaded model has."""
+    raise TypeError("the examples of a data set are built once the model is loaded")
 
 
 def _data_hash(config: TrainConfig) -> str:

@@ -19,6 +19,7 @@ from torch import nn
 from gemkr.config.files import to_mapping
 from gemkr.data.corpus import read_corpus
 from gemkr.data.queries import read_queries
+from gemkr.data.run_folders import PRETRAIN
 from gemkr.files import require_writable_folder, write_atomically
 from gemkr.text.tokenizer import Tokenizer, load_tokenizer
 from gemkr.text.vocabulary import train_vocabulary
@@ -46,7 +47,7 @@ def pretrain(config: PretrainConfig, *, resume: ResumeFrom = None) -> Outcome:
     """
     require_writable_folder(config.output)
     with lock_output(config.output):
-        return _pretrain(config, find_resume(config.output, resume))
+        return _pretrain(config, find_resume(config.output, resume, PRETRAIN))
 
 
 def _pretrain(config: PretrainConfig, where: ResumePoint | None) -> Outcome:

@@ -20,6 +20,7 @@ from gemkr.vision.boxes import BoxesWriter, PictureBoxes, read_boxes
 from gemkr.vision.config import MARGIN
 from gemkr.vision.crops import encode_boxes
 from gemkr.vision.detect import Detector
+from gemkr.vision.names import LISTED
 from gemkr.vision.pictures import PictureFolder
 from gemkr.vision.store import RegionStore, RegionStoreWriter
 
@@ -58,7 +59,9 @@ def detect_regions(
     """
     ids = pictures.ids() if image_ids is None else list(dict.fromkeys(image_ids))
     if not ids:
-        raise VisionError(f"there are no pictures (.jpg, .jpeg, .png, .webp) in {pictures.folder}")
+        raise VisionError(
+            f"there are no pictures ({LISTED}) in {pictures.folder}; name the folder that holds them"
+        )
     writer = BoxesWriter(output, detector.record.to_header(), set(ids))
     report = Report(resumed=len(writer.done))
     before, started = writer.count, time.perf_counter()

@@ -25,7 +25,8 @@ from gemkr.models.hf.config import LoraConfig
 from gemkr.text.tokenizer import load_tokenizer
 from gemkr.text.vocabulary import train_vocabulary
 from gemkr.training.checkpoints.checkpoint import read_checkpoint
-from gemkr.training.checkpoints.trained import load_model, warn_of_long_clues
+from gemkr.training.checkpoints.learned import warn_of_long_clues
+from gemkr.training.checkpoints.trained import load_model
 from gemkr.training.config import LlamaConfig
 from gemkr.training.data import PromptDataset, read_clue_dataset
 from gemkr.training.finetune import finetune

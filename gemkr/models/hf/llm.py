@@ -165,6 +165,11 @@ def load_llm(
         raise ModelError(
             f"dropout {dropout} is for an LLM that is trained whole; set train_llm, or lora.dropout in its place"
         )
+    if (Path(folder) / "trained.safetensors").is_file():
+        raise ModelError(
+            f"the LLM folder {folder} is a checkpoint of gemkr; set model.checkpoint to it, and model.llm to the LLM that its "
+            "config.json names"
+        )
     if not (Path(folder) / "config.json").is_file():
         raise ModelError(f"the LLM folder {folder} holds no config.json; give a local Hugging Face folder")
     dtype = torch.float32 if train_llm else PRECISIONS[precision]

@@ -24,13 +24,12 @@ from torch import Tensor, nn
 from gemkr.config.ranges import require_ranges
 from gemkr.errors import CheckpointError, ConfigError, ModelError
 from gemkr.models.weights import load_weights
-from gemkr.training.checkpoints.checkpoint import (
+from gemkr.training.checkpoints.checkpoint import Checkpoint, save_checkpoint
+from gemkr.training.checkpoints.folder import (
     FINAL,
-    Checkpoint,
     clean_up_unfinished,
     delete_later_checkpoints,
     prune,
-    save_checkpoint,
     step_folder,
 )
 from gemkr.training.checkpoints.origin import Origin

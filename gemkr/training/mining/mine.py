@@ -20,6 +20,7 @@ from gemkr.decoding.config import DecodingConfig
 from gemkr.errors import DataError
 from gemkr.fm_index import FMIndex, Span
 from gemkr.scorers.bm25 import BM25
+from gemkr.text.normalize import normalize
 from gemkr.text.tokenizer import Tokenizer
 from gemkr.training.mining.passages import CACHED_ANSWERS, Passage, PassageReader, answer_pattern, spellings
 from gemkr.training.mining.quotes import shared_runs
@@ -174,8 +175,12 @@ class Miner:
         spelled = {tuple(self._tokenizer.encode(form)) for form in spellings(answer)}
         return [span for span in map(self._index.search, sorted(spelled)) if span]
 
+    def holds(self, answer: str, doc: int) -> bool:
+        """Whether a document holds an answer as whole words."""
+        return answer_pattern(answer).search(normalize(self.documents.contents(doc))) is not None
+
     def _clues_in(self, query: Query, answer: str, doc: int) -> list[MinedClue]:
-        if not answer_pattern(answer).search(self.documents.contents(doc)):
+        if not self.holds(answer, doc):
             return []
         passage = self.passage(doc)
         places = passage.places(answer)

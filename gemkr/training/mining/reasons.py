@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import islice
 
 from gemkr.training.mining.mine import Miner, round_robin
-from gemkr.training.mining.passages import answer_pattern
 from gemkr.types import Query
 
 
@@ -25,7 +24,7 @@ def reason_without_clues(miner: Miner, query: Query) -> str:
     if not answers and not len(gold):
         return "neither an answer nor a gold passage"
     candidates = islice(round_robin([(a, miner.rank(query, a, gold)) for a in answers]), settings.patience)
-    holders = [(a, doc) for a, doc in candidates if answer_pattern(a).search(miner.documents.contents(doc))]
+    holders = [(a, doc) for a, doc in candidates if miner.holds(a, doc)]
     if not holders:
         return _without_holders(miner, answers, len(gold) > 0)
     lengths = [stop - start for a, doc in holders for start, stop in miner.passage(doc).places(a)]

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from gemkr.errors import TokenizerError
+from gemkr.text.gguf_file import is_gguf, read_gguf_tokenizer
 
 PROBE = "The 324 m Tour  Eiffel\t(1889) isn't in 北京 — naïve Ωmega, it's 😀."
 
@@ -73,7 +74,7 @@ class Tokenizer(Protocol):
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
-    """Load a sentencepiece `.model` file, a `tokenizer.json`, or a Hugging Face folder with one of them.
+    """Load a sentencepiece `.model` file, a `tokenizer.json`, a Hugging Face folder with one of them, or a GGUF file's.
 
     In a folder `tokenizer.model` goes before `tokenizer.json`; a folder with neither is handed to transformers. Tokens
     that a folder adds to a `tokenizer.model` are left out: they never occur in plain text.
@@ -91,6 +92,8 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         raise TokenizerError(
             f"the tokenizer {path} does not exist; give a sentencepiece .model file or a Hugging Face folder"
         )
+    if is_gguf(path):
+        return FastTokenizer(path, *read_gguf_tokenizer(path))
     return FastTokenizer(path, _read(path)) if path.suffix == ".json" else SentencePieceTokenizer(path)
 
 
@@ -157,8 +160,9 @@ class SentencePieceTokenizer:
 class FastTokenizer:
     """A `tokenizer.json` (LLaMA 3, Qwen, ...), with the special tokens that the files beside it name."""
 
-    def __init__(self, path: Path, description: str) -> None:
-        """`path` is the file or folder that `description`, the text of a tokenizer.json, was read from."""
+    def __init__(self, path: Path, description: str, named: dict[str, str] | None = None) -> None:
+        """`path` is the file or folder that `description`, the text of a tokenizer.json, was read from; `named` the special
+        tokens as a tokenizer_config.json names them, None for the one that lies there."""
         try:
             from tokenizers import Tokenizer as Engine
         except ImportError as error:
@@ -177,7 +181,8 @@ class FastTokenizer:
         engine.encode_special_tokens = True
         vocabulary = engine.get_vocab(with_added_tokens=True)
         self.vocab_size = max(vocabulary.values(), default=-1) + 1
-        named = _named_specials(path if path.is_dir() else path.parent)
+        if named is None:
+            named = _named_specials(path if path.is_dir() else path.parent)
         self.bos_id = _look_up(vocabulary, named.get("bos_token"), "<s>", "<|begin_of_text|>")
         eos = _look_up(vocabulary, named.get("eos_token"), "</s>", "<|end_of_text|>", "<|endoftext|>")
         if eos is None:

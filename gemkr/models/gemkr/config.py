@@ -30,7 +30,7 @@ class VisualTokensConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The whole network. `llm` is a Hugging Face folder; no tower means a text-only model, no text encoder an LLM that
+    """The whole network. `llm` is a Hugging Face folder or a LLaMA's GGUF file; no tower means a text-only model, no text encoder an LLM that
     reads the prompt by itself.
 
     `dropout` is for an LLM that is trained whole (`train_llm`): of its embeddings, feed-forward outputs and last states.

@@ -18,6 +18,8 @@ from torch import nn
 from gemkr.errors import ModelError, first_line
 from gemkr.models.hf.config import LoraConfig
 from gemkr.models.hf.folder import load_folder
+from gemkr.models.hf.gguf_llama import read_gguf_llama
+from gemkr.text.gguf_file import is_gguf
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -147,7 +149,7 @@ def additive_mask(visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 def load_llm(
     folder: str, *, lora: LoraConfig | None, train_llm: bool, precision: str, dropout: float = 0.0
 ) -> LLM:
-    """Load a local Hugging Face folder (never the network), freeze it, add LoRA.
+    """Load a local Hugging Face folder or GGUF file (never the network), freeze it, add LoRA.
 
     Frozen weights are kept in `precision` (fp32, bf16, fp16), trained ones in float32. `dropout` goes with `train_llm`.
     Raises ModelError for a folder that holds no causal LM or not all of its weights, an unknown precision, settings that
@@ -165,10 +167,13 @@ def load_llm(
         raise ModelError(
             f"dropout {dropout} is for an LLM that is trained whole; set train_llm, or lora.dropout in its place"
         )
-    if not (Path(folder) / "config.json").is_file():
-        raise ModelError(f"the LLM folder {folder} holds no config.json; give a local Hugging Face folder")
     dtype = torch.float32 if train_llm else PRECISIONS[precision]
-    model = load_folder(AutoModelForCausalLM, folder, "LLM", dtype)
+    if is_gguf(folder):
+        model = read_gguf_llama(folder, dtype)
+    elif (Path(folder) / "config.json").is_file():
+        model = load_folder(AutoModelForCausalLM, folder, "LLM", dtype)
+    else:
+        raise ModelError(f"the LLM folder {folder} holds no config.json; give a local Hugging Face folder")
     model.requires_grad_(train_llm)
     if lora is not None:
         add_lora(model, lora)

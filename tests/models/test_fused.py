@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -120,9 +121,12 @@ def test_dropout_is_a_function_of_the_seed_and_off_in_evaluation() -> None:
 
 
 def test_dropped_states_average_to_what_they_were() -> None:
-    torch.manual_seed(0)
-    keep = keep_mask((500, 100), 0.05, torch.randint(0, 256, (50_000,), dtype=torch.uint8), torch.float32)
+    bits = np.random.default_rng(0).integers(0, 256, 50_000, dtype=np.uint8)
+    keep = keep_mask((500, 100), 0.05, bits, torch.float32)
+    half = keep_mask((500, 100), 0.05, bits, torch.bfloat16)
     assert keep.unique().tolist() == pytest.approx([0.0, 256 / 243])
+    assert torch.equal(half, keep.bfloat16())
+    assert torch.equal(keep.flatten() == 0, torch.from_numpy(bits < 13))
     assert float((keep == 0).float().mean()) == pytest.approx(13 / 256, abs=0.005)
     assert float(keep.mean()) == pytest.approx(1.0, abs=0.005)
 

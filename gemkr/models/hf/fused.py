@@ -1,4 +1,4 @@
-"""A LLaMA read in one pass written for training on CPUs: tokens without padding, queries, keys and values in one product,
+"""A LLaMA read in one pass written for CPUs: tokens without padding, queries, keys and values in one product,
 gate and up in another, low-rank adapters beside them.
 
 The same function and the same parameters as transformers' and peft's modules, which it takes its weights from; what those
@@ -16,7 +16,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gemkr.errors import ModelError
-from gemkr.models.hf.fused_parts import Attention, Grid, LowRank, RMSNorm, SwiGLU, keep_mask
+from gemkr.models.hf.fused_parts import (
+    Attention,
+    Grid,
+    LowRank,
+    Memory,
+    RMSNorm,
+    SwiGLU,
+    attend,
+    keep_mask,
+)
 
 GROUPS = {
     "attention": ("q_proj", "k_proj", "v_proj"),
@@ -29,10 +38,31 @@ GROUPS = {
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Linear layers that read the same states, side by side: their weights [O, I], and the modules themselves."""
+    """Linear layers that read the same states, side by side: their frozen weights [O, I], and the modules themselves."""
 
     frozen: Tensor
     parts: tuple[nn.Module, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Adapters:
+    """What learns beside `Joined`, in the dtype of the pass: A [R, I], B [O, R], their scale, the share that is dropped."""
+
+    a: Tensor
+    b: Tensor
+    scale: float
+    dropout: float
+
+
+Block = dict[str, tuple[Joined, Adapters | None]]
+
+
+@dataclass(slots=True)
+class FusedCache:
+    """Keys and values of all layers, and the adapters that they were made with."""
+
+    layers: list[Memory]
+    blocks: list[Block]
 
 
 class FusedLlama:
@@ -43,46 +73,92 @@ class FusedLlama:
         """Raises ModelError as `require_fusable`."""
         require_fusable(model)
         body = model.base_model
-        self.config, self.rotary, self.norm, self.blocks = (
+        self.config, self.rotary, self.norm, self.layers = (
             model.config,
             body.rotary_emb,
             body.norm,
             body.layers,
         )
-        self.joined = [{name: _join(block, parts) for name, parts in GROUPS.items()} for block in self.blocks]
+        self.joined = [{name: _join(layer, parts) for name, parts in GROUPS.items()} for layer in self.layers]
 
     def __call__(self, embeddings: Tensor, visible: Tensor, positions: Tensor, real: Tensor) -> Tensor:
         """Last states [B, T, hidden] of embeddings [B, T, hidden]: token i sees what `visible` bool[B, i, T] marks and stands
         at `positions` int64[B, T]; places that `real` bool[B, T] does not mark are passed over and hold zeros."""
+        return self._read(embeddings, visible, positions, real, self._blocks(embeddings), None)
+
+    @torch.no_grad()
+    def extend(
+        self,
+        embeddings: Tensor,
+        visible: Tensor,
+        positions: Tensor,
+        real: Tensor,
+        cache: FusedCache | None = None,
+    ) -> tuple[Tensor, FusedCache]:
+        """The same for tokens behind the L that `cache` holds of each row, with `visible` bool[B, T, L + T], and the cache
+        grown by them; nothing is learned from it. The cache is changed in place, its tensors are not."""
+        if cache is None:
+            cache = FusedCache([], self._blocks(embeddings))
+        return self._read(embeddings, visible, positions, real, cache.blocks, cache.layers), cache
+
+    def _read(
+        self,
+        embeddings: Tensor,
+        visible: Tensor,
+        positions: Tensor,
+        real: Tensor,
+        blocks: list[Block],
+        memory: list[Memory] | None,
+    ) -> Tensor:
         rows, length = real.shape
         places = real.flatten().nonzero()[:, 0]
         grid = self._grid(visible, positions, places)
         dtype = _dtype(embeddings)
         states = embeddings.flatten(0, 1)[places].to(dtype)
         with torch.autocast(embeddings.device.type, enabled=False):
-            for block, joined in zip(self.blocks, self.joined):
-                states = self._block(states, block, joined, grid)
+            for number, (layer, block) in enumerate(zip(self.layers, blocks)):
+                states = self._layer(states, layer, block, grid, memory, number)
             states = RMSNorm.apply(states, self.norm.weight.to(dtype), self.norm.variance_epsilon)
         full = states.new_zeros(rows * length, states.shape[1]).index_copy(0, places, states)
         return full.view(rows, length, -1)
 
-    def _block(self, states: Tensor, block: nn.Module, joined: dict[str, Joined], grid: Grid) -> Tensor:
-        config, dtype = self.config, states.dtype
-        attention, mlp = block.input_layernorm, block.post_attention_layernorm
-        read = RMSNorm.apply(states, attention.weight.to(dtype), attention.variance_epsilon)
-        read = _linear(read, joined["attention"])
-        read = Attention.apply(read, grid, config.num_attention_heads, config.num_key_value_heads)
-        states = states + _linear(read, joined["out"])
-        inner = RMSNorm.apply(states, mlp.weight.to(dtype), mlp.variance_epsilon)
-        inner = SwiGLU.apply(_linear(inner, joined["inner"]))
-        return states + _linear(inner, joined["down"])
+    def _layer(
+        self,
+        states: Tensor,
+        layer: nn.Module,
+        block: Block,
+        grid: Grid,
+        memory: list[Memory] | None,
+        number: int,
+    ) -> Tensor:
+        dtype, first, second = states.dtype, layer.input_layernorm, layer.post_attention_layernorm
+        heads = self.config.num_attention_heads, self.config.num_key_value_heads
+        read = _linear(
+            RMSNorm.apply(states, first.weight.to(dtype), first.variance_epsilon), *block["attention"]
+        )
+        if memory is None:
+            read = Attention.apply(read, grid, *heads)
+        else:
+            before = memory[number] if number < len(memory) else None
+            read, now = attend(read, grid, *heads, before)
+            memory[number:] = [now, *memory[number + 1 :]]
+        states = states + _linear(read, *block["out"])
+        inner = RMSNorm.apply(states, second.weight.to(dtype), second.variance_epsilon)
+        return states + _linear(SwiGLU.apply(_linear(inner, *block["inner"])), *block["down"])
+
+    def _blocks(self, embeddings: Tensor) -> list[Block]:
+        dtype = _dtype(embeddings)
+        return [
+            {name: (joined, _adapters(joined, dtype)) for name, joined in layer.items()}
+            for layer in self.joined
+        ]
 
     def _grid(self, visible: Tensor, positions: Tensor, places: Tensor) -> Grid:
-        rows, length = positions.shape
+        rows, length, seen = visible.shape
         keys = self.config.num_key_value_heads
         shared = self.config.num_attention_heads // keys
         bias = torch.where(visible, 0.0, torch.finfo(torch.float32).min)[:, None, None]
-        bias = bias.expand(rows, keys, shared, length, length).reshape(rows * keys, shared * length, length)
+        bias = bias.expand(rows, keys, shared, length, seen).reshape(rows * keys, shared * length, seen)
         cos, sin = self.rotary(torch.zeros((), device=positions.device), positions.flatten()[places][None])
         half = cos.shape[-1] // 2
         return Grid(rows, length, places, bias, cos[0, :, None, :half], sin[0, :, None, :half])
@@ -110,29 +186,34 @@ def _join(block: nn.Module, names: tuple[str, ...]) -> Joined:
     return Joined(weight.detach(), parts)
 
 
-def _linear(x: Tensor, joined: Joined) -> Tensor:
-    frozen = joined.frozen.to(x.dtype)
+def _adapters(joined: Joined, dtype: torch.dtype) -> Adapters | None:
     adapted = [part for part in joined.parts if hasattr(part, "lora_A")]
     if not adapted:
-        return F.linear(x, frozen)
-    first = adapted[0]
-    a = torch.cat([part.lora_A.default.weight for part in adapted]).to(x.dtype)
+        return None
+    a = torch.cat([part.lora_A.default.weight for part in adapted]).to(dtype)
     pieces = []
     for part in joined.parts:
-        own = part.lora_B.default.weight if part in adapted else frozen.new_zeros(part.out_features, 0)
-        pieces.append(own.to(x.dtype))
-    dropout = first.lora_dropout.default
+        own = part.lora_B.default.weight if part in adapted else a.new_zeros(part.out_features, 0)
+        pieces.append(own.to(dtype))
+    dropout = adapted[0].lora_dropout.default
     share = dropout.p if isinstance(dropout, nn.Dropout) and dropout.training else 0.0
-    keep = None if not share else keep_mask(x.shape, share, _random_bytes(x.numel()).to(x.device), x.dtype)
-    return LowRank.apply(x, frozen, a, torch.block_diag(*pieces), first.scaling["default"], keep)
+    return Adapters(a, torch.block_diag(*pieces), adapted[0].scaling["default"], share)
 
 
-def _random_bytes(count: int) -> Tensor:
-    """uint8[count], a function of torch's generator; six times as fast as drawing them there."""
-    seed = int(torch.randint(1 << 62, ()))
-    return torch.frombuffer(
-        bytearray(np.random.Generator(np.random.SFC64(seed)).bytes(count)), dtype=torch.uint8
-    )
+def _linear(x: Tensor, joined: Joined, adapters: Adapters | None) -> Tensor:
+    frozen = joined.frozen.to(x.dtype)
+    if adapters is None:
+        return F.linear(x, frozen)
+    keep = None
+    if adapters.dropout:
+        keep = keep_mask(x.shape, adapters.dropout, _random_bytes(x.numel()), x.dtype).to(x.device)
+    return LowRank.apply(x, frozen, adapters.a, adapters.b, adapters.scale, keep)
+
+
+def _random_bytes(count: int) -> np.ndarray:
+    """uint8[count], a function of torch's generator; thirty times as fast as drawing them there."""
+    generator = np.random.SFC64(int(torch.randint(1 << 62, ())))
+    return generator.random_raw(-(-count // 8)).view(np.uint8)[:count]
 
 
 def _dtype(embeddings: Tensor) -> torch.dtype:

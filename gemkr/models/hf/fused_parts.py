@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import Function
@@ -55,16 +56,17 @@ class SwiGLU(Function):
 
     @staticmethod
     def forward(ctx: Any, both: Tensor) -> Tensor:
-        ctx.save_for_backward(both)
         gate, up = both.chunk(2, dim=-1)
-        return F.silu(gate).mul_(up)
+        opened = F.silu(gate)
+        ctx.save_for_backward(both, opened)
+        return opened * up
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (both,) = ctx.saved_tensors
+        both, opened = ctx.saved_tensors
         gate, up = both.chunk(2, dim=-1)
         result = torch.empty_like(both)
-        torch.mul(grad, F.silu(gate), out=result[:, gate.shape[1] :])
+        torch.mul(grad, opened, out=result[:, gate.shape[1] :])
         result[:, : gate.shape[1]] = torch.ops.aten.silu_backward(grad * up, gate)
         return result
 
@@ -105,11 +107,7 @@ class Attention(Function):
 
     @staticmethod
     def forward(ctx: Any, joined: Tensor, grid: Grid, heads: int, shared: int) -> Tensor:
-        size = joined.shape[1] // (heads + 2 * shared)
-        parts = joined.view(len(joined), -1, size).float()
-        _rotate(parts[:, : heads + shared], grid.cos, grid.sin)
-        parts[:, :heads] *= size**-0.5
-        query, key, value = _spread(parts, grid, heads, shared)
+        query, key, value = _turned(joined, grid, heads, shared)
         weights = torch.baddbmm(grid.bias, query, key.transpose(1, 2)).softmax(dim=-1)
         ctx.save_for_backward(query, key, value, weights)
         ctx.grid, ctx.heads, ctx.shared = grid, heads, shared
@@ -132,6 +130,32 @@ class Attention(Function):
         result[:, heads + shared :] = _gather(of_value, grid, shared)
         _rotate(result[:, : heads + shared], grid.cos, -grid.sin)
         return result.to(grad.dtype).view(len(grad), -1), None, None, None
+
+
+@dataclass(slots=True)
+class Memory:
+    """Rotated keys and the values of one layer, float32[B, K, L, D] each."""
+
+    keys: Tensor
+    values: Tensor
+
+    def reorder_cache(self, rows: Tensor) -> None:
+        """Keep the rows int64[B'] alone, in this order."""
+        self.keys, self.values = self.keys[rows], self.values[rows]
+
+
+def attend(
+    joined: Tensor, grid: Grid, heads: int, shared: int, before: Memory | None
+) -> tuple[Tensor, Memory]:
+    """`Attention` without a way back, which also sees what came before: `grid.bias` is [B * K, G * T, L + T]."""
+    query, key, value = _turned(joined, grid, heads, shared)
+    now = Memory(*(part.view(grid.rows, shared, *part.shape[1:]) for part in (key, value)))
+    if before is not None:
+        now.keys = torch.cat([before.keys, now.keys], dim=2)
+        now.values = torch.cat([before.values, now.values], dim=2)
+    weights = torch.baddbmm(grid.bias, query, now.keys.flatten(0, 1).transpose(1, 2)).softmax(dim=-1)
+    seen = _gather(weights @ now.values.flatten(0, 1), grid, shared)
+    return seen.to(joined.dtype).view(len(joined), -1), now
 
 
 class TargetLoss(Function):
@@ -162,10 +186,23 @@ LOT = 8
 """Rows of logits that are turned to float32 at a time: they stay in the cache."""
 
 
-def keep_mask(shape: tuple[int, ...], share: float, bits: Tensor, dtype: torch.dtype) -> Tensor:
-    """What dropout multiplies with, [shape]: 0 for a `share` of the places, rounded to 1/256, by random uint8 `bits`."""
+def keep_mask(shape: torch.Size, share: float, bits: np.ndarray, dtype: torch.dtype) -> Tensor:
+    """What dropout multiplies with, [shape]: 0 for a `share` of the places, rounded to 1/256, by random uint8 `bits`, one a
+    place. numpy compares bytes ten times as fast as torch does."""
     cut = round(share * 256)
-    return (bits.view(shape) >= cut).to(dtype).mul_(256 / (256 - cut))
+    kept = torch.tensor(256 / (256 - cut), dtype=dtype)
+    whole = np.uint16 if dtype.itemsize == 2 else np.uint32
+    pattern = kept.view(torch.int16 if dtype.itemsize == 2 else torch.int32).numpy().view(whole)
+    return torch.from_numpy(np.multiply(bits >= cut, pattern, dtype=whole)).view(dtype).view(shape)
+
+
+def _turned(joined: Tensor, grid: Grid, heads: int, shared: int) -> list[Tensor]:
+    """Scaled queries, keys and values on the grid, the first two rotated; `joined` stays as it is."""
+    size = joined.shape[1] // (heads + 2 * shared)
+    parts = joined.view(len(joined), -1, size).to(torch.float32, copy=True)
+    _rotate(parts[:, : heads + shared], grid.cos, grid.sin)
+    parts[:, :heads] *= size**-0.5
+    return _spread(parts, grid, heads, shared)
 
 
 def _rotate(parts: Tensor, cos: Tensor, sin: Tensor) -> None:

@@ -103,9 +103,7 @@ class LLM(nn.Module):
     def logits(self, embeddings: torch.Tensor, mask: torch.Tensor, last: int) -> torch.Tensor:
         """float32[B, last, V] at the last positions of left-padded [B, T, hidden], mask int64[B, T]."""
         if self.fused:
-            real = mask.bool()
-            visible = real[:, None] & torch.ones_like(real[0])[:, None].expand(-1, len(real[0])).tril()
-            states = self.hidden(embeddings, visible, _positions(mask), real)
+            states = self.hidden(embeddings, _causal(mask), _positions(mask), mask.bool())
             return self.head(states[:, -last:]).float()
         output = self.model(
             inputs_embeds=embeddings,
@@ -119,6 +117,9 @@ class LLM(nn.Module):
     def prefill(self, embeddings: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, CacheState]:
         """As `logits` with last = 1, keeping keys and values: float32[B, V] and the state of B rows."""
         positions = _positions(mask)
+        if self.fused:
+            states, cache = self._pass.extend(embeddings, _causal(mask), positions, mask.bool())
+            return self.head(states[:, -1]).float(), CacheState(cache, mask, positions[:, -1] + 1)
         output = self.model(
             inputs_embeds=embeddings,
             attention_mask=mask,
@@ -152,10 +153,17 @@ class LLM(nn.Module):
         return -self.head(states).float().log_softmax(dim=-1)[owners, targets]
 
     def extend(
-        self, embeddings: torch.Tensor, visible: torch.Tensor, positions: torch.Tensor, cache: Any
+        self,
+        embeddings: torch.Tensor,
+        visible: torch.Tensor,
+        positions: torch.Tensor,
+        real: torch.Tensor,
+        cache: Any,
     ) -> tuple[torch.Tensor, Any]:
         """As `hidden` for [B, T, hidden] that go on after what `cache` holds, K tokens of each row, with `visible`
         bool[B, T, K + T]: the last states and the cache, which has grown."""
+        if self.fused:
+            return self._pass.extend(embeddings, visible, positions, real, cache)
         output = self.body(
             inputs_embeds=embeddings,
             attention_mask=additive_mask(visible, embeddings.dtype),
@@ -245,6 +253,12 @@ def add_lora(model: nn.Module, lora: LoraConfig) -> None:
         peft.inject_adapter_in_model(settings, model)
     except (ValueError, re.error) as error:
         raise ModelError(f"LoRA cannot be added at {lora.targets!r}: {first_line(error)}") from error
+
+
+def _causal(mask: torch.Tensor) -> torch.Tensor:
+    """bool[B, T, T]: each token of left-padded rows sees the real ones up to itself."""
+    real = mask.bool()
+    return real[:, None] & real.new_ones(real.shape[1], real.shape[1]).tril()
 
 
 def _positions(mask: torch.Tensor) -> torch.Tensor:

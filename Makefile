@@ -9,13 +9,13 @@ STAMP := $(VENV)/.installed
 help:
 	@echo "make quickstart     install, then run the whole system on the embedded sample (runs/quickstart/report.html)"
 	@echo "make okvqa-cpu      OK-VQA over Wikipedia passages: three seeds from the raw files in GEMKR_SHARED, 72 minutes of two cores"
-	@echo "make okvqa-ablations what each part of its first seed is worth, by taking it away: an hour"
-	@echo "make okvqa-encoder  the same behind a pre-trained text encoder (make text-encoder lays it out), two hours"
+	@echo "make okvqa-ablations what each part of its first seed contributes, by removing it: an hour"
+	@echo "make okvqa-encoder  the same behind a pre-trained text encoder (make text-encoder downloads it), two hours"
 	@echo "make base-llm       a pre-trained LLaMA of 135 M parameters in runs/base-llm, or the one that GEMKR_LLAMA names"
 	@echo "make test           install, then lint and test"
 	@echo "make install        only the virtual environment with everything in it"
 	@echo "make format         ruff format and safe fixes"
-	@echo "make sample-models  train the embedded sample's base models anew (about half an hour)"
+	@echo "make sample-models  train the embedded sample's base models again (about half an hour)"
 
 install: $(STAMP)
 

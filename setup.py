@@ -1,4 +1,4 @@
-"""Builds the C++ extensions `gemkr.fm_index._core` and `gemkr.decoding._choose`; all else is told in pyproject.toml.
+"""Builds the C++ extensions `gemkr.fm_index._core` and `gemkr.decoding._choose`; everything else is in pyproject.toml.
 
 GEMKR_SANITIZE=address,undefined (or thread) builds them for that sanitizer instead: slow, for tests only.
 """

@@ -2,9 +2,9 @@
 
     python benchmarks/bench_decode.py --index wiki.fmi --shape tiny --queries 64 --beams 10 --json out.json
 
-Variants: `unconstrained` (our engine, any token), `constrained` (our engine, the CPU index), `device` (our
-engine, the index as tensors on the model's device), `reference` (transformers' `generate`, one query at a
-time, `prefix_allowed_tokens_fn` that searches each beam's whole prefix anew and returns a Python list).
+Variants: `unconstrained` (our engine, any token), `constrained` (our engine, the CPU index), `words` (the same, clues end with
+words of `--tokenizer`), `device` (our engine, the index as tensors on the model's device), `reference` (transformers' `generate`, one query at a
+time, `prefix_allowed_tokens_fn` that searches each beam's whole prefix again and returns a Python list).
 Models have random weights; prompts are random tokens. `constraint_share` is the time in the index and in
 choosing among its tokens divided by the time of the step, log-softmax and beam bookkeeping included.
 """
@@ -30,6 +30,8 @@ from gemkr.fm_index import FMIndex
 from gemkr.models.gemkr import branches
 from gemkr.models.gemkr.branches import BranchState
 from gemkr.models.hf.llm import LLM
+from gemkr.text.borders import borders_of
+from gemkr.text.tokenizer import load_tokenizer
 
 SHAPES = {  # hidden, intermediate, layers, heads, key/value heads
     "tiny": (256, 688, 4, 4, 4),
@@ -81,6 +83,9 @@ class Timed:
     def extend(self, *args: Any) -> Any:
         return self._measure(self.inner.extend, *args)
 
+    def endings(self, *args: Any) -> Any:
+        return self._measure(self.inner.endings, *args)
+
     def candidates(self, *args: Any) -> Any:
         self.steps += 1
         return self._measure(self.inner.candidates, *args)
@@ -118,12 +123,14 @@ def make_model(shape: str, vocab: int, device: str, clock: Clock) -> PromptedLLM
     return PromptedLLM(LLM(model), device, clock)
 
 
-def ours(model: PromptedLLM, constraint: Constraint, prompts: Any, settings: DecodingConfig) -> dict:
-    """Time one variant twice: as it is, and with the constraint's share taken apart. Steps exclude the prefill."""
+def measure_search(
+    model: PromptedLLM, constraint: Constraint, prompts: Any, settings: DecodingConfig
+) -> dict:
+    """Time one variant twice: the constraint's seconds, and the seconds of the whole search. Steps exclude the prefill."""
     beam_search(model, constraint, prompts[:2], settings)
     found, seconds, prefill = _timed_search(model, constraint, prompts, settings)
     timed = Timed(constraint, model)
-    _, apart, prefill_apart = _timed_search(model, timed, prompts, settings)
+    _, total, prefill_total = _timed_search(model, timed, prompts, settings)
     return {
         "seconds": seconds,
         "queries_per_second": len(prompts) / seconds,
@@ -131,7 +138,7 @@ def ours(model: PromptedLLM, constraint: Constraint, prompts: Any, settings: Dec
         "prefill_ms": 1000 * prefill,
         "step_ms": 1000 * (seconds - prefill) / timed.steps,
         "constraint_ms": 1000 * timed.seconds / timed.steps,
-        "constraint_share": timed.seconds / (apart - prefill_apart),
+        "constraint_share": timed.seconds / (total - prefill_total),
         "clues": sum(map(len, found)),
     }
 
@@ -197,6 +204,7 @@ def main() -> None:
         "--clock", choices=CLOCKS, default="wall", help="cpu: processor time, for busy machines"
     )
     parser.add_argument("--variants", default="unconstrained,constrained,device,reference")
+    parser.add_argument("--tokenizer", help="for the variant words: the tokenizer of the index")
     parser.add_argument("--json", help="write the figures here")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -230,9 +238,15 @@ def main() -> None:
                 constraint: Constraint = NoConstraint((EOS,), settings.min_tokens)
             elif name == "constrained":
                 constraint = IndexConstraint(matcher, (EOS,))
+            elif name == "words":
+                borders = borders_of(load_tokenizer(args.tokenizer), index.vocab_size, words=True)
+                bordered = ClueMatcher(
+                    index, stop_tokens=(EOS,), min_tokens=settings.min_tokens, borders=borders
+                )
+                constraint = IndexConstraint(bordered, (EOS,))
             else:
                 constraint = DeviceConstraint(DeviceIndex.build(index, args.device), matcher, (EOS,))
-            figures = ours(model, constraint, prompts, settings)
+            figures = measure_search(model, constraint, prompts, settings)
         results["variants"][name] = figures
         print(f"{name:14s} " + "  ".join(f"{k} {v:.4g}" for k, v in figures.items()), flush=True)
     results["constraint_share"] = {

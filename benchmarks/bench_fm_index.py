@@ -1,4 +1,4 @@
-"""How fast and how large the FM-index is on a corpus, beside its opponents; prints a table and writes json.
+"""How fast and how large the FM-index is on a corpus, beside other libraries; prints a table and writes json.
 
     python benchmarks/bench_fm_index.py CORPUS --tokenizer MODEL [-o out.json] [--peers sdsl infini-gram fm-index]
     python benchmarks/bench_fm_index.py CORPUS --tokenizer MODEL --check benchmarks/fm_index_expected.json
@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from index_measures import BATCH, Places, best, build_alone, sizes, spans, timed
+from index_measures import BATCH, TextSampler, best, build_alone, sizes, spans, timed
 
 from gemkr.fm_index import FMIndex, Span, estimate_build
 
@@ -62,7 +62,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict:
     times = [timed(lambda: FMIndex.load(folder / "plain.fmi"))[0] for _ in range(20)]
     results["open_ms"] = 1e3 * float(np.median(times))
     results["size"] = sizes(index)
-    places = Places(tokens.astype(np.int64), offsets)
+    places = TextSampler(tokens.astype(np.int64), offsets)
     results["states"] = {k: measure_states(index, places, k, args.states) for k in LENGTHS}
     rows = np.random.default_rng(3).integers(0, index.n_rows, 1000)
     for name, path in (("row_us", "plain.fmi"), ("row_us_document_array", "docs.fmi")):
@@ -93,7 +93,7 @@ def tokenize(corpus: Path, model: Path) -> tuple[np.ndarray, np.ndarray, int]:
 
 
 def copies_of(tokens: np.ndarray, offsets: np.ndarray, copies: int) -> tuple[np.ndarray, np.ndarray]:
-    """A larger corpus of the same kind: each further copy has one token in twenty drawn anew from the corpus."""
+    """A larger corpus of the same kind: each further copy has one token in twenty drawn again from the corpus."""
     rng = np.random.default_rng(7)
     parts = [tokens]
     for _ in range(copies - 1):
@@ -128,7 +128,7 @@ def peer(name: str, folder: Path, vocab: int) -> dict | None:
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.splitlines()[-1])
 
 
-def measure_states(index: FMIndex, places: Places, k: int, single: int) -> dict:
+def measure_states(index: FMIndex, places: TextSampler, k: int, single: int) -> dict:
     states, following = places.draw(k, BATCH)
     lo, hi = spans(index, states)
     out = np.empty((BATCH, index.mask_words), np.uint32)

@@ -28,7 +28,7 @@ from gemkr.models.gemkr.network import GeMKR, load_gemkr
 from gemkr.models.hf.config import LoraConfig, PromptConfig
 from gemkr.text.words import Words, words_of
 from gemkr.training.checkpoints.checkpoint import read_checkpoint
-from gemkr.training.checkpoints.trained import put_in
+from gemkr.training.checkpoints.trained import load_into
 from gemkr.types import Clue
 
 
@@ -78,7 +78,7 @@ def main() -> None:
 def load(config: ModelConfig, checkpoint: str | None) -> GeMKR:
     model = load_gemkr(config)
     if checkpoint is not None:
-        put_in(model, read_checkpoint(checkpoint))
+        load_into(model, read_checkpoint(checkpoint))
     return model
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import index_counts
 import numpy as np
-from index_measures import BATCH, Places, build_alone, sizes, spans
+from index_measures import BATCH, TextSampler, build_alone, sizes, spans
 
 from gemkr.fm_index import FMIndex, Span, estimate_build
 from gemkr.fm_index.reference import ReferenceIndex
@@ -74,12 +74,12 @@ def measure(folder: Path) -> dict[str, dict[str, float]]:
         },
         "peaks": peaks | {"build_in_blocks": blocks["peak_bytes_per_token"]},
         "slowdown": {"build_in_blocks": blocks["cpu_s"] / build["cpu_s"]},
-        "one_by_one_over_batch": one_by_one_over_batch(index, Places(text.astype(np.int64), offsets)),
+        "one_by_one_over_batch": one_by_one_over_batch(index, TextSampler(text.astype(np.int64), offsets)),
         "reference_over_index": reference_over_index(),
     }
 
 
-def one_by_one_over_batch(index: FMIndex, places: Places) -> dict[str, float]:
+def one_by_one_over_batch(index: FMIndex, places: TextSampler) -> dict[str, float]:
     """How much sooner one batch of states is done than the same states one by one."""
     states, following = places.draw(AFTER, BATCH)
     lo, hi = spans(index, states)
@@ -107,7 +107,7 @@ def reference_over_index() -> dict[str, float]:
     documents = [text[a:b].tolist() for a, b in pairwise(offsets)]
     index = FMIndex.build(documents, vocab_size=VOCABULARY, threads=1)
     twin = ReferenceIndex.build(documents, vocab_size=VOCABULARY)
-    states, following = Places(text.astype(np.int64), offsets).draw(1, 64)
+    states, following = TextSampler(text.astype(np.int64), offsets).draw(1, 64)
     lo, hi = spans(index, states)
     masks = {one: np.empty((len(lo), one.mask_words), np.uint32) for one in (index, twin)}
     for one, mask in masks.items():
@@ -183,7 +183,7 @@ def uncounted(limits: dict) -> str | None:
 
 
 def renew() -> None:
-    """Measure everything anew and write the figures; instructions keep theirs where they cannot be counted."""
+    """Measure everything again and write the figures; instructions keep theirs where they cannot be counted."""
     expected = json.loads(LIMITS.read_text())
     with tempfile.TemporaryDirectory() as name:
         found = measure(Path(name))

@@ -60,7 +60,7 @@ def sizes(index: FMIndex) -> dict:
     return groups | {"sections": sections}
 
 
-class Places:
+class TextSampler:
     """Draws states: the k tokens before a random place of a random document, and the token there."""
 
     def __init__(self, tokens: np.ndarray, offsets: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""The opponents of bench_fm_index.py, each measured where it is installed: SDSL (C++), infini-gram, fm-index (PyPI).
+"""The other libraries of bench_fm_index.py, each measured where it is installed: SDSL (C++), infini-gram, fm-index (PyPI).
 
 A peer takes the same tokens and states as ours and gives a dict of figures, or None where it is not there.
 """

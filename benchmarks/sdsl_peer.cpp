@@ -1,4 +1,4 @@
-// The SDSL 2 opponent of bench_fm_index.py: csa_wt_int over the reversed documents, as SEAL and GeMKR use it.
+// The SDSL 2 measurement of bench_fm_index.py: csa_wt_int over the reversed documents, as SEAL and GeMKR use it.
 // Built only where libsdsl-dev is installed, never shipped.
 //
 // sdsl_peer TEXT STATES VOCAB: TEXT = uint32 symbols (tokens + 2, 1 between documents, no 0); STATES = uint32: number

@@ -23,7 +23,7 @@ __all__ = [
 
 
 def first_line(error: Exception) -> str:
-    """What a foreign error says, cut down to one line fit for the middle of a sentence."""
+    """The message of another library's error, cut to one line for use inside a sentence."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 

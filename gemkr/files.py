@@ -34,7 +34,7 @@ def require_writable_folder(folder: str | Path) -> Path:
 def lock(path: Path) -> IO[bytes]:
     """Lock a file, made if need be, until what is returned is closed or the process ends; DataError when another holds it.
 
-    On a file system that knows no locks nothing is held.
+    On a file system without locks nothing is locked.
     """
     stream = open(path, "ab")  # noqa: SIM115 - open as long as it is locked
     try:

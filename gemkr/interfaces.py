@@ -104,7 +104,7 @@ class DocumentScorer(Protocol):
 
 
 class Reranker(Protocol):
-    """Orders the hits of a ranking anew; clues are kept. It may drop hits, never add any."""
+    """Reorders the hits of a ranking; clues are kept. It may drop hits, never add any."""
 
     def rerank(self, query: Query, ranking: Ranking) -> Ranking: ...
 

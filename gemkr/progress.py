@@ -1,4 +1,4 @@
-"""Progress bars: lively on a terminal, now and then in a log."""
+"""Progress bars: frequent on a terminal, rare in a log."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 T = TypeVar("T")
 
-LIVELY_SECONDS = 0.2
-QUIET_SECONDS = 30.0
+TERMINAL_SECONDS = 0.2
+LOG_SECONDS = 30.0
 
 
 def progress_bar(iterable: Iterable[T] | None = None, desc: str = "", **settings: Any) -> tqdm[T]:
@@ -19,5 +19,5 @@ def progress_bar(iterable: Iterable[T] | None = None, desc: str = "", **settings
 
     `settings` are those of tqdm (`total`, `unit`, `disable`, ...).
     """
-    seconds = LIVELY_SECONDS if sys.stderr.isatty() else QUIET_SECONDS
+    seconds = TERMINAL_SECONDS if sys.stderr.isatty() else LOG_SECONDS
     return tqdm(iterable, desc, file=sys.stderr, mininterval=seconds, **settings)

@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 class Sources:
-    """The material of one configuration. Every part is loaded when first asked for, and only once.
+    """The material of one configuration. Every part is loaded at its first use, and only once.
 
     `output` is where runs go: that of the retriever NAME into the folder NAME in it. `limit` keeps the first queries only.
     """
@@ -60,7 +60,7 @@ class Sources:
 
     @cached_property
     def documents(self) -> DocumentStore:
-        """The documents of the corpus; bad rows are passed over where an index was built without them, and raise else."""
+        """The documents of the corpus; bad rows are skipped where an index was built without them, and raise otherwise."""
         index = next(iter(self._indexes()), None)
         if index is None:
             return DocumentStore.open(self.corpus_path)
@@ -69,7 +69,7 @@ class Sources:
         if bad:
             from gemkr.fm_index import FMIndex
 
-            documents.require_same_documents(FMIndex.load(index).doc_ids)
+            documents.require_same_documents(FMIndex.load(index).doc_ids, bad)
         return documents
 
     def _indexes(self) -> Iterable[str]:

@@ -122,8 +122,8 @@ class TableLM:
         self.device = torch.device("cpu")
 
     def prefill(self, prompts: Sequence[Any]) -> tuple[torch.Tensor, TableState]:
-        whims = RandomLM(self.vocab_size)
-        bias = torch.from_numpy(np.stack([whims.logits_of(prompt, ()) for prompt in prompts]))
+        base = RandomLM(self.vocab_size)
+        bias = torch.from_numpy(np.stack([base.logits_of(prompt, ()) for prompt in prompts]))
         return bias.clone(), TableState(bias)
 
     def step(self, tokens: Any, state: TableState) -> tuple[torch.Tensor, TableState]:
@@ -159,6 +159,9 @@ class ToyTokenizer:
 
     def piece(self, token: int) -> str:
         return self._words[token]
+
+    def piece_bytes(self, token: int) -> bytes:
+        return b"" if token in self.special_ids else f" {self._words[token]}".encode()
 
     def fingerprint(self) -> str:
         return hashlib.sha256("\n".join(self._words).encode()).hexdigest()

@@ -56,7 +56,8 @@ class Clue:
     `log_prob` is the sum of the model's log-probabilities of its tokens (and of the end token, where the
     model itself ended the clue), normalised over the full vocabulary (natural logarithm), diversity
     penalties not included. `span` holds the rows of its
-    occurrences. `score` is what the beam search ranked by (length-normalised, penalties included).
+    occurrences; `count` of them end where a clue may end, with a word for example (None: not known, all count).
+    `score` is what the beam search ranked by (length-normalised, penalties included).
     """
 
     tokens: tuple[int, ...]
@@ -64,6 +65,12 @@ class Clue:
     log_prob: float
     score: float
     span: Span
+    count: int | None = None
+
+    @property
+    def occurrences(self) -> int:
+        """How often the clue stands in the corpus and ends where it may."""
+        return self.span.count if self.count is None else self.count
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +87,7 @@ class Evidence:
 class Hit:
     """One retrieved document with its score (higher is better) and the clues found in it.
 
-    `document` is the document itself where whoever retrieved it has the corpus at hand (`gemkr.load`); it is no part of a
+    `document` is the document itself where the retriever has loaded the corpus (`gemkr.load`); it is not part of a
     run file, and hits are equal without it.
     """
 
@@ -91,12 +98,12 @@ class Hit:
 
     @property
     def text(self) -> str:
-        """The document's text; "" where the document is not at hand."""
+        """The document's text; "" where the document is not loaded."""
         return self.document.text if self.document else ""
 
     @property
     def title(self) -> str:
-        """The document's title; "" where the document is not at hand."""
+        """The document's title; "" where the document is not loaded."""
         return self.document.title if self.document else ""
 
 

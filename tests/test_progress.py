@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from gemkr.progress import LIVELY_SECONDS, progress_bar
+from gemkr.progress import TERMINAL_SECONDS, progress_bar
 
 
 class Screen(io.StringIO):
@@ -28,7 +28,7 @@ def written(monkeypatch: pytest.MonkeyPatch, watched: bool) -> list[str]:
     seen = []
     for item in progress_bar(range(6), "mining", unit=" queries"):
         seen.append(item)
-        time.sleep(LIVELY_SECONDS / 2)
+        time.sleep(TERMINAL_SECONDS / 2)
     assert seen == list(range(6))
     return [line for line in screen.getvalue().replace("\n", "\r").split("\r") if line.strip()]
 

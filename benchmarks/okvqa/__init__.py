@@ -1,1 +1,1 @@
-"""Research on OK-VQA: simple opponents, an answer expert, a learned scorer, and the drivers of long runs."""
+"""Research on OK-VQA: simple baselines, an answer expert, a learned scorer, and the drivers of long runs."""

@@ -1,8 +1,8 @@
-"""`make okvqa-ablations`: what each part of `make okvqa-cpu` is worth, on all of dev, by taking it away.
+"""`make okvqa-ablations`: what each part of `make okvqa-cpu` contributes, on all of dev, by removing it.
 
-Its first seed is the whole; what is not there yet of it is made. Three groups: the system, which writes with two models and an
-expert; its first model alone, where a part shows that company would hide; and that model over another corpus. Every row is
-tested against its group's first.
+The complete system is its first seed; missing products of it are made first. Three groups: the system with two models and an
+expert; its first model alone, where effects show that the other models mask; and that model over another corpus. Every row
+is tested against the first row of its group.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.okvqa import cpu as okvqa_cpu
 from benchmarks.okvqa.cpu import MAIN, Material, Settings
 from benchmarks.okvqa.seeds import RETRIEVER, TESTED, paired
-from benchmarks.okvqa.steps import answer, require_files
+from benchmarks.okvqa.steps import exit_status, require_files
 from gemkr.evaluation.significance import paired_test
 from gemkr.files import write_atomically
 
@@ -28,20 +28,20 @@ REFERENCE = tuple(
         *("decoding.beam_size=10", "decoding.groups=10", "decoding.diversity=0.5"),
         *("decoding.length_penalty=1.5", "decoding.max_tokens=9", "decoding.allow_eos=false"),
         *("decoding.word_start=false", "decoding.group_by_head=false", "scoring.method=reference"),
-        *("scoring.inside_span=null", "scoring.whole_words=false"),
+        *("scoring.inside_span=null", "decoding.end_at_word=false"),
     )
 )
 """Decoding and ranking of the paper's published script (eval_configs/okvqa_gs112k.yaml)."""
 WORDNET = okvqa_cpu.SHARED / "corpora" / "wordnet.csv.gz"
 RANDOM = "a random document of each clue's span"
-OTHER_WAYS = {
+OTHER_RETRIEVERS = {
     "random_in_span": RANDOM,
     "coverage_alone": "coverage without BM25",
     "rescored_reference": "the reference's ranking",
     "rescored_seal": "SEAL's weights",
     "free_text": "without the index",
 }
-"""Retrievers that an evaluation asks beside the whole: the same clues ranked otherwise, the same writers set free."""
+"""Further retrievers of an evaluation: the same clues under other rankings, the same models without the index."""
 
 
 @dataclass(frozen=True)
@@ -59,19 +59,25 @@ def main() -> int:
         "--folder", type=Path, default=Path("runs") / okvqa_cpu.CONFIG, help="of make okvqa-cpu"
     )
     args = parser.parse_args()
-    return answer("okvqa-ablations", lambda: run(args.folder))
+    return exit_status("okvqa-ablations", lambda: run(args.folder))
 
 
 def run(home: Path) -> None:
     """All rows, then the table."""
-    require_files(okvqa_cpu.QUESTIONS, okvqa_cpu.ASKED, okvqa_cpu.CORPUS, *okvqa_cpu.FURTHER, WORDNET)
+    require_files(
+        okvqa_cpu.TRAIN_QUESTIONS,
+        okvqa_cpu.DEV_QUESTIONS,
+        okvqa_cpu.CORPUS,
+        *okvqa_cpu.EXTRA_CORPORA,
+        WORDNET,
+    )
     seed = Seed(home, *okvqa_cpu.first_model(home, 0))
-    tabulate([system(seed), alone(seed), elsewhere(seed)], home / "ablations" / "summary.json")
+    tabulate([system(seed), first_model_alone(seed), over_wordnet(seed)], home / "ablations" / "summary.json")
 
 
 @dataclass(frozen=True)
 class Seed:
-    """The first seed of `make okvqa-cpu` in `home`: what its first model is made of, and that model's checkpoint."""
+    """The first seed of `make okvqa-cpu` in `home`: the material of its first model, and that model's checkpoint."""
 
     home: Path
     first: Material
@@ -91,7 +97,7 @@ class Seed:
         *settings: str,
         material: Material | None = None,
         checkpoint: Path | None = None,
-        beside: Sequence[str] = (),
+        also: Sequence[str] = (),
     ) -> Path:
         """Evaluate under an ablation's name, by default the first model; returns the folder."""
         output = self.folder(name) / "eval"
@@ -103,29 +109,29 @@ class Seed:
             checkpoint or self.checkpoint,
             classifier=okvqa_cpu.classifier_of(self.home, 0),
             settings=settings,
-            evaluate=("generative", *beside),
+            evaluate=("generative", *also),
         )
         return output
 
 
 def system(seed: Seed) -> list[Row]:
-    """The two models and the expert, and each kind of company gone."""
+    """The two models and the expert; then without the expert, and without the second model."""
     second = okvqa_cpu.second_model(seed.home, 0, seed.first)
     whole = seed.home / "seed0" / "eval"
     bag = okvqa_cpu.classifier_of(seed.home, 0)
     okvqa_cpu.score(
         okvqa_cpu.CONFIG, whole, 0, seed.first, seed.checkpoint, classifier=bag, settings=[second]
     )
-    rows = [Row("two models and the expert", whole), *_other_ways(whole)]
+    rows = [Row("two models and the expert", whole), *_other_rows(whole)]
     rows.append(Row("without the expert", seed.score("no_expert", second, ALONE[0])))
     rows.append(Row("without the second model", seed.score("no_second", ALONE[1])))
     return rows
 
 
-def alone(seed: Seed) -> list[Row]:
+def first_model_alone(seed: Seed) -> list[Row]:
     """The first model by itself: other decoding, and models that learned from less."""
-    whole = seed.score("alone", *ALONE, beside=tuple(OTHER_WAYS))
-    rows = [Row("the first model alone", whole), *_other_ways(whole)]
+    whole = seed.score("alone", *ALONE, also=tuple(OTHER_RETRIEVERS))
+    rows = [Row("the first model alone", whole), *_other_rows(whole)]
     rows.append(Row("reference decoding and ranking", seed.score("reference", *ALONE, *REFERENCE)))
     others = {
         "one_answer": ("one answer per question", one_answer(seed)),
@@ -142,16 +148,16 @@ def alone(seed: Seed) -> list[Row]:
     return rows
 
 
-def elsewhere(seed: Seed) -> list[Row]:
-    """The first model over WordNet, of which it has read nothing."""
+def over_wordnet(seed: Seed) -> list[Row]:
+    """The first model over WordNet, a corpus it was not trained on."""
     there = replace(seed.first, index=seed.home / "wordnet.fmi")
     okvqa_cpu.build_index(WORDNET, there.index, seed.vocabulary)
     other, corpus = ("random_in_span", "coverage_alone", "bm25_caption"), f"corpus={WORDNET}"
-    folder = seed.score("wordnet", *ALONE, corpus, material=there, beside=other)
+    folder = seed.score("wordnet", *ALONE, corpus, material=there, also=other)
     return [
         Row("the first model alone over WordNet", folder),
         Row(RANDOM, folder, "random_in_span"),
-        Row(OTHER_WAYS["coverage_alone"], folder, "coverage_alone"),
+        Row(OTHER_RETRIEVERS["coverage_alone"], folder, "coverage_alone"),
         Row("BM25, question + caption", folder, "bm25_caption"),
     ]
 
@@ -159,15 +165,15 @@ def elsewhere(seed: Seed) -> list[Row]:
 def one_answer(seed: Seed) -> tuple[Material, Settings]:
     """Clues of a single answer for each question."""
     clues = seed.folder("one_answer") / "clues.jsonl"
-    okvqa_cpu.mine(okvqa_cpu.QUESTIONS, clues, seed.first.index, seed.vocabulary, per_question=1)
+    okvqa_cpu.mine(okvqa_cpu.TRAIN_QUESTIONS, clues, seed.first.index, seed.vocabulary, per_question=1)
     return replace(seed.first, clues=clues), ()
 
 
 def half_data(seed: Seed) -> tuple[Material, Settings]:
-    """Half of the training questions, apart by picture: for the base model's counts, the clues and the tuning."""
+    """Half of the training questions, split by picture: for the base model's counts, the clues and the tuning."""
     folder = seed.folder("half_data")
     half, rest = folder / "questions.jsonl", folder / "rest.jsonl"
-    split = ("split", okvqa_cpu.QUESTIONS, "--apart", half, "--rest", rest, "--share", 0.5)
+    split = ("split", okvqa_cpu.TRAIN_QUESTIONS, "--held-out", half, "--rest", rest, "--share", 0.5)
     okvqa_cpu.step(half, *split)
     material, _ = pretrained(seed, "half_data", f"queries={half}")
     clues = folder / "clues.jsonl"
@@ -205,8 +211,8 @@ def tabulate(groups: Sequence[Sequence[Row]], output: Path) -> None:
     write_atomically(output, json.dumps(kept, indent=1) + "\n")
 
 
-def _other_ways(folder: Path) -> list[Row]:
-    return [Row(label, folder, retriever) for retriever, label in OTHER_WAYS.items()]
+def _other_rows(folder: Path) -> list[Row]:
+    return [Row(label, folder, retriever) for retriever, label in OTHER_RETRIEVERS.items()]
 
 
 if __name__ == "__main__":

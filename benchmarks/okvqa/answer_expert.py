@@ -1,4 +1,4 @@
-"""A guesser of answers as a member of an ensemble: its guesses, written token by token.
+"""A guesser of answers as a member of an ensemble: its guesses, spelled token by token.
 
 To a search it is one `LanguageModel`, whose prompts are queries. Knows nothing of networks or documents.
 """
@@ -35,13 +35,13 @@ class GuessState:
 class AnswerExpert:
     """The `LanguageModel` that gives a clue the probability of the guess that it spells, and every other clue none.
 
-    Where nothing is guessed it is indifferent: all tokens are equally probable. Costs V floats a row and step.
+    Without guesses all tokens are equally probable. Costs V floats a row and step.
     """
 
     def __init__(
         self, guesser: AnswerGuesser, tokenizer: Tokenizer, vocab_size: int, *, guesses: int, device: Any
     ) -> None:
-        """The best `guesses` of each query count, scaled to sum to 1. `vocab_size` is that of the models beside it."""
+        """The best `guesses` of each query count, scaled to sum to 1. `vocab_size` is that of the other models."""
         if not tokenizer.eos_ids:
             raise ModelError("the tokenizer has no end-of-text token, so that no guess can end; use another")
         self.guesser = guesser
@@ -53,7 +53,7 @@ class AnswerExpert:
         self._spelled: dict[str, tuple[int, ...]] = {}
 
     def prefill(self, prompts: Sequence[Query]) -> tuple[torch.Tensor, GuessState]:
-        """Logits float32[Q, V], -inf where no guess begins so, and the state of Q rows."""
+        """Logits float32[Q, V], -inf where no guess begins with the token, and the state of Q rows."""
         return self._logits([self._clues(query) for query in prompts])
 
     def step(self, tokens: torch.Tensor, state: GuessState) -> tuple[torch.Tensor, GuessState]:

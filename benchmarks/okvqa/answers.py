@@ -1,6 +1,6 @@
-"""Guesses of answers, and passages for them: what the simple opponents of a generative retriever are made of.
+"""Guesses of answers, and passages for them: the parts of the simple baselines.
 
-Knows nothing of how answers are guessed; a guesser may be a neighbourhood of training questions or a classifier.
+Knows nothing of how answers are guessed; a guesser may be the nearest training questions or a classifier.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 import numpy as np
 
 from benchmarks.okvqa.guessers import GUESSERS, training_queries
-from benchmarks.okvqa.holders import Holders
+from benchmarks.okvqa.phrase_documents import PhraseDocuments
 from gemkr.config.ranges import NotNegative, Positive, Share
 from gemkr.config.section import Section, section_files
 from gemkr.data.documents import allowed_documents
@@ -45,11 +45,11 @@ class PassageChooser(Protocol):
 class OnePerAnswer:
     """For each answer in turn the passage that BM25 ranks first among those that hold it and are not taken yet.
 
-    Answers without a passage left are passed over, so that k passages stand for k answers where so many are
+    Answers without a passage left are skipped, so that k passages stand for k answers where so many are
     guessed. The score of a hit is its answer's weight.
     """
 
-    def __init__(self, holders: Holders) -> None:
+    def __init__(self, holders: PhraseDocuments) -> None:
         self.holders = holders
 
     def choose(self, guesses: Guesses, scores: np.ndarray, k: int) -> list[tuple[int, float]]:
@@ -76,7 +76,7 @@ class GreedyCoverage:
     """
 
     def __init__(
-        self, holders: Holders, *, answers: int, discount: float = 0.3, second_weight: float = 0.1
+        self, holders: PhraseDocuments, *, answers: int, discount: float = 0.3, second_weight: float = 0.1
     ) -> None:
         self.holders = holders
         self.answers = answers
@@ -118,7 +118,7 @@ class AnswerRetriever:
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        """A guesser of answers, and the way to passages: one_per_answer, or coverage of the best `answers`, which discounts by
+        """A guesser of answers, and the choice of passages: one_per_answer, or coverage of the best `answers`, which discounts by
         `discount` and gives BM25 at most `second_weight`."""
 
         guesser: Annotated[Section, GUESSERS]
@@ -215,11 +215,13 @@ class ExpandedQueryRetriever:
             yield Ranking(query.query_id, tuple(Hit(self.doc_ids[doc], score) for doc, score in pairs))
 
 
-def _holders(train: str, sources: Sources) -> Holders:
+def _holders(train: str, sources: Sources) -> PhraseDocuments:
     """The passages of every answer of the training queries, found once."""
 
-    def find() -> Holders:
+    def find() -> PhraseDocuments:
         queries = training_queries(train, sources)
-        return Holders(sources.documents, dict.fromkeys(a for query in queries for a in query.answers))
+        return PhraseDocuments(
+            sources.documents, dict.fromkeys(a for query in queries for a in query.answers)
+        )
 
     return sources.once(("holders", train), find)

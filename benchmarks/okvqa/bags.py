@@ -1,4 +1,4 @@
-"""Queries as bags of words with tf-idf weights: what the opponents that learn from training questions see of a query.
+"""Queries as bags of words with tf-idf weights: the features of the baselines that learn from training questions.
 
 Knows queries only; no document and no answer.
 """
@@ -70,8 +70,8 @@ class BagVectors:
         return features, (weights / max(np.linalg.norm(weights), 1e-12)).astype(np.float32)
 
 
-class Neighbourhood:
-    """Cosine similarity of a vector to each of a list of them, by lists of holders per feature."""
+class CosineIndex:
+    """Cosine similarity of a vector to each of a list of vectors, by inverted lists per feature."""
 
     def __init__(self, vectors: Iterable[tuple[np.ndarray, np.ndarray]], features: int) -> None:
         columns, rows, weights = [], [], []

@@ -1,7 +1,7 @@
 """The answer classifier: averaged bag-of-words networks that guess one of the training questions' answers.
 
-A guesser of answers without any document: the strongest of the simple opponents. Training is seeded, single-threaded
-and repeats itself bit by bit on one machine; the weights are kept in a file that knows what they were learned from.
+A guesser of answers without any document: the strongest of the simple baselines. Training is seeded, single-threaded
+and is reproducible to the bit on one machine; the weights are kept in a file that records what they were learned from.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from gemkr.sources import Sources
 
 FORMAT = 1
-"""Of the weight file, and of how features and training are defined: weights of another format are learned anew."""
+"""Of the weight file, and of how features and training are defined: weights of another format are learned again."""
 EMBEDDING_SCALE = 0.02
 OUTPUT_SCALE = 0.02
 WARMUP_STEPS = 50
@@ -62,7 +62,7 @@ class Network:
 
     @classmethod
     def random(cls, features: int, answers: int, hidden: int, generator: torch.Generator) -> Network:
-        """Small random weights: the features that are learned must outweigh those that chance gave."""
+        """Small random weights: learned features must outweigh random ones."""
         return cls(
             torch.randn(features, hidden, generator=generator) * EMBEDDING_SCALE,
             torch.zeros(hidden),
@@ -85,10 +85,10 @@ class Network:
             self.embedding,
             ends,
             mode="sum",
-            per_sample_weights=_thinned(weights, dropout[0], generator),
+            per_sample_weights=_dropout(weights, dropout[0], generator),
             include_last_offset=True,
         )
-        hidden = _thinned(torch.tanh(hidden + self.hidden_bias), dropout[1], generator)
+        hidden = _dropout(torch.tanh(hidden + self.hidden_bias), dropout[1], generator)
         return hidden @ self.output.T + self.bias
 
 
@@ -125,7 +125,7 @@ class AnswerClassifier:
 
     @staticmethod
     def learn(queries: Sequence[Query], config: ClassifierConfig) -> str:
-        """`fit` from queries at hand."""
+        """`fit` from given queries."""
         answers, vectors, origin = _features(queries, config)
         return learn_weights(
             Path(config.weights), origin, lambda: _learn(queries, answers, vectors, config), LEARNED_FROM
@@ -133,7 +133,7 @@ class AnswerClassifier:
 
     @staticmethod
     def input_files(config: ClassifierConfig) -> dict[str, str | None]:
-        """The training queries; the weights know themselves what they were learned from."""
+        """The training queries; the weight file records what it was learned from."""
         return {"train": config.train}
 
     def __init__(self, networks: Sequence[Network], answers: Sequence[str], vectors: BagVectors) -> None:
@@ -234,8 +234,8 @@ def _cross_entropy(logits: Tensor, targets: Sequence[list[int]]) -> Tensor:
     return -(F.log_softmax(logits, dim=-1)[rows, columns] * shares).sum() / len(targets)
 
 
-def _thinned(values: Tensor, share: float, generator: torch.Generator | None) -> Tensor:
-    """Dropout whose randomness is the generator's: the same step in any process."""
+def _dropout(values: Tensor, share: float, generator: torch.Generator | None) -> Tensor:
+    """Dropout with the given random generator: the same step in any process."""
     if not share:
         return values
     return values * (torch.rand(values.shape, generator=generator) >= share) / (1 - share)

@@ -1,4 +1,4 @@
-"""What a clue's tokens owe to the question: is what follows the answer knowledge, or noise?
+"""How much the question explains of a clue's tokens: of the answer, and of the tokens after it.
 
     python benchmarks/clue_tokens.py CONFIG clues.jsonl [key=value ...]
 
@@ -78,10 +78,10 @@ def measure(
     """Means by place and prompt, and how many tokens they are of."""
     found = long_clues(clues, model.tokenizer)
     names = list(found)
-    strangers = names[:]
-    random.Random(0).shuffle(strangers)
+    shuffled = names[:]
+    random.Random(0).shuffle(shuffled)
     own = losses(model, [queries[name] for name in names], list(found.values()), limit)
-    strange = losses(model, [queries[name] for name in strangers], list(found.values()), limit)
+    other = losses(model, [queries[name] for name in shuffled], list(found.values()), limit)
     return {
         place: {
             "tokens": len(right),
@@ -89,7 +89,7 @@ def measure(
             "another": sum(wrong) / len(wrong),
             "gain": (sum(wrong) - sum(right)) / len(right),
         }
-        for place, right, wrong in zip(("answer", "after it"), own, strange, strict=True)
+        for place, right, wrong in zip(("answer", "after it"), own, other, strict=True)
     }
 
 

@@ -13,7 +13,7 @@ from gemkr.models.hf.config import TextEncoderConfig
 class ClassifierConfig:
     """The answer classifier: `networks` averaged bag-of-words networks over the answers that `least_answers` queries of `train` give.
 
-    What is learned is kept in the file `weights` (`python -m benchmarks.okvqa.fit`). Words of fewer than `least_words` training queries are passed over; `word_dropout` leaves out words of a query.
+    What is learned is kept in the file `weights` (`python -m benchmarks.okvqa.fit`). Words of fewer than `least_words` training queries are skipped; `word_dropout` leaves out words of a query.
     """
 
     train: FilePath

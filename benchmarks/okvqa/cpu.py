@@ -1,6 +1,6 @@
 """`make okvqa-cpu`: OK-VQA over Wikipedia passages on two cores, from the raw files to a table of three seeds.
 
-Runs the project's own commands one after the other (`steps`), so that an interrupted run goes on. Knows no figures but those
+Runs the project's own commands one after the other (`steps`), so that an interrupted run continues. Knows no figures but those
 that the commands write.
 """
 
@@ -14,23 +14,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.okvqa.seeds import OPPONENT, conclude
-from benchmarks.okvqa.steps import answer, interrupted, require_files, step
+from benchmarks.okvqa.seeds import BASELINE, report_seeds
+from benchmarks.okvqa.steps import exit_status, require_files, resume_options, step
 from gemkr.cli.numbers import positive
 
 CONFIGS = "benchmarks/okvqa/configs"
 CONFIG = "okvqa_wiki112k_cpu"
 SHARED = Path(os.environ.get("GEMKR_SHARED", "../shared")) / "data"
-QUESTIONS = SHARED / "okvqa" / "train.jsonl"
-ASKED = SHARED / "okvqa" / "dev.jsonl"
+TRAIN_QUESTIONS = SHARED / "okvqa" / "train.jsonl"
+DEV_QUESTIONS = SHARED / "okvqa" / "dev.jsonl"
 CORPUS = SHARED / "corpora" / "wiki112k.csv.gz"
-FURTHER = (SHARED / "corpora" / "wordnet.csv.gz", SHARED / "qa_passages" / "passages.jsonl.gz")
-"""What a second base model reads beside the corpus: definitions, and passages on other questions."""
+EXTRA_CORPORA = (SHARED / "corpora" / "wordnet.csv.gz", SHARED / "qa_passages" / "passages.jsonl.gz")
+"""What a second base model is pre-trained on besides the corpus: definitions, and passages on other questions."""
 SEED_OFFSET = 10
-"""Between the seeds of the two models of an ensemble."""
+"""Difference between the seeds of the two models of an ensemble."""
 MAIN = "retrievers.generative"
 """The section of the retriever whose models are trained here."""
-BAG = f"retrievers.{OPPONENT}.guesser"
+BAG = f"retrievers.{BASELINE}.guesser"
 """The section of the bag-of-words classifier."""
 
 Settings = Sequence[str]
@@ -42,18 +42,18 @@ def main() -> int:
     parser.add_argument("--seeds", type=positive, default=3, help="how many models to train (default 3)")
     parser.add_argument("--folder", type=Path, default=Path("runs") / CONFIG)
     args = parser.parse_args()
-    return answer("okvqa-cpu", lambda: run(args.folder, args.seeds))
+    return exit_status("okvqa-cpu", lambda: run(args.folder, args.seeds))
 
 
 def run(home: Path, seeds: int) -> None:
     """All seeds, one after the other, and the table."""
-    require_files(QUESTIONS, ASKED, CORPUS, *FURTHER)
+    require_files(TRAIN_QUESTIONS, DEV_QUESTIONS, CORPUS, *EXTRA_CORPORA)
     for seed in range(seeds):
         material, first = first_model(home, seed)
         second = second_model(home, seed, material)
         output, classifier = home / f"seed{seed}" / "eval", classifier_of(home, seed)
         score(CONFIG, output, seed, material, first, classifier=classifier, settings=[second])
-    conclude(home, seeds)
+    report_seeds(home, seeds)
 
 
 @dataclass(frozen=True)
@@ -71,31 +71,31 @@ def prepare(home: Path, seed: int) -> Material:
     found = Material(home / f"seed{seed}" / "pretrain" / "model", home / "wiki112k.fmi", home / "clues.jsonl")
     pretrain(found.model, seed, settings=[f"tokenizer={vocabulary}"] if seed else [])
     build_index(CORPUS, found.index, vocabulary, "--document-array")
-    mine(QUESTIONS, found.clues, found.index, vocabulary, per_question=8)
+    mine(TRAIN_QUESTIONS, found.clues, found.index, vocabulary, per_question=8)
     return found
 
 
 def first_model(home: Path, seed: int) -> tuple[Material, Path]:
-    """What a seed's first model is made of, and its checkpoint."""
+    """The material of a seed's first model, and its checkpoint."""
     material = prepare(home, seed)
     return material, tune(CONFIG, home / f"seed{seed}" / "train", seed, material)
 
 
 def second_model(home: Path, seed: int, first: Material) -> str:
-    """The setting that lets a seed's second model write beside the first: the same vocabulary and clues, but a base model
+    """The setting that adds a seed's second model to the ensemble: the same vocabulary and clues, but a base model
     whose embeddings also count further texts."""
     here = home / f"seed{seed}" / "broad"
     vocabulary = home / "seed0" / "pretrain" / "tokenizer.model"
     broad = replace(first, model=here / "pretrain" / "model")
-    texts = f"further=[{','.join(map(str, FURTHER))}]"
+    texts = f"further=[{','.join(map(str, EXTRA_CORPORA))}]"
     pretrain(broad.model, seed + SEED_OFFSET, settings=[texts, "repeat=3", f"tokenizer={vocabulary}"])
-    return beside(broad.model, tune(CONFIG, here / "train", seed + SEED_OFFSET, broad))
+    return ensemble_setting(broad.model, tune(CONFIG, here / "train", seed + SEED_OFFSET, broad))
 
 
 def pretrain(model: Path, seed: int, *, settings: Settings = ()) -> None:
     """A base model with settings of its own, a Hugging Face folder at `model`."""
     options = (f"output={model.parent}", f"seed={seed}", *settings)
-    step(model, "pretrain", f"{CONFIGS}/pretrain/{CONFIG}.yaml", *interrupted(model.parent), *options)
+    step(model, "pretrain", f"{CONFIGS}/pretrain/{CONFIG}.yaml", *resume_options(model.parent), *options)
 
 
 def build_index(corpus: Path, index: Path, vocabulary: Path, *options: str) -> None:
@@ -110,10 +110,10 @@ def mine(questions: Path, clues: Path, index: Path, vocabulary: Path, *, per_que
 
 
 def tune(config: str, output: Path, seed: int, material: Material, *, settings: Settings = ()) -> Path:
-    """Train `configs/train/CONFIG.yaml` with settings of one's own; returns the checkpoint."""
+    """Train `configs/train/CONFIG.yaml` with extra settings; returns the checkpoint."""
     model, final = f"model.llm={material.model}", output / "final"
     tuning = (f"data.clues={material.clues}", f"output={output}", f"seed={seed}")
-    step(final, "train", f"{CONFIGS}/train/{config}.yaml", *interrupted(output), model, *settings, *tuning)
+    step(final, "train", f"{CONFIGS}/train/{config}.yaml", *resume_options(output), model, *settings, *tuning)
     return final
 
 
@@ -128,11 +128,11 @@ def score(
     settings: Settings = (),
     evaluate: Sequence[str] = (),
 ) -> None:
-    """Run `configs/eval/CONFIG.yaml` for a seed, with settings of one's own, after its bag-of-words classifier is learned into
-    the file `classifier`; all retrievers for the first seed, the best opponent for all, unless `evaluate` names them."""
+    """Run `configs/eval/CONFIG.yaml` for a seed, with extra settings, after its bag-of-words classifier is learned into
+    the file `classifier`; all retrievers for the first seed, the best baseline for all, unless `evaluate` names them."""
     path = f"{CONFIGS}/eval/{config}.yaml"
     learned = (f"{BAG}.seed={1000 * seed}", f"{BAG}.weights={classifier}")
-    step(classifier, "fit", path, OPPONENT, *learned, f"output={output}")
+    step(classifier, "fit", path, BASELINE, *learned, f"output={output}")
     scored = [
         f"{MAIN}.model.llm={material.model}",
         *settings,
@@ -142,7 +142,7 @@ def score(
         *learned,
     ]
     if seed and not evaluate:
-        evaluate = ("generative", "random_in_span", OPPONENT)
+        evaluate = ("generative", "random_in_span", BASELINE)
     if evaluate:
         scored += [f"evaluate=[{','.join(evaluate)}]", "clue_control=false"]
     step(output / "metrics.json", "eval", path, *scored)
@@ -153,7 +153,7 @@ def classifier_of(home: Path, seed: int) -> Path:
     return home / f"seed{seed}" / "classifier.safetensors"
 
 
-def beside(llm: Path, checkpoint: Path) -> str:
+def ensemble_setting(llm: Path, checkpoint: Path) -> str:
     """The setting that adds another small LLaMA to the ensemble, reading the same prompt."""
     files = f"llm: {json.dumps(str(llm.absolute()))}, checkpoint: {json.dumps(str(checkpoint.absolute()))}"
     return f'{MAIN}.ensemble=[{{{files}, lora: null, train_llm: true, prompt: "${{{MAIN}.model.prompt}}"}}]'

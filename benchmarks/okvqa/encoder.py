@@ -1,9 +1,9 @@
 """`make okvqa-encoder`: the small LLaMAs of `make okvqa-cpu` behind a pre-trained text encoder, to a table of three seeds.
 
-The larger configuration that two cores carry: the encoder first learns to guess answers, then the LLaMAs learn to write through
-what it has become, and a scorer over the same encoder learns to choose documents inside their clues' spans; they are scored
-beside that guesser, and alone. Base models, index and clues are those of `make okvqa-cpu`, made here where they are not there
-yet.
+The larger configuration for two cores: the encoder is first fine-tuned as an answer classifier, then the LLaMAs are trained
+behind it, and a scorer over the same encoder learns to choose documents inside the clues' spans. They are evaluated with that
+classifier as expert, and without it. Base models, index and clues are those of `make okvqa-cpu`, made here where they are
+missing.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.okvqa import cpu as okvqa_cpu
-from benchmarks.okvqa.seeds import OPPONENT, SAME_ENCODER, conclude
-from benchmarks.okvqa.steps import answer, require_files
+from benchmarks.okvqa.seeds import BASELINE, SAME_ENCODER, report_seeds
+from benchmarks.okvqa.steps import exit_status, require_files
 from gemkr.cli.numbers import positive
 
 CONFIG = "okvqa_wiki112k_encoder"
 ALONE = "model_alone"
 WITHOUT_EXPERT = f"{okvqa_cpu.MAIN}.answer_expert=null"
 SAME_CLUES = ("generative", "random_in_span", "rescored_bm25")
-"""What the model alone is evaluated beside; the second seed and all after it, with what has seeds of its own too."""
+"""What is evaluated of the model alone; of later seeds, also the retriever that is trained for each seed."""
 
 
 def main() -> int:
@@ -33,12 +33,12 @@ def main() -> int:
         "--base", type=Path, default=Path("runs") / okvqa_cpu.CONFIG, help="of make okvqa-cpu"
     )
     args = parser.parse_args()
-    return answer("okvqa-encoder", lambda: run(args.folder, args.base, args.seeds))
+    return exit_status("okvqa-encoder", lambda: run(args.folder, args.base, args.seeds))
 
 
 def run(home: Path, base: Path, seeds: int) -> None:
     """All seeds, one after the other, and the table."""
-    require_files(okvqa_cpu.QUESTIONS, okvqa_cpu.ASKED, okvqa_cpu.CORPUS)
+    require_files(okvqa_cpu.TRAIN_QUESTIONS, okvqa_cpu.DEV_QUESTIONS, okvqa_cpu.CORPUS)
     weights, chosen = home / "classifier.safetensors", home / "scorer.safetensors"
     main, scorer = okvqa_cpu.MAIN, f"{okvqa_cpu.MAIN}.scoring.inside_span.first"
     reading = f"{main}.model.text_encoder.weights={weights}"
@@ -56,12 +56,12 @@ def run(home: Path, base: Path, seeds: int) -> None:
         score = partial(
             okvqa_cpu.score, CONFIG, seed=seed, material=material, checkpoint=final, classifier=bag
         )
-        later = (*SAME_CLUES, OPPONENT) if seed else ()
+        later = (*SAME_CLUES, BASELINE) if seed else ()
         score(output=here / "eval", settings=(reading, *choosing), evaluate=later)
         score(output=here / ALONE, settings=(reading, *choosing, WITHOUT_EXPERT), evaluate=SAME_CLUES)
-    conclude(home, seeds)
+    report_seeds(home, seeds)
     print(f"\n{ALONE.replace('_', ' ')}, without the expert")
-    conclude(home, seeds, kind=ALONE, summary=f"summary_{ALONE}.json")
+    report_seeds(home, seeds, kind=ALONE, summary=f"summary_{ALONE}.json")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from gemkr.sources import Sources
 
 FORMAT = 1
-"""Of the weight file, and of how training is defined: weights of another format are learned anew."""
+"""Of the weight file, and of how training is defined: weights of another format are learned again."""
 LEARNED_FROM = "queries or settings, and a model may read through it"
 WARMUP_STEPS = 100
 CHUNK = 16
@@ -55,7 +55,7 @@ T = TypeVar("T")
 class EncoderClassifier(nn.Module):
     """p(answer | query) = softmax(W s + b), s the mean of the encoder's states scaled to the length `scale`.
 
-    What learns is the output and the encoder but for its word embeddings.
+    The output and the encoder except its word embeddings are trained.
     """
 
     Config = EncoderClassifierConfig
@@ -83,7 +83,7 @@ class EncoderClassifier(nn.Module):
 
     @staticmethod
     def learn(queries: Sequence[Query], config: EncoderClassifierConfig) -> str:
-        """`fit` from queries at hand."""
+        """`fit` from given queries."""
         with torch.random.fork_rng(devices=[]):
             model, origin = _untrained(queries, config)
             learn = partial(_learn, model, queries)

@@ -1,4 +1,4 @@
-"""A generative retriever with an answer expert beside its models: a guesser of answers writes clues with them.
+"""A generative retriever with an answer expert in the ensemble of its models.
 
 How probabilities are mixed: gemkr/decoding/ensemble.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerExpertConfig:
-    """A guesser of answers that writes with the models: its best `guesses` count for `weight` of a clue's probability, the
+    """A guesser of answers in the ensemble: its best `guesses` count for `weight` of a clue's probability, the
     models share the rest equally."""
 
     guesser: Annotated[Section, GUESSERS]
@@ -33,19 +33,19 @@ class AnswerExpertConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ExpertConfig(GenerativeConfig):
-    """A generative retriever; without `answer_expert` its models write alone."""
+    """A generative retriever; without `answer_expert` its models alone."""
 
     answer_expert: AnswerExpertConfig | None = None
 
 
 class ExpertRetriever(GenerativeRetriever):
-    """`GenerativeRetriever` whose models write together with an answer expert."""
+    """`GenerativeRetriever` with an answer expert in its ensemble."""
 
     Config = ExpertConfig
 
     @classmethod
     def from_config(cls, config: ExpertConfig, sources: Sources) -> GenerativeRetriever:
-        """As the generative retriever; ConfigError too for a weight that leaves the models or the expert out."""
+        """As the generative retriever; ConfigError too for a weight of 0 or 1 that excludes the expert or the models."""
         expert = config.answer_expert
         if expert is None:
             return super().from_config(config, sources)

@@ -16,6 +16,7 @@ from gemkr.fm_index import FMIndex, Span
 from gemkr.interfaces import Allowed
 from gemkr.retrievers.generative.retriever import clue_documents
 from gemkr.retrievers.generative.scoring import ClueScorer, scorer_of
+from gemkr.text.tokenization import tokenizer_of
 from gemkr.text.tokenizer import Tokenizer
 from gemkr.types import Clue, Query, Ranking
 
@@ -28,7 +29,7 @@ class ExpertAloneRetriever:
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        """The expert of the retriever `of`, without the models beside it."""
+        """The expert of the retriever `of`, without the models."""
 
         of: str
 
@@ -41,14 +42,14 @@ class ExpertAloneRetriever:
             raise ConfigError(
                 f"the retriever {config.of!r} has no answer expert; add answer_expert to it, or leave this retriever out"
             )
-        index, tokenizer = sources.index(settings.index), sources.tokenizer(settings.model)
-        index.check_tokenizer(tokenizer)
+        index = sources.index(settings.index)
+        tokenizer = tokenizer_of(index, sources.tokenizer(settings.model))
         scorer = scorer_of(clue_documents(settings, settings.scoring, sources))
         return cls(expert.guesser.build(sources), tokenizer, index, scorer, guesses=expert.guesses)
 
     @staticmethod
     def input_files(config: Config) -> dict[str, str | None]:
-        """Nothing beside what the retriever `of` reads."""
+        """Nothing besides what the retriever `of` reads."""
         return {}
 
     def __init__(

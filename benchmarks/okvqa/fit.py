@@ -1,4 +1,4 @@
-"""`python -m benchmarks.okvqa.fit CONFIG NAME`: learns what the retriever NAME of an evaluation needs, ahead of it.
+"""`python -m benchmarks.okvqa.fit CONFIG NAME`: trains what the retriever NAME of an evaluation needs, before the evaluation.
 
 Classifiers and learned scorers have a class method `fit(config, sources)`; retrieval itself never trains.
 """
@@ -19,7 +19,7 @@ from gemkr.evaluation.config import EvalConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status: 0, or 1 with one sentence of what went wrong."""
+    """Exit status: 0, or 1 after one sentence about the error."""
     parser = argparse.ArgumentParser(prog="benchmarks.okvqa.fit", description=__doc__.splitlines()[0])
     parser.add_argument("config", help="an evaluation configuration")
     parser.add_argument("retriever", help="the section whose parts are to be learned")

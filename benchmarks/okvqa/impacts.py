@@ -1,6 +1,6 @@
-"""The terms of a corpus with what each passage is worth for each of them: BM25's own numbers, as a sparse matrix.
+"""The terms of a corpus with each passage's BM25 weight for each of them, as a sparse matrix.
 
-What a query needs to know of passages when it weighs terms itself (impacts, as in learned sparse retrieval). Knows no model.
+The passage side of queries with weighed terms (impacts, as in learned sparse retrieval). Knows no model.
 """
 
 from __future__ import annotations

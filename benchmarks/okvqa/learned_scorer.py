@@ -1,8 +1,8 @@
-"""A learned second scorer: a fine-tuned text encoder reads the query, passages keep what they are.
+"""A learned second scorer: a fine-tuned text encoder reads the query; the representations of passages are fixed.
 
 It weighs the corpus's terms, of which passages have BM25's impacts (learned sparse retrieval, as SPLADE, Formal et al.
 2021, with the passage side fixed), and finds passages near in meaning, of which they have vectors (dense retrieval). Knows
-queries, terms and vectors; how it is trained stands in `learned_training`.
+queries, terms and vectors; `learned_training` trains it.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from gemkr.types import Query
 if TYPE_CHECKING:
     from gemkr.sources import Sources
 
-REMEMBERED = 4
+CACHED_QUERIES = 4
 """Queries whose reading is kept: a ranking scores one query several times."""
-MANY = 8
-"""From this part of the corpus on, comparing the query with all vectors is quicker than copying those asked for."""
+COPY_COST = 8
+"""From 1/8 of the corpus on, comparing the query with all vectors is quicker than copying the requested ones."""
 SHARES = (0.3, 0.1)
 """Of the weighed terms and of the query's own words, before training."""
 NEARNESS = 20.0
@@ -57,7 +57,7 @@ class LearnedScorer(nn.Module):
     s is the mean of the encoder's states, of length 1, and a is `scale`; W_t starts as the encoder's own reading of the word,
     so that at first terms close in meaning weigh, and rare ones need few examples; b_t starts at `threshold`. v_d are
     `vectors` float16[N, width] (held as float32), or there are none and the last part is left out. What learns is
-    the terms' weights and the encoder but for its word embeddings. A `DocumentScorer`: see `score`.
+    the terms' weights and the encoder except its word embeddings. A `DocumentScorer`: see `score`.
     """
 
     Config = LearnedScorerConfig
@@ -101,7 +101,7 @@ class LearnedScorer(nn.Module):
         self.threshold = nn.Parameter(torch.full((len(impacts),), config.threshold))
         self.shares = nn.Parameter(torch.tensor(SHARES))
         self.nearness = nn.Parameter(torch.tensor(math.log(NEARNESS)), requires_grad=vectors is not None)
-        self._readings = lru_cache(maxsize=REMEMBERED)(self._read)
+        self._readings = lru_cache(maxsize=CACHED_QUERIES)(self._read)
 
     def __len__(self) -> int:
         """The number of documents."""
@@ -127,7 +127,7 @@ class LearnedScorer(nn.Module):
         return torch.from_numpy(self.reader(query))
 
     def weighed_terms(self, query: Query) -> list[tuple[str, float]]:
-        """The terms that count for a query, in the corpus's spelling, the heaviest first: why a passage scores high."""
+        """The terms that count for a query, in the corpus's spelling, largest weight first: why a passage scores high."""
         found = self._readings(query)
         order = np.argsort(-found.weights, kind="stable").tolist()
         return [(self.impacts.words[found.terms[at]], float(found.weights[at])) for at in order]
@@ -140,7 +140,7 @@ class LearnedScorer(nn.Module):
         if self.vectors is None:
             return scores
         meaning = torch.from_numpy(found.meaning)
-        if len(docs) * MANY > len(self):
+        if len(docs) * COPY_COST > len(self):
             near = (self.vectors @ meaning).numpy()[docs]
         else:
             near = (self.vectors[torch.from_numpy(np.asarray(docs))] @ meaning).numpy()

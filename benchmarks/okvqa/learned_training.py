@@ -21,11 +21,11 @@ from torch import Tensor
 
 from benchmarks.okvqa.config import LearnedScorerConfig
 from benchmarks.okvqa.encoder_classifier import batches_by_length
-from benchmarks.okvqa.holders import Holders
 from benchmarks.okvqa.impacts import TermImpacts
 from benchmarks.okvqa.learned_scorer import LearnedScorer
 from benchmarks.okvqa.learned_weights import learn_weights, missing_weights, origin_of, read_learned
 from benchmarks.okvqa.passage_vectors import passage_vectors
+from benchmarks.okvqa.phrase_documents import PhraseDocuments
 from gemkr.errors import ConfigError, DataError
 from gemkr.models.hf.config import PromptConfig
 from gemkr.models.hf.llm import PRECISIONS
@@ -37,11 +37,11 @@ from gemkr.training.loop.schedule import WarmupLinear
 from gemkr.types import Document, Query
 
 FORMAT = 1
-"""Of the weight file, and of how training is defined: weights of another format are learned anew."""
+"""Of the weight file, and of how training is defined: weights of another format are learned again."""
 LEARNED_FROM = "queries, settings, documents or another encoder"
 WARMUP_STEPS = 100
-FAST = 10.0
-"""How much faster than the terms' weights the single numbers learn: thresholds, shares, nearness."""
+SCALAR_LR_FACTOR = 10.0
+"""Learning rate of the scalars (thresholds, shares, nearness), as a multiple of the terms' weights'."""
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def _learn(
 ) -> dict[str, Tensor]:
     model.eval().start_from_words()
     answers = dict.fromkeys(answer for query in queries for answer in query.answers)
-    _train(model, queries, Holders(documents, answers))
+    _train(model, queries, PhraseDocuments(documents, answers))
     return trained_parameters(model)
 
 
@@ -125,7 +125,7 @@ class _Corpus(torch.autograd.Function):
         return (ctx.by_term @ gradient.T.contiguous()).T, None, None
 
 
-def _train(model: LearnedScorer, queries: Sequence[Query], holders: Holders) -> None:
+def _train(model: LearnedScorer, queries: Sequence[Query], holders: PhraseDocuments) -> None:
     """AdamW on minus the logarithm of the softmax mass on the passages that hold an answer; rates rise, then fall to 0."""
     config, dtype = model.config, PRECISIONS[model.config.precision]
     samples = [(model.text(query), query) for query in queries if len(_relevant(query, holders))]
@@ -138,7 +138,7 @@ def _train(model: LearnedScorer, queries: Sequence[Query], holders: Holders) -> 
         {"params": [model.words], "peak_lr": config.head_lr},
         {
             "params": [model.threshold, model.shares, model.nearness],
-            "peak_lr": FAST * config.head_lr,
+            "peak_lr": SCALAR_LR_FACTOR * config.head_lr,
             "weight_decay": 0.0,
         },
     ]
@@ -169,7 +169,7 @@ def _train(model: LearnedScorer, queries: Sequence[Query], holders: Holders) -> 
     )
 
 
-def _relevant(query: Query, holders: Holders) -> np.ndarray:
+def _relevant(query: Query, holders: PhraseDocuments) -> np.ndarray:
     """int64[n]: the documents that hold an answer, ascending."""
     return np.unique(np.concatenate([holders[answer] for answer in query.answers] or [np.empty(0, np.int64)]))
 

@@ -1,4 +1,4 @@
-"""What a learned guesser of answers or scorer leaves in a file: weights, and the hash of all that they were learned from.
+"""The weight file of a learned guesser or scorer: weights, and the hash of everything they were learned from.
 
 A file with another hash is refused. Knows tensors by name only.
 """
@@ -50,7 +50,7 @@ def origin_of(queries: Sequence[Query], *settings: Any) -> str:
 def read_weights(path: Path, origin: str) -> dict[str, Tensor] | None:
     """The tensors of a weight file; None when there is none, or it was learned from other queries or settings.
 
-    Raises DataError for a file that is no weight file.
+    Raises DataError for a file that is not a weight file.
     """
     if not path.exists():
         return None
@@ -60,7 +60,7 @@ def read_weights(path: Path, origin: str) -> dict[str, Tensor] | None:
                 return None
             return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError) as error:
-        raise DataError(f"{path} is no weight file of gemkr; delete it") from error
+        raise DataError(f"{path} is not a weight file of gemkr; delete it") from error
 
 
 def read_learned(trained: Mapping[str, Tensor], path: Path, origin: str, learned_from: str) -> None:
@@ -70,7 +70,7 @@ def read_learned(trained: Mapping[str, Tensor], path: Path, origin: str, learned
     which was learned from other `learned_from`.
     """
     held = require_weights(path, origin, learned_from)
-    load_weights(trained, held, str(path), remedy="delete it to learn anew")
+    load_weights(trained, held, str(path), remedy="delete it to learn again")
 
 
 def require_weights(path: Path, origin: str, learned_from: str) -> dict[str, Tensor]:
@@ -84,9 +84,9 @@ def require_weights(path: Path, origin: str, learned_from: str) -> dict[str, Ten
 
 
 def missing_weights(path: Path) -> ConfigError:
-    """What to say where something learned is not there."""
+    """The error where a learned file is missing."""
     return ConfigError(
-        f"{path} is not there, and retrieval never trains; make it first: python -m benchmarks.okvqa.fit CONFIG RETRIEVER"
+        f"{path} does not exist, and retrieval never trains; make it first: python -m benchmarks.okvqa.fit CONFIG RETRIEVER"
     )
 
 
@@ -109,7 +109,7 @@ def learn_weights(
 
 def _of_another_origin(path: Path, learned_from: str) -> DataError:
     return DataError(
-        f"{path} was learned from other {learned_from}; delete it to learn anew, or set weights to another file"
+        f"{path} was learned from other {learned_from}; delete it to learn again, or set weights to another file"
     )
 
 

@@ -1,4 +1,4 @@
-"""The nearest training questions: what was answered to questions like this one, about pictures like this one.
+"""The nearest training questions: the answers to similar questions about similar pictures.
 
 A guesser of answers without any model or document; deliberately simple.
 """
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.okvqa.bags import BagVectors, Neighbourhood, QueryWords
+from benchmarks.okvqa.bags import BagVectors, CosineIndex, QueryWords
 from benchmarks.okvqa.guessers import training_queries
 from gemkr.config.paths import FilePath
 from gemkr.config.ranges import Positive
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class NearestQuestions:
     """Guesses the answers of the `neighbours` most similar training questions, each weighed by its cosine.
 
-    An answer's weight is the sum over the neighbours that have it; ties go to the answer met first, in the order of
+    An answer's weight is the sum over the neighbours that have it; ties go to the first answer, in the order of
     the neighbours. About 1 ms a query among 9,000 questions.
     """
 
@@ -54,7 +54,7 @@ class NearestQuestions:
             raise DataError("no training query has an answer; give a file of queries with answers")
         self._neighbours = neighbours
         self._vectors = BagVectors(self._queries, QueryWords(shared=False))
-        self._near = Neighbourhood(map(self._vectors.vector, self._queries), len(self._vectors))
+        self._near = CosineIndex(map(self._vectors.vector, self._queries), len(self._vectors))
 
     def guess(self, query: Query) -> list[tuple[str, float]]:
         """(answer, weight), best first; none when the query shares no word with any training question."""

@@ -109,13 +109,13 @@ class _ReadSoFar:
             self._stream.close()
 
     def add(self, rows: np.ndarray) -> None:
-        """Append float16[n, width]; out of this process's hands when this returns."""
+        """Append float16[n, width]; handed to the operating system when this returns."""
         with self._translated():
             self._stream.write(rows.tobytes())
             self._stream.flush()
 
     def remove(self) -> None:
-        """Delete the file: all that it holds stands elsewhere."""
+        """Delete the file: its contents are stored elsewhere."""
         with self._translated():
             self.path.unlink()
 

@@ -1,6 +1,6 @@
-"""What several seeds of one configuration have in common: means, their spread, and the tests against the best opponents.
+"""Several seeds of one configuration: means, standard deviations, and the tests against the best baselines.
 
-Reads the folders that `gemkr eval` wrote, one for each seed, and knows nothing of how they came about.
+Reads the folders that `gemkr eval` wrote, one for each seed, and does not depend on how they were made.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from gemkr.files import write_atomically
 METRICS = ("P@5", "S@1", "S@5", "S@10", "D@10")
 TESTED = ("P@5", "S@5", "S@10")
 RETRIEVER = "generative"
-OPPONENT = "answer_classifier_coverage"
-"""The best of the simple opponents: the answer classifier alone, with greedy coverage."""
+BASELINE = "answer_classifier_coverage"
+"""The best of the simple baselines: the answer classifier alone, with greedy coverage."""
 SAME_ENCODER = "encoder_classifier_coverage"
-"""The answer classifier over the text encoder that a model reads through: one for all seeds, asked with the first."""
-ASKED_ONCE = (SAME_ENCODER, "expert_alone", "learned_scorer")
-"""It, the expert under the models' own ranking, and the learned second scorer alone, where the first seed's evaluation asked
+"""The answer classifier over the text encoder that a model reads through: one for all seeds, evaluated with the first."""
+FIRST_SEED_BASELINES = (SAME_ENCODER, "expert_alone", "learned_scorer")
+"""It, the expert under the models' own ranking, and the learned second scorer alone, where the first seed's evaluation has
 them."""
 
 Rows = dict[str, dict[str, float]]
 """Of each retriever, a value by metric."""
 
 
-def conclude(home: Path, seeds: int, *, kind: str = "eval", summary: str = "summary.json") -> None:
-    """Print the table over the seeds' folders `kind` and the tests against the opponents of their folders `eval`, and keep
+def report_seeds(home: Path, seeds: int, *, kind: str = "eval", summary: str = "summary.json") -> None:
+    """Print the table over the seeds' folders `kind` and the tests against the baselines of their folders `eval`, and keep
     the table in the file `summary`."""
     folders = [home / f"seed{seed}" / kind for seed in range(seeds)]
     evaluated = [home / f"seed{seed}" / "eval" for seed in range(seeds)]
     write_atomically(home / summary, json.dumps(summarize(folders), indent=1) + "\n")
-    if all(OPPONENT in retrievers_of(folder) for folder in evaluated):
-        compare(folders, [(folder, OPPONENT) for folder in evaluated])
-    for opponent in ASKED_ONCE:
-        if opponent in retrievers_of(evaluated[0]):
-            compare(folders, [(evaluated[0], opponent)] * seeds)
+    if all(BASELINE in retrievers_of(folder) for folder in evaluated):
+        compare(folders, [(folder, BASELINE) for folder in evaluated])
+    for baseline in FIRST_SEED_BASELINES:
+        if baseline in retrievers_of(evaluated[0]):
+            compare(folders, [(evaluated[0], baseline)] * seeds)
 
 
 def retrievers_of(folder: Path) -> Rows:
@@ -68,21 +68,21 @@ def summarize(folders: Sequence[Path]) -> Rows:
 
 
 def compare(
-    folders: Sequence[Path], opponents: Sequence[tuple[Path, str]]
+    folders: Sequence[Path], baselines: Sequence[tuple[Path, str]]
 ) -> dict[str, dict[str, PairedTest]]:
-    """Paired tests, printed: the retriever of each seed's folder against its opponent (a folder, its name there), and `all`,
+    """Paired tests, printed: the retriever of each seed's folder against its baseline (a folder, its name there), and `all`,
     where a question counts with its means over the seeds on either side."""
     found = paired(
-        [row for folder, row in zip(folders, opponents, strict=True) for row in ((folder, RETRIEVER), row)]
+        [row for folder, row in zip(folders, baselines, strict=True) for row in ((folder, RETRIEVER), row)]
     )
     values = [found[i : i + 2] for i in range(0, len(found), 2)]
     compared = {folder.parent.name: [value] for folder, value in zip(folders, values, strict=True)}
     tests: dict[str, dict[str, PairedTest]] = {}
-    print(f"\n{RETRIEVER} less {opponents[0][1]}: difference (p of the paired randomization test)")
+    print(f"\n{RETRIEVER} less {baselines[0][1]}: difference (p of the paired randomization test)")
     print(f"{'':<28}" + "".join(f"{metric:>20}" for metric in TESTED))
     for name, chosen in {**compared, "all": values}.items():
-        ours, theirs = np.mean(chosen, axis=0)
-        tests[name] = {metric: paired_test(theirs[i], ours[i]) for i, metric in enumerate(TESTED)}
+        own, other = np.mean(chosen, axis=0)
+        tests[name] = {metric: paired_test(other[i], own[i]) for i, metric in enumerate(TESTED)}
         cells = [f"{test.difference:+.3f} (p {test.p_value:.4f})" for test in tests[name].values()]
         print(f"{name:<28}" + "".join(f"{cell:>20}" for cell in cells))
     return tests
@@ -91,13 +91,13 @@ def compare(
 def paired(rows: Sequence[tuple[Path, str]]) -> list[np.ndarray]:
     """float64[metrics, queries] of each retriever (a folder, its name there): the tested metrics, queries by name.
 
-    Raises DataError where they did not answer the same queries, or a folder does not tell of a retriever.
+    Raises DataError where they did not answer the same queries, or a folder has no values of a retriever.
     """
     found = [_per_query(folder, retriever) for folder, retriever in rows]
-    for (folder, _), (asked, _) in zip(rows, found, strict=True):
-        if asked != found[0][0]:
+    for (folder, _), (ids, _) in zip(rows, found, strict=True):
+        if ids != found[0][0]:
             raise DataError(
-                f"{folder} and {rows[0][0]} did not answer the same queries ({len(asked)} and {len(found[0][0])}); evaluate anew"
+                f"{folder} and {rows[0][0]} did not answer the same queries ({len(ids)} and {len(found[0][0])}); evaluate again"
             )
     return [np.array(values, dtype=np.float64) for _, values in found]
 
@@ -113,5 +113,5 @@ def _per_query(folder: Path, retriever: str) -> tuple[list[str], list[list[float
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{path} has no values of {retriever!r} by query ({error!r}); evaluate anew"
+            f"{path} has no values of {retriever!r} by query ({error!r}); evaluate again"
         ) from error

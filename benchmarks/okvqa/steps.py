@@ -1,7 +1,7 @@
-"""Steps of a long run: the project's own commands, each in a process of its own, passed over where their product is there.
+"""Steps of a long run: the project's own commands, each in its own process, skipped where their product exists.
 
-A product is believed only if the same command made it, from products that have not been made anew since: what was asked,
-configuration files resolved, stands beside it.
+A product is reused only if the same command made it, from products that have not been made again since: the command, with
+its configuration file resolved, is recorded beside it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gemkr.evaluation.config import EvalConfig
 from gemkr.files import write_atomically
 from gemkr.training.config import PretrainConfig, TrainConfig
 
-CONFIGURED = {"pretrain": PretrainConfig, "train": TrainConfig, "eval": EvalConfig, "fit": EvalConfig}
+CONFIG_CLASSES = {"pretrain": PretrainConfig, "train": TrainConfig, "eval": EvalConfig, "fit": EvalConfig}
 """Commands whose first word is a configuration file, the others settings in it; `fit` names a retriever between the two."""
 
 
@@ -31,9 +31,9 @@ def step(product: Path, *command: object) -> None:
     Raises DataError when the product is there and another command made it, or one that is not known.
     """
     words = [str(word) for word in command]
-    asked = _asked(words)
+    record = _command_record(words)
     if product.exists():
-        _require_same(product, asked)
+        _require_same(product, record)
         print(f"there already: {product}", flush=True)
         return
     print("gemkr", *words, flush=True)
@@ -41,20 +41,20 @@ def step(product: Path, *command: object) -> None:
     code = _run(words)
     if code:
         sys.exit(code)
-    made = {**asked, "from": _sources(asked, product), "made": time.time_ns()}
-    write_atomically(_note(product), json.dumps(made, indent=1) + "\n")
+    made = {**record, "from": _sources(record, product), "made": time.time_ns()}
+    write_atomically(_record_path(product), json.dumps(made, indent=1) + "\n")
     print(f"{time.perf_counter() - began:.0f} s", flush=True)
 
 
 def require_files(*files: Path) -> None:
-    """DataError naming the first that is missing: found out now, not in the second hour."""
+    """DataError naming the first missing file, before the run starts."""
     for file in files:
         if not file.is_file():
             raise DataError(f"{file} is missing; set GEMKR_SHARED to the folder that holds data/")
 
 
-def answer(name: str, work: Callable[[], None]) -> int:
-    """Exit status of a driver: 0 with its minutes told, or 1 with one sentence of what went wrong."""
+def exit_status(name: str, work: Callable[[], None]) -> int:
+    """Exit status of a driver: 0 after its minutes are printed, or 1 after one sentence about the error."""
     began = time.perf_counter()
     try:
         work()
@@ -65,50 +65,53 @@ def answer(name: str, work: Callable[[], None]) -> int:
     return 0
 
 
-def interrupted(output: Path) -> list[str]:
-    """The words with which a training goes on whose checkpoints are there but not its product; none for a new one."""
+def resume_options(output: Path) -> list[str]:
+    """The options that resume a training with checkpoints but without a product; none for a new one."""
     return ["--resume", "auto"] if list(output.glob("step-*")) else []
 
 
-def _asked(words: list[str]) -> dict[str, Any]:
-    """What decides a command's product: its words but for --resume, and where they name settings, all of them."""
+def _command_record(words: list[str]) -> dict[str, Any]:
+    """What decides a command's product: its words without --resume, and for a configuration file all of its settings."""
     if "--resume" in words:
         at = words.index("--resume")
         words = words[:at] + words[at + 2 :]
-    kind = CONFIGURED.get(words[0])
+    kind = CONFIG_CLASSES.get(words[0])
     if kind is None:
         return {"command": words}
     if words[0] == "fit":
-        return {"command": words[:2], "settings": _learned(load_config(words[1], kind, words[3:]), words[2])}
+        return {
+            "command": words[:2],
+            "settings": _learned_settings(load_config(words[1], kind, words[3:]), words[2]),
+        }
     settings = json.loads(json.dumps(to_mapping(load_config(words[1], kind, words[2:]))))
     return {"command": words[:2], "settings": settings}
 
 
-def _learned(config: EvalConfig, name: str) -> dict[str, Any]:
+def _learned_settings(config: EvalConfig, name: str) -> dict[str, Any]:
     """The settings that alone decide what is learned for a retriever: those of its parts that learn, and the corpus."""
     parts = [part.config for part in learned_parts(config.retrievers[name])]
     return {"corpus": config.corpus, **{type(part).__name__: to_mapping(part) for part in parts}}
 
 
-def _note(product: Path) -> Path:
-    """Where it stands what made a product."""
+def _record_path(product: Path) -> Path:
+    """The file that records what made a product."""
     return product.with_name(f".{product.name}.made-by.json")
 
 
-def _sources(asked: Mapping[str, Any], product: Path) -> dict[str, int]:
+def _sources(record: Mapping[str, Any], product: Path) -> dict[str, int]:
     """When the other products that a command names were made, by path."""
-    named = {path for path in map(Path, _texts(asked)) if path.name} - {product}
-    found = {str(path): _read(_note(path)).get("made") for path in sorted(named)}
+    named = {path for path in map(Path, _texts(record)) if path.name} - {product}
+    found = {str(path): _read(_record_path(path)).get("made") for path in sorted(named)}
     return {path: made for path, made in found.items() if made is not None}
 
 
-def _read(note: Path) -> dict[str, Any]:
-    """What a note tells, nothing where there is none that can be read."""
+def _read(path: Path) -> dict[str, Any]:
+    """The contents of a record, empty where there is none that can be read."""
     try:
-        told = json.loads(note.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return record if isinstance(record, dict) else {}
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -120,23 +123,23 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(inner)
 
 
-def _require_same(product: Path, asked: Mapping[str, Any]) -> None:
-    way_out = "remove it, or give another --folder"
-    made = _read(_note(product))
+def _require_same(product: Path, record: Mapping[str, Any]) -> None:
+    remedy = "remove it, or give another --folder"
+    made = _read(_record_path(product))
     if not made:
-        raise DataError(f"{product} is there and nothing tells which command made it; {way_out}")
+        raise DataError(f"{product} is there and no record says which command made it; {remedy}")
     sources = made.pop("from", {})
     made.pop("made", None)
-    now, before = _flat(asked), _flat(made)
+    now, before = _flat(record), _flat(made)
     for key in sorted(now.keys() | before.keys()):
         if now.get(key) != before.get(key):
             raise DataError(
-                f"{product} was made with {key} = {before.get(key)!r}, now it is {now.get(key)!r}; {way_out}"
+                f"{product} was made with {key} = {before.get(key)!r}, now it is {now.get(key)!r}; {remedy}"
             )
-    for path, when in _sources(asked, product).items():
+    for path, when in _sources(record, product).items():
         if sources.get(path) != when:
             raise DataError(
-                f"{product} was made from an earlier {path}, which was made anew since; {way_out}"
+                f"{product} was made from an earlier {path}, which was made again since; {remedy}"
             )
 
 

@@ -53,10 +53,10 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The arguments of a command; `key=value` overrides may stand before, between and after its options."""
     parser = build_parser()
     args, rest = parser.parse_known_args(argv)
-    strange = [word for word in rest if word.startswith("-") or "=" not in word]
-    if strange or (rest and not hasattr(args, "overrides")):
+    unexpected = [word for word in rest if word.startswith("-") or "=" not in word]
+    if unexpected or (rest and not hasattr(args, "overrides")):
         hint = "; settings are given as key=value" if hasattr(args, "overrides") else ""
-        parser.error(f"unrecognized arguments: {' '.join(strange or rest)}{hint}")
+        parser.error(f"unrecognized arguments: {' '.join(unexpected or rest)}{hint}")
     if rest:
         args.overrides = [*args.overrides, *rest]
     return args
@@ -65,8 +65,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
-    for chatty in ("httpx", "PIL", "bm25s", "filelock"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    for library in ("httpx", "PIL", "bm25s", "filelock"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     args = parse(argv)
     try:
         return args.run(args)
@@ -86,9 +86,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("gemkr: interrupted", file=sys.stderr)
         return 130
     except _full_gpu() as error:
-        told = ", ".join(first_line(error).split(". ")[1:3])
+        figures = ", ".join(first_line(error).split(". ")[1:3])
         print(
-            f"gemkr: the GPU ran out of memory{f' ({told})' if told else ''}; lower batch_size (and raise gradient_accumulation "
+            f"gemkr: the GPU ran out of memory{f' ({figures})' if figures else ''}; lower batch_size (and raise gradient_accumulation "
             "as much), decoding.batch_size or decoding.beam_size, or --batch",
             file=sys.stderr,
         )

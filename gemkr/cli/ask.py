@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gemkr.cli.numbers import positive
+from gemkr.text.normalize import normalize_with_offsets
 
 if TYPE_CHECKING:
     from gemkr.types import Hit, Ranking
@@ -33,8 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.picture is not None:  # found out before models are loaded
+        from gemkr.vision.decode import check_picture
+
+        check_picture(Path(args.picture), f"the picture {args.picture}", "give another picture")
     from gemkr.loaded import load
 
+    if args.config == "quickstart":
+        _require_quickstart()
     loaded = load(args.config, args.overrides, retriever=args.retriever)
     ranking = loaded.ask(args.question, args.picture, k=args.k)
     if args.json:
@@ -49,12 +58,23 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _require_quickstart() -> None:
+    from gemkr.cli.quickstart import FOLDER_VARIABLE, MARK
+    from gemkr.errors import ConfigError
+
+    folder = Path(os.environ.get(FOLDER_VARIABLE, "runs/quickstart"))
+    if not (folder / MARK).is_file():
+        raise ConfigError(
+            f"there is no quickstart in {folder}; run `gemkr quickstart` here first, or name the folder of one in {FOLDER_VARIABLE}"
+        )
+
+
 def as_text(ranking: Ranking) -> list[str]:
     """The lines that a person reads: the best clues, then the passages with their clues between ** signs."""
     lines = []
     if ranking.clues:
         best = sorted(ranking.clues, key=lambda clue: -clue.log_prob)[:SHOWN_CLUES]
-        lines += ["clues: " + " · ".join(f"{clue.text} ({clue.span.count})" for clue in best), ""]
+        lines += ["clues: " + " · ".join(f"{clue.text} ({clue.occurrences})" for clue in best), ""]
     for number, hit in enumerate(ranking.hits, 1):
         lines.append(f"{number}. {hit.doc_id}{f'  {hit.title}' if hit.title else ''}  [{hit.score:.3f}]")
         lines += textwrap.wrap(marked(hit), WIDTH, initial_indent="   ", subsequent_indent="   ")
@@ -63,9 +83,12 @@ def as_text(ranking: Ranking) -> list[str]:
 
 def marked(hit: Hit) -> str:
     """The passage with the first occurrence of its best clue between ** signs."""
+    text, places = normalize_with_offsets(hit.text)
     for evidence in hit.evidence:
         clue = evidence.text.strip()
-        at = hit.text.find(clue) if clue else -1
+        at = text.find(clue) if clue else -1
         if at >= 0:
-            return f"{hit.text[:at]}**{clue}**{hit.text[at + len(clue) :]}"
+            start, stop = int(places[at]), int(places[at + len(clue)])
+            found = hit.text[start:stop].rstrip()
+            return f"{hit.text[:start]}**{found}**{hit.text[start + len(found) :]}"
     return hit.text

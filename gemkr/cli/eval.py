@@ -21,14 +21,15 @@ def run(args: argparse.Namespace) -> int:
     from gemkr.evaluation.config import EvalConfig
     from gemkr.evaluation.evaluate import evaluate
     from gemkr.evaluation.metrics import parse_metrics
-    from gemkr.evaluation.report.of_evaluation import write_eval_report
+    from gemkr.evaluation.report.eval_report import write_eval_report
     from gemkr.evaluation.report.table import text_comparison, text_table
-    from gemkr.files import require_writable_folder, write_atomically
+    from gemkr.evaluation.runs import require_output
+    from gemkr.files import write_atomically
 
     config = load_config(find_config(args.config, "eval"), EvalConfig, args.overrides)
     parse_metrics(config.metrics)
     config.require("queries")
-    output = require_writable_folder(config.require("output"))
+    output = require_output(config)
     if args.restart:
         for stale in RESULTS:
             (output / stale).unlink(missing_ok=True)

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "runs",
         metavar="RUN",
         nargs="+",
-        help="two runs or more: TREC, run.jsonl, or the GeMKR authors' .json",
+        help="two runs or more: of TREC, UniIR or MS MARCO, run.jsonl, or the GeMKR authors' .json",
     )
     parser.add_argument(
         "-o", "--output", required=True, help="the fused run: TREC, or *.jsonl with the evidence"

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     query = actions.add_parser("query", help="count a text, list what may follow it and where it occurs")
     query.add_argument("index", type=Path, help=INDEX)
-    query.add_argument("text", help="as it stands in the documents")
+    query.add_argument("text", help="as it stands in the documents, white space aside")
     query.add_argument(
         "--tokenizer", type=Path, required=True, help="the tokenizer that the index was built with"
     )
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_build_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "corpus", type=Path, help="csv (kid,text), jsonl (BEIR) or tsv (DPR, KILT), plain or .gz"
+        "corpus", type=Path, help="csv (kid,text), jsonl (BEIR) or tsv (DPR, KILT, MS MARCO), plain or .gz"
     )
     parser.add_argument(
         "--tokenizer", type=Path, required=True, help="sentencepiece .model or Hugging Face folder"
@@ -74,6 +74,11 @@ def _add_build_arguments(parser: argparse.ArgumentParser) -> None:
         "memory than this",
     )
     parser.add_argument(
+        "--keep-white-space",
+        action="store_true",
+        help="index texts as they are written: runs of white space and decomposed letters stay",
+    )
+    parser.add_argument(
         "--skip-bad-rows", action="store_true", help="list bad rows instead of stopping at the first"
     )
 
@@ -92,7 +97,8 @@ def _build(args: argparse.Namespace) -> int:
     from gemkr.text.tokenizer import load_tokenizer
 
     output = require_writable(args.output, args.corpus, args.tokenizer)
-    tokenizer = load_tokenizer(args.tokenizer)
+    replaced = _replaced(output)
+    tokenizer = load_tokenizer(args.tokenizer, keep_white_space=args.keep_white_space)
     bad = BadRows() if args.skip_bad_rows else None
     began = time.perf_counter()
     with progress_bar(desc="tokenizing", unit=" documents") as bar:
@@ -118,7 +124,7 @@ def _build(args: argparse.Namespace) -> int:
 
         def show(stage: str, share: float) -> None:
             bar.update(share - bar.n)
-            if bar.postfix != stage:  # a log is told of every stage once
+            if bar.postfix != stage:  # a log reports every stage once
                 bar.set_postfix_str(stage)
 
         index = FMIndex.build_flat(
@@ -134,6 +140,11 @@ def _build(args: argparse.Namespace) -> int:
             work_folder=output.parent,
         )
     built = time.perf_counter()
+    if replaced is not None and replaced != index.corpus_hash:
+        print(
+            f"another index stood in {output} and is replaced; runs and clues made with it do not belong to this one",
+            file=sys.stderr,
+        )
     index.save(output)
     saved = time.perf_counter()
     size = output.stat().st_size
@@ -151,8 +162,25 @@ def _build(args: argparse.Namespace) -> int:
     return 0
 
 
+def _replaced(output: Path) -> str | None:
+    """The corpus hash of the index that a build replaces, None where there is none; DataError for a file that is no index."""
+    from gemkr.fm_index import FMIndex
+    from gemkr.fm_index.errors import IndexCorruptError, IndexFormatError
+
+    if not output.exists():
+        return None
+    try:
+        return FMIndex.load(output).corpus_hash
+    except IndexCorruptError:
+        return None
+    except IndexFormatError as error:
+        raise DataError(
+            f"the output {output} holds no whole index of this version and would be replaced; choose another with -o, or delete it"
+        ) from error
+
+
 def _expectation(expected: dict[str, Any], folder: Path) -> str:
-    """The sentence before a build."""
+    """The sentence that is printed before a build."""
     from gemkr.cli.output import bytes_text
 
     blocks = ""
@@ -193,12 +221,11 @@ def _verify(args: argparse.Namespace) -> int:
 def _query(args: argparse.Namespace) -> int:
     from gemkr.data.documents import DocumentStore
     from gemkr.fm_index import FMIndex
-    from gemkr.text.tokenization import require_same_texts
+    from gemkr.text.tokenization import require_same_texts, tokenizer_of
     from gemkr.text.tokenizer import load_tokenizer
 
     index = FMIndex.load(args.index)
-    tokenizer = load_tokenizer(args.tokenizer)
-    index.check_tokenizer(tokenizer)
+    tokenizer = tokenizer_of(index, load_tokenizer(args.tokenizer))
     store = None if args.corpus is None else DocumentStore.open_indexed(args.corpus, index.doc_ids)
     if store is not None:
         require_same_texts(index, store.contents, tokenizer)

@@ -1,4 +1,4 @@
-"""`gemkr judge CONFIG`: tells what each clue of a finished run was worth, for training that learns from it."""
+"""`gemkr judge CONFIG`: reports the reward of each clue of a finished run, for training with a rank loss."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ HELP = "judge the clues of a finished run over queries with known answers, to le
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", help="the evaluation configuration that `gemkr eval` ran")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="the settings it was run with")
-    parser.add_argument("--retriever", metavar="NAME", help="whose run (default: the first of evaluate)")
+    parser.add_argument(
+        "--retriever",
+        metavar="NAME",
+        help="the retriever whose run is judged (default: the first of evaluate)",
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, help="the judged clues, *.jsonl")
     parser.add_argument(
         "--documents",

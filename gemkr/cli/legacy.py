@@ -1,4 +1,4 @@
-"""The command line that readers of the paper know: `--cfg-path FILE --options key=value …`, said in our words.
+"""The command line that readers of the paper know: `--cfg-path FILE --options key=value …`, translated to the commands of gemkr.
 
 `train.py`, `eval.py` and the scripts of `data_process/` hand their arguments through here to `gemkr`.
 """

@@ -60,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
     from gemkr.fm_index import FMIndex
     from gemkr.progress import progress_bar
     from gemkr.scorers.bm25 import BM25
+    from gemkr.text.tokenization import require_same_texts, tokenizer_of
     from gemkr.text.tokenizer import load_tokenizer
     from gemkr.training.mining.mine import Miner, MiningSettings
     from gemkr.training.mining.statistics import MiningStatistics, mine_all
@@ -85,9 +86,9 @@ def run(args: argparse.Namespace) -> int:
             "key 'positives', use --anchor answer"
         )
     index = FMIndex.load(args.index)
-    tokenizer = load_tokenizer(args.tokenizer)
-    index.check_tokenizer(tokenizer)
+    tokenizer = tokenizer_of(index, load_tokenizer(args.tokenizer))
     documents = DocumentStore.open_indexed(args.corpus, index.doc_ids)
+    require_same_texts(index, documents.contents, tokenizer)
     miner = Miner(index, documents, tokenizer, BM25(documents), settings)
     ready = time.perf_counter()
     statistics = MiningStatistics()

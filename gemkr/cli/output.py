@@ -1,4 +1,4 @@
-"""Where results go: found out before the work, not after it."""
+"""Where results go: checked before the work starts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gemkr.errors import DataError
 def require_writable(path: str | Path, *inputs: str | Path | None) -> Path:
     """Make the folder of a result file and try to write into it; raises DataError when that fails.
 
-    The result would replace what stands at `path`: a device and the files of `inputs` are refused.
+    The result would replace what exists at `path`: a device and the files of `inputs` are refused.
     """
     path = Path(path)
     try:

@@ -15,8 +15,10 @@ def run(args: argparse.Namespace) -> int:
     from gemkr.config.files import load_config
     from gemkr.config.packaged import find_config
     from gemkr.training.config import PretrainConfig
+    from gemkr.training.early import check_pretraining
 
     config = load_config(find_config(args.config, "pretrain"), PretrainConfig, args.overrides)
+    check_pretraining(config, args.resume)
     from gemkr.training.pretrain import MODEL_FOLDER, pretrain
 
     return train.report(pretrain(config, resume=args.resume), Path(config.output) / MODEL_FOLDER)

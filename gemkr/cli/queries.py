@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _with_captions(queries: Iterable[Query], captions: dict[int, str]) -> Iterator[Query]:
-    """A caption that a query has already stays."""
+    """A query that has a caption keeps it."""
     from gemkr.data.queries import coco_number
 
     for query in queries:

@@ -74,11 +74,11 @@ def run(args: argparse.Namespace) -> int:
     from gemkr.cli.output import require_writable
 
     require_writable(args.output / "results.json")
-    claim(args.output, args.seed)
+    claim_folder(args.output, args.seed)
     return Quickstart(args.output, args.seed, args.max_steps, args.limit).run()
 
 
-def claim(folder: Path, seed: int) -> None:
+def claim_folder(folder: Path, seed: int) -> None:
     """Mark a folder as a quickstart's; DataError when it holds results that no quickstart left there."""
     from gemkr.errors import DataError
     from gemkr.files import write_atomically
@@ -93,7 +93,7 @@ def claim(folder: Path, seed: int) -> None:
 
 
 class StepError(Exception):
-    """A command of the quickstart ended with a status other than 0; it has said why."""
+    """A command of the quickstart ended with a status other than 0; it has printed why."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -224,7 +224,7 @@ class Quickstart:
 
 
 def _gemkr(*words: Any, **options: Any) -> None:
-    """Run one command in this process, after saying it; an option `a_b=1` becomes `--a-b 1`, True the bare flag."""
+    """Run one command in this process, after printing it; an option `a_b=1` becomes `--a-b 1`, True the bare flag."""
     from gemkr.cli import main
 
     argv = [str(word) for word in words]

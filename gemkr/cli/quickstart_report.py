@@ -1,6 +1,6 @@
 """The quickstart's report: one table over all its evaluations, and held-out queries shown with their evidence.
 
-Reads what `gemkr eval` left in the folders of the rows; retrieves and scores nothing anew.
+Reads what `gemkr eval` left in the folders of the rows; retrieves and scores nothing itself.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def write_quickstart_report(folder: Path, titles: Mapping[str, str], seconds: Ma
     from gemkr.data.records import read_records
     from gemkr.evaluation.evaluate import CONTROL
     from gemkr.evaluation.report.cards import choose_queries, make_card
-    from gemkr.evaluation.report.of_evaluation import shown_boxes
+    from gemkr.evaluation.report.eval_report import shown_boxes
     from gemkr.evaluation.report.page import Row, write_report
     from gemkr.text.tokenizer import load_tokenizer
     from gemkr.vision.pictures import PictureFolder

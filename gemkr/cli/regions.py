@@ -20,7 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     detect = commands.add_parser("detect", help="YOLO boxes of every picture in a folder, as jsonl")
     detect.add_argument(
-        "images", metavar="IMAGES", help="folder of pictures named <image id>.jpg|jpeg|png|webp"
+        "images",
+        metavar="IMAGES",
+        help="folder of pictures named <image id>.jpg, .png, .webp, .gif, .tiff ...",
     )
     detect.add_argument(
         "--weights", required=True, help="an ultralytics .pt file (or a model .yaml: random weights)"
@@ -63,9 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     encode.add_argument("--batch", type=positive, default=32, help="crops between two saves (default 32)")
     for command in (detect, encode):
         command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ... (default cpu)")
-        command.add_argument(
-            "--skip-missing", action="store_true", help="pass over missing or corrupt pictures"
-        )
+        command.add_argument("--skip-missing", action="store_true", help="skip missing or corrupt pictures")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     from gemkr.vision.pictures import PictureFolder
 
     require_device(args.device)
-    pictures = PictureFolder(args.images)
+    pictures = PictureFolder(args.images, way_out="skip it with --skip-missing")
     return _detect(args, pictures) if args.action == "detect" else _encode(args, pictures)
 
 
@@ -126,11 +126,11 @@ def _encode(args: argparse.Namespace, pictures: PictureFolder) -> int:
 
 def _print(report: Report, output: str) -> None:
     for reason in report.skipped.values():
-        print(f"passed over: {reason}", file=sys.stderr)
+        print(f"skipped: {reason}", file=sys.stderr)
     print(
         f"{report.pictures} pictures, {report.boxes} boxes, {report.seconds:.1f} s, "
         f"{report.pictures_per_second:.2f} pictures/s, {report.resumed} were there already, "
-        f"{len(report.skipped)} passed over -> {output}"
+        f"{len(report.skipped)} skipped -> {output}"
     )
 
 

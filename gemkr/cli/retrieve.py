@@ -34,13 +34,12 @@ def run(args: argparse.Namespace) -> int:
     from gemkr.config.files import load_config
     from gemkr.config.packaged import find_config
     from gemkr.evaluation.config import EvalConfig
-    from gemkr.evaluation.runs import run_retriever
-    from gemkr.files import require_writable_folder
+    from gemkr.evaluation.runs import require_output, run_retriever
 
     config = load_config(find_config(args.config, "eval"), EvalConfig, args.overrides)
     name = args.retriever or config.evaluated[0]
     config.require("queries")
-    require_writable_folder(config.require("output"))
+    require_output(config)
     sources = config.sources()
     sources.section(name)
     result = run_retriever(config, sources, name, restart=args.restart)

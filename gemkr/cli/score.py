@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from gemkr.cli.numbers import natural
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
+    from gemkr.evaluation.metrics import Metric
     from gemkr.types import Query, Run
 
 HELP = "score a run against qrels or answers, and compare two runs"
@@ -21,10 +22,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run_file",
         metavar="RUN",
-        help="TREC run, run.jsonl, or the GeMKR authors' .json (a list of lists of ids)",
+        help="a run of TREC, UniIR or MS MARCO, run.jsonl, or the GeMKR authors' .json (a list of lists of ids)",
     )
     parser.add_argument(
-        "qrels", metavar="QRELS", nargs="?", help="TREC qrels; without them answers are looked for"
+        "qrels",
+        metavar="QRELS",
+        nargs="?",
+        help="qrels of TREC, BEIR, MS MARCO or M-BEIR; without them answers are looked for",
     )
     parser.add_argument(
         "--queries", help="queries with answers (or positives); also the order of a .json run"
@@ -35,6 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--metrics", nargs="+", default=list(METRICS), metavar="M", help=f"default: {' '.join(METRICS)}"
     )
     parser.add_argument("--compare", metavar="RUN2", help="a second run; paired tests of RUN against it")
+    parser.add_argument(
+        "--ties",
+        choices=("doc_id", "file"),
+        default="doc_id",
+        help="order of equal scores: by descending document id as trec_eval does (default), or as in the file",
+    )
     parser.add_argument(
         "--json", metavar="OUT", help="write means, intervals, tests and per-query values there"
     )
@@ -63,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         )
     queries = list(read_queries(args.queries)) if args.queries else []
     files = [args.run_file, *([args.compare] if args.compare else [])]
-    runs = {_label(file, files): load_run(file, queries) for file in files}
+    runs = {_label(file, files): load_run(file, queries, args.ties) for file in files}
     contents = _contents(args.corpus, runs.values()) if args.corpus else None
     judge = make_judge(metrics, qrels=args.qrels, queries=queries, contents=contents, match=args.match)
 
@@ -81,19 +91,51 @@ def run(args: argparse.Namespace) -> int:
             print(
                 f"{label} lacks {len(scores.missing):,} of {len(scores.query_ids):,} queries; they count as 0"
             )
+    ties = {}
+    for file, (label, hits) in zip(files, runs.items(), strict=True):
+        ties[label] = {} if _is_ranked(file) else _ties(hits, rows[label].query_ids, metrics)
+        if ties[label]:
+            print(_tied(label, ties[label], args.ties))
     if output:
         result = {
             "relevance": judge.describe,
             "rows": {label: scores.summary() for label, scores in rows.items()},
             "tests": {name: asdict(test) for name, test in tests.items()},
+            "ties": ties,
             "queries": {label: scores.per_query() for label, scores in rows.items()},
         }
         write_atomically(output, json.dumps(result, indent=1) + "\n")
     return 0
 
 
-def load_run(path: str, queries: list[Query]) -> Run:
-    """A run in any of the three forms, told apart by the extension; `.json` needs the queries for their order."""
+def _ties(run: Run, query_ids: Sequence[str], metrics: Sequence[Metric]) -> dict[str, int]:
+    """Cut-off -> how many queries have equal scores across it, for cut-offs of `metrics` where there are any."""
+    from gemkr.data.ties import ties_across
+
+    counts = {k: ties_across(run, query_ids, k) for k in sorted({metric.k for metric in metrics})}
+    return {str(k): count for k, count in counts.items() if count}
+
+
+def _tied(label: str, counts: dict[str, int], ties: str) -> str:
+    where = ", ".join(f"at {k} in {count:,} queries" for k, count in counts.items())
+    order = (
+        "the order of the file"
+        if ties == "file"
+        else "descending document id as in trec_eval; --ties file keeps the order of the file"
+    )
+    return f"{label}: equal scores stand across a cut-off ({where}) and are ranked by {order}"
+
+
+def _is_ranked(path: str) -> bool:
+    """Whether a run is a ranked list for each query, whatever the scores."""
+    return path.endswith((".json", ".jsonl"))
+
+
+def load_run(path: str, queries: list[Query], ties: str = "doc_id") -> Run:
+    """A run in any of the three forms, recognized by the extension; `.json` needs the queries for their order.
+
+    Equal scores in a file of columns are ordered as `gemkr.data.ties.TIES` says; the other two forms are ranked lists.
+    """
     from gemkr.data.records import read_records
     from gemkr.data.trec import read_id_lists, read_run
     from gemkr.errors import DataError
@@ -101,14 +143,14 @@ def load_run(path: str, queries: list[Query]) -> Run:
     if path.endswith(".jsonl"):
         return {ranking.query_id: ranking.hits for ranking in read_records(path)}
     if not path.endswith(".json"):
-        return read_run(path)
+        return read_run(path, ties=ties)
     if not queries:
         raise DataError(f"{path} names documents without queries; give --queries in the order of that run")
     return read_id_lists(path, [query.query_id for query in queries])
 
 
 def _contents(corpus: str, runs: Iterable[Run]) -> Callable[[str], str]:
-    """doc_id -> text of the documents that the runs name; reads the corpus once, passing over bad rows, and keeps no others."""
+    """doc_id -> text of the documents that the runs name; reads the corpus once, skipping bad rows, and keeps no others."""
     from gemkr.data.corpus import BadRows, read_corpus
     from gemkr.errors import DataError
 
@@ -125,7 +167,7 @@ def _contents(corpus: str, runs: Iterable[Run]) -> Callable[[str], str]:
 
 
 def _label(path: str, paths: list[str]) -> str:
-    """The shortest end of a path that tells it from the other run's."""
+    """The shortest end of a path that distinguishes it from the other run's."""
     parts = Path(path).parts
     for length in range(1, len(parts) + 1):
         label = str(Path(*parts[-length:]))

@@ -68,7 +68,7 @@ def _section(hint: Any) -> type | None:
 
 
 def _name(hint: Any) -> str:
-    """A type as one would say it."""
+    """A type in words."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated and hasattr(parts[1], "known"):
         return f"a section of a kind ({', '.join(parts[1].known)}, or module:Class)"

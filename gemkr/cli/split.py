@@ -1,4 +1,4 @@
-"""`gemkr split`: sets a share of the queries apart, so that settings are chosen on queries no model has learned from.
+"""`gemkr split`: holds a share of the queries out, so that settings are chosen on queries no model has learned from.
 
 Queries over one picture, or with a gold passage in common, stay together, and so do those that others join: nothing that
 is asked about on one side is shown on the other. Which part a group falls into depends on its name and the seed alone, so
@@ -21,7 +21,7 @@ from gemkr.errors import DataError
 if TYPE_CHECKING:
     from gemkr.types import Query
 
-HELP = "set a share of the queries apart, whole pictures and passages at a time"
+HELP = "hold a share of the queries out, whole pictures and passages at a time"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,10 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rest", type=Path, required=True, help="where the queries to learn from go, *.jsonl"
     )
-    parser.add_argument("--apart", type=Path, required=True, help="where the queries set apart go, *.jsonl")
-    parser.add_argument(
-        "--share", type=share, default=0.1, help="share of the groups set apart (default 0.1)"
-    )
+    parser.add_argument("--held-out", type=Path, required=True, help="where the held-out queries go, *.jsonl")
+    parser.add_argument("--share", type=share, default=0.1, help="share of the groups held out (default 0.1)")
     parser.add_argument("--seed", type=natural, default=0)
 
 
@@ -41,22 +39,22 @@ def run(args: argparse.Namespace) -> int:
     from gemkr.data.queries import read_queries
     from gemkr.files import write_atomically
 
-    if args.rest.resolve() == args.apart.resolve():
-        raise DataError(f"--rest and --apart are both {args.rest}; name two files")
-    paths = [require_writable(path, args.queries) for path in (args.rest, args.apart)]
+    if args.rest.resolve() == args.held_out.resolve():
+        raise DataError(f"--rest and --held-out are both {args.rest}; name two files")
+    paths = [require_writable(path, args.queries) for path in (args.rest, args.held_out)]
     queries = list(read_queries(args.queries))
     parts: tuple[list[Query], list[Query]] = ([], [])
     groups: tuple[set[str], set[str]] = (set(), set())
     for query, group in zip(queries, groups_of(queries), strict=True):
-        apart = is_apart(group, args.share, args.seed)
-        parts[apart].append(query)
-        groups[apart].add(group)
-    for part, name in zip(parts, ("rest", "apart"), strict=True):
+        held_out = is_held_out(group, args.share, args.seed)
+        parts[held_out].append(query)
+        groups[held_out].add(group)
+    for part, name in zip(parts, ("rest", "held-out"), strict=True):
         if not part:
             raise DataError(
                 f"a share of {args.share} leaves none of the queries of {args.queries} for --{name}; choose another"
             )
-    for path, part, own, name in zip(paths, parts, groups, ("rest", "apart"), strict=True):
+    for path, part, own, name in zip(paths, parts, groups, ("rest", "held-out"), strict=True):
         write_atomically(path, as_lines(part))
         print(f"{name:<8}{len(part):>9,} queries in {len(own):,} groups  {path}")
     return 0
@@ -67,31 +65,31 @@ def groups_of(queries: Sequence[Query]) -> list[str]:
 
     Groups are the connected components of queries, pictures and gold passages; a query with neither goes by its question.
     """
-    above: dict[tuple[str, str], tuple[str, str]] = {}
+    parents: dict[tuple[str, str], tuple[str, str]] = {}
 
-    def top(tie: tuple[str, str]) -> tuple[str, str]:
-        while above.setdefault(tie, tie) != tie:
-            above[tie] = above[above[tie]]
-            tie = above[tie]
-        return tie
+    def root(key: tuple[str, str]) -> tuple[str, str]:
+        while parents.setdefault(key, key) != key:
+            parents[key] = parents[parents[key]]
+            key = parents[key]
+        return key
 
-    ties = [_ties(query) for query in queries]
-    for first, *others in ties:
+    keys = [_keys(query) for query in queries]
+    for first, *others in keys:
         for other in others:
-            above[top(other)] = top(first)
+            parents[root(other)] = root(first)
     names: dict[tuple[str, str], str] = {}
-    return [names.setdefault(top(first), first[1]) for first, *_ in ties]
+    return [names.setdefault(root(first), first[1]) for first, *_ in keys]
 
 
-def _ties(query: Query) -> list[tuple[str, str]]:
+def _keys(query: Query) -> list[tuple[str, str]]:
     """What keeps a query with others, the one that names it first."""
-    ties = [] if query.image is None else [("picture", query.image)]
-    ties += [("passage", doc_id) for doc_id in query.positives]
-    return ties or [("question", query.question)]
+    keys = [] if query.image is None else [("picture", query.image)]
+    keys += [("passage", doc_id) for doc_id in query.positives]
+    return keys or [("question", query.question)]
 
 
-def is_apart(group: str, part: float, seed: int) -> bool:
-    """Whether a group is set apart: a hash of seed and name, read as a number in [0, 1), is below `part`."""
+def is_held_out(group: str, part: float, seed: int) -> bool:
+    """Whether a group is held out: a hash of seed and name, read as a number in [0, 1), is below `part`."""
     digest = hashlib.sha256(f"{seed} {group}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64 < part
 

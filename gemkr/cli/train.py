@@ -27,8 +27,10 @@ def run(args: argparse.Namespace) -> int:
     from gemkr.config.files import load_config
     from gemkr.config.packaged import find_config
     from gemkr.training.config import TrainConfig
+    from gemkr.training.early import check_finetuning
 
     config = load_config(find_config(args.config, "train"), TrainConfig, args.overrides)
+    check_finetuning(config, args.resume)
     from gemkr.training.finetune import finetune
 
     outcome = finetune(config, resume=args.resume)

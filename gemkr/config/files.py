@@ -13,7 +13,7 @@ import re
 import reprlib
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -28,7 +28,9 @@ from gemkr.errors import ConfigError
 T = TypeVar("T")
 SHOWN = 5
 """How many known keys a complaint about an unknown one names."""
-NOTHING = ("", "~", "null", "Null", "NULL")
+CLOSE = 0.75
+"""How much of an unknown key must be the same in one inside a section to be taken for it."""
+NULL_TEXTS = ("", "~", "null", "Null", "NULL")
 """What stands for None in an override, as in YAML."""
 
 
@@ -72,7 +74,7 @@ def _read_yaml(
         for override in overrides:
             key, text = override.split("=", 1)
             inside = key if section is None else key.removeprefix(f"{section}.")
-            if text not in NOTHING and _is_string(kind, inside):
+            if text not in NULL_TEXTS and _is_string(kind, inside):
                 OmegaConf.update(given, key, text)
             else:
                 given.merge_with_dotlist([override])
@@ -108,7 +110,7 @@ def _read_yaml(
 
 
 def _marked(config: Any, *, given: bool = False) -> Any:
-    """A configuration whose texts tell whether they count from the current folder."""
+    """A configuration whose texts record whether they count from the current folder."""
     return OmegaConf.create(mark(OmegaConf.to_container(config), given=given))
 
 
@@ -134,16 +136,16 @@ def from_mapping(values: dict[str, Any], kind: type[T], where: str, base: Path |
 
     Relative paths count from the folder `base`, and where there is none from the current folder.
 
-    A class may say itself what is wrong with a key that it does not have: `explain_unknown(key)`, a sentence or None.
+    A class may explain a key that it does not have: `explain_unknown(key)`, a sentence or None.
     """
     fields = {f.name: f for f in dataclasses.fields(kind)}
     hints = typing.get_type_hints(kind, include_extras=True)
     for key in values:
         if key not in fields:
             explained = getattr(kind, "explain_unknown", lambda key: None)(key)
-            if explained:
+            if explained and not _stands_deeper(str(key), kind, values):
                 raise ConfigError(f"{where}: {explained}")
-            known = _known_instead(str(key), kind)
+            known = _suggest_key(str(key), kind, values)
             raise ConfigError(f"{where}: unknown key {reprlib.repr(key)}; {known}")
     missing = [n for n, f in fields.items() if n not in values and _required(f)]
     if missing:
@@ -153,34 +155,50 @@ def from_mapping(values: dict[str, Any], kind: type[T], where: str, base: Path |
     )
 
 
-def _known_instead(key: str, kind: type) -> str:
-    """What to say of a key that a class does not have: where it is deeper, else the nearest one, else the first ones."""
-    deeper = sorted(_places(key, kind), key=lambda place: place.count("."))
-    if deeper:
-        return f"did you mean {' or '.join(deeper[:2])}?"
+def _suggest_key(key: str, kind: type, values: dict[str, Any]) -> str:
+    """The hint for a key that a class does not have: where it is deeper, else the one spelled most alike, else the first ones."""
     names = [f.name for f in dataclasses.fields(kind)]
+    places: dict[str, list[str]] = {}
+    for place in _places(kind, values):
+        places.setdefault(place.rsplit(".", 1)[-1], []).append(place)
     near = difflib.get_close_matches(key, names, n=1)
+    deeper = [key] if key in places else difflib.get_close_matches(key, places, n=1, cutoff=CLOSE)
+    if deeper and not (near and _alike(key, near[0]) >= _alike(key, deeper[0])):
+        meant = sorted(dict.fromkeys(places[deeper[0]]), key=lambda place: place.count("."))
+        return f"did you mean {' or '.join(meant[:2])}?"
     if near:
         return f"the nearest known key is {near[0]!r}"
     return f"known are {', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}, as gemkr settings lists"
 
 
-def _places(key: str, hint: Any, prefix: str = "", within: tuple[type, ...] = ()) -> set[str]:
-    """The dotted keys that end with `key` below a dataclass; sections of a kind are looked for in all kinds of their role."""
+def _stands_deeper(key: str, kind: type, values: dict[str, Any]) -> bool:
+    """Whether a key is one of a section that `values` have, so that it only lacks the names before it."""
+    places = _places(kind, values)
+    return any(place.endswith(f".{key}") and ".NAME." not in place for place in places)
+
+
+def _alike(one: str, other: str) -> float:
+    """0 to 1: how much of two words is the same."""
+    return difflib.SequenceMatcher(None, other, one).ratio()
+
+
+def _places(hint: Any, values: Any = None, prefix: str = "", within: tuple[type, ...] = ()) -> Iterator[str]:
+    """The dotted keys inside the sections of a dataclass, at any depth. Sections by name have the names that `values` give
+    them, and are of the kind that those say; else they are called NAME and may be of all kinds of their role."""
+    given = values if isinstance(values, dict) else {}
     if typing.get_origin(hint) is dict:
-        return _places(key, typing.get_args(hint)[1], f"{prefix}NAME.", within)
-    if typing.get_origin(hint) is Annotated:
-        kinds = getattr(typing.get_args(hint)[1], "settings", list)()
-        return set().union(*(_places(key, kind, prefix, within) for kind in kinds))
-    if typing.get_origin(hint) in (types.UnionType, typing.Union):
-        return _places(key, _beside_none(hint), prefix, within)
-    if not dataclasses.is_dataclass(hint) or hint in within:
-        return set()
-    places = set()
-    for name, inner in typing.get_type_hints(hint, include_extras=True).items():
-        places |= {f"{prefix}{name}"} if within and name == key else set()
-        places |= _places(key, inner, f"{prefix}{name}.", (*within, hint))
-    return places
+        for name, section in (given or {"NAME": None}).items():
+            yield from _places(typing.get_args(hint)[1], section, f"{prefix}{name}.", within)
+    elif typing.get_origin(hint) is Annotated:
+        for kind in getattr(typing.get_args(hint)[1], "settings", lambda values: [])(values):
+            yield from _places(kind, values, prefix, within)
+    elif typing.get_origin(hint) in (types.UnionType, typing.Union):
+        yield from _places(_without_none(hint), values, prefix, within)
+    elif dataclasses.is_dataclass(hint) and hint not in within:
+        for name, inner in typing.get_type_hints(hint, include_extras=True).items():
+            if within:
+                yield f"{prefix}{name}"
+            yield from _places(inner, given.get(name), f"{prefix}{name}.", (*within, hint))
 
 
 def _is_string(kind: type, key: str) -> bool:
@@ -189,11 +207,11 @@ def _is_string(kind: type, key: str) -> bool:
     for name in key.split("."):
         if not dataclasses.is_dataclass(hint):
             return False
-        hint = _beside_none(typing.get_type_hints(hint).get(name))
+        hint = _without_none(typing.get_type_hints(hint).get(name))
     return hint is str
 
 
-def _beside_none(hint: Any) -> Any:
+def _without_none(hint: Any) -> Any:
     """The type that a hint allows beside None."""
     if typing.get_origin(hint) not in (types.UnionType, typing.Union):
         return hint
@@ -205,7 +223,9 @@ def _required(f: dataclasses.Field) -> bool:
     return f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
 
 
-def _convert(value: Any, hint: Any, where: str, base: Path | None = None, *, endless: bool = False) -> Any:
+def _convert(
+    value: Any, hint: Any, where: str, base: Path | None = None, *, allows_infinity: bool = False
+) -> Any:
     if hint is Any:
         return value
     origin = typing.get_origin(hint)
@@ -215,14 +235,14 @@ def _convert(value: Any, hint: Any, where: str, base: Path | None = None, *, end
             return None if value is None and kind is not Section else allowed.read(value, where, base)
         if isinstance(allowed, PathSetting):
             return allowed.locate(_text(value, where), base)
-        number = _convert(value, kind, where, endless=allowed.endless)
+        number = _convert(value, kind, where, allows_infinity=allowed.allows_infinity)
         if number not in allowed:
             raise ConfigError(f"{where} must be {allowed}, it is {number!r}")
         return number
     if origin in (types.UnionType, typing.Union):
         if value is None:
             return None
-        return _convert(value, _beside_none(hint), where, base)
+        return _convert(value, _without_none(hint), where, base)
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, dict):
             raise ConfigError(f"{where} must be a mapping, it is {value!r}")
@@ -244,7 +264,7 @@ def _convert(value: Any, hint: Any, where: str, base: Path | None = None, *, end
         return str(_text(value, where))
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise ConfigError(f"{where} must be of type {hint.__name__}, it is {value!r}")
-    if hint is float and not (math.isfinite(value) or (endless and value == math.inf)):
+    if hint is float and not (math.isfinite(value) or (allows_infinity and value == math.inf)):
         raise ConfigError(f"{where} must be a finite number, it is {value!r}")
     return value
 

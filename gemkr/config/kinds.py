@@ -31,10 +31,12 @@ class Role:
     method: str
     known: Mapping[str, str]
 
-    def settings(self) -> list[type]:
-        """The dataclasses of the settings of all known kinds, but for those whose packages are not installed."""
+    def settings(self, values: Any = None) -> list[type]:
+        """The dataclass of the settings of the kind that a section's `values` name; without one, those of all known kinds, except
+        for those whose packages are not installed."""
+        named = values.get("kind") if isinstance(values, Mapping) else None
         found = []
-        for kind in self.known:
+        for kind in [named] if isinstance(named, str) else self.known:
             with suppress(ConfigError):
                 found.append(find_class(kind, self, self.what).Config)
         return found

@@ -14,13 +14,13 @@ from gemkr.errors import ConfigError, GemkrError
 class Range:
     """The values that a number may have, ends included unless `open`; part of the annotation of a setting.
 
-    Infinity is a value where the range is `endless`.
+    Infinity is a value where `allows_infinity` is set.
     """
 
     least: float
     most: float = math.inf
     open: bool = False
-    endless: bool = False
+    allows_infinity: bool = False
 
     def __contains__(self, number: float) -> bool:
         if self.open:
@@ -47,7 +47,7 @@ def require_ranges(settings: Any, error: type[GemkrError] = ConfigError) -> None
 Natural = Annotated[int, Range(0)]
 Positive = Annotated[int, Range(1)]
 NotNegative = Annotated[float, Range(0)]
-OrInfinite = Annotated[float, Range(0, endless=True)]
+OrInfinite = Annotated[float, Range(0, allows_infinity=True)]
 AboveZero = Annotated[float, Range(0, open=True)]
 Share = Annotated[float, Range(0, 1)]
 Decay = Annotated[float, Range(0, 1, open=True)]

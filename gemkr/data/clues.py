@@ -43,11 +43,11 @@ def write_clues(path: str | Path, clues: Iterable[MinedClue]) -> int:
 def read_clues(path: str | Path) -> Iterator[MinedClue]:
     """Yield the clues of a file; raises DataError naming file and line for a broken row, and for an empty file."""
     for where, row in read_fields(path, MinedClue, "clue", "gemkr mine"):
-        wrong = _misfit(row)
+        wrong = _mistyped_key(row)
         if wrong is not None:
             raise DataError(
                 f"{where}: the clue has the {wrong} {reprlib.repr(row[wrong])}; tokens, start, stop and count need whole "
-                "numbers, the others text; make it anew with `gemkr mine`"
+                "numbers, the others text; make it again with `gemkr mine`"
             )
         clue = MinedClue(**{**row, "tokens": tuple(row["tokens"])})
         if clue.form not in FORMS:
@@ -61,7 +61,7 @@ def read_clues(path: str | Path) -> Iterator[MinedClue]:
         yield clue
 
 
-def _misfit(row: dict[str, Any]) -> str | None:
+def _mistyped_key(row: dict[str, Any]) -> str | None:
     """The first key whose value is of another type than its field; None when all fit."""
     for key in ("query_id", "doc_id", "text", "form"):
         if not isinstance(row[key], str):

@@ -70,12 +70,13 @@ class DocumentStore(Sequence[Document]):
 
     @classmethod
     def open_indexed(cls, path: str | Path, doc_ids: Sequence[str]) -> DocumentStore:
-        """Read the corpus file that an index with these ids was built from, passing over the rows it passed over.
+        """Read the corpus file that an index with these ids was built from, skipping the rows it skipped.
 
         Raises DataError as `require_same_documents` does.
         """
-        store = cls.open(path, skip_bad_rows=BadRows())
-        store.require_same_documents(doc_ids)
+        bad = BadRows()
+        store = cls.open(path, skip_bad_rows=bad)
+        store.require_same_documents(doc_ids, bad)
         return store
 
     def __len__(self) -> int:
@@ -133,11 +134,15 @@ class DocumentStore(Sequence[Document]):
         """What is indexed and shown of document number `doc`: its title and its text."""
         return self[doc].contents
 
-    def require_same_documents(self, doc_ids: Sequence[str]) -> None:
-        """Raise DataError unless an index with these ids (in its order) holds exactly these documents."""
+    def require_same_documents(self, doc_ids: Sequence[str], passed_over: BadRows | None = None) -> None:
+        """Raise DataError unless an index with these ids (in its order) holds exactly these documents.
+
+        The error names the first of the bad rows that were `passed_over`.
+        """
         if len(doc_ids) != len(self):
+            bad = f" and {len(passed_over)} bad rows ({passed_over.rows[0]})" if passed_over else ""
             raise DataError(
-                f"the index holds {len(doc_ids)} documents, the corpus {len(self)}; use the corpus that it was built from"
+                f"the index holds {len(doc_ids)} documents, the corpus {len(self)}{bad}; use the corpus that it was built from"
             )
         for number, (theirs, ours) in enumerate(zip(doc_ids, self.doc_ids)):
             if theirs != ours:

@@ -43,6 +43,6 @@ def read_judged(path: str | Path) -> Iterator[JudgedClue]:
         if not fit:
             raise DataError(
                 f"{where}: the judged clue has the tokens {tokens!r} and the reward {reward!r}; it needs whole numbers and a reward "
-                "from 0 to 1; make it anew with `gemkr judge`"
+                "from 0 to 1; make it again with `gemkr judge`"
             )
         yield JudgedClue(row["query_id"], tuple(tokens), row["text"], float(reward))

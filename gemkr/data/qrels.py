@@ -1,4 +1,4 @@
-"""What is relevant: 4-column TREC qrels, gold documents of queries, and documents that hold an answer.
+"""What is relevant: qrels of TREC, BEIR, MS MARCO and M-BEIR, gold documents of queries, and documents that hold an answer.
 
 Knows nothing of scores or of how documents were found.
 """
@@ -9,41 +9,47 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from gemkr.data.corpus import open_text
+from gemkr.data.columns import read_columns
 from gemkr.errors import ConfigError, DataError
 from gemkr.files import write_atomically
 from gemkr.types import Qrels, Query, Run
 
 MATCHES = ("exact", "lower", "word")
 _WORD = re.compile(r"\w+")
+_LAYOUTS = {
+    4: ("query", "", "document", "relevance"),
+    5: ("query", "", "document", "relevance", ""),
+}
+_RELEVANCE_NAMES = ("score", "relevance", "rel", "label")
+_COLUMNS = (
+    "qrels have 4 (query, 0, document, relevance), M-BEIR's a fifth (task), and BEIR's 3 under a header "
+    "(query-id, corpus-id, score)"
+)
 
 
 def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
-    """Read `query_id 0 doc_id relevance` lines, plain or `.gz`, separated by white space.
+    """Read judgements, plain or `.gz`, in columns between tabs or white space, recognized by header and number of columns:
 
-    Raises DataError naming file and line for a row without four columns, a relevance that is no integer, or a
-    pair that is judged twice; and for a file without judgements.
+    - `query_id 0 doc_id relevance`: TREC, MS MARCO;
+    - `query_id 0 doc_id relevance task_id`: M-BEIR;
+    - a header such as `query-id corpus-id score` (BEIR), and columns in its order.
+
+    Raises DataError naming file and line for another number of columns, an id that is empty or holds white space, a
+    relevance that is no integer, or a pair that is judged twice; and for a file without judgements.
     """
     qrels: dict[str, dict[str, int]] = {}
-    with open_text(path) as stream:
-        for line, text in enumerate(stream, 1):
-            columns = text.split()
-            if not columns:
-                continue
-            if len(columns) != 4:
-                raise DataError(
-                    f"{path}:{line}: the row has {len(columns)} columns, qrels have 4 (query, 0, document, relevance)"
-                )
-            query_id, _, doc_id, relevance = columns
-            judged = qrels.setdefault(query_id, {})
-            if doc_id in judged:
-                raise DataError(
-                    f"{path}:{line}: document {doc_id!r} is judged twice for query {query_id!r}; keep one row"
-                )
-            try:
-                judged[doc_id] = int(relevance)
-            except ValueError:
-                raise DataError(f"{path}:{line}: the relevance {relevance!r} is not an integer") from None
+    for where, (query_id, doc_id, relevance) in read_columns(
+        path, _COLUMNS, _LAYOUTS, {"relevance": _RELEVANCE_NAMES}, ("relevance",)
+    ):
+        judged = qrels.setdefault(query_id, {})
+        if doc_id in judged:
+            raise DataError(
+                f"{where}: document {doc_id!r} is judged twice for query {query_id!r}; keep one row"
+            )
+        try:
+            judged[doc_id] = int(relevance)
+        except ValueError:
+            raise DataError(f"{where}: the relevance {relevance!r} is not an integer") from None
     if not qrels:
         raise DataError(f"the qrels {path} hold no judgement")
     return qrels
@@ -119,7 +125,7 @@ def judge_answers(
     """Answer relevance of the documents of a run: {query_id: {doc_id: 0 or 1}}, for queries that have answers.
 
     `contents(doc_id)` is the text of a document. Only documents of the run are judged, so metrics that need to know
-    all relevant documents (R@k, nDCG@k) cannot be computed from the result. Raises DataError when no query has an
+    all relevant documents (R@k, nDCG@k, MAP) cannot be computed from the result. Raises DataError when no query has an
     answer.
     """
     qrels: dict[str, dict[str, int]] = {}

@@ -1,4 +1,4 @@
-"""Readers of queries: our jsonl, GeMKR's json, and the files that OK-VQA and COCO publish.
+"""Readers of queries: our jsonl and BEIR's, MS MARCO's tsv, GeMKR's json, and the files that OK-VQA and COCO publish.
 
 Knows nothing of pictures: `Query.image` is an id that is never looked up here.
 """
@@ -9,15 +9,16 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from gemkr.data.corpus import is_clean, json_lines, open_text
+from gemkr.data.text_files import id_fault, json_lines, open_text, separator_hint, utf8_fault
 from gemkr.errors import DataError
 from gemkr.types import Query
 
 ID_NAMES = ("query_id", "qid", "_id", "id", "question_id")
+QUESTION_NAMES = ("question", "query", "text")
 COCO_2014_NAMES = "COCO_{split}_{image:012d}"
 """How COCO's 2014 release names its pictures; in the 2017 release it is `{image:012d}`."""
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
@@ -27,17 +28,20 @@ def read_queries(path: str | Path) -> Iterator[Query]:
     """Yield the queries of a file in its order; ids are strings and distinct.
 
     `.jsonl` (plain or .gz): `query_id, question, image, instruction, caption, detections, answers, positives, pool`, all
-    but the id optional; `qid` and `gold` are understood for `query_id` and `positives`. `.json` (plain or .gz): GeMKR's list of
-    `{"input": question, "output": answer or answers, "image": id}`, numbered from 0 where no id is given; or OK-VQA's
-    question file, without answers (see `read_okvqa`).
-    Raises DataError naming file and line (jsonl) or entry (json) for a broken row, a string that is not UTF-8, a
-    duplicate id, a query with neither question nor picture; and for a file without queries.
+    but the id optional; `qid` and `gold` are understood for `query_id` and `positives`, BEIR's `text` for `question`. `.tsv`
+    (plain or .gz): MS MARCO's pairs of id and question, in which quotes are text, with or without a header. `.json` (plain or .gz):
+    GeMKR's list of `{"input": question, "output": answer or answers, "image": id}`, numbered from 0 where no id is given;
+    or OK-VQA's question file, without answers (see `read_okvqa`).
+    Raises DataError naming file and line (jsonl, tsv) or entry (json) for a broken row, a string that is not UTF-8, an
+    id with white space, a duplicate id, a query with neither question nor picture; and for a file without queries.
     """
     path = Path(path)
     plain = path.name.removesuffix(".gz")
     if plain.endswith((".jsonl", ".ndjson")):
         rows = ((f"{path}:{line}", row) for line, row in json_lines(path))
         return _checked(path, ((where, _from_jsonl(row, where)) for where, row in rows))
+    if plain.endswith(".tsv"):
+        return _checked(path, _from_tsv(path))
     if plain.endswith(".json"):
         data = _load_json(path)
         if isinstance(data, dict) and "questions" in data:
@@ -46,7 +50,7 @@ def read_queries(path: str | Path) -> Iterator[Query]:
     if not path.exists():
         raise DataError(f"the query file {path} does not exist")
     raise DataError(
-        f"the query file {path} has an unknown extension; known are .jsonl and .json, plain or .gz"
+        f"the query file {path} has an unknown extension; known are .jsonl, .tsv and .json, plain or .gz"
     )
 
 
@@ -98,6 +102,9 @@ def coco_number(image: str) -> int | None:
 def _checked(path: Path, queries: Iterable[tuple[str, Query]]) -> Iterator[Query]:
     places: dict[str, str] = {}
     for where, query in queries:
+        for name, what in ((query.query_id, "query"), *((name, "document") for name in query.positives)):
+            if (fault := id_fault(name, what)) is not None:
+                raise DataError(f"{where}: {fault}; correct it")
         if not query.question.strip() and query.image is None:
             raise DataError(
                 f"{where}: the query {query.query_id!r} has neither a question nor a picture; give it one"
@@ -118,9 +125,10 @@ def _from_jsonl(row: dict[str, Any] | str, where: str) -> Query:
     query_id = next((row[name] for name in ID_NAMES if row.get(name) is not None), None)
     if query_id is None or isinstance(query_id, (dict, list, bool)) or not str(query_id).strip():
         raise DataError(f"{where}: the query has no id; the key 'query_id' must hold it")
+    question = next((name for name in QUESTION_NAMES if row.get(name) is not None), QUESTION_NAMES[0])
     return Query(
-        query_id=_clean(str(query_id), "the query id", where),
-        question=_text(row, "question", where) or "",
+        query_id=str(query_id),
+        question=_text(row, question, where) or "",
         image=_text(row, "image", where) or None,
         instruction=_text(row, "instruction", where) or None,
         caption=_text(row, "caption", where) or None,
@@ -129,6 +137,21 @@ def _from_jsonl(row: dict[str, Any] | str, where: str) -> Query:
         positives=_texts(row, "positives" if "positives" in row else "gold", where),
         pool=_text(row, "pool", where) or None,
     )
+
+
+def _from_tsv(path: Path) -> Iterator[tuple[str, Query]]:
+    with open_text(path) as stream:
+        for line, text in enumerate(stream, 1):
+            if text.isspace():
+                continue
+            where, row = f"{path}:{line}", text.rstrip("\r\n").split("\t")
+            if len(row) != 2:
+                hint = separator_hint(text, "\t")
+                raise DataError(
+                    f"{where}: the row has {len(row)} columns, queries have 2 (id, question){hint}"
+                )
+            if line > 1 or (row[0].lower(), row[1].lower()) not in product(ID_NAMES, QUESTION_NAMES):
+                yield where, Query(row[0], _clean(row[1], "the question", where))
 
 
 def _from_gemkr(path: Path, data: Any) -> Iterator[tuple[str, Query]]:
@@ -147,7 +170,7 @@ def _from_gemkr(path: Path, data: Any) -> Iterator[tuple[str, Query]]:
         yield (
             where,
             Query(
-                query_id=_clean(str(query_id), "the query id", where),
+                query_id=str(query_id),
                 question=_text(row, "input", where) or "",
                 image=_image_id(image) if image else None,
                 answers=_texts(row, "output", where),
@@ -168,7 +191,6 @@ def _from_okvqa(
             query_id, image, question = str(row["question_id"]), int(row["image_id"]), str(row["question"])
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{where} lacks 'question_id', 'image_id' or 'question' ({error!r})") from error
-        _clean(query_id, "the query id", where)
         _clean(question, "'question'", where)
         if notes is not None and query_id not in notes:
             raise DataError(
@@ -252,8 +274,8 @@ def _texts(row: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
 
 
 def _clean(text: str, what: str, where: str | Path) -> str:
-    if not is_clean(text):
-        raise DataError(f"{where}: {what} is not valid UTF-8; correct it")
+    if not text.isascii() and (fault := utf8_fault(text)) is not None:
+        raise DataError(f"{where}: {what} is {fault}; correct it")
     return text
 
 

@@ -1,6 +1,6 @@
 """One line of JSON per query: hits with their evidence and all clues; what `gemkr retrieve` appends to.
 
-The file is the truth of an interrupted run: `RunLog` cuts off a half-written last line, tells which queries are
+The file is the record of an interrupted run: `RunLog` cuts off a half-written last line, reports which queries are
 done, and keeps the TREC file beside it in step, for one process at a time. Knows nothing of retrievers.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from gemkr.data.corpus import json_lines
+from gemkr.data.text_files import json_lines
 from gemkr.data.trec import TAG, trec_lines, write_run
 from gemkr.errors import DataError
 from gemkr.files import lock
@@ -21,7 +21,8 @@ from gemkr.types import Clue, Evidence, Hit, Ranking
 
 
 def to_record(ranking: Ranking) -> dict[str, Any]:
-    """A ranking as plain JSON values; log-probabilities are natural, `rows` is the clue's span in the index."""
+    """A ranking as plain JSON values; log-probabilities are natural, `rows` is the clue's span in the index,
+    `count` how many of them end where a clue may."""
     return {
         "query_id": ranking.query_id,
         "hits": [
@@ -47,6 +48,7 @@ def to_record(ranking: Ranking) -> dict[str, Any]:
                 "log_prob": float(clue.log_prob),
                 "score": float(clue.score),
                 "rows": [int(clue.span.lo), int(clue.span.hi)],
+                "count": clue.occurrences,
             }
             for clue in ranking.clues
         ],
@@ -64,7 +66,14 @@ def from_record(record: dict[str, Any]) -> Ranking:
         for hit in record["hits"]
     )
     clues = tuple(
-        Clue(tuple(c["tokens"]), c["text"], c["log_prob"], c["score"], Span(*c["rows"], len(c["tokens"])))
+        Clue(
+            tuple(c["tokens"]),
+            c["text"],
+            c["log_prob"],
+            c["score"],
+            Span(*c["rows"], len(c["tokens"])),
+            c.get("count"),
+        )
         for c in record["clues"]
     )
     return Ranking(record["query_id"], hits, clues)
@@ -92,7 +101,7 @@ class RunLog:
     """
 
     def __init__(self, folder: str | Path, *, tag: str = TAG, restart: bool = False) -> None:
-        """Open both files; drops a half-written last line and makes the TREC file anew from the records.
+        """Open both files; drops a half-written last line and writes the TREC file again from the records.
 
         Of several records of a query the last one counts. `restart` drops them all. Raises DataError when another
         process is writing into the folder; nothing is touched then.

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from gemkr.data.corpus import json_lines
+from gemkr.data.text_files import json_lines
 from gemkr.errors import DataError
 from gemkr.files import part_of
 
@@ -47,7 +47,7 @@ def write_records(path: str | Path, records: Iterable[Any], what: str) -> int:
 def read_fields(
     path: str | Path, kind: type, what: str, command: str
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(file and line, the fields of the dataclass `kind`) of each row; further keys are passed over.
+    """(file and line, the fields of the dataclass `kind`) of each row; further keys are skipped.
 
     Raises DataError naming file and line for a row that is no object or lacks a field, and for a file without rows;
     `what` names a record and `command` what makes it.
@@ -61,7 +61,7 @@ def read_fields(
         missing = sorted(names - row.keys())
         if missing:
             raise DataError(
-                f"{where}: the {what} lacks the key {missing[0]!r}; make it anew with `{command}`"
+                f"{where}: the {what} lacks the key {missing[0]!r}; make it again with `{command}`"
             )
         found = True
         yield where, {name: row[name] for name in names}

@@ -22,6 +22,7 @@ def advance(searches: Sequence[QuerySearch], step: Candidates, spans: tuple[np.n
     settings = searches[0].settings
     dead = np.isneginf(step.log_probs[:, 0])
     end = np.where(dead, -np.inf, step.end).astype(np.float64)
+    finished = dead & step.whole
     for search in searches:
         search.begin_step()
     for g in range(settings.groups):
@@ -30,7 +31,7 @@ def advance(searches: Sequence[QuerySearch], step: Candidates, spans: tuple[np.n
             continue
         rows, ranked = _rank(active, g, step, end)
         for search, beam_rows, candidates in zip(active, rows, ranked):
-            search.walk(g, candidates, spans, dead[beam_rows[: len(search.groups[g])]])
+            search.walk(g, candidates, spans, finished[beam_rows[: len(search.groups[g])]])
 
 
 def _rank(

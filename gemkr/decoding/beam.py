@@ -22,8 +22,12 @@ from gemkr.decoding.search import QuerySearch
 from gemkr.errors import DecodingError
 from gemkr.fm_index import Span
 from gemkr.interfaces import LanguageModel, TokenIndex
+from gemkr.text.borders import Borders
 from gemkr.text.words import Words
 from gemkr.types import Clue
+
+TAIL = 6
+"""Tokens beyond `max_tokens` that a clue may take to end the character or word that it stands in."""
 
 
 def generate_clues(
@@ -35,6 +39,7 @@ def generate_clues(
     word_start: np.ndarray | None = None,
     word_break: np.ndarray | None = None,
     fold: np.ndarray | None = None,
+    borders: Borders | None = None,
     tokenizer: Any = None,
 ) -> list[list[Clue]]:
     """Write up to `beam_size` clues for each prompt, best first; every clue is a substring of the corpus.
@@ -45,7 +50,10 @@ def generate_clues(
     ranked by `total / tokens ** length_penalty`; it stops early when its worst finished clue is no worse
     than its best candidate would be if finished now (`early_stopping=False` there). A clue is finished when
     the model ends it (its end token is charged), at `max_tokens`, when nothing may follow, or, with
-    `stop_at_one_document`, as soon as one document is left (the last three are not charged).
+    `stop_at_one_document`, as soon as one document is left (the last three are not charged). With `borders`
+    (`gemkr.text.borders.borders_of`, of words or of characters), clues begin and end at these, and their `count` is that of
+    such occurrences: a beam that stands inside a word at `max_tokens` goes on by its best tokens, `TAIL` of them at most,
+    until it may end, or is dropped.
 
     `word_start` (bool[V]: the token starts a word) is needed for the settings `word_start` and
     `group_by_head`; `word_break` (bool[V]: the token cannot belong to the word before it, punctuation for
@@ -61,6 +69,10 @@ def generate_clues(
     """
     check_settings(settings)
     require_words(settings, word_start)
+    if settings.end_at_word and borders is None:
+        raise DecodingError(
+            "end_at_word needs to know where words end; pass the tokenizer's borders or set it to false"
+        )
     check_vocabulary(model, index.vocab_size)
     matcher = ClueMatcher(
         index,
@@ -68,13 +80,15 @@ def generate_clues(
         stop_tokens=model.eos_token_ids,
         min_tokens=settings.min_tokens,
         allow_eos=settings.allow_eos,
+        borders=borders,
     )
     constraint = IndexConstraint(matcher, model.eos_token_ids)
     words = Words(word_start if word_break is None else word_break, fold)
-    return [
-        [_clue(found, tokenizer) for found in finished]
-        for finished in beam_search(model, constraint, prompts, settings, words=words)
-    ]
+    results = beam_search(model, constraint, prompts, settings, words=words)
+    every = [found for finished in results for found in finished]
+    spans = np.array([(f.lo, f.hi, f.tokens[-1]) for f in every], dtype=np.int64).reshape(-1, 3).T
+    counts = iter(matcher.endings(*np.ascontiguousarray(spans)).tolist() if every else ())
+    return [[_clue(found, next(counts), tokenizer) for found in finished] for finished in results]
 
 
 def beam_search(
@@ -102,22 +116,33 @@ def _search_batch(
     words: Words,
 ) -> list[list[Finished]]:
     searches = [QuerySearch(settings, constraint, words, row) for row in range(len(prompts))]
-    spans = constraint.start(len(prompts))
+    spans, tokens = constraint.start(len(prompts)), np.zeros(len(prompts), dtype=np.int64)
     logits, state = model.prefill(prompts)
-    k = settings.beam_size + settings.beam_size // settings.groups
-    for length in range(settings.max_tokens):
-        step = constraint.candidates(logits, normalizer(logits), *spans, length, k)
-        advance([s for s in searches if s.live], step, spans)
+    k, most = settings.beam_size + settings.beam_size // settings.groups, settings.max_tokens + TAIL
+    for length in range(most):
+        beyond = length >= settings.max_tokens
+        step = constraint.candidates(logits, normalizer(logits), *spans, tokens, length, 1 if beyond else k)
+        if beyond:
+            for search in searches:
+                search.go_on(step, most)
+        else:
+            advance([s for s in searches if s.live], step, spans)
         beams = [beam for search in searches for beam in search.live]
         if not beams:
             break
         parents, tokens = _share_rows(beams)
         spans = constraint.extend(spans[0][parents], spans[1][parents], tokens)
-        if length + 1 < settings.max_tokens:
-            state = state.select(torch.from_numpy(parents).to(model.device))
-            logits, state = model.step(torch.from_numpy(tokens).to(model.device), state)
-    for search in searches:
-        search.close(spans)
+        if length + 1 >= settings.max_tokens:
+            whole = constraint.endings(*spans, tokens) > 0
+            for search in searches:
+                search.close(spans, whole)
+            rows = np.flatnonzero(~whole)
+            if not len(rows) or length + 1 == most:
+                break
+            _keep_rows([beam for search in searches for beam in search.live], rows)
+            parents, tokens, spans = parents[rows], tokens[rows], (spans[0][rows], spans[1][rows])
+        state = state.select(torch.from_numpy(parents).to(model.device))
+        logits, state = model.step(torch.from_numpy(tokens).to(model.device), state)
     return [search.results() for search in searches]
 
 
@@ -128,6 +153,12 @@ def _share_rows(beams: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
         beam.row = places.setdefault((beam.row, beam.tokens[-1]), len(places))
     pairs = np.array(list(places), dtype=np.int64).reshape(-1, 2)
     return np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1])
+
+
+def _keep_rows(beams: Sequence[Any], rows: np.ndarray) -> None:
+    """Renumber the rows of beams, of which `rows` (int64[n], ascending) are left."""
+    for beam in beams:
+        beam.row = int(np.searchsorted(rows, beam.row))
 
 
 def check_settings(settings: DecodingConfig) -> None:
@@ -158,7 +189,7 @@ def check_settings(settings: DecodingConfig) -> None:
 
 
 def require_words(settings: DecodingConfig, word_start: np.ndarray | None) -> None:
-    """Raise DecodingError where the settings need to know which tokens start a word and nothing tells."""
+    """Raise DecodingError where the settings need to know which tokens start a word and the model does not know."""
     if word_start is None and (settings.word_start or settings.group_by_head):
         raise DecodingError(
             "word_start and group_by_head need to know which tokens start a word; pass the tokenizer's"
@@ -166,7 +197,7 @@ def require_words(settings: DecodingConfig, word_start: np.ndarray | None) -> No
         )
 
 
-def _clue(found: Finished, tokenizer: Any) -> Clue:
+def _clue(found: Finished, count: int, tokenizer: Any) -> Clue:
     text = tokenizer.decode(found.tokens) if tokenizer is not None else ""
     span = Span(found.lo, found.hi, len(found.tokens))
-    return Clue(found.tokens, text, found.log_prob, found.score, span)
+    return Clue(found.tokens, text, found.log_prob, found.score, span, count)

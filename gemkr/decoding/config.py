@@ -9,7 +9,11 @@ from gemkr.config.ranges import Exponent, NotNegative, OrInfinite, Positive
 
 @dataclass(frozen=True)
 class DecodingConfig:
-    """Beam search under the index (docs/decoding.md); the defaults of `reference` are the published settings."""
+    """Beam search under the index (docs/decoding.md); the defaults of `reference` are the published settings.
+
+    With `end_at_word` clues end where a word ends, and only such occurrences count; null: where `length_penalty` is 0, for
+    clues of free length.
+    """
 
     beam_size: Positive = 10
     groups: Positive = 10
@@ -18,6 +22,7 @@ class DecodingConfig:
     min_tokens: Positive = 1
     length_penalty: Exponent = 1.5
     word_start: bool = False
+    end_at_word: bool | None = None
     allow_eos: bool = True
     stop_at_one_document: bool = False
     document_penalty: OrInfinite = 0.0
@@ -25,3 +30,8 @@ class DecodingConfig:
     head_words: Positive = 1
     beams_per_head: Positive = 1
     batch_size: Positive = 8
+
+    @property
+    def ends_at_words(self) -> bool:
+        """`end_at_word`, decided."""
+        return self.length_penalty == 0 if self.end_at_word is None else self.end_at_word

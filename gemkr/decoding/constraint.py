@@ -19,15 +19,18 @@ from gemkr.interfaces import LanguageModel
 
 
 class Constraint(Protocol):
-    """The part of a beam search that knows which tokens may follow; spans are int64[n] arrays lo, hi."""
+    """The part of a beam search that knows which tokens may follow; spans are int64[n] arrays lo, hi, and `last`
+    int64[n] the last tokens of the clues."""
 
     def start(self, n: int) -> tuple[np.ndarray, np.ndarray]: ...
 
     def extend(self, lo: np.ndarray, hi: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
 
     def candidates(
-        self, logits: Any, norm: Any, lo: np.ndarray, hi: np.ndarray, length: int, k: int
+        self, logits: Any, norm: Any, lo: np.ndarray, hi: np.ndarray, last: np.ndarray, length: int, k: int
     ) -> Candidates: ...
+
+    def endings(self, lo: np.ndarray, hi: np.ndarray, last: np.ndarray) -> np.ndarray: ...
 
     def only_document(self, lo: int, hi: int) -> int | None: ...
 
@@ -35,7 +38,7 @@ class Constraint(Protocol):
 class IndexConstraint:
     """Only tokens that continue a substring of the corpus; the CPU index answers while the model computes.
 
-    `candidates` asks the index before it waits for the logits, so on a GPU the index works while the step
+    `candidates` queries the index before it waits for the logits, so on a GPU the index works while the step
     that was launched just before still runs.
     """
 
@@ -43,7 +46,7 @@ class IndexConstraint:
         self.matcher = matcher
         self.eos_token_ids = tuple(eos_token_ids)
         self.start, self.extend = matcher.start, matcher.extend
-        self.only_document = matcher.only_document
+        self.only_document, self.endings = matcher.only_document, matcher.endings
 
     def candidates(
         self,
@@ -51,6 +54,7 @@ class IndexConstraint:
         norm: torch.Tensor,
         lo: np.ndarray,
         hi: np.ndarray,
+        last: np.ndarray,
         length: int,
         k: int,
     ) -> Candidates:
@@ -62,14 +66,14 @@ class IndexConstraint:
             first = torch.from_numpy(self.matcher.first_tokens).to(logits.device)
             scores, tokens = choose.top_shared(logits, norm, first, k)
             end = np.full(len(lo), -np.inf, dtype=np.float32)
-            return _on_host(scores, tokens, end)
-        allowed = self.matcher.allowed(lo, hi, np.full(len(lo), length))
+            return _on_host(scores, tokens, end, np.zeros(len(lo), dtype=bool))
+        allowed = self.matcher.allowed(lo, hi, np.full(len(lo), length), last)
         scores, tokens = choose.top_allowed(logits, norm, allowed, k)
         end = np.full(len(lo), -np.inf, dtype=np.float32)
         if allowed.may_end.any():
             ends = choose.end_log_probs(logits, norm, self.eos_token_ids).cpu().numpy()
             end = np.where(allowed.may_end, ends, end)
-        return _on_host(scores, tokens, end)
+        return _on_host(scores, tokens, end, allowed.whole)
 
 
 class NoConstraint:
@@ -88,12 +92,16 @@ class NoConstraint:
     def only_document(self, lo: int, hi: int) -> int | None:
         return None
 
+    def endings(self, lo: np.ndarray, hi: np.ndarray, last: np.ndarray) -> np.ndarray:
+        return np.ones(len(lo), dtype=np.int64)
+
     def candidates(
         self,
         logits: torch.Tensor,
         norm: torch.Tensor,
         lo: np.ndarray,
         hi: np.ndarray,
+        last: np.ndarray,
         length: int,
         k: int,
     ) -> Candidates:
@@ -101,7 +109,7 @@ class NoConstraint:
         end = np.full(len(lo), -np.inf, dtype=np.float32)
         if length >= self.min_tokens:
             end = choose.end_log_probs(logits, norm, self.eos_token_ids).cpu().numpy()
-        return _on_host(scores, tokens, end)
+        return _on_host(scores, tokens, end, np.ones(len(lo), dtype=bool))
 
 
 def check_vocabulary(model: LanguageModel, index_vocabulary: int) -> None:
@@ -113,10 +121,10 @@ def check_vocabulary(model: LanguageModel, index_vocabulary: int) -> None:
         )
 
 
-def _on_host(scores: torch.Tensor, tokens: torch.Tensor, end: np.ndarray) -> Candidates:
+def _on_host(scores: torch.Tensor, tokens: torch.Tensor, end: np.ndarray, whole: np.ndarray) -> Candidates:
     log_probs = scores.cpu().numpy()
     if np.isnan(log_probs).any() or np.isnan(end).any():
         raise ModelError(
             "the model returned logits that are not numbers (NaN); check its weights and precision"
         )
-    return Candidates(log_probs, tokens.cpu().numpy(), end)
+    return Candidates(log_probs, tokens.cpu().numpy(), end, whole)

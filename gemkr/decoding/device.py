@@ -1,4 +1,4 @@
-"""The index as plain tensors on the model's device: allowed tokens and extensions without asking the host.
+"""The index as plain tensors on the model's device: allowed tokens and extensions without the host.
 
 Built once from any `TokenIndex`; then every operation has fixed shapes and no host synchronisation, so a step
 can be captured in a CUDA graph. It gives the same sets and spans as the index it was built from. It knows
@@ -18,6 +18,7 @@ from gemkr.decoding.logits import Candidates
 from gemkr.decoding.matcher import ClueMatcher
 from gemkr.errors import DecodingError, ModelError
 from gemkr.interfaces import TokenIndex
+from gemkr.text.borders import WORD
 
 CHUNK_ROWS = 1 << 20
 
@@ -128,7 +129,8 @@ class DeviceIndex:
 class DeviceConstraint:
     """`IndexConstraint` with the sets computed on the device; the same candidates, the same clues.
 
-    `matcher` supplies the rules (word starts, end tokens, lengths) and answers for documents.
+    `matcher` supplies the rules (word starts, end tokens, lengths, borders) and answers for documents and for ends at
+    `max_tokens`.
     """
 
     def __init__(self, index: DeviceIndex, matcher: ClueMatcher, eos_token_ids: Sequence[int]) -> None:
@@ -137,10 +139,13 @@ class DeviceConstraint:
         self.eos_token_ids = tuple(eos_token_ids)
         self.device = index.follow.device
         self._first = torch.from_numpy(matcher.first_tokens).to(self.device)
-        self._stop = torch.tensor(
-            [t for t in eos_token_ids if t < index.vocab_size], device=self.device
-        ).long()
+        self._banned = torch.from_numpy(matcher.banned).to(self.device)
         self.start, self.only_document = matcher.start, matcher.only_document
+        self.endings = matcher.endings
+        borders = matcher.borders
+        if borders is not None:
+            self._border_first = torch.from_numpy(borders.first[: index.vocab_size]).to(self.device)
+            self._border_last = torch.from_numpy(borders.last).to(self.device)
 
     def extend(self, lo: np.ndarray, hi: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         on_device = [torch.from_numpy(np.ascontiguousarray(a)).to(self.device) for a in (lo, hi, tokens)]
@@ -153,28 +158,33 @@ class DeviceConstraint:
         norm: torch.Tensor,
         lo: np.ndarray,
         hi: np.ndarray,
+        last: np.ndarray,
         length: int,
         k: int,
     ) -> Candidates:
         """As `IndexConstraint.candidates`; one transfer to the host at the end."""
         end = torch.full_like(norm, -torch.inf)
+        whole = torch.ones(len(lo), dtype=torch.bool, device=self.device)
         if length == 0:
             scores, tokens = choose.top_shared(logits, norm, self._first, k)
         else:
             spans = torch.from_numpy(np.stack([lo, hi])).to(self.device)
             mask = self.index.mask(*spans)
-            mask[:, self._stop] = False
+            at_end = self.index.count_ends(*spans) > 0
+            if self.matcher.borders is not None:
+                left = self._border_last[torch.from_numpy(last).to(self.device)]
+                whole = (mask & (left[:, None] * self._border_first > WORD)).any(dim=1) | at_end
+            mask[:, self._banned] = False
             scores, tokens = choose.top_masked(logits, norm, mask, k)
             if length >= self.matcher.min_tokens:
                 end = choose.end_log_probs(logits, norm, self.eos_token_ids)
-                if not self.matcher.allow_eos:
-                    end = torch.where(self.index.count_ends(*spans) > 0, end, -torch.inf)
+                end = torch.where(whole if self.matcher.allow_eos else at_end, end, -torch.inf)
         log_probs, ends = scores.cpu().numpy(), end.cpu().numpy()
         if np.isnan(log_probs).any() or np.isnan(ends).any():
             raise ModelError(
                 "the model returned logits that are not numbers (NaN); check its weights and precision"
             )
-        return Candidates(log_probs, tokens.cpu().numpy(), ends)
+        return Candidates(log_probs, tokens.cpu().numpy(), ends, whole.cpu().numpy())
 
 
 def _tables(follow: torch.Tensor, vocab: int, block: int) -> tuple[torch.Tensor, ...]:

@@ -27,13 +27,14 @@ class Candidates:
     """The best continuations of n rows, on the host.
 
     `log_probs` float32[n, k], best first, padded with -inf; `tokens` int64[n, k] (0 under the padding);
-    `end` float32[n]: log-probability that the model ends the clue here, -inf where it may not. The
-    probabilities are the model's own, normalised over its full vocabulary.
+    `end` float32[n]: log-probability that the model ends the clue here, -inf where it may not; `whole` bool[n]: the clue
+    may be finished as it stands where nothing follows. The probabilities are the model's own, normalised over its full vocabulary.
     """
 
     log_probs: np.ndarray
     tokens: np.ndarray
     end: np.ndarray
+    whole: np.ndarray
 
 
 def normalizer(logits: torch.Tensor) -> torch.Tensor:

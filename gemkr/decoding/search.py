@@ -18,6 +18,7 @@ import numpy as np
 from gemkr.decoding.config import DecodingConfig
 from gemkr.decoding.constraint import Constraint
 from gemkr.decoding.hypotheses import Finished, Pool
+from gemkr.decoding.logits import Candidates
 from gemkr.text.words import Words
 
 Candidate = tuple[float, int, int | None, float]
@@ -72,7 +73,7 @@ class QuerySearch:
         return [beam for group in self.groups for beam in group]
 
     def begin_step(self) -> None:
-        """Forget what the beams of the last step claimed."""
+        """Clear what the beams of the last step claimed."""
         self._heads.clear()
         self._named.clear()
         self.chosen.clear()
@@ -82,19 +83,19 @@ class QuerySearch:
         g: int,
         ranked: Sequence[Candidate],
         spans: tuple[np.ndarray, np.ndarray],
-        dead: Sequence[bool],
+        finished: Sequence[bool],
     ) -> None:
         """Replace group g by the best of its candidates.
 
         `ranked`: (total, beam of the group, token or None for "the model ends it", log-probability), best
-        first; `spans`: lo and hi of the batch's rows; `dead[i]`: nothing may follow beam i, it is finished
+        first; `spans`: lo and hi of the batch's rows; `finished[i]`: nothing may follow beam i, it is finished
         as it stands. A clue that the model ends counts only among the first `size` candidates (as
         published), a clue stopped at one document among twice as many.
         """
         group, pool, live = self.groups[g], self.pools[g], []
         lo, hi = spans
-        for beam, is_dead in zip(group, dead):
-            if is_dead and beam.tokens:
+        for beam, is_finished in zip(group, finished):
+            if is_finished and beam.tokens:
                 self._finish(pool, beam, beam.log_prob, beam.total, int(lo[beam.row]), int(hi[beam.row]))
         rank = 0
         for total, i, token, log_prob in self._ordered(g, ranked, spans):
@@ -112,7 +113,7 @@ class QuerySearch:
                 span = self._name_document(child, parent, token, spans)
                 if child.document is not None:
                     self._named[child.document] += 1
-                    if self.settings.stop_at_one_document and len(child.tokens) >= self.settings.min_tokens:
+                    if self._stops(child, span):
                         if rank < 2 * self.size:
                             self._finish(pool, child, child.log_prob, total, *span)
                         rank += 1
@@ -124,14 +125,28 @@ class QuerySearch:
         self.chosen += [beam.tokens[-1] for beam in live]
         self.groups[g] = self._worth_keeping(pool, live, ranked)
 
-    def close(self, spans: tuple[np.ndarray, np.ndarray]) -> None:
-        """Finish every live beam at the maximum length; `spans` belong to the beams' rows."""
+    def close(self, spans: tuple[np.ndarray, np.ndarray], whole: np.ndarray) -> None:
+        """Finish the live beams at the maximum length whose row is `whole` (bool[rows], like `spans`); the others stay."""
         lo, hi = spans
         for g, group in enumerate(self.groups):
             for beam in group:
                 row = beam.row
-                self._finish(self.pools[g], beam, beam.log_prob, beam.total, int(lo[row]), int(hi[row]))
-            self.groups[g] = []
+                if whole[row]:
+                    self._finish(self.pools[g], beam, beam.log_prob, beam.total, int(lo[row]), int(hi[row]))
+            self.groups[g] = [beam for beam in group if not whole[beam.row]]
+
+    def go_on(self, step: Candidates, most: int) -> None:
+        """Extend each live beam by its best token, to end the character or word that it stands in; drop those that nothing
+        may follow, or that cannot win within `most` tokens."""
+        for g, group in enumerate(self.groups):
+            longer = []
+            for beam in group:
+                token, log_prob = int(step.tokens[beam.row, 0]), float(step.log_probs[beam.row, 0])
+                child = self._child(beam, token, log_prob, beam.total + log_prob)
+                pool = self.pools[g]
+                if pool.attainable(child.total, len(child.tokens), most) > pool.worst:
+                    longer.append(child)
+            self.groups[g] = longer
 
     def results(self) -> list[Finished]:
         """All finished clues, best first, each token sequence once, at most `beam_size`."""
@@ -139,6 +154,13 @@ class QuerySearch:
         unique = {clue.tokens: clue for clue in reversed(clues)}
         best = sorted(unique.values(), key=lambda c: (-c.score, c.tokens))
         return best[: self.settings.beam_size]
+
+    def _stops(self, child: Beam, span: tuple[int, int]) -> bool:
+        """Whether a clue that names one document is finished: it is long enough and ends where a clue may."""
+        if not self.settings.stop_at_one_document or len(child.tokens) < self.settings.min_tokens:
+            return False
+        lo, hi = np.array([span[0]]), np.array([span[1]])
+        return bool(self.constraint.endings(lo, hi, np.array(child.tokens[-1:]))[0])
 
     def _child(self, parent: Beam, token: int, log_prob: float, total: float) -> Beam:
         words, head = parent.words, parent.head
@@ -215,7 +237,7 @@ class QuerySearch:
 
     @staticmethod
     def _penalized(ranked: Sequence[Candidate], cost: float, place: int) -> Candidate:
-        """A clue that ends keeps its penalty; a live one is judged anew at each step."""
+        """A clue that ends keeps its penalty; a live one is scored again at each step."""
         total, i, token, log_prob = ranked[place]
         return (total if token is not None else -cost), i, token, log_prob
 

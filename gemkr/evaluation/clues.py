@@ -1,4 +1,4 @@
-"""Figures of the clues themselves: a metric of documents pays for answer strings wherever they come from.
+"""Figures of the clues themselves: a metric of documents rewards answer strings wherever they come from.
 
 Knows rankings and answers, nothing of how clues were written.
 """
@@ -49,7 +49,7 @@ def clue_figures(rankings: Mapping[str, Ranking], queries: Iterable[Query], matc
         clues = sorted(rankings[query.query_id].clues, key=lambda clue: -clue.log_prob)
         shares.append([matcher.matches(clue.text) for clue in clues])
         lengths += [len(clue.tokens) for clue in clues]
-        counts += [clue.span.count for clue in clues]
+        counts += [clue.occurrences for clue in clues]
     if not lengths:
         return None
     return ClueFigures(

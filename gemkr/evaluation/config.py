@@ -64,7 +64,7 @@ class EvalConfig:
     seed: Seed = 0
 
     def __post_init__(self) -> None:
-        """Raises ConfigError for sections that cannot stand together, and names in `evaluate` that have no section."""
+        """Raises ConfigError for incompatible sections, and names in `evaluate` that have no section."""
         check_sections(self.retrievers)
         for name in self.evaluate:
             if name not in self.retrievers:
@@ -74,7 +74,7 @@ class EvalConfig:
 
     @staticmethod
     def explain_unknown(key: str) -> str | None:
-        """What to write in place of a key of the first edition."""
+        """The replacement of a key of the first edition."""
         if key not in FIRST_EDITION:
             return None
         return f"{key!r} is a key of the first edition; {FIRST_EDITION[key]}"
@@ -97,7 +97,7 @@ class EvalConfig:
         )
 
     def require(self, key: str) -> str:
-        """A setting that a command cannot do without; ConfigError where it is not given."""
+        """A setting that a command requires; ConfigError where it is missing."""
         value = getattr(self, key)
         if value is None:
             raise ConfigError(f"{key} is missing; set {key}")

@@ -125,7 +125,7 @@ def _tests(theirs: Scores, ours: Scores, seed: int) -> dict[str, PairedTest]:
 
 
 def _wants_control(config: EvalConfig, result: RunResult) -> bool:
-    """Whether the main retriever wrote clues, and no section evaluated shows their share already."""
+    """Whether the main retriever has clues and no evaluated section is already their control."""
     main, *others = config.evaluated
     if not isinstance(config.retrievers[main].config, GenerativeConfig):
         return False

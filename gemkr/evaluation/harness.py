@@ -21,7 +21,7 @@ from gemkr.progress import progress_bar
 from gemkr.types import Query, Ranking
 
 SETTINGS_FILE = "settings.json"
-SPENT_FILE = "seconds.json"
+SECONDS_FILE = "seconds.json"
 
 
 @dataclass(frozen=True)
@@ -54,18 +54,19 @@ def retrieve_into(
     restart: bool = False,
     label: str = "retrieving",
     progress: bool = True,
+    paths: Mapping[str, str | Path | None] | None = None,
 ) -> RunResult:
     """Rank documents for the queries that the folder's `run.jsonl` does not hold yet.
 
     `build` is called only when there is something left to do. `settings` (plain json values) are kept in the folder:
     a run is continued only under equal ones, else ConfigError names the first difference; `restart` starts
-    over. With `pools`, a query that names one is answered from it alone. One process at a time may run into a folder: DataError for the second. The order of `rankings` is that of `queries`.
+    over. `paths` are those of the files whose stamps the settings hold as `files`, for that message. With `pools`, a query that names one is answered from it alone. One process at a time may run into a folder: DataError for the second. The order of `rankings` is that of `queries`.
     """
     folder = require_writable_folder(folder)
     wanted = {query.query_id for query in queries}
     with RunLog(folder, restart=restart) as log:
-        _claim(folder, json.loads(json.dumps(settings)), begun=bool(log.done))
-        spent = _read_spent(folder) if log.done else 0.0
+        _keep_settings(folder, json.loads(json.dumps(settings)), paths or {}, begun=bool(log.done))
+        seconds = _read_seconds(folder) if log.done else 0.0
         left = [query for query in queries if query.query_id not in log.done]
         resumed = len(queries) - len(left)
         if left:
@@ -83,24 +84,24 @@ def retrieve_into(
                 for ranking in bar:
                     log.append(ranking)
             finally:
-                spent += time.perf_counter() - began
-                write_atomically(folder / SPENT_FILE, json.dumps({"seconds": round(spent, 3)}) + "\n")
+                seconds += time.perf_counter() - began
+                write_atomically(folder / SECONDS_FILE, json.dumps({"seconds": round(seconds, 3)}) + "\n")
         path, answered = log.records_path, len(log.done)
     rankings = {ranking.query_id: ranking for ranking in read_records(path) if ranking.query_id in wanted}
     ordered = {query.query_id: rankings[query.query_id] for query in queries if query.query_id in rankings}
-    return RunResult(ordered, resumed, spent, answered)
+    return RunResult(ordered, resumed, seconds, answered)
 
 
-def _read_spent(folder: Path) -> float:
+def _read_seconds(folder: Path) -> float:
     """Seconds of earlier calls."""
-    path = folder / SPENT_FILE
+    path = folder / SECONDS_FILE
     if not path.exists():
         return 0.0
     return float(json.loads(path.read_text(encoding="utf-8"))["seconds"])
 
 
 def file_stamp(path: str | Path | None) -> str | None:
-    """What tells a changed file from the same one without reading it: size and time; of a folder, of all its files."""
+    """What detects a changed file without reading it: size and time; of a folder, of all its files."""
     if path is None or not Path(path).exists():
         return None
     path = Path(path)
@@ -109,12 +110,14 @@ def file_stamp(path: str | Path | None) -> str | None:
     return f"{sum(s.st_size for s in stats)} bytes, {max((s.st_mtime_ns for s in stats), default=0)}"
 
 
-def _claim(folder: Path, settings: dict[str, Any], begun: bool) -> None:
+def _keep_settings(
+    folder: Path, settings: dict[str, Any], paths: Mapping[str, str | Path | None], begun: bool
+) -> None:
     """Keep the settings beside the run; refuse to continue a run of others, or of unknown ones."""
     path = folder / SETTINGS_FILE
     if begun and not path.exists():
         raise ConfigError(
-            f"{folder} holds a run without {SETTINGS_FILE}, so what it was made with cannot be told; "
+            f"{folder} holds a run without {SETTINGS_FILE}, so its settings are unknown; "
             "give another output, or --restart to replace it"
         )
     if begun:
@@ -123,10 +126,24 @@ def _claim(folder: Path, settings: dict[str, Any], begun: bool) -> None:
         for key in [*now, *earlier]:
             if now.get(key) != earlier.get(key):
                 raise ConfigError(
-                    f"{folder} holds a run with {key} = {earlier.get(key)!r}, this one has {now.get(key)!r}; "
-                    "give another output, or --restart to replace it"
+                    f"{folder} holds a run {_difference(key, earlier, now, paths)}; give another output, or --restart to replace it"
                 )
     write_atomically(path, json.dumps(settings, indent=1) + "\n")
+
+
+def _difference(
+    key: str, earlier: Mapping[str, Any], now: Mapping[str, Any], paths: Mapping[str, str | Path | None]
+) -> str:
+    """What is another in two runs: the value of a setting, or what became of a file; behind `holds a run`."""
+    what = key.removeprefix("files.")
+    if what == key or not (key in earlier and key in now):
+        return f"with {key} = {earlier.get(key)!r}, this one has {now.get(key)!r}"
+    path = f"{what} {paths[what]}" if paths.get(what) else f"file of {what}"
+    if now[key] is None:
+        return f"whose {path} is no longer there"
+    if earlier[key] is None:
+        return f"that was begun before its {path} was there"
+    return f"whose {path} has changed since the run was begun"
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -19,7 +19,7 @@ DEFAULT_MATCH = "word"
 
 @dataclass(frozen=True)
 class Judge:
-    """Tells the relevant documents of a run; `describe` says how, for tables and reports."""
+    """Decides which documents of a run are relevant; `describe` names the rule, for tables and reports."""
 
     describe: str
     fixed: Qrels | None
@@ -64,7 +64,7 @@ def make_judge(
     contents: Callable[[str], str] | None = None,
     match: str | None = None,
 ) -> Judge:
-    """The relevance that the settings ask for: qrels, else answers under `match`, else the queries' gold documents,
+    """The relevance that the settings select: qrels, else answers under `match`, else the queries' gold documents,
     else answers at word boundaries.
 
     With `qrels`, only the given queries are judged (all of the file when there are none). Raises ConfigError for both

@@ -2,7 +2,8 @@
 
 `P@k` relevant share of the first k · `R@k` true recall: share of all relevant documents · `S@k` success: any relevant
 one among the first k (what the papers print as "R@k" or PRR@k) · `MRR@k` reciprocal rank of the first relevant one,
-0 beyond k · `nDCG@k` with linear gains · `D@k` distinct documents among the first k.
+0 beyond k · `nDCG@k` with linear gains · `MAP` or `MAP@k` average precision over all relevant documents, 0 for those beyond
+k · `D@k` distinct documents among the first k.
 
 Knows nothing of texts or of where relevance comes from.
 """
@@ -19,10 +20,11 @@ from gemkr.errors import ConfigError, DataError
 from gemkr.evaluation.significance import bootstrap_interval
 from gemkr.types import Qrels, Run
 
-NEEDS_ALL_RELEVANT = frozenset({"R", "nDCG"})
+NEEDS_ALL_RELEVANT = frozenset({"R", "nDCG", "MAP"})
 """Metrics that are defined only where all relevant documents are known (qrels, not answer relevance)."""
 
-
+WHOLE = 999_999_999
+"""The cut-off of a metric over the whole list, such as MAP."""
 NARROW = 1000
 """Cut-offs up to here are reckoned over k ranks, however short the lists, so that sums do not depend on other queries."""
 
@@ -35,16 +37,20 @@ class Metric:
     k: int
 
     def __str__(self) -> str:
-        return f"{self.kind}@{self.k}"
+        return self.kind if self.k == WHOLE else f"{self.kind}@{self.k}"
 
 
 def parse_metric(name: str) -> Metric:
-    """`"S@5"` -> Metric("S", 5); ConfigError for an unknown kind or a cut-off out of range."""
+    """`"S@5"` -> Metric("S", 5), `"MAP"` -> Metric("MAP", WHOLE); ConfigError for an unknown kind or a cut-off out of range."""
     match = re.fullmatch(r"([A-Za-z]+)@(\d{1,9})", name.strip())
     kinds = {kind.lower(): kind for kind in _FORMULAS}
+    if name.strip().lower() == "map":
+        return Metric("MAP", WHOLE)
     if match is None or match[1].lower() not in kinds or int(match[2]) < 1:
         known = ", ".join(f"{kind}@k" for kind in _FORMULAS)
-        raise ConfigError(f"the metric {name!r} is unknown; known are {known} with k from 1 to 999999999")
+        raise ConfigError(
+            f"the metric {name!r} is unknown; known are {known} with k from 1 to {WHOLE}, and MAP"
+        )
     return Metric(kinds[match[1].lower()], int(match[2]))
 
 
@@ -95,7 +101,7 @@ def evaluate(run: Run, qrels: Qrels, metrics: Sequence[Metric], *, seed: int = 0
     """Score a run on every query of the qrels; a query that the run lacks counts as 0 for every metric.
 
     Queries of the run that the qrels lack are left out. A document that a list repeats counts each time for
-    P@k, once for R@k, nDCG@k and D@k. Raises DataError when run and qrels share no
+    P@k, once for R@k, nDCG@k, MAP and D@k. Raises DataError when run and qrels share no
     query. Cost: O(queries × (largest k + judgements)).
     """
     if not any(query_id in run for query_id in qrels):
@@ -166,6 +172,12 @@ def _ndcg(table: _Table, k: int) -> np.ndarray:
     return np.divide(gain, best, out=np.zeros_like(gain), where=best > 0)
 
 
+def _average_precision(table: _Table, k: int) -> np.ndarray:
+    found = (table.grades[:, :k] > 0) & table.first[:, :k]
+    precision = np.cumsum(found, axis=1) / np.arange(1, found.shape[1] + 1)
+    return (precision * found).sum(axis=1) / np.maximum(table.relevant, 1)
+
+
 def _distinct(table: _Table, k: int) -> np.ndarray:
     return table.first[:, :k].sum(axis=1).astype(np.float64)
 
@@ -176,5 +188,6 @@ _FORMULAS: dict[str, Callable[[_Table, int], np.ndarray]] = {
     "S": _success,
     "MRR": _reciprocal_rank,
     "nDCG": _ndcg,
+    "MAP": _average_precision,
     "D": _distinct,
 }

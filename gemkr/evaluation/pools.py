@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
-from gemkr.data.corpus import open_text
+from gemkr.data.text_files import id_fault, open_text
 from gemkr.errors import ConfigError, DataError
 from gemkr.interfaces import Retriever
 from gemkr.types import Query, Ranking
@@ -18,8 +18,8 @@ Pools = Mapping[str, frozenset[str]]
 
 
 def read_pools(paths: Mapping[str, str], doc_ids: Iterable[str]) -> Pools:
-    """The pools of files with one doc_id a line (plain or .gz); DataError for an empty one, or an id that is not in the
-    corpus."""
+    """The pools of files with one doc_id a line (plain or .gz); DataError for an empty one, or an id that holds white space
+    or is not in the corpus."""
     known, pools = frozenset(doc_ids), {}
     for name, path in paths.items():
         with open_text(path) as stream:
@@ -27,6 +27,9 @@ def read_pools(paths: Mapping[str, str], doc_ids: Iterable[str]) -> Pools:
         ids = frozenset(line for line in lines if line)
         if not ids:
             raise DataError(f"the pool {name!r} is empty: {path} holds no document id; give one a line")
+        for number, line in enumerate(lines, 1):
+            if line and (fault := id_fault(line, "document")) is not None:
+                raise DataError(f"{path}:{number}: {fault}; correct it")
         if not ids <= known:
             line = next(number for number, one in enumerate(lines, 1) if one and one not in known)
             raise DataError(

@@ -1,6 +1,6 @@
-"""What a clue was worth: the share of the documents one would show for it that are relevant.
+"""The reward of a clue: the share of the documents one would show for it that are relevant.
 
-The reward of preference tuning (ReAuSE, Long et al. 2025, asks whether what was retrieved holds the answer; here a clue is judged by
+The reward of preference tuning (ReAuSE, Long et al. 2025, checks whether what was retrieved holds the answer; here a clue is judged by
 itself). Knows clue documents and judges; nothing of models.
 """
 

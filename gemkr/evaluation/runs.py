@@ -1,20 +1,24 @@
-"""Runs of named retrievers: each into the folder of its name, gone on with only under the same settings and files."""
+"""Runs of named retrievers: each in the folder of its name, continued only under the same settings and files."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from gemkr.data.run_folders import RETRIEVE, require_own
 from gemkr.evaluation.config import EvalConfig
 from gemkr.evaluation.harness import RunResult, file_stamp, retrieve_into
 from gemkr.evaluation.pools import Pools, read_pools, require_pools
+from gemkr.files import require_writable_folder
 from gemkr.retrievers.compose import reads_pictures, run_files, run_settings
 from gemkr.sources import Sources
 
 
 def run_retriever(config: EvalConfig, sources: Sources, name: str, *, restart: bool = False) -> RunResult:
-    """Rank documents for the queries of the configuration, those that an earlier call has not come to."""
+    """Rank documents for those queries of the configuration that an earlier call did not finish."""
     config.require("queries")
+    require_output(config)
+    require_own(sources.run_folder(name), RETRIEVE)
     pools = sources.once("pools", lambda: _pools(config, sources))
     return retrieve_into(
         sources.run_folder(name),
@@ -25,7 +29,16 @@ def run_retriever(config: EvalConfig, sources: Sources, name: str, *, restart: b
         settings=settings_of(config, sources, name),
         restart=restart,
         label=name,
+        paths=_paths(config, sources, name),
     )
+
+
+def require_output(config: EvalConfig) -> Path:
+    """The output folder of a configuration, made if need be; DataError when it cannot be written or holds what another command
+    than `gemkr eval` and `gemkr retrieve` made, ConfigError when there is none."""
+    output = config.require("output")
+    require_own(output, RETRIEVE)
+    return require_writable_folder(output)
 
 
 def _pools(config: EvalConfig, sources: Sources) -> Pools:
@@ -38,11 +51,7 @@ def _pools(config: EvalConfig, sources: Sources) -> Pools:
 
 def settings_of(config: EvalConfig, sources: Sources, name: str) -> dict[str, Any]:
     """What decides a run's results: settings, and size and time of the files that are read for it."""
-    files: dict[str, str | Path | None] = {"queries": config.queries, "corpus": config.corpus}
-    if reads_pictures(name, sources.sections):
-        files |= {"images": config.images, "regions": config.regions}
-    files |= {f"pools.{pool}": path for pool, path in config.pools.items()}
-    files |= run_files(name, sources.sections)
+    files = _paths(config, sources, name)
     return {
         "retriever": run_settings(name, sources.sections),
         "k": config.k,
@@ -51,3 +60,12 @@ def settings_of(config: EvalConfig, sources: Sources, name: str) -> dict[str, An
         **({"pools": config.pools} if config.pools else {}),
         "files": {what: file_stamp(path) for what, path in files.items()},
     }
+
+
+def _paths(config: EvalConfig, sources: Sources, name: str) -> dict[str, str | Path | None]:
+    """The files and folders that are read for a run, by what they are to it."""
+    files: dict[str, str | Path | None] = {"queries": config.queries, "corpus": config.corpus}
+    if reads_pictures(name, sources.sections):
+        files |= {"images": config.images, "regions": config.regions}
+    files |= {f"pools.{pool}": path for pool, path in config.pools.items()}
+    return files | run_files(name, sources.sections)

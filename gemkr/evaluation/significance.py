@@ -1,4 +1,4 @@
-"""How sure a mean is, and whether two runs differ: seeded resampling over queries, numpy alone.
+"""Confidence intervals of means, and tests of the difference of two runs: seeded resampling over queries, numpy alone.
 
 Knows nothing of metrics: per-query values in, intervals and p values out.
 """

@@ -30,7 +30,7 @@ class Span:
     def hi(self) -> int: ...
     @property
     def length(self) -> int:
-        """Tokens of the pattern; 0 when not known, then `locate` tells where occurrences end."""
+        """Tokens of the pattern; 0 when not known, then `locate` reports where occurrences end."""
 
     @property
     def count(self) -> int:

@@ -32,4 +32,4 @@ class IndexCorruptError(FMIndexError):
 
 
 class TokenizerMismatchError(FMIndexError):
-    """The index was built with another tokenizer than the one at hand."""
+    """The index was built with another tokenizer than the one in use."""

@@ -1,4 +1,4 @@
-"""The document ids of an index as a sequence that decodes an id when it is asked for."""
+"""The document ids of an index as a sequence that decodes an id when it is read."""
 
 from __future__ import annotations
 

@@ -58,6 +58,9 @@ class FMIndex(_core.Index):
     `_many` forms, `fill_mask`, `documents` and `locate` release it and use `threads` threads.
     """
 
+    path: Path | None = None
+    """The file that it was loaded from."""
+
     @classmethod
     def build(
         cls,
@@ -205,6 +208,7 @@ class FMIndex(_core.Index):
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
             raise IndexFormatError(f"cannot open index {os.fspath(path)}: {reason}") from error
+        index.path = Path(path)
         if verify:
             index.verify()
         return index
@@ -244,30 +248,30 @@ class FMIndex(_core.Index):
 
     def check_tokenizer(self, tokenizer: Fingerprinted) -> None:
         """Raise TokenizerMismatchError unless the index was built with this tokenizer (or with none)."""
-        expected, found = self.tokenizer_fingerprint, tokenizer.fingerprint()
-        if expected and expected != found:
-            raise TokenizerMismatchError(
-                f"the index was built with the tokenizer {expected}, this one is {found}; "
-                "use that tokenizer or build the index again"
-            )
-        if tokenizer.vocab_size < self.vocab_size:
-            raise TokenizerMismatchError(
-                f"the index has a vocabulary of {self.vocab_size}, the tokenizer one of {tokenizer.vocab_size}; "
-                "use the tokenizer that the index was built with"
-            )
+        expected, size, own = self.tokenizer_fingerprint, tokenizer.vocab_size, self.vocab_size
+        other = expected and expected != tokenizer.fingerprint()
+        if not other and size >= own:
+            return
+        path = getattr(tokenizer, "path", None)
+        sizes = f"which has {size:,}" if size != own else f"which has {size:,} others"
+        raise TokenizerMismatchError(
+            f"the index{'' if self.path is None else f' {self.path}'} was built with a vocabulary of {own:,} tokens, not with the "
+            f"tokenizer{'' if path is None else f' {path}'}, {sizes}; give the tokenizer that it was built with, or build it again "
+            "with this one"
+        )
 
     def info(self) -> dict[str, Any]:
-        """What the header tells: "sections" holds the bytes of each section, "bits_per_token" the price of each part."""
-        told = self._info()
-        sections = told["sections"]
+        """The contents of the header: "sections" holds the bytes of each section, "bits_per_token" the price of each part."""
+        header = self._info()
+        sections = header["sections"]
         price = {part: sum(sections[name] for name in names) for part, names in PARTS.items()}
         price["search"] = sum(sections.values()) - sum(price.values())
         bits = {part: round(8 * size / max(self.n_tokens, 1), 3) for part, size in sorted(price.items())}
-        return told | {"corpus_hash": self.corpus_hash, "threads": self.threads, "bits_per_token": bits}
+        return header | {"corpus_hash": self.corpus_hash, "threads": self.threads, "bits_per_token": bits}
 
     @property
     def doc_ids(self) -> DocIds:
-        """The documents' outside names, decoded when asked for."""
+        """The documents' outside names, decoded when read."""
         return DocIds(self)
 
     @property

@@ -1,4 +1,4 @@
-"""What of a model learns, and putting it back: the one way, strict about names and shapes. Knows tensors by name only."""
+"""Reading a model's trained parameters and loading them again: the one way, strict about names and shapes. Knows tensors by name only."""
 
 from __future__ import annotations
 

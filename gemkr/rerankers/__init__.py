@@ -1,4 +1,4 @@
-"""Rerankers: order the hits of a ranking anew. The names that a section `reranker` may have."""
+"""Rerankers: reorder the hits of a ranking. The names that a section `reranker` may have."""
 
 from gemkr.config.kinds import Role
 

@@ -33,7 +33,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 def check_sections(sections: Mapping[str, Section]) -> None:
-    """Raise ConfigError unless the sections can stand together.
+    """Raise ConfigError unless the sections are compatible.
 
     Their names become folders, so that no two may differ in case only; what `of` names must be there, without a circle.
     """
@@ -68,7 +68,7 @@ def parts_of(section: Section) -> tuple[str, ...]:
 
 def run_settings(name: str, sections: Mapping[str, Section]) -> dict[str, Any]:
     """What decides a retriever's results beside queries and corpus: its settings and those of the retrievers that it is built
-    over, as plain values. The files they name are told by `run_files`."""
+    over, as plain values. `run_files` lists the files they name."""
     section = sections[name]
     inner = {part: run_settings(part, sections) for part in parts_of(section)}
     return {"kind": section.kind, **to_mapping(section.config), **({"over": inner} if inner else {})}

@@ -81,12 +81,12 @@ class DenseRetriever:
 
 
 def plan_of(encoder: Any, documents: DocumentStore) -> dict[str, Any]:
-    """What the vectors of a corpus by an encoder are made of."""
+    """What the vectors of a corpus by an encoder depend on."""
     return vector_plan(encoder.fingerprint, documents.fingerprint, len(documents), encoder.width)
 
 
 def embed(config: DenseRetriever.Config, sources: Sources, *, progress: bool = True) -> tuple[int, int]:
-    """Write the document vectors that a dense retriever reads; one that was interrupted goes on.
+    """Write the document vectors that a dense retriever reads; an interrupted run continues.
 
     Returns (documents encoded now, documents whose vectors were there). DataError where `vectors` holds those of another
     encoder or corpus.

@@ -1,6 +1,6 @@
-"""The control without an index: the model writes whatever it likes, and documents are found by exact search.
+"""The control without an index: the model generates freely, and documents are found by exact search.
 
-Shows what constraining the decoder is worth. Everything but the constraint is as in `generative`.
+Measures what constraining the decoder contributes. Everything but the constraint is as in `generative`.
 """
 
 from __future__ import annotations
@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from gemkr.data.documents import allowed_documents
 from gemkr.data.queries import batches
 from gemkr.decoding.beam import beam_search, check_settings, require_words
 from gemkr.decoding.config import DecodingConfig
 from gemkr.decoding.constraint import NoConstraint, check_vocabulary
+from gemkr.decoding.matcher import ClueMatcher
 from gemkr.errors import ConfigError
 from gemkr.fm_index import Span
 from gemkr.interfaces import Allowed, DocumentScorer, LanguageModel, TokenIndex
@@ -21,6 +24,7 @@ from gemkr.retrievers.generative.clue_documents import ClueDocuments
 from gemkr.retrievers.generative.config import ScoringConfig
 from gemkr.retrievers.generative.retriever import GenerativeRetriever
 from gemkr.retrievers.generative.scoring import scorer_of
+from gemkr.text.borders import borders_of
 from gemkr.text.tokenizer import Tokenizer
 from gemkr.text.words import words_of
 from gemkr.types import Clue, Query, Ranking
@@ -30,10 +34,10 @@ if TYPE_CHECKING:
 
 
 class FreeTextRetriever:
-    """Ranks documents by freely generated texts, each cut to its longest beginning that the corpus holds.
+    """Ranks documents by freely generated texts, each cut to its longest beginning of whole characters that the corpus holds.
 
     A text whose first token occurs nowhere finds nothing. Equal beginnings count once, with the probability
-    of the best text. Settings that need an index (`word_start`, `allow_eos`, `stop_at_one_document`, `document_penalty`)
+    of the best text. Settings that need an index (`word_start`, `end_at_word`, `allow_eos`, `stop_at_one_document`, `document_penalty`)
     have no effect here: a model may always end what it writes.
     """
 
@@ -60,7 +64,10 @@ class FreeTextRetriever:
         self.prompts = prompts
         self.decoding = decoding or DecodingConfig()
         self._words = words_of(tokenizer, model.vocab_size)
-        self.lookup = ClueDocuments(index, scoring or ScoringConfig(), second, self._words.word_break)
+        size = index.vocab_size
+        words = borders_of(tokenizer, size, words=True) if self.decoding.ends_at_words else None
+        self.lookup = ClueDocuments(index, scoring or ScoringConfig(), second, words)
+        self._characters = ClueMatcher(index, borders=borders_of(tokenizer, size, words=False))
         check_settings(self.decoding)
         require_words(self.decoding, self._words.word_break)
 
@@ -85,7 +92,7 @@ class FreeTextRetriever:
 
     @staticmethod
     def input_files(config: Config) -> dict[str, str | None]:
-        """Nothing beside what the retriever `of` reads."""
+        """Nothing besides what the retriever `of` reads."""
         return {}
 
     def retrieve(self, queries: Iterable[Query], k: int, *, allowed: Allowed = None) -> Iterator[Ranking]:
@@ -111,10 +118,19 @@ class FreeTextRetriever:
         return list(clues.values())
 
     def _longest_beginning(self, tokens: tuple[int, ...]) -> tuple[tuple[int, ...], Span]:
-        span = self.index.root
-        for place, token in enumerate(tokens):
-            longer = self.index.extend(span, token)
+        spans, borders = [self.index.root], self._characters.borders
+        for token in tokens:
+            known = (
+                token < len(borders.texts) and (borders.texts if len(spans) > 1 else borders.begins)[token]
+            )
+            longer = self.index.extend(spans[-1], token) if known else None
             if not longer:
-                return tokens[:place], span
-            span = longer
-        return tokens, span
+                break
+            spans.append(longer)
+        while len(spans) > 1 and not self._may_end(spans[-1], tokens[len(spans) - 2]):
+            spans.pop()
+        return tokens[: len(spans) - 1], spans[-1]
+
+    def _may_end(self, span: Span, last: int) -> bool:
+        lo, hi, end = np.array([[span.lo], [span.hi], [last]], dtype=np.int64)
+        return bool(self._characters.endings(lo, hi, end)[0])

@@ -87,7 +87,7 @@ class FusionRetriever:
 
     @staticmethod
     def input_files(config: Config) -> dict[str, str | None]:
-        """Nothing beside what the fused retrievers read."""
+        """Nothing besides what the fused retrievers read."""
         return {}
 
     def retrieve(self, queries: Iterable[Query], k: int, *, allowed: Allowed = None) -> Iterator[Ranking]:

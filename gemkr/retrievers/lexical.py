@@ -55,7 +55,7 @@ class BM25Retriever:
 
     @staticmethod
     def input_files(config: Config) -> dict[str, str | None]:
-        """Nothing beside corpus and queries."""
+        """Nothing besides corpus and queries."""
         return {}
 
     def text_of(self, query: Query) -> str:

@@ -1,4 +1,4 @@
-"""The clues of an earlier run under another ranking: what ranking alone is worth, without decoding again.
+"""The clues of an earlier run under another ranking: the effect of ranking alone, without decoding again.
 
 No model is loaded.
 """
@@ -49,7 +49,7 @@ class RescoredRetriever:
 
     @staticmethod
     def input_files(config: Config) -> dict[str, str | None]:
-        """Nothing beside what the retriever reads whose clues these are."""
+        """Nothing besides what the retriever `of` reads."""
         return section_files(_inside_span(config.scoring))
 
     def retrieve(self, queries: Iterable[Query], k: int, *, allowed: Allowed = None) -> Iterator[Ranking]:
@@ -61,7 +61,7 @@ class RescoredRetriever:
         for query in queries:
             if query.query_id not in self.clues:
                 raise DataError(
-                    f"the earlier run holds no clues of query {query.query_id!r}; let it finish, or start it anew with --restart"
+                    f"the earlier run holds no clues of query {query.query_id!r}; let it finish, or start it again with --restart"
                 )
             clues = self.clues[query.query_id]
             yield Ranking(query.query_id, scorer.rank(query, clues, k), tuple(clues))

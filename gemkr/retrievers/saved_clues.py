@@ -40,7 +40,7 @@ def read_clues(folder: Path, index: TokenIndex) -> dict[str, tuple[Clue, ...]]:
 
 
 def require_answered(clues: dict[str, tuple[Clue, ...]], queries: Sequence[Query], folder: Path) -> None:
-    """DataError when the run did not come to some of the queries, or wrote no clue for any of them."""
+    """DataError when the run lacks some of the queries, or has no clue for any of them."""
     missing = [query.query_id for query in queries if query.query_id not in clues]
     if missing:
         raise DataError(

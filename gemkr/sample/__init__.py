@@ -1,7 +1,7 @@
 """The embedded sample: facts, rendered scenes with flags, questions, and the scripts of its base models.
 
 `materialize(folder, seed)` in `materialize.py` writes the data in seconds; `python -m gemkr.sample.make_models`
-trains the base models that lie in `models_folder()` anew.
+trains the base models in `models_folder()` again.
 """
 
 from pathlib import Path

@@ -28,7 +28,7 @@ class Fact:
 
     @property
     def doc_id(self) -> str:
-        """The id of the passage that tells this fact, such as `kenya-capital`."""
+        """The id of the passage that states this fact, such as `kenya-capital`."""
         return f"{self.country.lower()}-{self.kind}"
 
     @property

@@ -1,7 +1,7 @@
 """National flags drawn by code from a table of specifications.
 
 A flag is an aspect ratio and a list of shapes in unit coordinates (x to the right and y down, both in [0, 1]); emblems
-are simplified to what can be told apart at 24-40 pixels. Knows no scenes; the light and the cloth are in `cloth.py`.
+are simplified to what can be distinguished at 24-40 pixels. Knows no scenes; the light and the cloth are in `cloth.py`.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class _Canvas:
 
 @cache
 def flag(country: str, height: int) -> Image.Image:
-    """The plain flag, RGBA, `height` pixels tall and as wide as its aspect ratio asks; KeyError if unknown.
+    """The plain flag, RGBA, `height` pixels tall and as wide as its aspect ratio requires; KeyError if unknown.
 
     Do not change the picture that comes back: it is kept for the next call.
     """

@@ -1,4 +1,4 @@
-"""Trains all base models of the embedded sample anew: `python -m gemkr.sample.make_models` (about half an hour).
+"""Trains all base models of the embedded sample again: `python -m gemkr.sample.make_models` (about half an hour).
 
 Each goes through its own script, one after the other, on one CPU thread; figures and seconds end up in
 `training.json` beside the models.

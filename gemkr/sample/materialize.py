@@ -33,7 +33,7 @@ JPEG_QUALITY = 92
 def materialize(folder: str | Path, seed: int = 0, progress: bool = True) -> dict[str, Any]:
     """Write everything and return the manifest: about 20 seconds, the same files for the same seed.
 
-    A folder whose manifest already tells of this seed is left as it is. Raises DataError when it cannot be written.
+    A folder whose manifest already names this seed is left unchanged. Raises DataError when it cannot be written.
     """
     folder = require_writable_folder(folder)
     manifest_path = folder / "manifest.json"

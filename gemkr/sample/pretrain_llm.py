@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from gemkr.sample.lessons import Lesson, Teacher
+from gemkr.sample.pretraining_texts import TextMaker, TrainingText
 from gemkr.sample.tokenizer import train_tokenizer
 from gemkr.text.tokenizer import Tokenizer, load_tokenizer
 
@@ -48,19 +48,19 @@ def make_model(tokenizer: Tokenizer) -> Any:
     return LlamaForCausalLM(config)
 
 
-def loss_of(model: Any, lessons: list[Lesson]) -> torch.Tensor:
-    """Mean cross entropy over the learned tokens. What all lessons begin with is computed once."""
-    shared = _shared_prefix(lessons)
-    length = max(len(lesson.tokens) for lesson in lessons)
-    tokens = torch.zeros(len(lessons), length, dtype=torch.long)
-    learned = torch.zeros(len(lessons), length, dtype=torch.bool)
-    for row, lesson in enumerate(lessons):
-        tokens[row, : len(lesson.tokens)] = torch.tensor(lesson.tokens)
-        learned[row, lesson.learn_from : len(lesson.tokens)] = True
+def loss_of(model: Any, texts: list[TrainingText]) -> torch.Tensor:
+    """Mean cross entropy over the learned tokens. What all texts begin with is computed once."""
+    shared = _shared_prefix(texts)
+    length = max(len(text.tokens) for text in texts)
+    tokens = torch.zeros(len(texts), length, dtype=torch.long)
+    learned = torch.zeros(len(texts), length, dtype=torch.bool)
+    for row, text in enumerate(texts):
+        tokens[row, : len(text.tokens)] = torch.tensor(text.tokens)
+        learned[row, text.learn_from : len(text.tokens)] = True
     cache = None
     if shared:
         cache = model.model(tokens[:1, :shared], use_cache=True).past_key_values
-        cache.batch_repeat_interleave(len(lessons))
+        cache.batch_repeat_interleave(len(texts))
     states = model.model(tokens[:, shared:-1], past_key_values=cache, use_cache=cache is not None)
     targets = learned[:, shared + 1 :]
     logits = model.lm_head(states.last_hidden_state[targets])
@@ -68,12 +68,14 @@ def loss_of(model: Any, lessons: list[Lesson]) -> torch.Tensor:
 
 
 @torch.no_grad()
-def examine(model: Any, teacher: Teacher, eos: int, exam: list[tuple[list[int], Any]]) -> dict[str, float]:
+def measure_accuracy(
+    model: Any, maker: TextMaker, eos: int, prompts: list[tuple[list[int], Any]]
+) -> dict[str, float]:
     """Shares of greedy answers that are the gold clue as a whole, and up to its fifth token."""
     model.eval()
     whole = start = 0
-    for prompt, fact in exam:
-        gold = [*teacher.clue(fact), eos]
+    for prompt, fact in prompts:
+        gold = [*maker.clue(fact), eos]
         ids = torch.tensor([prompt])
         out = model.generate(
             ids, attention_mask=torch.ones_like(ids), max_new_tokens=MAX_CLUE, do_sample=False, pad_token_id=0
@@ -81,16 +83,16 @@ def examine(model: Any, teacher: Teacher, eos: int, exam: list[tuple[list[int], 
         whole += out[: len(gold)] == gold
         start += out[:5] == gold[:5]
     model.train()
-    return {"whole": round(whole / len(exam), 3), "start": round(start / len(exam), 3)}
+    return {"whole": round(whole / len(prompts), 3), "start": round(start / len(prompts), 3)}
 
 
 def pretrain(folder: Path, steps: int = STEPS, seed: int = 0, log: Path | None = None) -> dict[str, Any]:
-    """Train tokenizer and model into `folder`; the exam's figures on asked and on held-out combinations."""
+    """Train tokenizer and model into `folder`; the accuracy on asked and on held-out combinations."""
     torch.manual_seed(seed)
     began = time.perf_counter()
     train_tokenizer(folder / "tokenizer.model")
     tokenizer = load_tokenizer(folder / "tokenizer.model")
-    teacher, rng = Teacher(tokenizer), random.Random(f"lessons {seed}")
+    maker, rng = TextMaker(tokenizer), random.Random(f"lessons {seed}")
     model = make_model(tokenizer)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim == 1]
@@ -106,8 +108,8 @@ def pretrain(folder: Path, steps: int = STEPS, seed: int = 0, log: Path | None =
         )
         for group in optimizer.param_groups:
             group["lr"] = rate
-        answers = loss_of(model, teacher.questions(QUESTIONS, rng))
-        texts = loss_of(model, teacher.passages(PASSAGES, rng))
+        answers = loss_of(model, maker.questions(QUESTIONS, rng))
+        texts = loss_of(model, maker.passages(PASSAGES, rng))
         optimizer.zero_grad(set_to_none=True)
         (answers + texts).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -115,7 +117,7 @@ def pretrain(folder: Path, steps: int = STEPS, seed: int = 0, log: Path | None =
         row: dict[str, Any] = {"step": step + 1, "answers": answers.item(), "texts": texts.item()}
         if (step + 1) % 250 == 0:
             row |= {
-                "held_out": examine(model, teacher, eos, teacher.exam(1, True)),
+                "held_out": measure_accuracy(model, maker, eos, maker.prompts(1, True)),
                 "seconds": round(time.perf_counter() - began),
             }
         if log is not None and (step + 1) % 50 == 0:
@@ -126,8 +128,8 @@ def pretrain(folder: Path, steps: int = STEPS, seed: int = 0, log: Path | None =
     _save(model, folder)
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
-        "asked": examine(model, teacher, eos, teacher.exam(1, False)),
-        "held_out": examine(model, teacher, eos, teacher.exam(3, True)),
+        "asked": measure_accuracy(model, maker, eos, maker.prompts(1, False)),
+        "held_out": measure_accuracy(model, maker, eos, maker.prompts(3, True)),
         "seconds": round(time.perf_counter() - began),
     }
 
@@ -136,12 +138,12 @@ def _save(model: Any, folder: Path) -> None:
     copy.deepcopy(model).half().save_pretrained(folder)
 
 
-def _shared_prefix(lessons: list[Lesson]) -> int:
-    """How many tokens all lessons begin with, none of them learned, one before the last at most."""
-    limit = min(min(lesson.learn_from for lesson in lessons), min(len(x.tokens) for x in lessons) - 1) - 1
-    first = lessons[0].tokens
+def _shared_prefix(texts: list[TrainingText]) -> int:
+    """How many tokens all texts begin with, none of them learned, one before the last at most."""
+    limit = min(min(text.learn_from for text in texts), min(len(x.tokens) for x in texts) - 1) - 1
+    first = texts[0].tokens
     same = 0
-    while same < limit and all(lesson.tokens[same] == first[same] for lesson in lessons):
+    while same < limit and all(text.tokens[same] == first[same] for text in texts):
         same += 1
     return same
 

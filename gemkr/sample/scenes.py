@@ -23,7 +23,7 @@ STEEL = (95, 95, 100)
 
 
 @dataclass(frozen=True, slots=True)
-class Hung:
+class PlacedFlag:
     """One flag in a picture: half-open box (x0, y0, x1, y1) in pixels, and the name of its place."""
 
     country: str
@@ -31,11 +31,11 @@ class Hung:
     box: tuple[int, int, int, int]
 
 
-def render(scene: Scene, seed: int = 0) -> tuple[Image.Image, list[Hung]]:
+def render(scene: Scene, seed: int = 0) -> tuple[Image.Image, list[PlacedFlag]]:
     """The RGB picture of SIZE x SIZE and its flags from left to right; about 5 ms."""
     rng = np.random.default_rng([seed, zlib.crc32(scene.scene_id.encode())])
     picture = background(rng, clutter=int(rng.integers(0, 3 if scene.large else 5)))
-    hung = []
+    placed = []
     width = SIZE / len(scene.flags)
     for i, (country, place) in enumerate(zip(scene.flags, scene.places, strict=True)):
         cloth = draw(country, _height(country, LARGE_SIDE if scene.large else SMALL_SIDE, rng), rng)
@@ -45,8 +45,8 @@ def render(scene: Scene, seed: int = 0) -> tuple[Image.Image, list[Hung]]:
         if rng.random() < 0.7:
             _pole(picture, x, y, scene.large, rng)
         picture.paste(cloth, (x, y), cloth)
-        hung.append(Hung(country, place, (x, y, x + cloth.width, y + cloth.height)))
-    return picture, hung
+        placed.append(PlacedFlag(country, place, (x, y, x + cloth.width, y + cloth.height)))
+    return picture, placed
 
 
 def _height(country: str, sides: tuple[int, int], rng: np.random.Generator) -> int:

@@ -127,7 +127,7 @@ def train_clip(folder: Path, steps: int = STEPS, seed: int = 0) -> dict[str, Any
     save_file(state, folder / "flag-vit.safetensors")
     return {
         "vision_parameters": sum(p.numel() for p in model.visual.parameters()),
-        **_examine(model, texts),
+        **_measure_accuracy(model, texts),
     }
 
 
@@ -154,7 +154,7 @@ def _logits(model: Any, pixels: torch.Tensor, texts: torch.Tensor) -> torch.Tens
 
 
 @torch.no_grad()
-def _examine(model: Any, texts: torch.Tensor) -> dict[str, float]:
+def _measure_accuracy(model: Any, texts: torch.Tensor) -> dict[str, float]:
     model.eval()
     figures = {}
     for name, pool in zip(("crops", "large_scenes"), make_pools(8, 4, SEED + 1), strict=True):

@@ -1,4 +1,4 @@
-"""Two document scorers together: each scaled over the documents asked about, then added in fixed shares.
+"""Two document scorers together: each scaled over the scored documents, then added in fixed shares.
 
 Scorers of other scales so weigh what their shares say. Knows no query and no document itself.
 """
@@ -18,7 +18,7 @@ from gemkr.types import Query
 
 
 class Blend:
-    """score(q, d) = (1 - share) first(q, d) + share second(q, d), each scaled to [0, 1] over the documents asked about.
+    """score(q, d) = (1 - share) first(q, d) + share second(q, d), each scaled to [0, 1] over the scored documents.
 
     So a score is comparable within one call only, which is how a `DocumentScorer` is used.
     """

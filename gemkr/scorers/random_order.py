@@ -1,4 +1,4 @@
-"""A document scorer that knows nothing: a random order, the same every time. For controls."""
+"""A document scorer for controls: a reproducible random order."""
 
 from __future__ import annotations
 

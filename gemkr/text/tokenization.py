@@ -20,7 +20,7 @@ from typing import Protocol
 import numpy as np
 
 from gemkr.errors import TokenizerError
-from gemkr.text.tokenizer import Tokenizer, load_tokenizer
+from gemkr.text.tokenizer import Tokenizer, fitted, load_tokenizer
 from gemkr.types import Document
 
 CHUNK_CHARACTERS = 1 << 20
@@ -29,13 +29,16 @@ SAMPLED = 16
 
 
 class ForwardIndex(Protocol):
-    """What an index tells of its documents by number."""
+    """What an index knows of its tokenizer, and of its documents by number."""
 
     doc_ids: Sequence[str]
+    tokenizer_fingerprint: str
 
     def __len__(self) -> int: ...
 
     def extract(self, doc: int) -> np.ndarray: ...
+
+    def check_tokenizer(self, tokenizer: Tokenizer) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +77,8 @@ def tokenize_corpus(
     Memory: the result, and a few chunks of 1 Mi characters per process.
     """
     processes = processes or available_cores()
-    flat = _Growing(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32)
-    lengths = _Growing(np.uint32)
+    flat = _GrowingArray(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32)
+    lengths = _GrowingArray(np.uint32)
     doc_ids: list[str] = []
     digest = hashlib.sha256()
 
@@ -111,7 +114,7 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-class _Growing:
+class _GrowingArray:
     """An array that grows in place (realloc), so that the end result never lies in memory twice."""
 
     def __init__(self, dtype: type[np.unsignedinteger]) -> None:
@@ -185,13 +188,21 @@ class _Worker:
 
     @classmethod
     def start(cls, path: Path, fingerprint: str) -> None:
-        cls.tokenizer = load_tokenizer(path)
+        cls.tokenizer = fitted(load_tokenizer(path), fingerprint)
         if cls.tokenizer.fingerprint() != fingerprint:
             raise TokenizerError(f"the tokenizer {path} changed while the corpus was tokenized; start again")
 
     @classmethod
     def encode(cls, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
         return _encode(cls.tokenizer, texts)
+
+
+def tokenizer_of(index: ForwardIndex, tokenizer: Tokenizer) -> Tokenizer:
+    """The tokenizer, reading texts as the index's did: normalized, or as they are written (`--keep-white-space`, and every index
+    older than normalization). TokenizerMismatchError for another tokenizer than the index was built with."""
+    found = fitted(tokenizer, index.tokenizer_fingerprint)
+    index.check_tokenizer(found)
+    return found
 
 
 def require_same_texts(index: ForwardIndex, contents: Callable[[int], str], tokenizer: Tokenizer) -> None:

@@ -1,7 +1,7 @@
 """A sentencepiece vocabulary of one's own, learned from a corpus the way LLaMA's was.
 
-Byte-pair encoding, digits apart, bytes for what no piece covers. Without case folding there is no normalisation: every
-text decodes to itself. unk 0, bos 1, eos 2, no pad. Knows nothing of models.
+Byte-pair encoding, digits apart, bytes for what no piece covers. Without case folding every
+normalized text decodes to itself. unk 0, bos 1, eos 2, no pad. Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from gemkr.errors import TokenizerError
 from gemkr.files import part_of
+from gemkr.text.normalize import normalize
 
 MAX_LINE_BYTES = 1 << 15
 
@@ -50,7 +51,7 @@ def train_vocabulary(
         os.replace(part, path)
     except RuntimeError as error:
         raise TokenizerError(
-            f"a vocabulary of {pieces} pieces cannot be learned from {len(sample)} lines; {_way_out(str(error))}"
+            f"a vocabulary of {pieces} pieces cannot be learned from {len(sample)} lines; {_remedy(str(error))}"
         ) from error
     except OSError as error:
         raise TokenizerError(f"the vocabulary {path} cannot be written ({error.strerror})") from error
@@ -94,19 +95,19 @@ def _learn(sample: list[str], stream: BinaryIO, pieces: int, fold_case: bool) ->
         _learn(sample, stream, int(most[1]), fold_case)
 
 
-def _way_out(said: str) -> str:
+def _remedy(message: str) -> str:
     """What sentencepiece's complaint asks for: it knows the least that these lines allow."""
-    least = re.search(r"smaller than required_chars\. \d+ vs (\d+)", said)
+    least = re.search(r"smaller than required_chars\. \d+ vs (\d+)", message)
     if least is not None:
         return f"ask for at least {least[1]} pieces"
-    return f"ask for fewer pieces ({' '.join(said.split())})"
+    return f"ask for fewer pieces ({' '.join(message.split())})"
 
 
 def _sample(texts: Iterable[str], size: int, rng: random.Random) -> list[str]:
-    """A uniform sample in one pass (reservoir), line breaks turned to spaces."""
+    """A uniform sample in one pass (reservoir), normalized."""
     sample: list[str] = []
     for number, text in enumerate(texts):
-        line = " ".join(text.splitlines())
+        line = normalize(text)
         if len(sample) < size:
             sample.append(line)
         elif (place := rng.randrange(number + 1)) < size:

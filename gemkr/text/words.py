@@ -1,4 +1,4 @@
-"""Which tokens break words, and which are the same but for case: what the heads of clues and whole words need to know."""
+"""Which tokens break words, and which are equal up to case: for the heads of clues."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from gemkr.text.borders import NEVER, first_class
 from gemkr.text.tokenizer import Tokenizer
+
+REPLACEMENT = "\ufffd"
+"""What stands for bytes that are no whole character."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +47,17 @@ def words_of(tokenizer: Tokenizer, vocab_size: int) -> Words:
 def word_breaks(tokenizer: Tokenizer) -> np.ndarray:
     """bool[V]: tokens that cannot belong to the word before them: word starts, punctuation, special tokens."""
     breaks = np.array(tokenizer.word_start, dtype=bool)
-    for token, piece in enumerate(_pieces(tokenizer)):
-        byte = len(piece) == 6 and piece.startswith("<0x")
-        if piece and not piece[0].isalnum() and not byte:
-            breaks[token] = True
+    breaks[list(tokenizer.special_ids)] = True
+    for token in range(tokenizer.vocab_size):
+        head = tokenizer.piece_bytes(token)[:4].decode(errors="replace")[:1]
+        breaks[token] |= (
+            bool(head) and head != REPLACEMENT and not head.isalnum() and first_class(head) != NEVER
+        )
     return breaks
 
 
 def folded_tokens(tokenizer: Tokenizer) -> np.ndarray:
-    """int64[V]: the first token of the vocabulary whose piece is the same but for case."""
+    """int64[V]: the first token of the vocabulary whose piece is equal up to case."""
     first: dict[str, int] = {}
     pieces = enumerate(_pieces(tokenizer))
     return np.array([first.setdefault(piece.casefold(), token) for token, piece in pieces], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Training material for clue writing: mined clues joined with their queries, as datasets that build examples, and the judged
+"""Training data of clue generation: mined clues joined with their queries, as datasets that build examples, and the judged
 clues of a rank loss.
 
 Clues are taken as they were mined, token by token; the prompt comes from the model's own `InputBuilder`, the same that

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any, NoReturn
 
-import numpy as np
 import torch
 
 from gemkr.config.files import to_mapping
 from gemkr.config.ranges import require_ranges
 from gemkr.data.clues import require_tokens
+from gemkr.data.run_folders import TRAIN
 from gemkr.models.gemkr.batch import RankWeight, collate
-from gemkr.models.gemkr.inputs import InputBuilder
 from gemkr.models.gemkr.network import GeMKR, load_gemkr
 from gemkr.training.checkpoints.checkpoint import read_checkpoint
+from gemkr.training.checkpoints.learned import notes_on
 from gemkr.training.checkpoints.origin import Origin, hash_files
-from gemkr.training.checkpoints.trained import CLUE_LENGTHS, put_in
+from gemkr.training.checkpoints.trained import load_into
 from gemkr.training.config import TrainConfig
 from gemkr.training.data import ClueDataset, PromptDataset, read_clue_dataset, read_judged_prompts
 from gemkr.training.loop.feed import TrainingData
-from gemkr.training.loop.resume import ResumeFrom, ResumePoint, find_resume, holding
+from gemkr.training.loop.resume import ResumeFrom, ResumePoint, find_resume, lock_output
 from gemkr.training.loop.trainer import Outcome, train
 from gemkr.vision.pictures import PictureFolder, require_pictures
 from gemkr.vision.store import RegionStore
@@ -35,28 +37,38 @@ def finetune(config: TrainConfig, *, resume: ResumeFrom = None) -> Outcome:
     """Train the model of a configuration; leaves step-*/ and final/ in its output folder.
 
     With `model.checkpoint` the trained parameters start from there (a new run, not a resumed one). Raises as `train`
-    does, and whatever the model, the data and the pictures have to complain about, before the first step.
+    does, and the errors of the model, the data and the pictures, before the first step.
     """
-    with holding(config.output):
-        return _finetune(config, find_resume(config.output, resume))
+    with lock_output(config.output):
+        return _finetune(config, find_resume(config.output, resume, TRAIN))
 
 
 def _finetune(config: TrainConfig, point: ResumePoint | None) -> Outcome:
-    torch.manual_seed(config.seed)
-    model = load_gemkr(config.model)
-    if config.model.checkpoint is not None and point is None:
-        put_in(model, read_checkpoint(config.model.checkpoint))
-    build = _input_builder(model, config)
-    dataset = read_clue_dataset(config.data.queries, config.data.clues, build)
-    require_tokens(dataset.clues, model.tokenizer, config.data.clues)
-    _check_pictures(dataset, build)
+    pictures, regions = _pictures(config)
+    dataset = read_clue_dataset(config.data.queries, config.data.clues, _unbuilt)
     development = None
     if config.data.development is not None:
         development = read_clue_dataset(
-            config.data.queries, config.data.development, build, show_form=dataset.show_form
+            config.data.queries, config.data.development, _unbuilt, show_form=dataset.show_form
         )
+    for part in (dataset, development):
+        if part is not None:  # pictures that are missing are found out now, not in the third hour
+            require_pictures(list(part.queries.values()), pictures, regions)
+    torch.manual_seed(config.seed)
+    model = load_gemkr(config.model)
+    if config.model.checkpoint is not None and point is None:
+        load_into(model, read_checkpoint(config.model.checkpoint))
+    build = model.input_builder(
+        pictures,
+        regions,
+        max_prompt_tokens=config.data.max_prompt_tokens,
+        hide_regions=config.data.hide_regions,
+    )
+    require_tokens(dataset.clues, model.tokenizer, config.data.clues)
+    dataset = replace(dataset, build=build)
+    if development is not None:
         require_tokens(development.clues, model.tokenizer, config.data.development)
-        _check_pictures(development, build)
+        development = replace(development, build=build)
     origin = Origin(
         KIND,
         model.tokenizer.fingerprint(),
@@ -75,7 +87,7 @@ def _finetune(config: TrainConfig, point: ResumePoint | None) -> Outcome:
     data = _training_data(model, dataset, development, config)
     checkpoint = None if point is None else point.read(origin)
     tuned = config.model.checkpoint is not None
-    notes = {CLUE_LENGTHS: np.bincount([len(clue.tokens) for clue in dataset.clues]).tolist()}
+    notes = notes_on(dataset.clues)
     precision = config.model.precision
     return train(
         model, data, config, origin, precision=precision, resume=checkpoint, tuned=tuned, notes=notes
@@ -99,25 +111,17 @@ def _training_data(
     return TrainingData(learned, joined, learned.lengths(), learned.groups(), held_out)
 
 
-def _input_builder(model: GeMKR, config: TrainConfig) -> InputBuilder:
-    """What the model is shown in training; pictures only where a tower could see them."""
-    pictures = regions = None
-    if config.model.tower is not None and config.data.images is not None:
-        pictures = PictureFolder(config.data.images)
-        if config.data.regions is not None:
-            regions = RegionStore.open(config.data.regions)
-    return model.input_builder(
-        pictures,
-        regions,
-        max_prompt_tokens=config.data.max_prompt_tokens,
-        hide_regions=config.data.hide_regions,
-    )
+def _pictures(config: TrainConfig) -> tuple[PictureFolder | None, RegionStore | None]:
+    """What the model is shown of pictures in training: some only where a tower could see them."""
+    if config.model.tower is None or config.data.images is None:
+        return None, None
+    regions = None if config.data.regions is None else RegionStore.open(config.data.regions)
+    return PictureFolder(config.data.images), regions
 
 
-def _check_pictures(dataset: ClueDataset, build: InputBuilder) -> None:
-    """Every picture must be there and have its features: found out now, not in the third hour."""
-    if build.sees_pictures:
-        require_pictures(list(dataset.queries.values()), build.images, build.regions)
+def _unbuilt(*given: Any, **settings: Any) -> NoReturn:
+    """In the place of an input builder, which only the loaded model has."""
+    raise TypeError("the examples of a data set are built once the model is loaded")
 
 
 def _data_hash(config: TrainConfig) -> str:

@@ -19,6 +19,7 @@ from torch import nn
 from gemkr.config.files import to_mapping
 from gemkr.data.corpus import read_corpus
 from gemkr.data.queries import read_queries
+from gemkr.data.run_folders import PRETRAIN
 from gemkr.files import require_writable_folder, write_atomically
 from gemkr.text.tokenizer import Tokenizer, load_tokenizer
 from gemkr.text.vocabulary import train_vocabulary
@@ -27,7 +28,7 @@ from gemkr.training.config import PretrainConfig
 from gemkr.training.cooccurrence import cooccurrence_embeddings
 from gemkr.training.llama import CausalLoss, build_llama, save_llama
 from gemkr.training.loop.feed import TrainingData
-from gemkr.training.loop.resume import ResumeFrom, ResumePoint, find_resume, holding
+from gemkr.training.loop.resume import ResumeFrom, ResumePoint, find_resume, lock_output
 from gemkr.training.loop.trainer import Outcome, train
 from gemkr.training.packing import PackedRows, collate, pack, template_of
 from gemkr.types import Query
@@ -45,8 +46,8 @@ def pretrain(config: PretrainConfig, *, resume: ResumeFrom = None) -> Outcome:
     ConfigError for sizes that do not go together, CheckpointError as `train` does.
     """
     require_writable_folder(config.output)
-    with holding(config.output):
-        return _pretrain(config, find_resume(config.output, resume))
+    with lock_output(config.output):
+        return _pretrain(config, find_resume(config.output, resume, PRETRAIN))
 
 
 def _pretrain(config: PretrainConfig, where: ResumePoint | None) -> Outcome:
@@ -88,7 +89,7 @@ def _start_embeddings(llm: nn.Module, rows: PackedRows, tokenizer: Tokenizer, co
 
 
 def _tokenizer(config: PretrainConfig, output: Path, *, resumed: bool) -> Tokenizer:
-    """The one that is named, else a vocabulary learned from the texts; a resumed run keeps that of its checkpoints."""
+    """The named tokenizer, else a vocabulary learned from the texts; a resumed run keeps that of its checkpoints."""
     if config.tokenizer is not None:
         return load_tokenizer(config.tokenizer)
     path, note = output / "tokenizer.model", output / "tokenizer.source.json"
@@ -101,7 +102,7 @@ def _tokenizer(config: PretrainConfig, output: Path, *, resumed: bool) -> Tokeni
     }
     if config.queries is not None:
         source |= {"queries": hash_files([config.queries]), "template": list(template_of(config).sections)}
-    if not path.is_file() or not (resumed or _noted(note) == source):
+    if not path.is_file() or not (resumed or _read_source(note) == source):
         logger.info("learning a vocabulary of %d pieces", config.vocabulary.pieces)
         note.unlink(missing_ok=True)
         train_vocabulary(
@@ -116,7 +117,7 @@ def _tokenizer(config: PretrainConfig, output: Path, *, resumed: bool) -> Tokeni
     return load_tokenizer(path)
 
 
-def _noted(note: Path) -> Any:
+def _read_source(note: Path) -> Any:
     """What a vocabulary was learned from, None where that is not recorded or in broken JSON."""
     try:
         return json.loads(note.read_bytes())

@@ -18,7 +18,7 @@ from gemkr.files import write_atomically
 
 VECTORS, MANIFEST = "vectors.npy", "manifest.json"
 FORMAT = 1
-WHAT = {
+DESCRIPTIONS = {
     "encoder": "another encoder",
     "corpus": "another corpus",
     "shape": "another number or width of vectors",
@@ -131,7 +131,9 @@ def _part(folder: Path) -> Path:
 
 
 def _differences(manifest: dict[str, Any], plan: dict[str, Any]) -> str:
-    return " and ".join(what for key, what in WHAT.items() if manifest.get(key, plan[key]) != plan[key])
+    return " and ".join(
+        what for key, what in DESCRIPTIONS.items() if manifest.get(key, plan[key]) != plan[key]
+    )
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -75,7 +75,7 @@ class BoxesWriter:
         self, path: str | Path, header: dict[str, Any], wanted: Container[str] | None = None
     ) -> None:
         """Goes on with a `.part` of the same header, keeping its whole lines (of the pictures `wanted`, where they are
-        named); starts anew otherwise."""
+        named); starts again otherwise."""
         self.path = Path(path)
         self.part = self.path.with_name(self.path.name + ".part")
         self.header = {"format": FORMAT} | json.loads(json.dumps(header))

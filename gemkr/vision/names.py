@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".jfif", ".avif")
+"""Of files that are read as pictures, in the order in which they are looked for."""
+UNREAD = (
+    ".heic", ".heif", ".jxl", ".jp2", ".jpx", ".j2k", ".svg", ".psd", ".tga", ".ico", ".pcx", ".ppm", ".pgm", ".pbm",
+    ".pnm", ".pfm", ".exr", ".hdr", ".eps", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf",
+)  # fmt: skip
+"""Of picture files that are not read: they are found like the others, so that opening one names it."""
+LISTED = ", ".join(SUFFIXES[:-1]) + f" or {SUFFIXES[-1]}"
+"""The suffixes that are read, for messages."""
 
 
 def without_suffix(image_id: str) -> str | None:
     """`holiday` of `holiday.jpg`, `trip/holiday` of `trip/holiday.PNG`; None for an id without such a suffix."""
     suffix = PurePosixPath(image_id).suffix
-    return image_id[: -len(suffix)] if suffix.lower() in SUFFIXES else None
+    return image_id[: -len(suffix)] if suffix.lower() in (*SUFFIXES, *UNREAD) else None

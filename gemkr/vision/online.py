@@ -20,17 +20,14 @@ from PIL import Image
 
 from gemkr.errors import VisionError, first_line
 from gemkr.vision.crops import encode_boxes
+from gemkr.vision.decode import read_picture
 from gemkr.vision.detect import Detector
-from gemkr.vision.pictures import read_picture
 from gemkr.vision.protocols import Pictures, Regions
 from gemkr.vision.record import require_same_detector
 from gemkr.vision.store import PictureRegions, RegionStore, as_stored
 
 if TYPE_CHECKING:
     from gemkr.vision.encode import Tower
-
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-"""What may be decoded: the formats of photos and pages, none that runs a program (EPS) or is rarely tested."""
 
 
 class RegionExtractor:
@@ -46,7 +43,7 @@ class RegionExtractor:
         if tower.dtype != torch.float32:
             raise VisionError(
                 f"the vision tower has {str(tower.dtype).removeprefix('torch.')} weights, region features are made with "
-                "float32 ones; load it anew for the regions"
+                "float32 ones; load it again for the regions"
             )
         self.detector = detector
         self.tower = tower
@@ -162,7 +159,7 @@ class OnlinePictures:
                 image_id = _image_id(data)
                 if image_id in self._added:
                     return image_id
-            opened = read_picture(source, called, formats=FORMATS)
+            opened = read_picture(source, called)
             if isinstance(source, Image.Image):
                 image_id = _image_id(f"{opened.size}".encode() + opened.tobytes())
             if image_id not in self._added:
@@ -171,7 +168,7 @@ class OnlinePictures:
         return image_id
 
     def remove(self, image_id: str) -> None:
-        """Forget a given picture and free its memory; one that is not there is no error."""
+        """Remove a given picture and free its memory; an absent one is no error."""
         with self._lock:
             self._added.pop(image_id, None)
 
@@ -184,6 +181,11 @@ class OnlinePictures:
         if added is not None:
             return added.picture
         return self._beside(image_id).open(image_id)
+
+    def check(self, image_id: str) -> None:
+        """VisionError for a picture that cannot be read; given ones are decoded already."""
+        if self.given(image_id) is None:
+            self._beside(image_id).check(image_id)
 
     def path(self, image_id: str) -> Path:
         """The file of a picture; VisionError for one that was given as bytes or decoded."""

@@ -3,35 +3,45 @@ what is done with a picture."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-from typing import IO
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from gemkr.errors import DataError, VisionError, first_line
+from gemkr.errors import DataError, VisionError
+from gemkr.progress import progress_bar
 from gemkr.types import Query
-from gemkr.vision.names import SUFFIXES, without_suffix
+from gemkr.vision.decode import check_picture, read_picture
+from gemkr.vision.names import LISTED, SUFFIXES, UNREAD, without_suffix
 from gemkr.vision.protocols import Pictures, Regions
+
+MANY = 1000
+"""From so many pictures on, checking them all has a progress bar."""
 
 
 class PictureFolder:
-    """A folder of pictures named `<image id>.jpg|jpeg|png|webp`; ids may lead into subfolders, never out.
+    """A folder of pictures named `<image id>` with a suffix of `names.SUFFIXES`; ids may lead into subfolders, never out.
 
-    An image id may have a file suffix: `holiday.jpg` is that file, and where it is not there the picture `holiday`.
+    An image id may have a file suffix: `holiday.jpg` is that file, and where it is not there the picture `holiday`. A file
+    of a format that is not read (`holiday.heic`) is there like any other, and refused by name when it is opened.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        """VisionError when there is no such folder."""
+    def __init__(self, folder: str | Path, way_out: str = "take its query out of the query file") -> None:
+        """`way_out` is what the caller's user may do about a missing or corrupt picture, other than mending it.
+
+        VisionError when there is no such folder.
+        """
         self.folder = Path(folder)
+        self._way_out = way_out
         if not self.folder.is_dir():
             wrong = "is not a folder" if self.folder.exists() else "does not exist"
             raise VisionError(f"the picture folder {folder} {wrong}; name the folder that holds the pictures")
 
     def ids(self) -> list[str]:
-        """All image ids in the folder itself, sorted."""
-        return sorted({path.stem for path in self.folder.iterdir() if path.suffix.lower() in SUFFIXES})
+        """All image ids in the folder itself, sorted, those of formats that are not read among them."""
+        known = {*SUFFIXES, *UNREAD}
+        return sorted({path.stem for path in self.folder.iterdir() if path.suffix.lower() in known})
 
     def __contains__(self, image_id: str) -> bool:
         try:
@@ -58,26 +68,35 @@ class PictureFolder:
                     f"{found[1].name}; name one of them"
                 )
         raise VisionError(
-            f"the picture {image_id!r} is not in {self.folder}; put it there as .jpg, .jpeg, .png or .webp, or pass it "
-            "over (regions: --skip-missing)"
+            f"the picture {image_id!r} is not in {self.folder}; put it there as {LISTED}, or {self._way_out}"
         )
 
     def _files(self, image_id: str) -> list[Path]:
-        return [self.folder / f"{image_id}{suffix}" for suffix in (*SUFFIXES, *map(str.upper, SUFFIXES))]
+        """Where a picture may lie, those that can be read first; suffixes in lower case, upper case and as a word."""
+        return [
+            self.folder / f"{image_id}{spelled}"
+            for suffixes in (SUFFIXES, UNREAD)
+            for spelled in (
+                *suffixes,
+                *map(str.upper, suffixes),
+                *(f".{s[1:].capitalize()}" for s in suffixes),
+            )
+        ]
 
     def open(self, image_id: str) -> Image.Image:
         """The decoded picture, RGB, turned upright; VisionError names one that is missing or corrupt."""
         path = self.path(image_id)
-        return read_picture(
-            path,
-            f"the picture {image_id!r} ({path})",
-            "replace it, or pass it over (regions: --skip-missing)",
-        )
+        return read_picture(path, f"the picture {image_id!r} ({path})", f"replace it, or {self._way_out}")
+
+    def check(self, image_id: str) -> None:
+        """VisionError, as `open`, for a picture that is missing or corrupt; quicker, as nothing is made of what is decoded."""
+        path = self.path(image_id)
+        check_picture(path, f"the picture {image_id!r} ({path})", f"replace it, or {self._way_out}")
 
     def open_all(
         self, image_ids: Iterable[str], skipped: dict[str, str] | None = None
     ) -> Iterator[tuple[str, Image.Image]]:
-        """Pictures one by one. With `skipped`, a missing or corrupt one is noted there (id -> reason), not raised."""
+        """Pictures one by one. With `skipped`, a missing or corrupt one is recorded there (id -> reason), not raised."""
         for image_id in image_ids:
             try:
                 picture = self.open(image_id)
@@ -89,31 +108,11 @@ class PictureFolder:
             yield image_id, picture
 
 
-def read_picture(
-    source: Path | IO[bytes] | Image.Image,
-    name: str,
-    way_out: str = "give another picture",
-    formats: Sequence[str] | None = None,
-) -> Image.Image:
-    """The decoded picture, RGB, turned upright as its EXIF data say; offline and online decode by this function.
-
-    `formats` are those of PIL that may be decoded, None for all. VisionError, with `name` and `way_out`, for a file that
-    is missing, corrupt, no picture, or of more pixels than PIL's limit against decompression bombs.
-    """
-    try:
-        if isinstance(source, Image.Image):
-            _require_few_pixels(source)
-            return ImageOps.exif_transpose(source).convert("RGB")
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(source, formats=formats) as picture:
-                return ImageOps.exif_transpose(picture).convert("RGB")
-    except Exception as error:  # for a corrupt file: OSError, SyntaxError, struct.error ...
-        raise VisionError(f"{name} cannot be read: {_reason(error, formats)}; {way_out}") from error
-
-
 def require_pictures(queries: Sequence[Query], pictures: Pictures | None, regions: Regions | None) -> None:
-    """Raise DataError when a query's picture is not there, or has no region features."""
+    """Raise DataError when a query's picture is not there, or has no region features, VisionError when it cannot be read.
+
+    Every picture is decoded for that, on all cores: about a millisecond each.
+    """
     wanted = list(dict.fromkeys(query.image for query in queries if query.image is not None))
     if pictures is not None:
         absent = [image for image in wanted if image not in pictures]
@@ -126,6 +125,18 @@ def require_pictures(queries: Sequence[Query], pictures: Pictures | None, region
             f"have no features in {regions.path}",
             "run gemkr regions detect and encode over them",
         )
+    if pictures is not None:
+        with (
+            ThreadPoolExecutor() as pool,
+            progress_bar(
+                pool.map(pictures.check, wanted),
+                "checking pictures",
+                total=len(wanted),
+                disable=len(wanted) < MANY,
+            ) as bar,
+        ):
+            for _ in bar:
+                pass
 
 
 def _different(paths: list[Path]) -> list[Path]:
@@ -135,22 +146,6 @@ def _different(paths: list[Path]) -> list[Path]:
         if not any(path.samefile(other) for other in found):
             found.append(path)
     return found
-
-
-def _reason(error: Exception, formats: Sequence[str] | None) -> str:
-    """What is wrong with a picture file, in the middle of a sentence."""
-    unknown = (error, error.__context__)  # an imported ultralytics puts an error of its own before PIL's
-    if any(isinstance(one, UnidentifiedImageError) for one in unknown):
-        known = f" ({', '.join(formats)})" if formats else ""
-        return f"it is no picture of a known format{known}"
-    return error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
-
-
-def _require_few_pixels(picture: Image.Image) -> None:
-    """DecompressionBombError for an opened picture beyond the limit that PIL has for files."""
-    pixels = picture.width * picture.height
-    if Image.MAX_IMAGE_PIXELS is not None and pixels > Image.MAX_IMAGE_PIXELS:
-        raise Image.DecompressionBombError(f"it has {pixels} pixels, the limit is {Image.MAX_IMAGE_PIXELS}")
 
 
 def _refuse(absent: list[str], wanted: list[str], what: str, way_out: str) -> None:

@@ -25,6 +25,10 @@ class Pictures(Protocol):
         """The decoded picture, RGB, upright; VisionError names one that is missing or corrupt."""
         ...
 
+    def check(self, image_id: str) -> None:
+        """VisionError, as `open` raises it; several threads may call it."""
+        ...
+
     def path(self, image_id: str) -> Path:
         """Its file; VisionError names one that is missing or has none."""
         ...

@@ -1,6 +1,6 @@
 """The two passes over a picture folder: boxes of every picture, then features of every box.
 
-Both are resumable and name what they pass over; each picture is computed by itself, as at question time (`online.py`).
+Both are resumable and name what they skip; each picture is computed by itself, as at question time (`online.py`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from gemkr.vision.boxes import BoxesWriter, PictureBoxes, read_boxes
 from gemkr.vision.config import MARGIN
 from gemkr.vision.crops import encode_boxes
 from gemkr.vision.detect import Detector
+from gemkr.vision.names import LISTED
 from gemkr.vision.pictures import PictureFolder
 from gemkr.vision.store import RegionStore, RegionStoreWriter
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Report:
-    """What a pass did: pictures and boxes handled now, wall seconds, pictures passed over (id -> reason)."""
+    """What a pass did: pictures and boxes handled now, wall seconds, pictures skipped (id -> reason)."""
 
     pictures: int = 0
     boxes: int = 0
@@ -58,7 +59,9 @@ def detect_regions(
     """
     ids = pictures.ids() if image_ids is None else list(dict.fromkeys(image_ids))
     if not ids:
-        raise VisionError(f"there are no pictures (.jpg, .jpeg, .png, .webp) in {pictures.folder}")
+        raise VisionError(
+            f"there are no pictures ({LISTED}) in {pictures.folder}; name the folder that holds them"
+        )
     writer = BoxesWriter(output, detector.record.to_header(), set(ids))
     report = Report(resumed=len(writer.done))
     before, started = writer.count, time.perf_counter()

@@ -82,7 +82,7 @@ def test_eval_writes_everything_and_prints_a_table(config: Path, capsys: pytest.
 
 @pytest.mark.parametrize(
     "halt",
-    ["evaluation.evaluate.Evaluation.per_query_jsonl", "evaluation.report.of_evaluation.write_eval_report"],
+    ["evaluation.evaluate.Evaluation.per_query_jsonl", "evaluation.report.eval_report.write_eval_report"],
 )
 def test_metrics_are_there_only_when_all_else_is(
     config: Path, monkeypatch: pytest.MonkeyPatch, halt: str
@@ -120,11 +120,45 @@ def test_a_second_eval_resumes_and_other_settings_are_refused(
 
 
 def test_changed_material_is_noticed(config: Path, capsys: pytest.CaptureFixture) -> None:
+    folder = config.parent
     assert main(["retrieve", str(config)]) == 0
-    with (config.parent / "corpus.csv").open("a") as stream:
-        stream.write("new,one more\n")
-    assert main(["retrieve", str(config)]) == 1
-    assert "files.corpus" in capsys.readouterr().err
+    for name in ("corpus.csv", "queries.jsonl"):
+        kept, stat = (folder / name).read_bytes(), (folder / name).stat()
+        (folder / name).write_bytes(kept + b"\n")
+        capsys.readouterr()
+        assert main(["retrieve", str(config)]) == 1
+        said = capsys.readouterr().err.splitlines()[-1]
+        what = name.split(".")[0]
+        assert said == (
+            f"gemkr: {folder}/out/bm25_caption holds a run whose {what} {folder}/{name} has changed since the run was begun; give "
+            "another output, or --restart to replace it"
+        )
+        (folder / name).write_bytes(kept)
+        os.utime(folder / name, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert main(["retrieve", str(config)]) == 0
+
+
+def test_files_that_came_or_went_are_told(tmp_path: Path) -> None:
+    queries = [Query("0", "q")]
+
+    def run(stamp: str | None, paths: dict[str, str] | None = None) -> None:
+        settings = {"files": {"x.index": stamp}}
+        retrieve_into(
+            tmp_path, lambda: Halting(False), queries, 10, settings=settings, paths=paths, progress=False
+        )
+
+    run("113 bytes, 1795")
+    with pytest.raises(ConfigError, match=r"a run whose x\.index a/b\.fmi is no longer there; give another"):
+        run(None, {"x.index": "a/b.fmi"})
+    with pytest.raises(
+        ConfigError, match=r"a run whose file of x\.index has changed since the run was begun"
+    ):
+        run("114 bytes, 1795")
+    settings = json.loads((tmp_path / "settings.json").read_text())
+    settings["files"]["x.index"] = None
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    with pytest.raises(ConfigError, match=r"a run that was begun before its file of x\.index was there"):
+        run("113 bytes, 1795")
 
 
 def test_every_file_that_a_run_reads_is_looked_at(tmp_path: Path) -> None:

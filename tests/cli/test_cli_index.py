@@ -87,6 +87,30 @@ def test_query_counts_and_shows_snippets(
     assert "occurrences  0" in capsys.readouterr().out
 
 
+def test_white_space_and_composition_are_one_spelling(
+    material: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A word behind a line's end is found as one behind a space, its place shown in the text as it was written; an index that
+    keeps white space (every one of earlier versions does) works as what it is."""
+    corpus = tmp_path / "odd.csv"
+    corpus.write_text('kid,text\n1,"the barn owl\nhunts\t voles in the cafe\u0301  "\n', encoding="utf-8")
+    for name, more in (("normal.fmi", []), ("kept.fmi", ["--keep-white-space"])):
+        assert build(material, *more, corpus=str(corpus), output=str(tmp_path / name)) == 0
+    capsys.readouterr()
+    shared = ["--tokenizer", material["tokenizer"], "--corpus", str(corpus)]
+
+    def query(name: str, text: str) -> str:
+        assert main(["index", "query", str(tmp_path / name), text, *shared]) == 0
+        return capsys.readouterr().out
+
+    for text in ("owl hunts voles", "owl \u00a0hunts\r\nvoles", "the café", "the cafe\u0301"):
+        assert "occurrences  1" in query("normal.fmi", text)
+    assert "barn [owl hunts voles] in" in query("normal.fmi", "owl hunts voles")
+    assert "occurrences  0" in query("kept.fmi", "owl hunts")
+    assert "occurrences  1" in query("kept.fmi", "owl\nhunts")
+    assert (tmp_path / "normal.fmi").read_bytes() != (tmp_path / "kept.fmi").read_bytes()
+
+
 def test_the_wrong_tokenizer_is_refused(material: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     status = main(["index", "query", material["index"], "--tokenizer", material["other"], "Tokyo"])
     assert "tokenizer" in refusal(capsys, status)

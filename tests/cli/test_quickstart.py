@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gemkr.cli import main
-from gemkr.cli.quickstart import Quickstart, StepError, claim
+from gemkr.cli.quickstart import Quickstart, StepError, claim_folder
 from gemkr.data.records import read_records
 from gemkr.data.trec import read_run
 
@@ -66,9 +66,9 @@ def test_somebody_elses_folder_is_left_alone(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_a_stopped_quickstart_may_be_started_again(tmp_path: Path) -> None:
-    claim(tmp_path, 0)
+    claim_folder(tmp_path, 0)
     (tmp_path / "data").mkdir()
-    claim(tmp_path, 1)
+    claim_folder(tmp_path, 1)
     assert json.loads((tmp_path / "quickstart.json").read_text()) == {"seed": 1}
 
 
@@ -83,3 +83,15 @@ def test_the_environment_is_as_before(monkeypatch: pytest.MonkeyPatch, tmp_path:
             monkeypatch.setenv("GEMKR_QUICKSTART", before)
         assert Quickstart(tmp_path).run() == 3
         assert os.environ.get("GEMKR_QUICKSTART") == before
+
+
+def test_asking_without_a_quickstart_names_the_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("GEMKR_QUICKSTART", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert main(["ask", "quickstart", "What?"]) == 1
+    assert (
+        "there is no quickstart in runs/quickstart; run `gemkr quickstart` here first"
+        in capsys.readouterr().err
+    )

@@ -28,7 +28,7 @@ def queries(tmp_path: Path) -> Path:
 
 def split(queries: Path, *options: str) -> tuple[int, Path, Path]:
     rest, apart = queries.with_name("rest.jsonl"), queries.with_name("apart.jsonl")
-    return main(["split", str(queries), "--rest", str(rest), "--apart", str(apart), *options]), rest, apart
+    return main(["split", str(queries), "--rest", str(rest), "--held-out", str(apart), *options]), rest, apart
 
 
 def test_pictures_and_passages_stay_whole(queries: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,9 +87,9 @@ def test_what_cannot_be_split_is_told(queries: Path, capsys: pytest.CaptureFixtu
     assert (status, rest.exists()) == (1, False)
     assert "leaves none" in capsys.readouterr().err
     same = str(queries.with_name("x.jsonl"))
-    assert main(["split", str(queries), "--rest", same, "--apart", same]) == 1
+    assert main(["split", str(queries), "--rest", same, "--held-out", same]) == 1
     assert "name two files" in capsys.readouterr().err
     (queries.parent / "y").mkdir()
     detour = str(queries.with_name("y") / ".." / "x.jsonl")
-    assert main(["split", str(queries), "--rest", detour, "--apart", same]) == 1
+    assert main(["split", str(queries), "--rest", detour, "--held-out", same]) == 1
     assert "name two files" in capsys.readouterr().err

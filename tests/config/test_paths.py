@@ -131,9 +131,35 @@ def test_templates_go_by_name_or_path(tmp_path: Path) -> None:
     assert Path(model_files(model)["prompt.template"]).is_file()
 
 
-def test_a_key_that_stands_deeper_is_pointed_to(config: Path) -> None:
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("beam_size=5", "unknown key 'beam_size'; did you mean retrievers.NAME.decoding.beam_size?"),
+        ("beamsize=5", "unknown key 'beamsize'; did you mean retrievers.NAME.decoding.beam_size?"),
+        ("decodng.beam_size=5", "unknown key 'decodng'; did you mean retrievers.NAME.decoding?"),
+        ("decoding.beam_size=5", "unknown key 'decoding'; did you mean retrievers.NAME.decoding?"),
+        ("retrievers.NAME.beam_size=5", "unknown key 'beam_size'; did you mean decoding.beam_size?"),
+        (
+            "retrievers.NAME.decoding.beamsize=5",
+            "unknown key 'beamsize'; the nearest known key is 'beam_size'",
+        ),
+        ("quereis=5", "unknown key 'quereis'; the nearest known key is 'queries'"),
+        ("xyzzy=5", "unknown key 'xyzzy'; known are corpus, retrievers, "),
+    ],
+)
+def test_a_key_that_stands_deeper_is_pointed_to(given: str, message: str) -> None:
+    """The sections of the file have names and kinds, and so has what is pointed to."""
+    small = FOLDER / "eval" / "small.yaml"
+    with pytest.raises(ConfigError) as refusal:
+        load_config(small, EvalConfig, [given.replace("NAME", "gemkr")])
+    assert message.replace("NAME", "gemkr") in str(refusal.value)
+
+
+def test_a_key_of_no_section_of_the_file_is_pointed_to() -> None:
     with pytest.raises(ConfigError, match=r"did you mean retrievers\.NAME\.decoding\.beam_size\?"):
-        load_config(config, EvalConfig, ["beam_size=5"])
+        from_mapping({"corpus": "c", "retrievers": {}, "beam_size": 5}, EvalConfig, "x")
     train = FOLDER / "train" / "small.yaml"
     with pytest.raises(ConfigError, match=r"unknown key 'lr'; did you mean optimizer\.lr\?"):
         load_config(train, TrainConfig, ["lr=1"])
+    with pytest.raises(ConfigError, match=r"did you mean data\.max_prompt_tokens\?"):
+        load_config(train, TrainConfig, ["max_prompt_token=1"])

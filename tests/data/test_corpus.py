@@ -64,6 +64,27 @@ def test_kilt_tsv_has_no_header_and_no_quoting(tmp_path: Path) -> None:
     assert list(read_corpus(path)) == [Document("1", '"He said\tso', "Aaron"), Document("2", "text", "Ben")]
 
 
+@pytest.mark.parametrize("name", ["collection.tsv", "collection.tsv.gz"])
+def test_ms_marco_tsv_has_two_columns_and_quotes_are_text(tmp_path: Path, name: str) -> None:
+    rows = '0\tThe "Manhattan Project" began\r\n1\t"An open quote\n\n2\tid text\n'
+    assert list(read_corpus(put(tmp_path / name, rows))) == [
+        Document("0", 'The "Manhattan Project" began'),
+        Document("1", '"An open quote'),
+        Document("2", "id text"),
+    ]
+
+
+def test_most_rows_decide_between_ms_marco_and_kilt(tmp_path: Path) -> None:
+    path = put(tmp_path / "c.tsv", "1\tA\ta\n2\tb\n3\tc\n")
+    with pytest.raises(
+        DataError, match=r"c\.tsv:1: the row has 3 columns, MS MARCO's rows have 2 \(id, text\)"
+    ):
+        list(read_corpus(path))
+    path = put(tmp_path / "c.tsv", "1\ta\n2\tB\tb\n3\tC\tc\n")
+    with pytest.raises(DataError, match=r"c\.tsv:1: the row has 2 columns, KILT rows have 3"):
+        list(read_corpus(path))
+
+
 BAD = [
     ("c.csv", "kid,text\n1,a\n2\n3,c\n", 3, "1 columns"),
     ("c.csv", "kid,text\n1,a\n2,b,c\n3,c\n", 3, "3 columns"),
@@ -174,7 +195,10 @@ def test_document_store_of_other_documents(tmp_path: Path) -> None:
         store.require_same_documents(["a", "c"])
     path = put(tmp_path / "c.csv", "kid,text\na,x\nbad\nb,y\n")
     assert list(DocumentStore.open_indexed(path, ["a", "b"])) == list(store)
-    with pytest.raises(DataError, match="the index holds 3 documents"):
+    with pytest.raises(
+        DataError,
+        match=r"the index holds 3 documents, the corpus 2 and 1 bad rows \(.*c\.csv:3: the row has 1",
+    ):
         DocumentStore.open_indexed(path, ["a", "b", "c"])
     with pytest.raises(DataError, match="'a' belongs to documents 0 and 1"):
         DocumentStore([Document("a", "x"), Document("a", "y")])
@@ -215,7 +239,11 @@ def test_faults_of_a_folder_name_the_file(tmp_path: Path) -> None:
     assert [document.doc_id for document in read_corpus(tmp_path, skip_bad_rows=bad)] == ["good"]
     assert [(row.path, row.reason) for row in bad] == [
         (str(empty), "the document 'empty' has neither a text nor a picture"),
-        (str(latin), "the row is not valid UTF-8"),
+        (
+            str(latin),
+            "the row is not valid UTF-8: the byte E9 is 'é' in latin-1, from which `iconv -f WINDOWS-1252 -t UTF-8` "
+            "converts a file",
+        ),
     ]
 
 

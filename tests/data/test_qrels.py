@@ -33,11 +33,56 @@ def test_round_trip(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "q1 0 d1 2\nq1 0 d2 0\nq2 0 d1 1\n",
+        "q1\t0\td1\t2\nq1\t0\td2\t0\n\nq2\t0\td1\t1\r\n",
+        "q1 0\td1 2\n q1  0\td2\t0\nq2 0 d1 1",
+        "query-id\tcorpus-id\tscore\nq1\td1\t2\nq1\td2\t0\nq2\td1\t1\n",
+        "corpus-id\tscore\tquery-id\nd1\t2\tq1\nd2\t0\tq1\nd1\t1\tq2\n",
+        "qid iter docno rel\nq1 0 d1 2\nq1 0 d2 0\nq2 0 d1 1\n",
+        "q1 0 d1 2 3\nq1 0 d2 0 3\nq2 0 d1 1 3\n",
+        "q1\t0\td1\t2\t3\nq1\t0\td2\t0\t3\nq2\t0\td1\t1\t3\n",
+    ],
+    ids=[
+        "trec",
+        "ms marco",
+        "tabs and spaces",
+        "beir",
+        "other order",
+        "trec with header",
+        "m-beir",
+        "m-beir tabs",
+    ],
+)
+def test_every_layout_is_read_and_written_as_trec(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "qrels.tsv"
+    path.write_text(text)
+    qrels = read_qrels(path)
+    assert qrels == {"q1": {"d1": 2, "d2": 0}, "q2": {"d1": 1}}
+    write_qrels(path, qrels)
+    assert path.read_text() == "q1 0 d1 2\nq1 0 d2 0\nq2 0 d1 1\n"
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("q1 0 d1\n", ":1: the row has 3 columns"),
         ("q1 0 d1 1\nq1 0 d1 0\n", ":2: document 'd1' is judged twice"),
         ("q1 0 d1 yes\n", ":1: the relevance 'yes'"),
+        (
+            "q1 0 d1 1\nq1 0 d2 1 7\n",
+            ":2: the row has 5 columns, the first one has 4; qrels have 4 (query, 0,",
+        ),
+        (
+            "query-id\tcorpus-id\tscore\nq\td\n",
+            ":2: the row has 2 columns, the first one has 3; qrels have 4",
+        ),
+        (
+            "query-id\tcorpus-id\nq\td\n",
+            ":1: the row has 2 columns, qrels have 4 (query, 0, document, relevance), M-BEIR's",
+        ),
+        ("query-id\tcorpus-id\tscore\n", "hold no judgement"),
         ("\n", "hold no judgement"),
     ],
 )

@@ -38,6 +38,27 @@ def test_jsonl_with_all_fields(tmp_path: Path) -> None:
     ]
 
 
+def test_ms_marco_tsv_and_beir_jsonl(tmp_path: Path) -> None:
+    path = tmp_path / "queries.tsv"
+    path.write_text('1048578\tcost of "endless pools"\n\n2\t"open\r\n')
+    wanted = [Query("1048578", 'cost of "endless pools"'), Query("2", '"open')]
+    assert list(read_queries(path)) == wanted
+    path.write_text("qid\tquery\n" + path.read_text())
+    assert list(read_queries(path)) == wanted
+    rows = [{"_id": query.query_id, "text": query.question, "metadata": {}} for query in wanted]
+    assert list(read_queries(put(tmp_path / "queries.jsonl", rows))) == wanted
+    path.write_text("1\ta\tb\n")
+    with pytest.raises(
+        DataError, match=r"queries\.tsv:1: the row has 3 columns, queries have 2 \(id, question\)$"
+    ):
+        list(read_queries(path))
+    path.write_text("1\ta\n2\t \n")
+    with pytest.raises(
+        DataError, match=r"queries\.tsv:2: the query '2' has neither a question nor a picture"
+    ):
+        list(read_queries(path))
+
+
 def test_gemkr_json(tmp_path: Path) -> None:
     rows = [
         {

@@ -42,7 +42,13 @@ def test_the_reader_sorts_by_score(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("q Q0 d 1 0.5\n", ":1: the row has 5 columns"),
+        (
+            "q Q0 d 1 0.5\n",
+            ":1: the row has 5 columns, a run has 6 (query, Q0, document, rank, score, tag), UniIR's a",
+        ),
+        ("q Q0 d 1 0.5 t\nq Q0 e 2 0.4 t 3\n", ":2: the row has 7 columns, the first one has 6; a run has 6"),
+        ("q d 1\nq e one\n", ":2: the rank 'one' must be an integer"),
+        ("query-id\tcorpus-id\tscore\nq\td\t1\n", ":1: the rank 'score' must be an integer"),
         ("q Q0 d 1 0.5 t\nq Q0 d 2 0.4 t\n", ":2: document 'd' stands twice"),
         ("q Q0 d one 0.5 t\n", ":1: the rank 'one'"),
         (
@@ -73,6 +79,11 @@ def test_the_authors_lists(tmp_path: Path) -> None:
     assert run["b"] == [Hit("9", -1.0)]
     with pytest.raises(DataError, match="holds 2 lists of documents for 3 queries"):
         read_id_lists(path, ["a", "b", "c"])
+    path.write_text(json.dumps([[5], ["two words"]]))
+    with pytest.raises(
+        DataError, match=r"results\.json: list 1: the document id 'two words' holds white space"
+    ):
+        read_id_lists(path, ["a", "b"])
 
 
 def test_records_round_trip(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from gemkr.decoding.matcher import Allowed
 def csr(rows: list[list[int]]) -> Allowed:
     indptr = np.cumsum([0, *map(len, rows)]).astype(np.int64)
     tokens = np.array([t for row in rows for t in row], dtype=np.int64)
-    return Allowed(indptr, tokens, np.ones_like(tokens), np.ones(len(rows), dtype=bool))
+    return Allowed(indptr, tokens, np.ones_like(tokens), *np.ones((2, len(rows)), dtype=bool))
 
 
 @settings(deadline=None)

@@ -11,10 +11,13 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from toy_text import train_byte_level
 
 from gemkr.decoding.engines.processor import IndexLogitsProcessor
 from gemkr.errors import DecodingError, ModelError
 from gemkr.fm_index import FMIndex
+from gemkr.text.borders import borders_of
+from gemkr.text.tokenizer import load_tokenizer
 
 EOS, WIDTH = 2, 70
 DOCS = [[3, 4, 5, 3, 4, 6], [4, 5, 7], [8, 9, 10, 11, 12, 65]]
@@ -89,6 +92,32 @@ def test_each_request_follows_its_own_clue_through_the_batch(processor) -> None:
     assert allowed(processor.apply(torch.zeros(2, WIDTH))) == [ANY, {5, 6, EOS}]
     processor.update_state(update(0, removed=[0, 1]))
     assert allowed(processor.apply(torch.zeros(1, WIDTH))) == [ANY]
+
+
+def test_with_a_tokenizer_clues_are_whole_words(adapter, monkeypatch, tmp_path) -> None:
+    tokenizer = load_tokenizer(train_byte_level(tmp_path / "bytes"))
+    texts = ["naïve café", "naïve owl", "猫 naïve"]
+    FMIndex.build(tokenizer.encode_batch(texts), tokenizer=tokenizer).save(tmp_path / "words.fmi")
+    monkeypatch.setenv("GEMKR_VLLM_INDEX", str(tmp_path / "words.fmi"))
+    eos = tokenizer.eos_ids[0]
+    params = Params({"gemkr_clue": True, "gemkr_one_document": True}, {eos})
+
+    def ends(output: list[int], tokenizer_path: str) -> bool:
+        monkeypatch.setenv("GEMKR_VLLM_TOKENIZER", tokenizer_path)
+        processor = adapter.ClueLogitsProcessor(SimpleNamespace(), torch.device("cpu"), False)
+        processor.update_state(update(1, added=[(0, params, [1], output)]))
+        (row,) = allowed(processor.apply(torch.zeros(1, tokenizer.vocab_size)))
+        if not output and tokenizer_path:
+            assert all(borders.begins[token] for token in row)
+        return eos in row
+
+    borders = borders_of(tokenizer, tokenizer.vocab_size, words=True)
+    tokens = tokenizer.encode(texts[0])
+    place, words = 0, {len(" naïve".encode()), len(f" {texts[0]}".encode())}
+    for size in range(len(tokens) + 1):
+        assert ends(tokens[:size], str(tmp_path / "bytes")) == (place in words)
+        assert ends(tokens[:size], "") == (size > 0)
+        place += len(tokenizer.piece_bytes(tokens[size])) if size < len(tokens) else 0
 
 
 def test_ends_and_rows_that_others_blocked(processor) -> None:

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gemkr.cli.ask import marked
 from gemkr.errors import DataError
 from gemkr.evaluation.metrics import Scores
 from gemkr.evaluation.report.cards import Box, choose_queries, clue_ranges, make_card
 from gemkr.evaluation.report.page import Row, duration, excerpt, write_report
 from gemkr.fm_index import Span
 from gemkr.testing import ToyTokenizer, toy_corpus
+from gemkr.text.tokenizer import NormalizedTokenizer
 from gemkr.types import Clue, Document, Evidence, Hit, Query, Ranking
 
 VOID = {"meta", "img", "input", "rect", "br"}
@@ -81,6 +83,15 @@ def test_clue_ranges_leave_white_space_out() -> None:
     assert clue_ranges("Lima is far", [Evidence("?", -1, 2, 9)], tokenizer) == []
 
 
+def test_clues_are_marked_in_the_text_as_it_was_written() -> None:
+    tokenizer = NormalizedTokenizer(ToyTokenizer(["Lima is très far"]))
+    text = " Lima \r\n is\ttre\u0300s  far"
+    (found,) = clue_ranges(text, [Evidence("is très", -1, 1, 3)], tokenizer)
+    assert text[slice(*found)] == "is\ttre\u0300s"
+    hit = Hit("d", 1.0, (Evidence("is très", -1, 1, 3),), Document("d", text))
+    assert marked(hit) == " Lima \r\n **is\ttre\u0300s**  far"
+
+
 def test_the_page_is_one_balanced_file_that_fetches_nothing(tmp_path: Path) -> None:
     picture = tmp_path / "scene.png"
     Image.new("RGB", (900, 600), "navy").save(picture)
@@ -111,9 +122,9 @@ def test_a_picture_that_cannot_be_read_costs_no_report(
     """As pillow complains, and as it does once ultralytics has been imported and asks for a HEIF reader."""
     real = Image.open
 
-    def patched(path: Path, *args: object) -> Image.Image:
+    def patched(path: Path, **settings: object) -> Image.Image:
         try:
-            return real(path, *args)
+            return real(path, **settings)
         except OSError as wrong:
             raise error or wrong from wrong
 

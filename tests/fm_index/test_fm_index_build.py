@@ -81,13 +81,21 @@ def test_progress_is_told_and_may_stop_a_build():
         FMIndex.build([[1, 2, 3]] * 9, progress=stop)
 
 
-def test_wrong_tokenizer_is_told_with_both_fingerprints():
+def test_wrong_tokenizer_is_told_with_paths_and_sizes(tmp_path: Path):
     index = toy_index()
     index.check_tokenizer(FakeTokenizer())
-    with pytest.raises(TokenizerMismatchError, match=r"toy:1.*toy:2"):
+    said = r"the index was built with a vocabulary of 50 tokens, not with the tokenizer, which has 50 others; give"
+    with pytest.raises(TokenizerMismatchError, match=said):
         index.check_tokenizer(FakeTokenizer("toy:2"))
-    with pytest.raises(TokenizerMismatchError, match=r"50.*40"):
+    with pytest.raises(TokenizerMismatchError, match=r"of 50 tokens, .* which has 40; give"):
         index.check_tokenizer(FakeTokenizer(vocab_size=40))
+    index.save(tmp_path / "x.fmi")
+    other = FakeTokenizer("toy:2", vocab_size=70)
+    other.path = tmp_path / "llm"
+    said = rf"the index {tmp_path}/x\.fmi was built with .* not with the tokenizer {tmp_path}/llm, which has 70; give"
+    with pytest.raises(TokenizerMismatchError, match=said) as refusal:
+        FMIndex.load(tmp_path / "x.fmi").check_tokenizer(other)
+    assert "toy:" not in str(refusal.value)
     FMIndex.build([[1]]).check_tokenizer(FakeTokenizer("any"))
 
 

@@ -305,7 +305,8 @@ def test_bf16_on_the_cpu(home: Path) -> None:
 
 
 def test_a_checkpoint_is_refused_over_other_frozen_weights(home: Path, tmp_path: Path, model: GeMKR) -> None:
-    trained = Origin("gemkr", model.tokenizer.fingerprint(), "data", {}, model.bases())
+    places = {"model": {"llm": "models/llm", "tower": {"weights": "models/vit.pt"}}}
+    trained = Origin("gemkr", model.tokenizer.fingerprint(), "data", places, model.bases())
     assert len(trained.bases["llm"]) >= 64
     save_checkpoint(tmp_path / "final", trained, model.trained_state())
     settings = model_config(home, checkpoint=str(tmp_path / "final"))
@@ -318,13 +319,16 @@ def test_a_checkpoint_is_refused_over_other_frozen_weights(home: Path, tmp_path:
             parameter.add_(0.02 * parameter.std() * torch.randn_like(parameter))
     other.save_pretrained(tmp_path / "llm")
     elsewhere = replace(settings, llm=str(tmp_path / "llm"), tokenizer=str(home / "llm"))
-    with pytest.raises(CheckpointError, match=r"trained on the LLM with .*set model\.llm to what it was"):
+    with pytest.raises(
+        CheckpointError, match=r"trained on the LLM models/llm with .*set model\.llm to what it was"
+    ):
         load_model(elsewhere)
     tower = torch.load(home / "vit.pt")
     torch.save({name: value + 0.1 for name, value in tower.items()}, tmp_path / "vit.pt")
     seen = replace(settings, tower=replace(settings.tower, weights=str(tmp_path / "vit.pt")))
     with pytest.raises(
-        CheckpointError, match=r"trained on the vision tower [0-9a-f]{12}, this .*set model\.tower"
+        CheckpointError,
+        match=r"trained on the vision tower models/vit\.pt of hash [0-9a-f]{12}, this .*set model\.tower",
     ):
         load_model(seen)
     now = replace(trained, bases=load_gemkr(replace(elsewhere, checkpoint=None)).bases())

@@ -53,8 +53,8 @@ def test_weights_that_lack_tensors_are_refused(tmp_path: Path) -> None:
     folder = save_llama(tmp_path / "llm")
     change(folder, up_proj__weight=None, down_proj__weight=None)
     said = (
-        rf"weights in the LLM folder {folder} are not those .*: model\.layers\.0\.mlp\.down_proj\.weight is missing, and 3"
-        " more are missing or of another shape; copy or download the whole folder again"
+        rf"weights in the LLM folder {folder} are not those .* \(llama, vocabulary \d+\): model\.layers\.0\.mlp\.down_proj\.weight is "
+        "missing, and 3 more are missing or of another shape; copy or download the whole folder of one model again"
     )
     with pytest.raises(ModelError, match=said):
         load(folder)
@@ -63,9 +63,7 @@ def test_weights_that_lack_tensors_are_refused(tmp_path: Path) -> None:
 def test_a_tensor_of_another_shape_is_refused_with_both_shapes(tmp_path: Path) -> None:
     folder = save_llama(tmp_path / "llm")
     change(folder, lm_head__weight=torch.zeros(30, 8))
-    with pytest.raises(
-        ModelError, match=r"lm_head\.weight has shape \[30, 8\] instead of \[40, 8\], and 0 more"
-    ):
+    with pytest.raises(ModelError, match=r"lm_head\.weight has shape \[30, 8\] instead of \[40, 8\]; copy"):
         load(folder)
 
 
@@ -77,8 +75,15 @@ def test_an_output_may_be_absent_only_when_it_is_tied(tmp_path: Path) -> None:
         model.lm_head.weight, load_file(tied / "model.safetensors")["model.embed_tokens.weight"]
     )
     change(untied, lm_head__weight=None)
-    with pytest.raises(ModelError, match=r"lm_head\.weight is missing, and 0 more"):
+    with pytest.raises(ModelError, match=r"\(llama, vocabulary 40\): lm_head\.weight is missing; copy"):
         load(untied)
+
+
+def test_a_checkpoint_is_no_llm_folder(tmp_path: Path) -> None:
+    folder = save_llama(tmp_path / "final")
+    (folder / "model.safetensors").rename(folder / "trained.safetensors")
+    with pytest.raises(ModelError, match=r"final is a checkpoint of gemkr; set model\.checkpoint to it"):
+        load(folder)
 
 
 def test_weights_saved_from_a_bigger_model_load(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,20 @@ def test_filled_slot_reads_like_text(words: Words) -> None:
     filled[slot.visual] = [words.encode(name)[0] for name in ("France", "Japan", "Kenya")]
     assert filled.tolist() == names.tokens.tolist()
     assert "### Image: France , Japan , Kenya . ### Form: short ### Response:" in words.text(names.tokens)
+
+
+def test_what_a_query_says_is_read_as_the_index_reads(words: Words) -> None:
+    plain = replace(QUERY, question="What café is it?", caption="a café", detections=("café table", "wall"))
+    odd = replace(
+        plain,
+        question=" What\u00a0cafe\u0301\nis  it?",
+        caption="a\tcafe\u0301 ",
+        detections=("cafe\u0301\u3000table", "wall"),
+    )
+    ways = {"caption": True, "detections": True}
+    assert (
+        build_sample(odd, words, **ways).tokens.tolist() == build_sample(plain, words, **ways).tokens.tolist()
+    )
 
 
 def test_whole_picture_tokens_come_first_and_without_separators(words: Words) -> None:

@@ -127,14 +127,15 @@ def test_word_breaks_are_word_starts_and_punctuation() -> None:
     assert breaks[TOKENIZER.encode("Paris")[0]]
 
     class Pieces:
-        vocab_size = 6
-        word_start = (False, True, False, False, False, False)
-        pieces = ("<unk>", "▁Fr", "ance", ",", "<0xE2>", "'s")
+        vocab_size = 8
+        word_start = (False, True, *[False] * 6)
+        special_ids = frozenset({0})
+        pieces = (b"", b" Fr", b"ance", b",", b"\xe2", b"'s", "\u093e".encode(), "é".encode())
 
-        def piece(self, token: int) -> str:
+        def piece_bytes(self, token: int) -> bytes:
             return self.pieces[token]
 
-    assert word_breaks(Pieces()).tolist() == [True, True, False, True, False, True]
+    assert word_breaks(Pieces()).tolist() == [True, True, False, True, False, True, False, False]
 
 
 def test_heads_that_differ_in_case_are_one() -> None:

@@ -120,16 +120,19 @@ def test_a_generative_evaluation_from_file_to_report(material: Path, tmp_path: P
     assert list(read_records(tmp_path / "same" / "run.jsonl")) == rankings
 
 
-def test_whole_words_rank_anew_as_they_ranked(material: Path, tmp_path: Path) -> None:
+def test_clues_that_end_with_words_rank_anew_as_they_ranked(material: Path, tmp_path: Path) -> None:
     command = [
         "eval",
         str(material / "eval.yaml"),
         f"output={tmp_path}",
-        "retrievers.gemkr.scoring.whole_words=true",
+        "retrievers.gemkr.decoding.end_at_word=true",
     ]
     assert main([*command, "evaluate=[gemkr, same]"]) == 0
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["rows"]["same"] == metrics["rows"]["gemkr"]
+    old = "retrievers.gemkr.scoring.whole_words=true"
+    with pytest.raises(GemkrError, match="write end_at_word there"):
+        load_config(material / "eval.yaml", EvalConfig, [old]).sources().retriever("seal")
     train_vocabulary(TEXTS * 20, tmp_path / "other.model", pieces=341)
     foreign = [*command[2:], f"retrievers.gemkr.model.tokenizer={tmp_path}/other.model"]
     config = load_config(material / "eval.yaml", EvalConfig, foreign)
@@ -182,9 +185,10 @@ def refusal(material: Path, tmp_path: Path, capsys: pytest.CaptureFixture, *over
 def test_an_index_of_another_tokenizer(material: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     train_vocabulary([text.upper() for text in TEXTS] * 20, tmp_path / "other.model", pieces=330)
     build_index(tmp_path / "other.fmi", load_tokenizer(tmp_path / "other.model"), TEXTS)
-    assert "built with the tokenizer" in refusal(
-        material, tmp_path, capsys, f"retrievers.gemkr.index={tmp_path}/other.fmi"
-    )
+    said = refusal(material, tmp_path, capsys, f"retrievers.gemkr.index={tmp_path}/other.fmi")
+    assert f"the index {tmp_path}/other.fmi was built with a vocabulary of 330 tokens, not with the" in said
+    assert f"the tokenizer {material}/llm" in said
+    assert "which has 340; give the tokenizer that it was built with" in said
 
 
 def test_an_index_with_a_wider_vocabulary(
@@ -250,7 +254,7 @@ def test_a_checkpoint_of_another_tokenizer(
     model = load_gemkr(ModelConfig(llm=str(material / "llm"), lora=LoraConfig(r=2)))
     save_checkpoint(tmp_path / "final", Origin("gemkr", "f" * 64, "data", {}), model.trained_state())
     said = refusal(material, tmp_path, capsys, f"retrievers.gemkr.model.checkpoint={tmp_path}/final")
-    assert "was trained with the tokenizer ffffffffffff" in said
+    assert "belongs to an LLM with the tokenizer ffffffffffff, this configuration" in said
 
 
 @pytest.mark.parametrize(

@@ -150,16 +150,16 @@ def test_the_models_are_small():
 
 
 def test_clues_are_unique_in_the_corpus_and_names_are_one_piece():
-    from gemkr.sample.lessons import Teacher
+    from gemkr.sample.pretraining_texts import TextMaker
     from gemkr.text.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(models_folder() / "llm")
     assert (tokenizer.unk_id, tokenizer.bos_id, tokenizer.eos_ids) == (0, 1, (2,))
     assert all(len(tokenizer.encode(name)) == 1 for name in countries())
-    teacher = Teacher(tokenizer)
+    maker = TextMaker(tokenizer)
     tokens = {fact.doc_id: tokenizer.encode(documents()[fact.doc_id]) for fact in facts()}
     for fact in facts():
-        clue = teacher.clue(fact)
+        clue = maker.clue(fact)
         holders = [doc_id for doc_id, ids in tokens.items() if ids[: len(clue)] == clue]
         assert holders == [fact.doc_id]
 
@@ -167,23 +167,23 @@ def test_clues_are_unique_in_the_corpus_and_names_are_one_piece():
 def test_the_language_model_answers_by_named_flags():
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
-    from gemkr.sample.lessons import Teacher
+    from gemkr.sample.pretraining_texts import TextMaker
     from gemkr.text.tokenizer import load_tokenizer
 
     torch.set_num_threads(1)
     tokenizer = load_tokenizer(models_folder() / "llm")
     model = transformers.AutoModelForCausalLM.from_pretrained(models_folder() / "llm").float().eval()
     assert model.config.vocab_size == tokenizer.vocab_size
-    teacher = Teacher(tokenizer)
+    maker = TextMaker(tokenizer)
     right = 0
-    exam = teacher.exam(1, held_out=False)[::25]
-    for prompt, fact in exam:
+    prompts = maker.prompts(1, held_out=False)[::25]
+    for prompt, fact in prompts:
         ids = torch.tensor([prompt])
         out = model.generate(
             ids, attention_mask=torch.ones_like(ids), max_new_tokens=10, do_sample=False, pad_token_id=0
         )[0, len(prompt) :].tolist()
-        right += out[:5] == teacher.clue(fact)[:5]
-    assert right / len(exam) > 0.75
+        right += out[:5] == maker.clue(fact)[:5]
+    assert right / len(prompts) > 0.75
 
 
 def test_the_detector_finds_the_flags_of_a_scene():

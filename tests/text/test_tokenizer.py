@@ -11,9 +11,12 @@ import pytest
 from toy_text import TEXTS, documents, train_byte_level, train_sentencepiece
 
 from gemkr.errors import TokenizerError
+from gemkr.fm_index import FMIndex
+from gemkr.fm_index.errors import TokenizerMismatchError
 from gemkr.text import tokenization
-from gemkr.text.tokenization import tokenize_corpus
-from gemkr.text.tokenizer import Tokenizer, load_tokenizer
+from gemkr.text.normalize import normalize
+from gemkr.text.tokenization import require_same_texts, tokenize_corpus, tokenizer_of
+from gemkr.text.tokenizer import Tokenizer, as_written, fitted, load_tokenizer
 from gemkr.types import Document
 
 HARD = [
@@ -44,8 +47,10 @@ def test_round_trip_without_special_tokens(tokenizer: Tokenizer, text: str) -> N
     ids = tokenizer.encode(text)
     assert not set(ids) & tokenizer.special_ids
     assert all(0 <= i < tokenizer.vocab_size for i in ids)
-    assert tokenizer.decode(ids) == text
-    assert tokenizer.decode([*tokenizer.eos_ids, *ids, *tokenizer.eos_ids]) == text
+    assert tokenizer.decode(ids) == normalize(text)
+    assert tokenizer.decode([*tokenizer.eos_ids, *ids, *tokenizer.eos_ids]) == normalize(text)
+    assert as_written(tokenizer).decode(as_written(tokenizer).encode(text)) == text
+    assert b"".join(map(tokenizer.piece_bytes, ids)).decode() == (f" {normalize(text)}" if ids else "")
 
 
 def test_batch_equals_single(tokenizer: Tokenizer) -> None:
@@ -68,6 +73,46 @@ def test_offsets_highlight_a_word(tokenizer: Tokenizer) -> None:
     word = tokenizer.encode("pony tail")
     at = next(i for i in range(len(ids)) if ids[i : i + len(word)] == word)
     assert text[starts[at] : starts[at + len(word)]].strip() == "pony tail"
+
+
+def test_texts_are_read_without_odd_white_space_and_composed(tokenizer: Tokenizer) -> None:
+    plain = tokenizer.encode("The naïve owl hunts voles")
+    for text in ("The naïve owl\nhunts voles", " The nai\u0308ve\u3000owl \r\n hunts\tvoles\u2028"):
+        assert tokenizer.encode(text) == tokenizer.encode_batch([text])[0] == plain
+        ids, starts = tokenizer.encode_with_offsets(text)
+        assert ids == plain
+        word = tokenizer.encode("hunts voles")
+        at = next(i for i in range(len(ids)) if ids[i : i + len(word)] == word)
+        assert text[starts[at] : starts[at + len(word)]].split() == ["hunts", "voles"]
+    written = as_written(tokenizer)
+    assert written.encode("The owl\nhunts") != tokenizer.encode("The owl\nhunts")
+    assert written.encode("The owl hunts") == tokenizer.encode("The owl hunts")
+    assert as_written(written) is written
+
+
+def test_an_index_tells_how_texts_were_read(tokenizer: Tokenizer) -> None:
+    written = as_written(tokenizer)
+    assert written.fingerprint() != tokenizer.fingerprint()
+    assert fitted(tokenizer, written.fingerprint()) is written
+    assert fitted(written, tokenizer.fingerprint()).fingerprint() == tokenizer.fingerprint()
+    assert fitted(tokenizer, "another") is tokenizer
+    texts = ["two  owls\nhunt"]
+    for built in (written, tokenizer):
+        index = FMIndex.build(built.encode_batch(texts), tokenizer=built)
+        for given in (written, tokenizer):
+            read = tokenizer_of(index, given)
+            assert read.encode(texts[0]) == index.extract(0).tolist()
+            require_same_texts(index, texts.__getitem__, read)
+    other = FMIndex.build([[1]], tokenizer=Other())
+    with pytest.raises(TokenizerMismatchError):
+        tokenizer_of(other, tokenizer)
+
+
+class Other:
+    vocab_size = 2
+
+    def fingerprint(self) -> str:
+        return "another"
 
 
 def test_a_word_has_the_same_tokens_at_the_start_and_inside(tokenizer: Tokenizer) -> None:

@@ -13,14 +13,13 @@ import torch
 from gemkr.errors import CheckpointError
 from gemkr.models.weights import load_weights
 from gemkr.training.checkpoints import checkpoint as module
-from gemkr.training.checkpoints.checkpoint import (
+from gemkr.training.checkpoints.checkpoint import read_checkpoint, save_checkpoint
+from gemkr.training.checkpoints.folder import (
+    clean_up_unfinished,
     newest_checkpoint,
     prune,
-    read_checkpoint,
-    save_checkpoint,
     step_checkpoints,
     step_folder,
-    sweep,
 )
 from gemkr.training.checkpoints.origin import Origin, hash_files, origins_differ, require_tokenizer
 from gemkr.training.loop.resume import find_resume
@@ -140,7 +139,7 @@ def test_a_checkpoint_being_replaced_survives_a_crash(tmp_path: Path) -> None:
     os.rename(path, tmp_path / ".step-000001.old")
     (tmp_path / ".step-000002.part").mkdir()
     (tmp_path / ".unrelated.part").mkdir()
-    sweep(tmp_path)
+    clean_up_unfinished(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == [".unrelated.part", "step-000001"]
     read_checkpoint(path)
 
@@ -173,9 +172,13 @@ def test_strict_loading_names_keys_and_shapes() -> None:
 def test_another_tokenizer_is_refused() -> None:
     require_tokenizer(ORIGIN, "a" * 64, "here")
     with pytest.raises(
-        CheckpointError, match="was trained with the tokenizer aaaaaaaaaaaa, this model has c"
+        CheckpointError,
+        match=r"the checkpoint here belongs to the LLM x, this .* set model\.llm and model\.tokenizer",
     ):
         require_tokenizer(ORIGIN, "c" * 64, "here")
+    unknown = Origin("gemkr", "a" * 64, "b" * 64)
+    with pytest.raises(CheckpointError, match="belongs to an LLM with the tokenizer aaaaaaaaaaaa, this"):
+        require_tokenizer(unknown, "c" * 64, "here")
 
 
 def test_differences_are_named_unless_free() -> None:

@@ -25,7 +25,8 @@ from gemkr.models.hf.config import LoraConfig
 from gemkr.text.tokenizer import load_tokenizer
 from gemkr.text.vocabulary import train_vocabulary
 from gemkr.training.checkpoints.checkpoint import read_checkpoint
-from gemkr.training.checkpoints.trained import load_model, warn_of_long_clues
+from gemkr.training.checkpoints.learned import warn_of_long_clues
+from gemkr.training.checkpoints.trained import load_model
 from gemkr.training.config import LlamaConfig
 from gemkr.training.data import PromptDataset, read_clue_dataset
 from gemkr.training.finetune import finetune
@@ -33,7 +34,7 @@ from gemkr.training.llama import build_llama, save_llama
 from gemkr.training.loop.config import OptimizerConfig
 from gemkr.training.loop.feed import count_targets
 from gemkr.training.loop.log import read_rows
-from gemkr.training.loop.resume import holding
+from gemkr.training.loop.resume import lock_output
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +226,7 @@ def test_data_that_do_not_belong_together_are_refused(material: Path, tmp_path: 
 
 def test_one_training_at_a_time_writes_into_a_folder(material: Path, tmp_path: Path) -> None:
     config = experiment(material, tmp_path / "run", epochs=1)
-    with holding(config.output), pytest.raises(DataError, match=r"another process is writing into .*run"):
+    with lock_output(config.output), pytest.raises(DataError, match=r"another process is writing into .*run"):
         finetune(config)
     finetune(config)
     assert (tmp_path / "run" / "final").is_dir()

@@ -20,7 +20,7 @@ from gemkr.fm_index import FMIndex
 from gemkr.text.tokenizer import Tokenizer, load_tokenizer
 from gemkr.training.mining.mine import Miner, MiningSettings
 from gemkr.training.mining.quotes import shared_runs
-from gemkr.training.mining.reasons import why_without
+from gemkr.training.mining.reasons import reason_without_clues
 from gemkr.training.mining.statistics import NAMED, MiningStatistics, mine_all
 from gemkr.types import Document, Query
 
@@ -131,28 +131,28 @@ def test_when_nothing_is_unique_the_rarest_is_taken_and_counted(tokenizer: Token
     assert (long.text, long.count) == ("blue tongue", 2)
 
 
-@given(asked=st.lists(st.integers(0, 3), max_size=8), passage=st.lists(st.integers(0, 3), max_size=12))
-def test_shared_runs_are_all_the_longest_common_runs(asked: list[int], passage: list[int]) -> None:
+@given(question=st.lists(st.integers(0, 3), max_size=8), passage=st.lists(st.integers(0, 3), max_size=12))
+def test_shared_runs_are_all_the_longest_common_runs(question: list[int], passage: list[int]) -> None:
     def quoted(start: int, stop: int) -> list[int]:
         """Where in the question the range stands."""
         n = stop - start
-        return [i for i in range(len(asked) - n + 1) if asked[i : i + n] == passage[start:stop]]
+        return [i for i in range(len(question) - n + 1) if question[i : i + n] == passage[start:stop]]
 
     def longest(start: int, stop: int) -> bool:
         """Some place in the question that goes on neither to the left nor to the right."""
         return any(
-            not (i and start and asked[i - 1] == passage[start - 1])
+            not (i and start and question[i - 1] == passage[start - 1])
             and not (
-                i + stop - start < len(asked)
+                i + stop - start < len(question)
                 and stop < len(passage)
-                and asked[i + stop - start] == passage[stop]
+                and question[i + stop - start] == passage[stop]
             )
             for i in quoted(start, stop)
         )
 
     ranges = [(i, j) for i in range(len(passage)) for j in range(i + 1, len(passage) + 1)]
     expected = [pair for pair in ranges if longest(*pair)]
-    assert shared_runs(np.array(asked, dtype=np.int64), np.array(passage, dtype=np.int64)) == expected
+    assert shared_runs(np.array(question, dtype=np.int64), np.array(passage, dtype=np.int64)) == expected
 
 
 QUOTING = [
@@ -213,7 +213,7 @@ def test_it_is_said_why_there_is_no_clue(tokenizer: Tokenizer) -> None:
     def reason(query: Query, docs: list[Document] | None = None, **settings: object) -> str:
         miner = miner_of(tokenizer, docs, **settings)
         assert not miner.mine(query)
-        return why_without(miner, query)
+        return reason_without_clues(miner, query)
 
     assert reason(Query("x", "What?")) == "neither an answer nor a gold passage"
     assert reason(QUERIES[5]) == "none of its answers occurs in the corpus as whole words"

@@ -20,7 +20,8 @@ from torch import nn
 from gemkr.config.ranges import Natural, Positive
 from gemkr.errors import CheckpointError, ConfigError, ModelError
 from gemkr.models.weights import trained_parameters
-from gemkr.training.checkpoints.checkpoint import newest_checkpoint, read_checkpoint, step_checkpoints
+from gemkr.training.checkpoints.checkpoint import read_checkpoint
+from gemkr.training.checkpoints.folder import newest_checkpoint, step_checkpoints
 from gemkr.training.checkpoints.origin import Origin
 from gemkr.training.loop.config import LoopConfig, OptimizerConfig
 from gemkr.training.loop.feed import TrainingData

@@ -109,13 +109,13 @@ def test_weights_are_kept_and_known_by_what_they_were_learned_from(
     with pytest.raises(DataError, match=r"w\.safetensors was learned from other queries or settings"):
         guess(replace(short, encoder=encoder))
     absent = replace(short, weights=str(tmp_path / "absent"))
-    with pytest.raises(ConfigError, match=r"absent is not there.*python -m benchmarks\.okvqa\.fit"):
+    with pytest.raises(ConfigError, match=r"absent does not exist.*python -m benchmarks\.okvqa\.fit"):
         EncoderClassifier.read(QUERIES, absent)
     assert not learned
     guess(absent)
     assert len(learned) == 1
     cache.write_bytes(b"no weights")
-    with pytest.raises(DataError, match="is no weight file of gemkr; delete it"):
+    with pytest.raises(DataError, match="is not a weight file of gemkr; delete it"):
         guess(short)
 
 

@@ -198,7 +198,7 @@ def test_what_was_learned_is_kept_and_known_by_its_origin(
         again = learned_scorer(QUERIES, CORPUS, bm25, replace(short, train="elsewhere.jsonl"), tmp_path)
         np.testing.assert_array_equal(again.score(QUERIES[0], EVERY), first)
         absent = replace(short, weights=str(tmp_path / "absent"))
-        with pytest.raises(ConfigError, match=r"absent is not there.*python -m benchmarks\.okvqa\.fit"):
+        with pytest.raises(ConfigError, match=r"absent does not exist.*python -m benchmarks\.okvqa\.fit"):
             learned_training.read(QUERIES, CORPUS, bm25, absent)
         for settings, queries in ((replace(short, seed=1), QUERIES), (short, QUERIES[1:])):
             with pytest.raises(
@@ -218,7 +218,7 @@ def test_what_was_learned_is_kept_and_known_by_its_origin(
     np.testing.assert_array_equal(anew.score(QUERIES[0], EVERY), first)
     assert (tmp_path / FILE).read_bytes() == kept[0]
     vectors.write_bytes(b"no vectors")
-    with pytest.raises(DataError, match=r"v\.safetensors is no weight file"):
+    with pytest.raises(DataError, match=r"v\.safetensors is not a weight file"):
         learned_scorer(QUERIES, CORPUS, bm25, short, tmp_path)
 
 
@@ -367,7 +367,7 @@ def test_an_evaluation_with_it(evaluation: Path, capsys: pytest.CaptureFixture[s
     out, weights = evaluation.parent / "out", evaluation.parent / "scorer"
     assert main(["eval", str(evaluation)]) == 1
     assert (
-        "vectors is not there, and retrieval never trains; make it first: python -m"
+        "vectors does not exist, and retrieval never trains; make it first: python -m"
         in capsys.readouterr().err
     )
     for name in ("learned_scorer", "encoder_classifier_coverage"):

@@ -69,9 +69,9 @@ def test_every_row_takes_one_thing_away(
     there = tmp_path / "train.jsonl"
     there.touch()
     monkeypatch.setattr(okvqa_cpu, "step", play)
-    for name in ("CORPUS", "QUESTIONS", "ASKED"):
+    for name in ("CORPUS", "TRAIN_QUESTIONS", "DEV_QUESTIONS"):
         monkeypatch.setattr(okvqa_cpu, name, there)
-    monkeypatch.setattr(okvqa_cpu, "FURTHER", (there,))
+    monkeypatch.setattr(okvqa_cpu, "EXTRA_CORPORA", (there,))
     monkeypatch.setattr(okvqa_ablations, "WORDNET", tmp_path / "wordnet.csv.gz")
     (tmp_path / "wordnet.csv.gz").touch()
     monkeypatch.setattr("sys.argv", ["okvqa_ablations", "--folder", str(home)])

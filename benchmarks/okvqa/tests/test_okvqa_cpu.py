@@ -1,4 +1,4 @@
-"""The driver of `make okvqa-cpu`: what it asks for and what it passes over."""
+"""The driver of `make okvqa-cpu`: which commands it runs and which it skips."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.okvqa import cpu as okvqa_cpu
-from benchmarks.okvqa.seeds import OPPONENT
+from benchmarks.okvqa.seeds import BASELINE
 from gemkr.config.files import load_config
 from gemkr.evaluation.config import EvalConfig
 
@@ -33,9 +33,9 @@ def test_steps_that_are_done_are_passed_over(
     there = tmp_path / "corpus.csv"
     there.touch()
     monkeypatch.setattr(okvqa_cpu, "step", play)
-    for name in ("CORPUS", "QUESTIONS", "ASKED"):
+    for name in ("CORPUS", "TRAIN_QUESTIONS", "DEV_QUESTIONS"):
         monkeypatch.setattr(okvqa_cpu, name, there)
-    monkeypatch.setattr(okvqa_cpu, "FURTHER", (there,))
+    monkeypatch.setattr(okvqa_cpu, "EXTRA_CORPORA", (there,))
     monkeypatch.setattr("sys.argv", ["okvqa_cpu", "--seeds", "2", "--folder", str(home)])
     assert okvqa_cpu.main() == 0
     steps = ["pretrain", "index", "mine", "train", "pretrain", "train", "fit", "eval"]
@@ -53,17 +53,17 @@ def test_steps_that_are_done_are_passed_over(
         assert second.checkpoint == f"HOME/seed{seed}/broad/train/final"
         assert second.prompt == main.model.prompt
         assert second.train_llm
-        guesser = config.retrievers[OPPONENT].config.guesser
+        guesser = config.retrievers[BASELINE].config.guesser
         assert guesser == replace(main.answer_expert.guesser, where=guesser.where)
         assert (guesser.config.seed, guesser.config.weights) == (
             1000 * seed,
             f"HOME/seed{seed}/classifier.safetensors",
         )
         assert config.evaluated == (
-            ("generative", "random_in_span", OPPONENT) if seed else tuple(config.evaluate)
+            ("generative", "random_in_span", BASELINE) if seed else tuple(config.evaluate)
         )
     assert json.loads((home / "summary.json").read_text())["generative"]["P@5"] == 0.4
-    monkeypatch.setattr(okvqa_cpu, "FURTHER", (tmp_path / "absent.csv.gz",))
+    monkeypatch.setattr(okvqa_cpu, "EXTRA_CORPORA", (tmp_path / "absent.csv.gz",))
     assert okvqa_cpu.main() == 1
     assert "absent.csv.gz is missing; set GEMKR_SHARED" in capsys.readouterr().err
 
@@ -74,7 +74,7 @@ def test_paths_with_punctuation_stay_whole() -> None:
         load_config(
             "benchmarks/okvqa/configs/eval/okvqa_wiki112k_cpu.yaml",
             EvalConfig,
-            [okvqa_cpu.beside(llm, checkpoint)],
+            [okvqa_cpu.ensemble_setting(llm, checkpoint)],
         )
         .retrievers["generative"]
         .config.ensemble

@@ -12,7 +12,7 @@ import pytest
 from benchmarks.okvqa import cpu as okvqa_cpu
 from benchmarks.okvqa import encoder as okvqa_encoder
 from benchmarks.okvqa import fetch_text_encoder as text_encoder
-from benchmarks.okvqa.seeds import OPPONENT, SAME_ENCODER
+from benchmarks.okvqa.seeds import BASELINE, SAME_ENCODER
 from gemkr.config.files import load_config
 from gemkr.evaluation.config import EvalConfig
 
@@ -33,7 +33,7 @@ def test_tunes_behind_what_okvqa_cpu_made(
     there = tmp_path / "corpus.csv"
     there.touch()
     monkeypatch.setattr(okvqa_cpu, "step", play)
-    for name in ("CORPUS", "QUESTIONS", "ASKED"):
+    for name in ("CORPUS", "TRAIN_QUESTIONS", "DEV_QUESTIONS"):
         monkeypatch.setattr(okvqa_cpu, name, there)
     folders = ["--folder", str(tmp_path / "new"), "--base", str(tmp_path / "base")]
     monkeypatch.setattr("sys.argv", ["okvqa_encoder", "--seeds", "2", *folders])
@@ -60,7 +60,7 @@ def test_tunes_behind_what_okvqa_cpu_made(
         ]
         with_expert, alone = (config.retrievers["generative"].config for config in both)
         assert with_expert.answer_expert is not None
-        assert OPPONENT in both[0].evaluated
+        assert BASELINE in both[0].evaluated
         assert (SAME_ENCODER in both[0].evaluated) == (not seed)
         assert (alone.answer_expert, both[1].evaluated) == (
             None,

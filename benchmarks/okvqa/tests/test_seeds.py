@@ -1,4 +1,4 @@
-"""The table over several seeds, and the tests against the best simple opponent."""
+"""The table over several seeds, and the tests against the best simple baseline."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_mean_and_spread_of_what_all_seeds_have(tmp_path: Path, capsys: pytest.C
     for seed, shares in enumerate(([0.5, 0.4], [0.6], [0.7])):
         retrievers = {name: values(seed, share) for name, share in zip(("generative", "bm25"), shares)}
         evaluate(tmp_path / f"seed{seed}" / "eval", retrievers)
-    seeds.conclude(tmp_path, 3)
+    seeds.report_seeds(tmp_path, 3)
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary.keys() == {"generative"}
     each = [
@@ -51,7 +51,7 @@ def test_mean_and_spread_of_what_all_seeds_have(tmp_path: Path, capsys: pytest.C
     assert summary["generative"]["P@5 spread"] == pytest.approx(np.std(each, ddof=1))
     shown = capsys.readouterr().out
     assert f"{np.mean(each):.3f} ({np.std(each, ddof=1):.3f})" in shown
-    assert seeds.OPPONENT not in shown
+    assert seeds.BASELINE not in shown
 
 
 def test_each_seed_and_their_means_are_tested_against_the_opponent(
@@ -59,13 +59,13 @@ def test_each_seed_and_their_means_are_tested_against_the_opponent(
 ) -> None:
     ours, theirs = [values(s, 0.6) for s in (1, 2)], [values(s, 0.5) for s in (3, 4)]
     for seed in (0, 1):
-        retrievers = {seeds.RETRIEVER: ours[seed], seeds.OPPONENT: theirs[seed]}
+        retrievers = {seeds.RETRIEVER: ours[seed], seeds.BASELINE: theirs[seed]}
         evaluate(tmp_path / f"seed{seed}" / "eval", retrievers, turn=7 * seed)
-    seeds.conclude(tmp_path, 2)
+    seeds.report_seeds(tmp_path, 2)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[-3:]] == ["seed0", "seed1", "all"]
     folders = [tmp_path / f"seed{seed}" / "eval" for seed in (0, 1)]
-    tests = seeds.compare(folders, [(folder, seeds.OPPONENT) for folder in folders])
+    tests = seeds.compare(folders, [(folder, seeds.BASELINE) for folder in folders])
     order = sorted(range(QUERIES), key=str)
     first = [np.array([rows[n]["S@5"] for n in order]) for rows in (theirs[0], ours[0])]
     assert tests["seed0"]["S@5"] == paired_test(*first)
@@ -84,13 +84,13 @@ def test_all_seeds_are_tested_against_the_one_over_their_encoder(
         values(4, 0.4),
     )
     for seed in (0, 1):
-        others = {seeds.OPPONENT: simple} | ({} if seed else {seeds.SAME_ENCODER: theirs})
+        others = {seeds.BASELINE: simple} | ({} if seed else {seeds.SAME_ENCODER: theirs})
         evaluate(tmp_path / f"seed{seed}" / "eval", {seeds.RETRIEVER: ours[seed], **others})
         evaluate(tmp_path / f"seed{seed}" / "alone", {seeds.RETRIEVER: alone})
-    seeds.conclude(tmp_path, 2)
-    seeds.conclude(tmp_path, 2, kind="alone", summary="summary_alone.json")
+    seeds.report_seeds(tmp_path, 2)
+    seeds.report_seeds(tmp_path, 2, kind="alone", summary="summary_alone.json")
     told = capsys.readouterr().out
-    assert [told.count(f"less {name}:") for name in (seeds.OPPONENT, seeds.SAME_ENCODER)] == [2, 2]
+    assert [told.count(f"less {name}:") for name in (seeds.BASELINE, seeds.SAME_ENCODER)] == [2, 2]
     lines = told.splitlines()
     gap = np.mean([row["P@5"] for row in alone]) - np.mean([row["P@5"] for row in theirs])
     assert lines[-1].split()[:2] == ["all", f"{gap:+.3f}"]

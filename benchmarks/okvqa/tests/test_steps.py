@@ -1,4 +1,4 @@
-"""The steps of a long run: made once, believed only if the same command made them, and never cut off by Ctrl-C."""
+"""The steps of a long run: made once, reused only if the same command made them, and never cut off by Ctrl-C."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.okvqa.steps import answer, interrupted, require_files, step
+from benchmarks.okvqa.steps import exit_status, require_files, resume_options, step
 from gemkr.errors import DataError
 
 GUESSER = "{kind: classifier, train: q.jsonl, weights: w}"
@@ -45,7 +45,7 @@ def test_a_product_is_made_once_by_the_same_command(tmp_path: Path, ran: list[li
     ):
         step(product, "mine", "--per-question", 4, "-o", product)
     product.with_name(".clues.jsonl.made-by.json").unlink()
-    with pytest.raises(DataError, match="nothing tells which command made it; remove it"):
+    with pytest.raises(DataError, match="no record says which command made it; remove it"):
         step(product, "mine", "--per-question", 8, "-o", product)
 
 
@@ -64,7 +64,7 @@ def test_what_was_made_from_something_made_anew_since_is_not_believed(
     assert len(ran) == 2
     clues.unlink()
     with pytest.raises(
-        DataError, match=r"final was made from an earlier .*clues.jsonl, which was made anew since; remove"
+        DataError, match=r"final was made from an earlier .*clues.jsonl, which was made again since; remove"
     ):
         both(4)
     trained.unlink()
@@ -112,10 +112,10 @@ def test_settings_of_the_configuration_file_count(tmp_path: Path, ran: list[list
 
 def test_how_a_training_went_on_does_not_count(tmp_path: Path, ran: list[list[str]]) -> None:
     config, product = "benchmarks/qa_passages/configs/train/qa_passages.yaml", tmp_path / "final"
-    assert interrupted(tmp_path) == []
+    assert resume_options(tmp_path) == []
     step(product, "train", config, "--resume", "auto", f"output={product}")
     (tmp_path / "step-000500").mkdir()
-    assert interrupted(tmp_path) == ["--resume", "auto"]
+    assert resume_options(tmp_path) == ["--resume", "auto"]
     step(product, "train", config, f"output={product}")
     assert len(ran) == 1
 
@@ -129,9 +129,9 @@ def test_a_failure_ends_the_run_and_leaves_no_note(tmp_path: Path, capfd: pytest
 
 
 def test_a_driver_answers_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert answer("x", lambda: require_files(Path(__file__))) == 0
+    assert exit_status("x", lambda: require_files(Path(__file__))) == 0
     assert "all steps of this run: 0 minutes" in capsys.readouterr().out
-    assert answer("x", lambda: require_files(Path(__file__), tmp_path / "a.csv")) == 1
+    assert exit_status("x", lambda: require_files(Path(__file__), tmp_path / "a.csv")) == 1
     assert (
         capsys.readouterr().err
         == f"x: {tmp_path}/a.csv is missing; set GEMKR_SHARED to the folder that holds data/\n"

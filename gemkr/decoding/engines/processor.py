@@ -14,6 +14,7 @@ import torch
 from gemkr.decoding.matcher import ClueMatcher
 from gemkr.errors import DecodingError, ModelError
 from gemkr.interfaces import TokenIndex
+from gemkr.text.borders import Borders
 
 
 class IndexLogitsProcessor:
@@ -26,7 +27,8 @@ class IndexLogitsProcessor:
 
     An end token is allowed where a clue may end, where nothing may follow, with `stop_at_one_document`
     where one document is left (then alone), in rows that have ended already (then alone), and where another
-    processor has forbidden all that may follow: no row is ever wholly -inf. Raises DecodingError without end tokens, or when a row's tokens are no clue of the
+    processor has forbidden all that may follow: no row is ever wholly -inf. With `borders` clues begin and end at these, but
+    `max_new_tokens`, which only `generate` knows, may still cut one: drop rows for which `is_whole` is false. Raises DecodingError without end tokens, or when a row's tokens are no clue of the
     index, and ModelError when the scores are narrower than the index's vocabulary.
     """
 
@@ -42,6 +44,7 @@ class IndexLogitsProcessor:
         min_tokens: int = 1,
         allow_eos: bool = True,
         stop_at_one_document: bool = False,
+        borders: Borders | None = None,
     ) -> None:
         ids = (eos_token_ids,) if isinstance(eos_token_ids, int) else tuple(eos_token_ids)
         if not ids:
@@ -52,7 +55,12 @@ class IndexLogitsProcessor:
         self.prompt_length = prompt_length
         self.stop_at_one_document = stop_at_one_document
         self.matcher = ClueMatcher(
-            index, word_start=word_start, stop_tokens=ids, min_tokens=min_tokens, allow_eos=allow_eos
+            index,
+            word_start=word_start,
+            stop_tokens=ids,
+            min_tokens=min_tokens,
+            allow_eos=allow_eos,
+            borders=borders,
         )
         lo, hi = self.matcher.start(1)
         self._root = (int(lo[0]), int(hi[0]))
@@ -72,10 +80,11 @@ class IndexLogitsProcessor:
         going = np.array([row for row, end in enumerate(ended) if not end], dtype=np.int64)
         spans = self._look_up([prefixes[row] for row in going])
         lengths = np.array([len(prefixes[row]) for row in going], dtype=np.int64)
-        allowed = self.matcher.allowed(spans[0], spans[1], lengths)
+        last = np.array([prefixes[row][-1] if prefixes[row] else 0 for row in going], dtype=np.int64)
+        allowed = self.matcher.allowed(spans[0], spans[1], lengths, last)
         widths = allowed.widths
         if self.stop_at_one_document:
-            found = [n > 0 and self._one_document(*span) for n, *span in zip(lengths, *spans)]
+            found = [n > 0 and self._one_document(*s) for n, *s in zip(lengths * allowed.whole, *spans)]
             widths = np.where(np.array(found, dtype=bool), 0, widths)
         keep = np.repeat(widths > 0, allowed.widths)
         rows = torch.from_numpy(np.repeat(going, widths)).to(scores.device)
@@ -90,6 +99,13 @@ class IndexLogitsProcessor:
         blocked = torch.isneginf(out).all(dim=1).nonzero()
         out[blocked, end_ids] = 0.0
         return out
+
+    def is_whole(self, tokens: Sequence[int]) -> bool:
+        """Whether generated tokens, end tokens aside, are a clue of the corpus that ends where clues may."""
+        clue = tuple(token for token in tokens if token not in self.eos_token_ids)
+        lo, hi = self._search(clue)
+        ends = self.matcher.endings(np.array([lo]), np.array([hi]), np.array(clue[-1:], dtype=np.int64))
+        return len(clue) > 0 and lo < hi and bool(ends[0] > 0)
 
     def _look_up(self, prefixes: list[tuple[int, ...]]) -> tuple[np.ndarray, np.ndarray]:
         """The spans of generated prefixes; those of this step replace those of the last."""

@@ -1,6 +1,6 @@
 """Clues from vLLM: a logits processor for its batch interface (`vllm.v1.sample.logits_processor`).
 
-One object serves the whole engine; each request that asks for a clue has its own span. It knows rows of logits and
+One object serves the whole engine; each request for a clue has its own span. It knows rows of logits and
 lists of output tokens, not prompts. The only file that imports vllm, and only where vllm is installed.
 """
 
@@ -16,6 +16,9 @@ import torch
 
 from gemkr.decoding.matcher import ClueMatcher
 from gemkr.errors import DecodingError, ModelError
+from gemkr.text.borders import borders_of
+from gemkr.text.tokenization import tokenizer_of
+from gemkr.text.tokenizer import load_tokenizer
 
 try:
     from vllm.v1.sample.logits_processor import LogitsProcessor
@@ -24,6 +27,9 @@ except ImportError:
 
 INDEX_VARIABLE = "GEMKR_VLLM_INDEX"
 """Environment variable of the engine: the index file. Not a request's argument, so that no client opens files."""
+TOKENIZER_VARIABLE = "GEMKR_VLLM_TOKENIZER"
+"""Environment variable of the engine: the model's tokenizer, for clues that end with words. Without it a clue may end inside a
+word, and under byte-level vocabularies inside a character."""
 CLUE, ONE_DOCUMENT = "gemkr_clue", "gemkr_one_document"
 """Keys of `SamplingParams.extra_args` (`vllm_xargs` over HTTP): write a clue; end it when one document is left."""
 
@@ -45,7 +51,8 @@ class ClueLogitsProcessor(LogitsProcessor or object):
     """Leaves only the tokens that keep a request's output a substring of the corpus.
 
     Start the engine with `logits_processors=["gemkr.decoding.engines.vllm:ClueLogitsProcessor"]` and the index's path in
-    `GEMKR_VLLM_INDEX`; ask with `SamplingParams(extra_args={"gemkr_clue": True})`. Other requests are left alone, and
+    `GEMKR_VLLM_INDEX`, and the model's tokenizer in `GEMKR_VLLM_TOKENIZER`: then clues begin between characters and end with
+    words, but for those that the request's `max_tokens` cuts. Ask with `SamplingParams(extra_args={"gemkr_clue": True})`. Other requests are left alone, and
     the index is opened at the first clue.
 
     End tokens are the request's own (`all_stop_token_ids`): allowed once a token is written, alone where nothing may
@@ -63,7 +70,7 @@ class ClueLogitsProcessor(LogitsProcessor or object):
 
     @classmethod
     def validate_params(cls, sampling_params: Any) -> None:
-        """Refuse (ValueError, as vLLM asks) a clue that could not be written, before the engine sees it."""
+        """Refuse (ValueError, as vLLM requires) a clue that could not be generated, before the engine sees it."""
         if not _asks(sampling_params, CLUE):
             return
         path = os.environ.get(INDEX_VARIABLE, "")
@@ -126,7 +133,11 @@ class ClueLogitsProcessor(LogitsProcessor or object):
             raise DecodingError(
                 f"the engine knows no index; set {INDEX_VARIABLE} to a file made by gemkr index build"
             )
-        return ClueMatcher(FMIndex.load(path))
+        index, tokenizer = FMIndex.load(path), os.environ.get(TOKENIZER_VARIABLE)
+        if not tokenizer:
+            return ClueMatcher(index)
+        found = tokenizer_of(index, load_tokenizer(tokenizer))
+        return ClueMatcher(index, borders=borders_of(found, index.vocab_size, words=True))
 
     def _begin(self, params: Any, output: list[int]) -> ClueRequest:
         end_tokens = tuple(sorted(params.all_stop_token_ids))
@@ -163,12 +174,12 @@ class ClueLogitsProcessor(LogitsProcessor or object):
 
     def _masks(self, requests: list[ClueRequest], width: int) -> np.ndarray:
         """Bitmaps of the tokens each request may write next, uint32[n, ceil(width / 32)]."""
-        index = self._matcher.index
+        index, whole = self._matcher.index, self._whole(requests)
         words = np.zeros((len(requests), -(-width // 32)), dtype=np.uint32)
         going = [
             i
             for i, r in enumerate(requests)
-            if not r.ended and not (r.one_document and r.read and self._one_document(r))
+            if not r.ended and not (r.one_document and r.read and whole[i] and self._one_document(r))
         ]
         if going:
             lo = np.array([requests[i].lo for i in going], dtype=np.int64)
@@ -176,14 +187,33 @@ class ClueLogitsProcessor(LogitsProcessor or object):
             allowed = np.zeros((len(going), -(-index.vocab_size // 32)), dtype=np.uint32)
             index.fill_mask(lo, hi, allowed)
             words[going, : allowed.shape[1]] = allowed
-        for row, request in zip(words, requests):
+        if self._matcher.borders is not None:
+            first = np.array([not request.read for request in requests])
+            words[first] &= self._bitmap(self._matcher.first_tokens, width)
+            words &= ~self._bitmap(self._matcher.banned, width)
+        for row, request, ends_here in zip(words, requests, whole):
             ends = np.zeros_like(row)
             for token in request.end_tokens:
                 ends[token // 32] |= np.uint32(1 << token % 32)
             row &= ~ends
-            if request.read or not row.any():
+            if (request.read and ends_here) or not row.any():
                 row |= ends
         return words
+
+    def _whole(self, requests: list[ClueRequest]) -> np.ndarray:
+        """bool[n]: which requests' clues may end where they are."""
+        if self._matcher.borders is None:
+            return np.ones(len(requests), dtype=bool)
+        rows = [(r.lo, r.hi, r.output[r.read - 1]) if r.read and not r.ended else (0, 0, 0) for r in requests]
+        lo, hi, last = np.ascontiguousarray(np.array(rows, dtype=np.int64).T)
+        return self._matcher.endings(lo, hi, last) > 0
+
+    @staticmethod
+    def _bitmap(tokens: np.ndarray, width: int) -> np.ndarray:
+        """uint32[ceil(width / 32)]: the bits of tokens."""
+        bits = np.zeros(-(-width // 32) * 32, dtype=bool)
+        bits[tokens] = True
+        return np.packbits(bits, bitorder="little").view(np.uint32)
 
     def _one_document(self, request: ClueRequest) -> bool:
         return self._matcher.only_document(request.lo, request.hi) is not None

@@ -17,6 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from string import Template
 
+from gemkr.errors import VisionError
 from gemkr.evaluation.metrics import Scores
 from gemkr.evaluation.report.cards import Box, Card, ShownDocument
 from gemkr.evaluation.report.table import number
@@ -107,9 +108,9 @@ def _table(rows: Sequence[Row]) -> str:
                 cells.append("<td>&ndash;</td>")
                 continue
             mean, low, high = row.values[metric]
-            strong = ' class="best"' if mean == best[metric] and len(rows) > 1 else ""
+            css_class = ' class="best"' if mean == best[metric] and len(rows) > 1 else ""
             cells.append(
-                f'<td{strong} title="95 % interval {number(low)} to {number(high)}">{number(mean)}'
+                f'<td{css_class} title="95 % interval {number(low)} to {number(high)}">{number(mean)}'
                 f"{_interval(mean / scale[metric], low / scale[metric], high / scale[metric])}</td>"
             )
         body.append(f"<tr{' class=ours' if place == 0 else ''}>{''.join(cells)}</tr>")
@@ -238,17 +239,9 @@ def excerpt(text: str, span: tuple[int, int], width: int = EXCERPT) -> tuple[int
 
 def _picture(path: Path, boxes: Sequence[Box], name: str) -> str:
     """The picture as a data URL with its boxes drawn over it, or a word in its place where it cannot be read."""
-    from PIL.Image import DecompressionBombError
-
     try:
         data, width, height = small_jpeg(path)
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        ImportError,
-        DecompressionBombError,
-    ):  # ImportError: ultralytics patches PIL
+    except VisionError:
         return f"<p class=none>the picture {escape(name)} cannot be read</p>"
     unit = max(width, height) / 100
     shapes = []
@@ -275,11 +268,10 @@ def _picture(path: Path, boxes: Sequence[Box], name: str) -> str:
 
 
 def small_jpeg(path: str | Path, side: int = PICTURE_SIDE) -> tuple[str, int, int]:
-    """A picture scaled down to at most `side` pixels, as base64 JPEG, with its width and height."""
-    from PIL import Image, ImageOps
+    """A picture scaled down to at most `side` pixels, as base64 JPEG, with its width and height; VisionError as `read_picture`."""
+    from gemkr.vision.decode import read_picture
 
-    with Image.open(path) as opened:
-        picture = ImageOps.exif_transpose(opened).convert("RGB")
+    picture = read_picture(Path(path), f"the picture {path}")
     picture.thumbnail((side, side))
     out = io.BytesIO()
     picture.save(out, "JPEG", quality=82, optimize=True)

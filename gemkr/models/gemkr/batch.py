@@ -1,4 +1,4 @@
-"""A batch: everything the model reads of several queries, the clues that it is to learn, and what judged ones were worth.
+"""A batch: everything the model reads of several queries, the clues that it is to learn, and the rewards of judged ones.
 
 A clue to learn stands in its prompt's own row, or several follow one prompt side by side under a mask: then the query is read
 once, and the loss is exactly that of a row for each clue, at a fraction of the cost, because prompts are long and clues are

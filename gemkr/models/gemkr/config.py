@@ -21,7 +21,7 @@ class PrefixConfig:
 
 @dataclass(frozen=True)
 class VisualTokensConfig:
-    """What the LLM is shown: the CLS state, the first rows of the last prefix, the regions in reading order."""
+    """The visual input of the LLM: the CLS state, the first rows of the last prefix, the regions in reading order."""
 
     cls: bool = True
     prefix_rows: Natural = 2

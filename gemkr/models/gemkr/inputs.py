@@ -120,7 +120,7 @@ class InputBuilder:
     def __call__(
         self, query: Query, *, clue: Sequence[int] | None = None, form: str | None = None
     ) -> Example:
-        """The example of a query; `clue` are token ids to be learned, `form` the clue form asked for."""
+        """The example of a query; `clue` are token ids to be learned, `form` the requested clue form."""
         pixels, regions, slot = None, None, None
         if self.sees_pictures and query.image is not None:
             regions = self._regions(query.image, hidden=_draw(query.query_id) < self.hide_regions)

@@ -1,6 +1,6 @@
 """Object-aware prefix tuning of a frozen vision tower (GeMKR, section 3.2: "dual-flow attention").
 
-In each of the last K blocks a second, gated attention looks from the picture's tokens to R rows A_l = P_l + F, made of
+In each of the last K blocks a second, gated attention attends from the picture's tokens to R rows A_l = P_l + F, made of
 a learned prefix P_l and the picture's region features F. The tower's attention modules are wrapped, never copied. Knows
 nothing of language models, stores or pictures.
 """

@@ -18,7 +18,8 @@ import numpy as np
 from gemkr.config.paths import is_name
 from gemkr.data.clues import FORMS
 from gemkr.errors import DataError, ModelError
-from gemkr.text.tokenizer import Tokenizer
+from gemkr.text.normalize import normalize
+from gemkr.text.tokenizer import Tokenizer, as_written
 from gemkr.types import Query
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -151,8 +152,8 @@ def build_sample(
     """The sample of one query: BOS, prompt and, when `clue` is given, its token ids (never re-tokenized) and EOS.
 
     `image` is the number of visual tokens, or a list of names that stand in the slot as plain text
-    (`["France", "Japan"]` reads `France , Japan .`), or None for no picture. `form` asks for a clue form
-    (`short`, `long`); `caption` and `detections` put these fields of the query into the text. A prompt longer than
+    (`["France", "Japan"]` reads `France , Japan .`), or None for no picture. `form` requests a clue
+    form (`short`, `long`); `caption` and `detections` put these fields of the query into the text. A prompt longer than
     `max_prompt_tokens` loses words at the end of its detections, then caption, then question; the `read` positions for
     a text encoder's states, right after BOS, do not count.
 
@@ -161,9 +162,9 @@ def build_sample(
     if form is not None and form not in FORMS:
         raise ModelError(f"the clue form {form!r} is unknown; use {' or '.join(FORMS)}")
     fields = {
-        "question": " ".join(query.question.split()),
-        "caption": " ".join((query.caption or "").split()) if caption else "",
-        "detections": " , ".join(query.detections) if detections else "",
+        "question": normalize(query.question),
+        "caption": normalize(query.caption or "") if caption else "",
+        "detections": normalize(" , ".join(query.detections)) if detections else "",
         "form": form or "",
     }
     if image is None and not any(fields[name] for name in _SHORTENED_FIRST):
@@ -202,7 +203,8 @@ def build_sample(
 def _encode(
     halves: tuple[str, str | None], image: VisualSlot | Sequence[str] | None, tokenizer: Tokenizer
 ) -> tuple[list[int], list[int]]:
-    """Token ids with BOS, and the positions of the visual tokens."""
+    """Token ids with BOS, and the positions of the visual tokens. The template's own line ends stay."""
+    tokenizer = as_written(tokenizer)
     tokens = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
     before, after = halves
     if not isinstance(image, VisualSlot):

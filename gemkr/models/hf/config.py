@@ -22,7 +22,7 @@ class LoraConfig:
 class TextEncoderConfig:
     """A pre-trained text encoder that reads question, caption and labels for the LLM: a Hugging Face folder.
 
-    With `train` it is trained along, but for its word embeddings; of a longer text it reads the first `max_tokens` tokens.
+    With `train` it is trained too, except its word embeddings; of a longer text it reads the first `max_tokens` tokens.
     `weights` is the weight file of an answer classifier over this encoder: it starts from what was fine-tuned there.
     """
 

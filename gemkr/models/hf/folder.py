@@ -24,14 +24,17 @@ UNREADABLE = (
 
 @contextmanager
 def without_bars() -> Iterator[None]:
-    """No bar of transformers, which draws one for every model that it reads or writes."""
+    """No bar of transformers, which draws one for every model that it reads or writes, and no report of weights that do not fit
+    beside our sentence."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(verbosity)
         if shown:
             logging.enable_progress_bar()
 
@@ -61,8 +64,11 @@ def load_folder(
         wrong[name] = f"has shape {list(held)} instead of {list(needed)}"
     names = sorted(name for name in wrong if name.split(".")[0] != spare)
     if names:
+        rest = f", and {len(names) - 1} more are missing or of another shape" if names[1:] else ""
+        size = getattr(model.config, "vocab_size", "unknown")
         raise ModelError(
-            f"the weights in the {kind} folder {folder} are not those of its config.json: {names[0]} "
-            f"{wrong[names[0]]}, and {len(names) - 1} more are missing or of another shape; copy or download the whole folder again"
+            f"the weights in the {kind} folder {folder} are not those of the model that its config.json describes "
+            f"({model.config.model_type}, vocabulary {size}): {names[0]} {wrong[names[0]]}{rest}; copy or download the whole folder "
+            "of one model again"
         )
     return model

@@ -45,7 +45,7 @@ class CacheState:
 
 
 class LLM(nn.Module):
-    """A Hugging Face causal LM, frozen but for its LoRA or, with `train_llm`, trained as a whole."""
+    """A Hugging Face causal LM, frozen except its LoRA or, with `train_llm`, trained as a whole."""
 
     def __init__(self, model: nn.Module, *, fused: bool = False) -> None:
         """With `fused` (`ModelConfig`) whole rows are read by `FusedLlama`; ModelError for a model it is not for."""
@@ -206,6 +206,11 @@ def load_llm(
     if dropout and not train_llm:
         raise ModelError(
             f"dropout {dropout} is for an LLM that is trained whole; set train_llm, or lora.dropout in its place"
+        )
+    if (Path(folder) / "trained.safetensors").is_file():
+        raise ModelError(
+            f"the LLM folder {folder} is a checkpoint of gemkr; set model.checkpoint to it, and model.llm to the LLM that its "
+            "config.json names"
         )
     dtype = torch.float32 if train_llm else PRECISIONS[precision]
     if is_gguf(folder):

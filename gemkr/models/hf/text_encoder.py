@@ -29,7 +29,7 @@ TUNED = "encoder.model."
 
 
 class TextEncoder(nn.Module):
-    """A Hugging Face encoder (BERT and its kin), frozen, or all but its word embeddings trained.
+    """A Hugging Face encoder (BERT and similar), frozen, or all but its word embeddings trained.
 
     These stay as they are because most of their words stand in no training question: words that are met later keep
     the neighbours they have.

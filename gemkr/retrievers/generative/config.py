@@ -20,9 +20,8 @@ def _bm25() -> Section:
 @dataclass(frozen=True)
 class ScoringConfig:
     """From clues to documents: coverage | seal | reference | random_document, and the document scorer inside a clue's span;
-    with `inside_span: null` the number of occurrences decides there.
-
-    With `whole_words` a document counts for a clue only where a word ends with it: `ski` is not in `skiing`.
+    with `inside_span: null` the number of occurrences decides there. Under `decoding.end_at_word` a document counts for a clue
+    only where a word ends with it: `ski` is not in `skiing`.
     """
 
     method: str = "coverage"
@@ -31,9 +30,17 @@ class ScoringConfig:
     second_weight: float = 0.1
     documents_per_clue: Positive = 100
     rows_per_clue: Positive = 50_000
-    whole_words: bool = False
     alpha: Power = 2.0
     beta: float = 0.8
+
+    @staticmethod
+    def explain_unknown(key: str) -> str | None:
+        """What became of a setting that ranking had before decoding."""
+        return (
+            "whole_words is no setting of scoring, but of decoding: write end_at_word there (true where length_penalty is 0)"
+            if key == "whole_words"
+            else None
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

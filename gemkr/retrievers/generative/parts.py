@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gemkr.errors import ConfigError, ModelError
 from gemkr.interfaces import LanguageModel, TokenIndex
 from gemkr.retrievers.generative.config import GenerativeConfig
-from gemkr.text.tokenization import require_same_texts
+from gemkr.text.tokenization import require_same_texts, tokenizer_of
 from gemkr.text.tokenizer import Tokenizer
 from gemkr.types import Query
 
@@ -53,8 +53,8 @@ def load_parts(config: GenerativeConfig, sources: Sources) -> Parts:
 
         require_pictures(sources.queries, pictures, regions)
     model = sources.model(config.model)
-    require_compatible(index, model)
-    require_same_texts(index, sources.documents.contents, model.tokenizer)
+    tokenizer = require_compatible(index, model)
+    require_same_texts(index, sources.documents.contents, tokenizer)
     models = (model, *_members(model, config, sources))
 
     def reader(member: GeMKR) -> Prompts:
@@ -63,10 +63,10 @@ def load_parts(config: GenerativeConfig, sources: Sources) -> Parts:
 
     readers = tuple(map(reader, models))
     if len(models) == 1:
-        return Parts(model, readers[0], index, model.tokenizer, models, readers)
+        return Parts(model, readers[0], index, tokenizer, models, readers)
     from gemkr.decoding.ensemble import Ensemble
 
-    return Parts(Ensemble(list(models)), prompts_of_all(readers), index, model.tokenizer, models, readers)
+    return Parts(Ensemble(list(models)), prompts_of_all(readers), index, tokenizer, models, readers)
 
 
 def prompts_of_all(readers: tuple[Prompts, ...]) -> Prompts:
@@ -74,14 +74,16 @@ def prompts_of_all(readers: tuple[Prompts, ...]) -> Prompts:
     return lambda query: tuple(read(query) for read in readers)
 
 
-def require_compatible(index: FMIndex, model: GeMKR) -> None:
-    """Raise unless an index can steer a model: same tokenizer, vocabulary not wider than the logits."""
-    index.check_tokenizer(model.tokenizer)
+def require_compatible(index: FMIndex, model: GeMKR) -> Tokenizer:
+    """The model's tokenizer as the index read its texts; raises unless the index can steer the model: same tokenizer,
+    vocabulary not wider than the logits."""
+    tokenizer = tokenizer_of(index, model.tokenizer)
     if index.vocab_size > model.vocab_size:
         raise ModelError(
             f"the index has a vocabulary of {index.vocab_size} tokens, the model's logits have {model.vocab_size}; "
             "build the index with the model's tokenizer"
         )
+    return tokenizer
 
 
 def _members(model: GeMKR, config: GenerativeConfig, sources: Sources) -> list[GeMKR]:

@@ -1,6 +1,6 @@
-"""The control that asks what clues alone are worth: for each place in a ranking a document drawn from a clue's span.
+"""The control that measures clues alone: for each place in a ranking a document drawn from a clue's span.
 
-What greedy coverage and the second scorer find beyond that is theirs, not the clues'.
+The difference to a ranking is what greedy coverage and the second scorer contribute.
 """
 
 from __future__ import annotations
@@ -33,14 +33,16 @@ class RandomDocumentScorer:
         drawn = [self._draw(query, docs, k) for docs in spans]
         left, taken, hits = clue_weights(clues), set[int](), list[Hit]()
         while len(hits) < k and np.isfinite(left).any():
-            heaviest = int(np.argmax(left))
-            doc = next((doc for doc in drawn[heaviest].tolist() if doc not in taken), None)
+            largest = int(np.argmax(left))
+            doc = next((doc for doc in drawn[largest].tolist() if doc not in taken), None)
             if doc is None:
-                left[heaviest] = -np.inf
+                left[largest] = -np.inf
                 continue
             taken.add(doc)
-            hits.append(self.lookup.hit(clues, doc, left[heaviest]))
-            left = np.where([_holds(docs, doc) for docs in spans], left * self.lookup.settings.discount, left)
+            hits.append(self.lookup.hit(clues, doc, left[largest]))
+            left = np.where(
+                [_contains(docs, doc) for docs in spans], left * self.lookup.settings.discount, left
+            )
         return tuple(hits)
 
     def _draw(self, query: Query, docs: np.ndarray, most: int) -> np.ndarray:
@@ -52,6 +54,6 @@ class RandomDocumentScorer:
         return docs[np.argsort(-chances, kind="stable")]
 
 
-def _holds(ascending: np.ndarray, doc: int) -> bool:
+def _contains(ascending: np.ndarray, doc: int) -> bool:
     at = int(np.searchsorted(ascending, doc))
     return at < len(ascending) and int(ascending[at]) == doc

@@ -18,6 +18,8 @@ from gemkr.models.gemkr.config import model_files
 from gemkr.retrievers.generative.clue_documents import ClueDocuments
 from gemkr.retrievers.generative.config import GenerativeConfig, ScoringConfig
 from gemkr.retrievers.generative.scoring import scorer_of
+from gemkr.text.borders import borders_of
+from gemkr.text.tokenization import tokenizer_of
 from gemkr.text.tokenizer import Tokenizer
 from gemkr.text.words import Words, widened, words_of
 from gemkr.types import Query, Ranking
@@ -53,16 +55,22 @@ class GenerativeRetriever:
         self.decoding = decoding or DecodingConfig()
         self._word_start = widened(tokenizer.word_start, index.vocab_size)
         self.words: Words = words_of(tokenizer, index.vocab_size)
-        self.lookup = ClueDocuments(index, scoring or ScoringConfig(), second, self.words.word_break)
+        words = self.decoding.ends_at_words
+        self.borders = borders_of(tokenizer, index.vocab_size, words=words)
+        self.lookup = ClueDocuments(
+            index, scoring or ScoringConfig(), second, self.borders if words else None
+        )
         self.scorer = scorer_of(self.lookup)
 
     @classmethod
     def from_config(cls, config: GenerativeConfig, sources: Sources) -> GenerativeRetriever:
         """Loads and checks all parts, the cheap ones before the model."""
         from gemkr.retrievers.generative.parts import load_parts
-        from gemkr.training.checkpoints.trained import warn_of_long_clues
+        from gemkr.training.checkpoints.learned import warn_of_long_clues, warn_of_other_corpus
 
-        warn_of_long_clues(config.model, config.decoding.max_tokens)
+        for model in (config.model, *config.ensemble):
+            warn_of_long_clues(model, config.decoding.max_tokens)
+            warn_of_other_corpus(model, sources.index(config.index))
         parts = load_parts(config, sources)
         second = sources.scorer(config.scoring.inside_span)
         return cls(
@@ -96,6 +104,7 @@ class GenerativeRetriever:
                 word_start=self._word_start,
                 word_break=self.words.word_break,
                 fold=self.words.fold,
+                borders=self.borders,
                 tokenizer=self.tokenizer,
             )
             for query, clues in zip(batch, written, strict=True):
@@ -104,12 +113,11 @@ class GenerativeRetriever:
 
 def clue_documents(config: GenerativeConfig, scoring: ScoringConfig, sources: Sources) -> ClueDocuments:
     """The documents of a retriever's clues under `scoring`, without its model."""
-    index, breaks = sources.index(config.index), None
-    if scoring.whole_words:
-        tokenizer = sources.tokenizer(config.model)
-        index.check_tokenizer(tokenizer)
-        breaks = words_of(tokenizer, index.vocab_size).word_break
-    return ClueDocuments(index, scoring, sources.scorer(scoring.inside_span), breaks)
+    index, borders = sources.index(config.index), None
+    if config.decoding.ends_at_words:
+        tokenizer = tokenizer_of(index, sources.tokenizer(config.model))
+        borders = borders_of(tokenizer, index.vocab_size, words=True)
+    return ClueDocuments(index, scoring, sources.scorer(scoring.inside_span), borders)
 
 
 def _prefixed(prefix: str, files: dict[str, str | None]) -> dict[str, str | None]:

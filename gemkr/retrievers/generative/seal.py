@@ -45,7 +45,7 @@ class SealScorer:
     def weight(self, clue: Clue) -> float:
         """w(n, q) of one clue."""
         given = min(float(np.exp(clue.log_prob)), 1 - 1e-12)
-        prior = min(max(clue.span.count, 1) / max(self.index.n_tokens, 1), 1 - 1e-12)
+        prior = min(max(clue.occurrences, 1) / max(self.index.n_tokens, 1), 1 - 1e-12)
         return max(0.0, float(np.log(given * (1 - prior) / (prior * (1 - given))))) if given > 0 else 0.0
 
     def _score(self, doc: int, clues: Sequence[Clue], weights: np.ndarray, holds: np.ndarray) -> float:

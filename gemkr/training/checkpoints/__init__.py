@@ -1,1 +1,1 @@
-"""Checkpoints: trained parameters in folders that are whole or not there."""
+"""Checkpoints: trained parameters in folders that are complete or absent."""

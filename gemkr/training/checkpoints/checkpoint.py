@@ -1,4 +1,4 @@
-"""Checkpoints: folders that are either whole or not there, and that say what they belong to.
+"""Checkpoints: folders that are either complete or absent, and that record what they belong to.
 
 A folder is written under a temporary name, every file synced, then renamed, so that no crash leaves half of one under
 a final name; its manifest records every byte and the origin. Tensors are safetensors, the rest json: nothing here
@@ -8,9 +8,7 @@ is ever unpickled. Knows models only as named tensors.
 from __future__ import annotations
 
 import json
-import logging
 import os
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 from gemkr.errors import CheckpointError
+from gemkr.training.checkpoints.folder import newest_checkpoint
 from gemkr.training.checkpoints.manifest import (
     CONFIG,
     MANIFEST,
@@ -34,15 +33,8 @@ from gemkr.training.checkpoints.manifest import (
     origin_in,
     read_manifest,
     verified,
-    verify_checkpoint,
 )
 from gemkr.training.checkpoints.origin import Origin
-
-FINAL = "final"
-_STEP = re.compile(r"step-(\d{6,})")
-_UNFINISHED = re.compile(r"\.(step-\d{6,}|final)\.(part|old)")
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,11 +46,6 @@ class Checkpoint:
     weights: dict[str, Tensor]
     optimizer: dict[str, Tensor]
     state: dict[str, Any]
-
-
-def step_folder(output: str | Path, step: int) -> Path:
-    """The folder of the checkpoint after `step` optimizer steps."""
-    return Path(output) / f"step-{step:06d}"
 
 
 def save_checkpoint(
@@ -130,69 +117,6 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         )
     except (SafetensorError, ValueError, KeyError) as error:
         raise CheckpointError(f"the checkpoint {path} cannot be read ({error}); take another one") from error
-
-
-def read_state(path: str | Path) -> dict[str, Any]:
-    """The `state` of a checkpoint folder alone, without its tensors; CheckpointError as `read_checkpoint`."""
-    path = Path(path)
-    facts = read_manifest(path)["files"].get(STATE)
-    if facts is None:
-        raise CheckpointError(
-            f"the manifest of the checkpoint {path} does not list {STATE}; take another one"
-        )
-    return json.loads(verified(path / STATE, facts))
-
-
-def newest_checkpoint(output: str | Path) -> Path | None:
-    """The last whole step checkpoint in a folder, or None; a damaged one is named in a warning and passed over."""
-    for path in reversed(step_checkpoints(output)):
-        try:
-            verify_checkpoint(path)
-        except CheckpointError as error:
-            logger.warning("%s; going back to the one before it", error)
-        else:
-            return path
-    return None
-
-
-def step_checkpoints(output: str | Path) -> list[Path]:
-    """The step checkpoints in a folder, oldest first."""
-    output = Path(output)
-    found = [p for p in output.iterdir() if _STEP.fullmatch(p.name)] if output.is_dir() else []
-    return sorted(found, key=lambda p: int(p.name.removeprefix("step-")))
-
-
-def prune(output: str | Path, keep: int) -> None:
-    """Delete all but the newest `keep` step checkpoints; each disappears whole."""
-    for path in step_checkpoints(output)[:-keep]:
-        _delete(path)
-
-
-def forget_after(output: str | Path, step: int) -> None:
-    """Delete the checkpoints of later steps: of a run that is gone back on."""
-    for path in step_checkpoints(output):
-        if int(path.name.removeprefix("step-")) > step:
-            logger.warning("going back to step %d, so that %s is deleted", step, path)
-            _delete(path)
-
-
-def _delete(path: Path) -> None:
-    doomed = path.with_name(f".{path.name}.part")
-    shutil.rmtree(doomed, ignore_errors=True)
-    os.rename(path, doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
-
-
-def sweep(output: str | Path) -> None:
-    """Tidy up after an interrupted write: temporary folders go, a checkpoint that was being replaced comes back."""
-    for path in list(Path(output).iterdir()) if Path(output).is_dir() else []:
-        unfinished = _UNFINISHED.fullmatch(path.name)
-        if not unfinished:
-            continue
-        if unfinished[2] == "old" and not path.with_name(unfinished[1]).exists():
-            os.rename(path, path.with_name(unfinished[1]))
-        else:
-            shutil.rmtree(path, ignore_errors=True)
 
 
 def _write(path: Path, content: bytes) -> dict[str, Any]:

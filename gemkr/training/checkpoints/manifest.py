@@ -1,6 +1,6 @@
 """A checkpoint's `manifest.json`: each file's size and SHA-256, and what the checkpoint belongs to.
 
-The manifest is believed only where the bytes agree with it. Knows nothing of tensors.
+The manifest is trusted only where the bytes agree with it. Knows nothing of tensors.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
             f"the {MANIFEST} of the checkpoint {path} lacks {absent[0]!r}; take another one"
         )
     texts = [manifest[key] for key in ("kind", "tokenizer", "data")]
-    sound = isinstance(manifest["files"], dict) and all(isinstance(value, str) for value in texts)
-    if not sound or not _are_fingerprints(_bases(manifest)):
+    valid = isinstance(manifest["files"], dict) and all(isinstance(value, str) for value in texts)
+    if not valid or not _are_fingerprints(_bases(manifest)):
         raise CheckpointError(f"the {MANIFEST} of the checkpoint {path} is damaged; take another one")
     return manifest
 
@@ -105,8 +105,8 @@ def origin_in(manifest: Mapping[str, Any], config: bytes) -> Origin:
 
 def _bases(manifest: Mapping[str, Any]) -> Any:
     """The fingerprints of frozen weights; manifests once recorded the text encoder's alone."""
-    former = {"text_encoder": manifest["text_encoder"]} if "text_encoder" in manifest else {}
-    return manifest.get("bases", former)
+    older = {"text_encoder": manifest["text_encoder"]} if "text_encoder" in manifest else {}
+    return manifest.get("bases", older)
 
 
 def _are_fingerprints(bases: Any) -> bool:

@@ -15,11 +15,12 @@ from gemkr.errors import CheckpointError, DataError
 Fingerprint = str | Sequence[float]
 """Of frozen weights: their hash, or a sample of their values, which stays the same in another precision."""
 BASES = {
-    "llm": ("LLM", "model.llm"),
-    "tower": ("vision tower", "model.tower"),
-    "text_encoder": ("text encoder", "model.text_encoder.folder and .weights"),
+    "llm": ("LLM", "model.llm", ("llm",)),
+    "tower": ("vision tower", "model.tower", ("tower", "weights")),
+    "text_encoder": ("text encoder", "model.text_encoder.folder and .weights", ("text_encoder", "folder")),
 }
-"""Parts of a model whose frozen weights no checkpoint holds: what they are called, and the settings that choose them."""
+"""Parts of a model whose frozen weights no checkpoint holds: what they are called, the settings that choose them, and the one
+among these that is a path."""
 ROUNDING, TINY = 0.01, 1e-6
 """Of a sample's values: more than bfloat16 (2^-8) and float16's smallest steps (2^-24) can change. A model tuned so lightly
 that every value of the sample stays within it passes for the same."""
@@ -36,25 +37,40 @@ class Origin:
     config: dict[str, Any] = field(default_factory=dict)
     bases: Mapping[str, Fingerprint] = field(default_factory=dict)
 
+    def setting(self, *names: str) -> str | None:
+        """The text that the configuration has under these names, one inside the other; None where it has none."""
+        value: Any = self.config
+        for name in names:
+            value = value.get(name) if isinstance(value, Mapping) else None
+        return value if isinstance(value, str) else None
+
+    @property
+    def owner(self) -> str:
+        """The model that the checkpoint belongs to, for messages: by its path, else by its tokenizer."""
+        llm = self.setting("model", "llm")
+        return f"an LLM with the tokenizer {self.tokenizer[:12]}" if llm is None else f"the LLM {llm}"
+
 
 def require_tokenizer(origin: Origin, fingerprint: str, where: str | Path) -> None:
     """CheckpointError unless the checkpoint was trained with the tokenizer of this fingerprint."""
     if origin.tokenizer != fingerprint:
+        tokenizer = origin.setting("model", "tokenizer")
         raise CheckpointError(
-            f"the checkpoint {where} was trained with the tokenizer {origin.tokenizer[:12]}, this model has "
-            f"{fingerprint[:12]}; use the tokenizer it was trained with"
+            f"the checkpoint {where} belongs to {origin.owner}{f' and the tokenizer {tokenizer}' if tokenizer else ''}, this "
+            "configuration's model has another tokenizer; set model.llm and model.tokenizer to what it was trained with"
         )
 
 
 def require_bases(origin: Origin, bases: Mapping[str, Fingerprint], where: str | Path) -> None:
-    """CheckpointError unless the checkpoint was trained on these frozen weights; of what either does not record, the
-    configuration is taken at its word."""
+    """CheckpointError unless the checkpoint was trained on these frozen weights; where one side has no record,
+    the configuration is trusted."""
     name = _other_base(origin.bases, bases)
     if name is not None:
-        called, settings = BASES[name]
+        called, settings, place = BASES[name]
+        path = origin.setting("model", *place)
         raise CheckpointError(
-            f"the checkpoint {where} was trained on the {called} {_short(origin.bases[name])}, this configuration loads "
-            f"{_short(bases[name])}; set {settings} to what it was trained on"
+            f"the checkpoint {where} was trained on the {called} {f'{path} ' if path else ''}{_short(origin.bases[name])}, this "
+            f"configuration loads one {_short(bases[name])}; set {settings} to what it was trained on"
         )
 
 
@@ -76,8 +92,9 @@ def _same(then: Fingerprint, now: Fingerprint) -> bool:
 
 
 def _short(fingerprint: Fingerprint) -> str:
+    """What a message shows of a fingerprint."""
     if isinstance(fingerprint, str):
-        return fingerprint[:12]
+        return f"of hash {fingerprint[:12]}"
     return "with " + ", ".join(f"{value:.4g}" for value in fingerprint[:3]) + ", ..."
 
 

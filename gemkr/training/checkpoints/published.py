@@ -1,4 +1,4 @@
-"""The checkpoint that the GeMKR authors publish (MiniGPT-4's form), said in the names of our models.
+"""The checkpoint that the GeMKR authors publish (MiniGPT-4's format), with the names of our models.
 
 Their file is a torch archive with a state dict under `model`, of what their training changes: LoRA on the LLM's queries
 and values, one table with the learned prefixes of all blocks, one gate per head and block, and the projection into the
@@ -42,7 +42,7 @@ _BOX = "projector.box.weight"
 
 @dataclass
 class Translation:
-    """Our trained parameters, float32 on the CPU, and what was done without a word of the file.
+    """Our trained parameters, float32 on the CPU, and what the file leaves open.
 
     `ignored`: names of the file that our model computes itself or never uses; `assumed`: theirs that the file lacks,
     with the value they have.
@@ -134,7 +134,7 @@ def translate(state: Mapping[str, Tensor], config: ModelConfig, where: str | Pat
 
 
 def _require_published_design(config: ModelConfig) -> None:
-    """What the published model is and the file does not say."""
+    """What the published model has and the file does not record."""
     lora, shown = config.lora, config.visual_tokens
     checks = [
         ("model.tower", config.tower is not None, "a tower (EVA-CLIP-g)", None),

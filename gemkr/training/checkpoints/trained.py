@@ -2,45 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import asdict
 
 import torch
 
+from gemkr.data.run_folders import KINDS, PRETRAIN
 from gemkr.errors import CheckpointError
 from gemkr.models.gemkr.config import ModelConfig
 from gemkr.models.gemkr.network import GeMKR, load_gemkr
 from gemkr.models.weights import load_weights
-from gemkr.training.checkpoints.checkpoint import Checkpoint, read_checkpoint, read_state
+from gemkr.text.tokenizer import fitted
+from gemkr.training.checkpoints.checkpoint import Checkpoint, read_checkpoint
+from gemkr.training.checkpoints.manifest import CONFIG
 from gemkr.training.checkpoints.origin import require_bases, require_tokenizer
 
 SHAPING = ("tower", "prefix", "visual_tokens", "text_encoder", "prompt", "lora")
 """Model settings that must be those of the training run; others (paths, precision) may change."""
 PATHS = ("config", "weights", "folder", "template", "dropout")
 """Settings inside them that may differ: where files lie, and what decoding has no use for."""
-
-
-CLUE_LENGTHS = "clue_lengths"
-"""In the state of a final checkpoint: how many of the clues it learned have 0, 1, 2, ... tokens."""
-LONG_SHARE = 0.01
-"""Of the clues: from this part on, those that decoding cannot finish are worth a word."""
-
-logger = logging.getLogger(__name__)
-
-
-def warn_of_long_clues(config: ModelConfig, max_tokens: int) -> None:
-    """A warning where a model learned clues that are longer than the `max_tokens` that decoding writes: mining's longest clue
-    and decoding's are one setting. Nothing for a checkpoint without such a record."""
-    if config.checkpoint is None:
-        return
-    lengths = read_state(config.checkpoint).get(CLUE_LENGTHS, [])
-    cut = sum(lengths[max_tokens + 1 :])
-    if cut > LONG_SHARE * sum(lengths):
-        logger.warning(
-            "%.0f %% of the clues that %s learned are longer than decoding.max_tokens %d and will be cut off; set it to %d, or "
-            "mine with --max-tokens %d",
-            100 * cut / sum(lengths), config.checkpoint, max_tokens, len(lengths) - 1, max_tokens,
-        )  # fmt: skip
 
 
 def load_model(config: ModelConfig) -> GeMKR:
@@ -53,18 +32,29 @@ def load_model(config: ModelConfig) -> GeMKR:
     if config.checkpoint is None:
         return load_gemkr(config, device=device)
     checkpoint = read_checkpoint(config.checkpoint)
+    if KINDS.get(checkpoint.origin.kind) == PRETRAIN:
+        raise CheckpointError(
+            f"the checkpoint {config.checkpoint} is of gemkr pretrain, whose result is an LLM folder; set model.llm to "
+            f"{checkpoint.path.parent / 'model'} and model.checkpoint to one of gemkr train"
+        )
     _require_same_shape(config, checkpoint.origin.config.get("model") or {}, config.checkpoint)
     model = load_gemkr(config, device=device)
-    put_in(model, checkpoint)
+    load_into(model, checkpoint)
     return model
 
 
-def put_in(model: GeMKR, checkpoint: Checkpoint) -> None:
+def load_into(model: GeMKR, checkpoint: Checkpoint) -> None:
     """Load a checkpoint's trained parameters; CheckpointError when it is of another tokenizer, other frozen weights or
     another size."""
-    require_tokenizer(checkpoint.origin, model.tokenizer.fingerprint(), checkpoint.path)
+    tokenizer = fitted(model.tokenizer, checkpoint.origin.tokenizer)  # older ones did not normalize texts
+    require_tokenizer(checkpoint.origin, tokenizer.fingerprint(), checkpoint.path)
     require_bases(checkpoint.origin, model.bases(), checkpoint.path)
-    load_weights(model.trainable_parameters(), checkpoint.weights, f"the checkpoint {checkpoint.path}")
+    load_weights(
+        model.trainable_parameters(),
+        checkpoint.weights,
+        f"the checkpoint {checkpoint.path}",
+        remedy=f"it belongs to {checkpoint.origin.owner}, so use that and the other model settings in its {CONFIG}",
+    )
 
 
 def _require_same_shape(config: ModelConfig, trained: dict, where: str) -> None:

@@ -19,7 +19,7 @@ from gemkr.progress import progress_bar
 LOSS_LOG = "loss.jsonl"
 FIRST_LOSS = "first_loss"
 """In the first row: the loss of the first step alone."""
-LEAST_FALL = 0.05
+MIN_RELATIVE_DECREASE = 0.05
 """The share of its first loss that a run that learns something loses."""
 
 
@@ -71,7 +71,7 @@ class RunLog:
             self._bar.update()
 
     def row(self, step: int, **values: Any) -> None:
-        """Record the figures of a step (python numbers); the line is on disk's way when this returns.
+        """Record the figures of a step (python numbers); the line is handed to the system when this returns.
 
         CheckpointError when the disk is full.
         """
@@ -112,14 +112,14 @@ def read_rows(folder: str | Path) -> list[dict[str, Any]]:
     return rows
 
 
-def hardly_fell(folder: str | Path) -> str | None:
-    """The sentence to say of a run whose loss over the last fifth of its rows is hardly below that of its first step; None for
+def flat_loss_message(folder: str | Path) -> str | None:
+    """The warning for a run whose loss over the last fifth of its rows is hardly below that of its first step; None for
     one that learned something, or took one step only."""
     rows = [row for row in read_rows(folder) if "loss" in row]
     first = rows[0].get(FIRST_LOSS, rows[0]["loss"])
     end = [row["loss"] for row in rows[-max(1, len(rows) // 5) :]]
     last = sum(end) / len(end)
-    if rows[-1]["step"] == 1 or last < (1 - LEAST_FALL) * first:
+    if rows[-1]["step"] == 1 or last < (1 - MIN_RELATIVE_DECREASE) * first:
         return None
     return (
         f"the loss hardly fell, from {first:.3f} to {last:.3f} in {rows[-1]['step']} steps, so that little was learned; train "

@@ -35,10 +35,10 @@ class WarmupCosine:
 
     @staticmethod
     def of(config: OptimizerConfig, total_steps: int) -> WarmupCosine:
-        """The schedule that a configuration asks for, over `total_steps` optimizer steps.
+        """The schedule of a configuration, over `total_steps` optimizer steps.
 
-        A warm-up of more than a share `LONGEST_WARMUP` of the run is cut to it, or a short run would end before it has learned
-        anything; a floor above `lr` (a miniature run with the paper's floor) is lowered to `lr`.
+        A warm-up of more than a share `LONGEST_WARMUP` of the run is cut to it, since a short run would end within its
+        warm-up; a floor above `lr` (a miniature run with the paper's floor) is lowered to `lr`.
         """
         return WarmupCosine(
             config.lr,

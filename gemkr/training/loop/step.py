@@ -1,6 +1,6 @@
 """How one step is taken: forward and backward passes over its batches, precision, clipping, AdamW. Knows neither epochs nor files.
 
-Each step is a function of (seed, step) alone: the random generators are seeded anew for every step.
+Each step is a function of (seed, step) alone: the random generators are seeded for every step.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ class Stepper:
         return losses / count
 
     def require_sound(self, where: str) -> None:
-        """Raise ModelError, which begins with `where`, once a gradient was no number, and with it the weights: such weights are
-        never saved. Looked at now and then and not at every step, which would wait for the device each time."""
+        """Raise ModelError, which begins with `where`, once a gradient was not a number, and with it the weights: such weights
+        are never saved. Checked at intervals, since a check waits for the device."""
         if not self._sound:
             raise ModelError(f"a gradient was not finite {where}")
 

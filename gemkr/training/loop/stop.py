@@ -1,4 +1,4 @@
-"""Asking a run to stop: SIGTERM and Ctrl-C are noted and answered between two steps. Knows nothing of training."""
+"""Stopping a run: SIGTERM and Ctrl-C are recorded and handled between two steps. Knows nothing of training."""
 
 from __future__ import annotations
 

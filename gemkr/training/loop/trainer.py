@@ -24,19 +24,18 @@ from torch import Tensor, nn
 from gemkr.config.ranges import require_ranges
 from gemkr.errors import CheckpointError, ConfigError, ModelError
 from gemkr.models.weights import load_weights
-from gemkr.training.checkpoints.checkpoint import (
+from gemkr.training.checkpoints.checkpoint import Checkpoint, save_checkpoint
+from gemkr.training.checkpoints.folder import (
     FINAL,
-    Checkpoint,
-    forget_after,
+    clean_up_unfinished,
+    delete_later_checkpoints,
     prune,
-    save_checkpoint,
     step_folder,
-    sweep,
 )
 from gemkr.training.checkpoints.origin import Origin
 from gemkr.training.loop.config import LoopConfig
 from gemkr.training.loop.feed import BatchFeed, TrainingData
-from gemkr.training.loop.log import FIRST_LOSS, RunLog, hardly_fell
+from gemkr.training.loop.log import FIRST_LOSS, RunLog, flat_loss_message
 from gemkr.training.loop.optimizer import optimizer_tensors, restore_optimizer
 from gemkr.training.loop.schedule import WarmupCosine
 from gemkr.training.loop.step import Stepper
@@ -70,7 +69,7 @@ def train(
     """Train until `epochs` or `max_steps`, whichever comes first; writes step-*/ checkpoints and final/.
 
     `batch_size` counts samples per device and forward pass. The loss is a mean over target tokens, whatever they are split
-    into: accumulation and devices change nothing but memory. A run whose loss hardly fell says so, unless its model was
+    into: accumulation and devices only change memory. A run whose loss hardly fell logs a warning, unless its model was
     `tuned` before. `notes` (JSON values) stand in the state of the final checkpoint. SIGTERM or SIGINT finishes the step, saves, and returns
     an Outcome with `stopped_by`. Raises ConfigError for settings that cannot run here, CheckpointError for a checkpoint
     that does not fit or cannot be written, ModelError when the loss or a gradient is no finite number.
@@ -80,10 +79,10 @@ def train(
         trainer.restore(resume)
     outcome = trainer.run()
     if outcome.stopped_by is None and not tuned and trainer.accelerator.is_main_process:
-        flat = hardly_fell(config.output)
-        if flat is not None:
-            logger.warning("%s", flat)
-    trainer.leave_at_exit()
+        message = flat_loss_message(config.output)
+        if message is not None:
+            logger.warning("%s", message)
+    trainer.end_process_group_at_exit()
     return outcome
 
 
@@ -125,7 +124,7 @@ class _Trainer:
         self.tokens = 0
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on after `checkpoint`; CheckpointError when it does not fit."""
+        """Continue after `checkpoint`; CheckpointError when it does not fit."""
         load_weights(self.stepper.parameters, checkpoint.weights, f"the checkpoint {checkpoint.path}")
         restore_optimizer(
             self.stepper.optimizer, self.stepper.parameters, checkpoint.optimizer, str(checkpoint.path)
@@ -146,8 +145,8 @@ class _Trainer:
     def run(self) -> Outcome:
         main = self.accelerator.is_main_process
         if main:
-            sweep(self.output)
-            forget_after(self.output, self.step)
+            clean_up_unfinished(self.output)
+            delete_later_checkpoints(self.output, self.step)
         self.stepper.model.train()
         with (
             RunLog(self.output, start=self.step, total=self.total, title=self.title, active=main) as log,
@@ -158,17 +157,17 @@ class _Trainer:
                 log.step()
                 stopped = self._agree(stop)
                 if stopped or self.step % self.config.save_every == 0:
-                    self._develop(log)
+                    self._measure_development(log)
                     self._save()
                 if stopped and self.step < self.total:
                     return Outcome(self.step, self.total, step_folder(self.output, self.step), stopped)
             if self.saved != self.step:
-                self._develop(log)
+                self._measure_development(log)
                 self._save()
             self._save_final()
         return Outcome(self.step, self.total, self.output / FINAL)
 
-    def leave_at_exit(self) -> None:
+    def end_process_group_at_exit(self) -> None:
         """Destroy the process group before the interpreter ends: gloo's threads may want its lock afterwards, which aborts
         a process that has done everything (pytorch issue 190489). Not after an error, when others may wait in it."""
         if self.accelerator.num_processes > 1:
@@ -205,7 +204,7 @@ class _Trainer:
             **first,
         )
 
-    def _develop(self, log: RunLog) -> None:
+    def _measure_development(self, log: RunLog) -> None:
         """Measure the mean loss per target token on the development data."""
         if len(self.data.development):
             log.row(self.step, development_loss=self.stepper.measure(self.feed.development()))

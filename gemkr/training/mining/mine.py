@@ -20,6 +20,7 @@ from gemkr.decoding.config import DecodingConfig
 from gemkr.errors import DataError
 from gemkr.fm_index import FMIndex, Span
 from gemkr.scorers.bm25 import BM25
+from gemkr.text.normalize import normalize
 from gemkr.text.tokenizer import Tokenizer
 from gemkr.training.mining.passages import CACHED_ANSWERS, Passage, PassageReader, answer_pattern, spellings
 from gemkr.training.mining.quotes import shared_runs
@@ -87,7 +88,7 @@ class Miner:
     def mine(self, query: Query) -> list[MinedClue]:
         """The clues of one query, at most `per_question` passages times the forms; empty when no passage fits.
 
-        Answers take turns, each with its next best passage. A query whose gold passages hold none of its
+        Answers alternate, each with its next best passage. A query whose gold passages hold none of its
         answers gets the openings of those passages.
         Raises DataError for a gold passage that is not in the corpus.
         """
@@ -97,15 +98,15 @@ class Miner:
         ranked = [(a, self.rank(query, a, gold)) for a in dict.fromkeys(query.answers) if a.strip()]
         clues: list[MinedClue] = []
         seen: set[tuple[str, tuple[int, ...]]] = set()
-        used = in_vain = 0
-        for answer, doc in take_turns(ranked):
-            if used == self.settings.per_question or in_vain == self.settings.patience:
+        used = failures = 0
+        for answer, doc in round_robin(ranked):
+            if used == self.settings.per_question or failures == self.settings.patience:
                 break
             found = [c for c in self._clues_in(query, answer, doc) if (c.form, c.tokens) not in seen]
             seen.update((clue.form, clue.tokens) for clue in found)
             clues += found
             used += bool(found)
-            in_vain = 0 if found else in_vain + 1
+            failures = 0 if found else failures + 1
         if not clues and len(gold) and "long" in self.settings.forms:
             openings = [self._opening(query, int(doc), None) for doc in gold[: self.settings.per_question]]
             clues = [clue for clue in openings if clue is not None]
@@ -118,11 +119,11 @@ class Miner:
     def quoted(self, query: Query, gold: np.ndarray) -> list[tuple[Passage, int, int, int]]:
         """The slices (passage, start, stop, occurrences) of gold passages that the question quotes, whole words, the rarest
         first."""
-        asked = np.asarray(self._tokenizer.encode(query.question), dtype=np.int64)
+        question = np.asarray(self._tokenizer.encode(query.question), dtype=np.int64)
         found: dict[tuple[int, ...], tuple[Passage, int, int, int]] = {}
         for doc in gold.tolist():
             passage = self.passage(doc)
-            for start, stop in shared_runs(asked, passage.tokens):
+            for start, stop in shared_runs(question, passage.tokens):
                 inside = [i for i in range(start, stop) if self._is_start(passage, i)]
                 first = inside[0] if inside else stop
                 ends = range(min(stop, first + self.settings.max_tokens), first, -1)
@@ -174,8 +175,12 @@ class Miner:
         spelled = {tuple(self._tokenizer.encode(form)) for form in spellings(answer)}
         return [span for span in map(self._index.search, sorted(spelled)) if span]
 
+    def holds(self, answer: str, doc: int) -> bool:
+        """Whether a document holds an answer as whole words."""
+        return answer_pattern(answer).search(normalize(self.documents.contents(doc))) is not None
+
     def _clues_in(self, query: Query, answer: str, doc: int) -> list[MinedClue]:
-        if not answer_pattern(answer).search(self.documents.contents(doc)):
+        if not self.holds(answer, doc):
             return []
         passage = self.passage(doc)
         places = passage.places(answer)
@@ -264,7 +269,7 @@ class Miner:
         )
 
 
-def take_turns(ranked: list[tuple[str, np.ndarray]]) -> Iterator[tuple[str, int]]:
+def round_robin(ranked: list[tuple[str, np.ndarray]]) -> Iterator[tuple[str, int]]:
     """First each answer's best passage, then each one's second best, and so on."""
     for rank in range(max((len(docs) for _, docs in ranked), default=0)):
         for answer, docs in ranked:

@@ -11,7 +11,9 @@ import numpy as np
 from gemkr.data.documents import DocumentStore
 from gemkr.errors import TokenizerError
 from gemkr.fm_index import FMIndex
-from gemkr.text.tokenizer import Tokenizer
+from gemkr.text.borders import is_border
+from gemkr.text.normalize import normalize
+from gemkr.text.tokenizer import Tokenizer, text_read
 
 CACHED_PASSAGES = 4096
 CACHED_ANSWERS = 65_536
@@ -19,7 +21,8 @@ CACHED_ANSWERS = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A document as tokens int64[n] and text: token i begins at character starts[i]; starts has n + 1 entries."""
+    """A document as tokens int64[n] and the text that they were made of: token i begins at character starts[i]; starts has n + 1
+    entries."""
 
     doc: int
     tokens: np.ndarray
@@ -33,7 +36,7 @@ class Passage:
         at = self.starts[token]
         if at == self.starts[token - 1]:
             return False
-        return not (_is_word(self.text[at - 1]) and _is_word(self.text[at]))
+        return is_border(self.text, int(at))
 
     def slice_text(self, start: int, stop: int) -> str:
         return self.text[self.starts[start] : self.starts[stop]].strip()
@@ -61,7 +64,7 @@ class Passage:
 
 
 class PassageReader:
-    """Documents of one corpus as passages, under the tokenizer of its index; frequent ones are remembered."""
+    """Documents of one corpus as passages, under the tokenizer of its index; frequent ones are cached."""
 
     def __init__(self, index: FMIndex, documents: DocumentStore, tokenizer: Tokenizer) -> None:
         self._index, self._documents, self._tokenizer = index, documents, tokenizer
@@ -69,7 +72,7 @@ class PassageReader:
 
     def _read(self, doc: int) -> Passage:
         """TokenizerError when the index holds other tokens of the document."""
-        text = self._documents.contents(doc)
+        text = text_read(self._tokenizer, self._documents.contents(doc))
         ids, starts = self._tokenizer.encode_with_offsets(text)
         tokens = np.asarray(ids, dtype=np.int64)
         if not np.array_equal(tokens, self._index.extract(doc)):
@@ -88,9 +91,5 @@ def spellings(answer: str) -> list[str]:
 @lru_cache(CACHED_ANSWERS)
 def answer_pattern(answer: str) -> re.Pattern[str]:
     """The answer as whole words, in any case, with any white space between its words."""
-    words = r"\s+".join(re.escape(word) for word in answer.split())
+    words = r"\s+".join(re.escape(word) for word in normalize(answer).split())
     return re.compile(rf"(?<!\w){words}(?!\w)", re.IGNORECASE)
-
-
-def _is_word(character: str) -> bool:
-    return character.isalnum() or character == "_"

@@ -1,15 +1,14 @@
-"""Why mining found no clue for a query, from what the miner looked at."""
+"""Why mining found no clue for a query, from the passages that the miner read."""
 
 from __future__ import annotations
 
 from itertools import islice
 
-from gemkr.training.mining.mine import Miner, take_turns
-from gemkr.training.mining.passages import answer_pattern
+from gemkr.training.mining.mine import Miner, round_robin
 from gemkr.types import Query
 
 
-def why_without(miner: Miner, query: Query) -> str:
+def reason_without_clues(miner: Miner, query: Query) -> str:
     """A reason for a query for which `miner.mine` gives nothing; the same words for the same reason, so that they can be
     counted. Cost: about as much as mining it."""
     settings, gold = miner.settings, miner.gold(query)
@@ -24,8 +23,8 @@ def why_without(miner: Miner, query: Query) -> str:
     answers = [answer for answer in dict.fromkeys(query.answers) if answer.strip()]
     if not answers and not len(gold):
         return "neither an answer nor a gold passage"
-    looked = islice(take_turns([(a, miner.rank(query, a, gold)) for a in answers]), settings.patience)
-    holders = [(a, doc) for a, doc in looked if answer_pattern(a).search(miner.documents.contents(doc))]
+    candidates = islice(round_robin([(a, miner.rank(query, a, gold)) for a in answers]), settings.patience)
+    holders = [(a, doc) for a, doc in candidates if miner.holds(a, doc)]
     if not holders:
         return _without_holders(miner, answers, len(gold) > 0)
     lengths = [stop - start for a, doc in holders for start, stop in miner.passage(doc).places(a)]
@@ -35,7 +34,7 @@ def why_without(miner: Miner, query: Query) -> str:
 
 
 def _without_holders(miner: Miner, answers: list[str], has_gold: bool) -> str:
-    """The reason when no passage that was looked at holds an answer as whole words."""
+    """The reason when no passage that was read holds an answer as whole words."""
     settings = miner.settings
     if has_gold and "long" in settings.forms:
         return f"its gold passages open with a word of more than {settings.max_tokens} tokens"

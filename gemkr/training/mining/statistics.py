@@ -10,7 +10,7 @@ import numpy as np
 
 from gemkr.data.clues import MinedClue
 from gemkr.training.mining.mine import Miner
-from gemkr.training.mining.reasons import why_without
+from gemkr.training.mining.reasons import reason_without_clues
 from gemkr.types import Query
 
 NAMED = 5
@@ -62,7 +62,7 @@ def mine_all(miner: Miner, queries: Iterable[Query], statistics: MiningStatistic
     """The clues of all queries, one by one, counted in `statistics`."""
     for query in queries:
         clues = miner.mine(query)
-        statistics.add(query, clues, "" if clues else why_without(miner, query))
+        statistics.add(query, clues, "" if clues else reason_without_clues(miner, query))
         yield from clues
 
 

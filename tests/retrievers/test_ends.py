@@ -1,21 +1,27 @@
-"""Documents of a clue as whole words: against a look at every occurrence, over random corpora."""
+"""Documents in which a clue ends with a word: against a look at every occurrence, over random corpora."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemkr.errors import ConfigError
 from gemkr.fm_index import FMIndex
 from gemkr.retrievers.generative.clue_documents import ClueDocuments
 from gemkr.retrievers.generative.config import ScoringConfig
+from gemkr.retrievers.generative.ends import ending_documents
 from gemkr.retrievers.generative.scoring import scorer_of
-from gemkr.retrievers.generative.whole_words import whole_word_documents
+from gemkr.text.borders import FREE, WORD, Borders
 from gemkr.types import Clue, Query
 
 VOCAB = 5
+
+
+def borders_before(breaks: np.ndarray) -> Borders:
+    """Words end before the tokens of `breaks` and nowhere else."""
+    every = np.ones(len(breaks), dtype=bool)
+    first = np.where(breaks, FREE, WORD).astype(np.int8)
+    return Borders(first, np.full(len(breaks), WORD, dtype=np.int8), every, every)
 
 
 @given(
@@ -36,7 +42,7 @@ def test_a_word_ends_where_one_may_break(docs: list, clue: list, breaks: list) -
                 held.add(number)
                 if start + length == len(doc) or breaks[doc[start + length]]:
                     whole.add(number)
-    found = whole_word_documents(index, span, np.array(breaks), 1000)
+    found = ending_documents(index, span, np.array(breaks), 1000)
     assert sorted(found.tolist()) == sorted(whole or held)
 
 
@@ -47,25 +53,25 @@ def test_a_frequent_clue_keeps_documents_of_whole_words_only() -> None:
     index = FMIndex.build(docs, vocab_size=3, threads=1)
     breaks = np.array([True, False, True])
     span = index.search([ski])
-    assert whole_word_documents(index, span, breaks, 5).tolist() == [7, 6, 8]
+    assert ending_documents(index, span, breaks, 5).tolist() == [7, 6, 8]
     clues = [Clue((ski,), "ski", -1.0, -1.0, span), Clue((ing,), "ing", -2.0, -2.0, index.search([ing]))]
-    settings = ScoringConfig(whole_words=True, rows_per_clue=5)
-    hits = scorer_of(ClueDocuments(index, settings, None, breaks)).rank(Query("q", "?"), clues[:1], 10)
+    settings, borders = ScoringConfig(rows_per_clue=5), borders_before(breaks)
+    hits = scorer_of(ClueDocuments(index, settings, None, borders)).rank(Query("q", "?"), clues[:1], 10)
     assert [hit.doc_id for hit in hits] == ["7", "6", "8"]
-    assert scorer_of(ClueDocuments(index, settings, None, breaks)).rank(Query("q", "?"), clues, 10)
+    assert scorer_of(ClueDocuments(index, settings, None, borders)).rank(Query("q", "?"), clues, 10)
 
 
 def test_a_span_without_rows_has_no_documents() -> None:
     index = FMIndex.build([[0, 1], [1]], vocab_size=3, threads=1)
     clues = [Clue((t,), str(t), -1.0, -1.0, index.search([t])) for t in (1, 2)]
-    for settings in (ScoringConfig(), ScoringConfig(whole_words=True)):
-        hits = scorer_of(ClueDocuments(index, settings, None, np.ones(3, dtype=bool))).rank(
+    for borders in (None, borders_before(np.ones(3, dtype=bool))):
+        hits = scorer_of(ClueDocuments(index, ScoringConfig(), None, borders)).rank(
             Query("q", "?"), clues, 10
         )
         assert [hit.doc_id for hit in hits] == ["0", "1"]
 
 
-def test_scoring_by_whole_words() -> None:
+def test_scoring_by_ends_of_words() -> None:
     ski, ing, end, slope = range(4)
     index = FMIndex.build(
         [[ski, ing, end], [slope, ski], [ski, ing, slope, ski, end]], vocab_size=4, threads=1
@@ -74,11 +80,9 @@ def test_scoring_by_whole_words() -> None:
     clue = Clue((ski,), "ski", -1.0, -1.0, index.search([ski]))
     plain = scorer_of(ClueDocuments(index, ScoringConfig())).rank(Query("q", "?"), [clue], 10)
     assert {hit.doc_id for hit in plain} == {"0", "1", "2"}
-    settings = ScoringConfig(whole_words=True)
-    hits = scorer_of(ClueDocuments(index, settings, None, breaks)).rank(Query("q", "?"), [clue], 10)
+    lookup = ClueDocuments(index, ScoringConfig(), None, borders_before(breaks))
+    hits = scorer_of(lookup).rank(Query("q", "?"), [clue], 10)
     assert {hit.doc_id: (hit.evidence[0].start, hit.evidence[0].stop) for hit in hits} == {
         "1": (1, 2),
         "2": (3, 4),
     }
-    with pytest.raises(ConfigError, match="needs the tokenizer's word breaks"):
-        scorer_of(ClueDocuments(index, settings))

@@ -1,4 +1,4 @@
-"""The simple opponents: what they learn from training queries, the passages they choose, and what they refuse."""
+"""The simple baselines: what they learn from training queries, the passages they choose, and what they refuse."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import pytest
 
 from benchmarks.okvqa import classifier as classifier_module
 from benchmarks.okvqa.answers import AnswerRetriever, ExpandedQueryRetriever, GreedyCoverage, OnePerAnswer
-from benchmarks.okvqa.bags import BagVectors, Neighbourhood, QueryWords
+from benchmarks.okvqa.bags import BagVectors, CosineIndex, QueryWords
 from benchmarks.okvqa.classifier import AnswerClassifier
 from benchmarks.okvqa.config import ClassifierConfig
 from benchmarks.okvqa.fit import main as fit
-from benchmarks.okvqa.holders import Holders
 from benchmarks.okvqa.nearest import NearestQuestions
+from benchmarks.okvqa.phrase_documents import PhraseDocuments
 from gemkr.cli import main
 from gemkr.data.qrels import AnswerMatcher
 from gemkr.data.queries import read_queries
@@ -76,7 +76,7 @@ def test_holders_are_those_of_word_matching() -> None:
         "",
         "lion",
     ]
-    holders = Holders(corpus, phrases)
+    holders = PhraseDocuments(corpus, phrases)
     for phrase in phrases:
         matcher = AnswerMatcher([phrase], "word")
         expected = [i for i, document in enumerate(corpus) if matcher and matcher.matches(document.contents)]
@@ -87,7 +87,7 @@ def test_holders_are_those_of_word_matching() -> None:
 
 def test_cosines_are_those_of_the_vectors() -> None:
     vectors = BagVectors(TRAIN, QueryWords(shared=True))
-    near = Neighbourhood(map(vectors.vector, TRAIN), len(vectors))
+    near = CosineIndex(map(vectors.vector, TRAIN), len(vectors))
     dense = np.zeros((len(TRAIN), len(vectors)), dtype=np.float32)
     for row, query in enumerate(TRAIN):
         features, weights = vectors.vector(query)
@@ -118,7 +118,7 @@ def test_the_nearest_questions_vote() -> None:
 
 def test_one_passage_for_each_answer() -> None:
     bm25 = BM25(CORPUS)
-    holders = Holders(CORPUS, ["tea", "Kenya", "unicorn"])
+    holders = PhraseDocuments(CORPUS, ["tea", "Kenya", "unicorn"])
     guesser = Fixed(("tea", 0.5), ("unicorn", 0.3), ("Kenya", 0.2), ("tea", 0.1))
     retriever = AnswerRetriever(guesser, OnePerAnswer(holders), bm25, [d.doc_id for d in CORPUS])
     (ranking,) = retriever.retrieve([Query("q", "Is Kenya known for coffee?")], k=10)
@@ -132,7 +132,7 @@ def test_one_passage_for_each_answer() -> None:
 def test_greedy_coverage_agrees_with_its_definition() -> None:
     rng = np.random.default_rng(0)
     answers = ["tea", "capital", "night", "the", "sleeps", "bread", "unicorn"]
-    holders = Holders(CORPUS, answers)
+    holders = PhraseDocuments(CORPUS, answers)
     chooser = GreedyCoverage(holders, answers=5, discount=0.3, second_weight=0.1)
     for _ in range(20):
         guesses = sorted(zip(answers, rng.random(7).tolist()), key=lambda guess: -guess[1])
@@ -190,10 +190,10 @@ def test_the_classifier_learns_repeats_itself_and_is_cached(
     with pytest.raises(DataError, match="was learned from other queries or settings; delete it"):
         answer_classifier(TRAIN[1:], QUICK, cache)
     assert cache.read_bytes() == content
-    with pytest.raises(ConfigError, match=r"absent is not there.*python -m benchmarks\.okvqa\.fit"):
+    with pytest.raises(ConfigError, match=r"absent does not exist.*python -m benchmarks\.okvqa\.fit"):
         AnswerClassifier.read(TRAIN, replace(QUICK, weights=str(tmp_path / "absent")))
     cache.write_bytes(b"nonsense")
-    with pytest.raises(DataError, match="no weight file of gemkr"):
+    with pytest.raises(DataError, match="not a weight file of gemkr"):
         answer_classifier(TRAIN, QUICK, cache)
     with pytest.raises(DataError, match="no answer is given by 9 of the 6 training queries"):
         answer_classifier(TRAIN, replace(QUICK, least_answers=9), cache)
@@ -243,9 +243,9 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-def test_all_opponents_in_one_evaluation(config: Path, capsys: pytest.CaptureFixture) -> None:
+def test_all_baselines_in_one_evaluation(config: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["retrieve", str(config)]) == 1
-    assert "classifier is not there, and retrieval never trains" in capsys.readouterr().err
+    assert "classifier does not exist, and retrieval never trains" in capsys.readouterr().err
     assert fit([str(config), "answer_classifier_coverage"]) == 0
     assert main(["eval", str(config)]) == 0
     out = config.parent / "out"
@@ -287,7 +287,7 @@ def test_all_opponents_in_one_evaluation(config: Path, capsys: pytest.CaptureFix
         ),
     ],
 )
-def test_what_opponents_refuse(
+def test_what_baselines_refuse(
     config: Path, capsys: pytest.CaptureFixture, overrides: list[str], message: str
 ) -> None:
     assert main(["retrieve", str(config), "--retriever", "fusion", *overrides]) == 1

@@ -11,6 +11,7 @@ from gemkr.evaluation.report.cards import Box, choose_queries, make_card
 from gemkr.evaluation.report.page import Row, write_report
 from gemkr.retrievers.generative.config import GenerativeConfig
 from gemkr.sources import Sources
+from gemkr.text.tokenization import tokenizer_of
 from gemkr.text.tokenizer import Tokenizer
 from gemkr.vision.store import RegionStore
 
@@ -70,8 +71,11 @@ def _notes(found: Evaluation, queries: int, cards: int) -> list[str]:
 
 def _tokenizer(found: Evaluation) -> Tokenizer | None:
     """The main retriever's tokenizer, which turns evidence into places in the text."""
-    settings = found.sources.section(found.main).config
-    return found.sources.tokenizer(settings.model) if isinstance(settings, GenerativeConfig) else None
+    sources = found.sources
+    settings = sources.section(found.main).config
+    if not isinstance(settings, GenerativeConfig):
+        return None
+    return tokenizer_of(sources.index(settings.index), sources.tokenizer(settings.model))
 
 
 def shown_boxes(regions: RegionStore, image: str) -> list[Box]:
@@ -87,7 +91,7 @@ def shown_boxes(regions: RegionStore, image: str) -> list[Box]:
 
 
 def _picture(image: str | None, sources: Sources) -> tuple[Path | None, list[Box]]:
-    """The file and boxes of a query's picture, as far as the configuration knows them."""
+    """The file and boxes of a query's picture, where the configuration names them."""
     if image is None or sources.pictures is None:
         return None, []
     try:

@@ -1,7 +1,7 @@
-"""The documents in which a clue stands as whole words: not `ski` in `skiing`, whatever the tokenizer makes of it.
+"""The documents in which a clue ends where it may, with a word: not `ski` in `skiing`, whatever the tokenizer makes of it.
 
-A clue's span holds all of its occurrences; which of them end with a word is told by the token that follows. Knows the
-index and which tokens break words, not scores.
+A clue's span holds all of its occurrences; the token that follows decides which of them end with a word. Knows the
+index and which tokens may stand behind the clue, not scores.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ from gemkr.fm_index import Span
 from gemkr.interfaces import TokenIndex
 
 
-def whole_word_documents(index: TokenIndex, span: Span, word_break: np.ndarray, rows: int) -> np.ndarray:
-    """int64[n] document numbers, most occurrences first: where a word may end after the clue, by `word_break` bool[V].
+def ending_documents(index: TokenIndex, span: Span, behind: np.ndarray, rows: int) -> np.ndarray:
+    """int64[n] document numbers, most occurrences first: where the clue ends, before a token of `behind` bool[V] or with the
+    document.
 
-    A clue that nowhere ends a word gives all of its documents. Of a clue with more than `rows` occurrences, only
-    continuations that break words are looked at, and only so many of their occurrences, which alone are counted then.
+    A clue that nowhere ends so gives all of its documents. Of a clue with more than `rows` occurrences, only
+    continuations of `behind` are looked at, and only so many of their occurrences, which alone are counted then.
     Cost: one `documents` call for each token that follows; an index with a document array makes them cheap.
     """
     lo, hi = np.array([span.lo]), np.array([span.hi])
     _, following, _ = index.next_tokens_many(lo, hi)
     ends = span.count <= rows and index.count_ends(span) > 0
     if not ends:
-        following = following[word_break[following]]
+        following = following[behind[following]]
     starts, stops = index.extend_many(np.repeat(lo, len(following)), np.repeat(hi, len(following)), following)
     whole, inside, left = [_EMPTY], [_EMPTY], rows
     counts: list[np.ndarray] = []
@@ -32,7 +33,7 @@ def whole_word_documents(index: TokenIndex, span: Span, word_break: np.ndarray, 
             break
         docs, times = index.documents(Span(start, min(stop, start + left)))
         docs = np.asarray(docs, dtype=np.int64)
-        if word_break[token]:
+        if behind[token]:
             whole.append(docs)
         inside.append(docs)
         counts.append(np.asarray(times))

@@ -121,7 +121,7 @@ def test_an_index_of_another_tokenizer_is_refused(tmp_path: Path) -> None:
     )
     index.check_tokenizer(other)
     with pytest.raises(
-        TokenizerMismatchError, match="not with the tokenizer .*give the tokenizer that it was built with"
+        TokenizerMismatchError, match=r"not with the tokenizer .*give the tokenizer that it was built with"
     ):
         index.check_tokenizer(two)
 

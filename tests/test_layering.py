@@ -19,7 +19,7 @@ FLOORS = [
     {"models", "scorers", "testing"},
     {"training"},
     {"sources"},
-    {"retrievers", "rerankers"},
+    {"retrievers", "rerankers", "answering"},
     {"evaluation"},
     {"loaded", "sample", "serve"},
     {"cli"},

@@ -14,32 +14,40 @@ if TYPE_CHECKING:
     from gemkr.config.kinds import Role
 
 HELP = "list the keys of a configuration file, with types, defaults and what they mean"
-KINDS = ("train", "pretrain", "eval")
+KINDS = ("train", "pretrain", "reader", "eval")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("kind", choices=KINDS, help="whose configuration: of `gemkr train`, pretrain or eval")
+    parser.add_argument(
+        "kind", choices=KINDS, help="whose configuration: of `gemkr train`, pretrain, train-reader or eval"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
+    from gemkr.answering import READERS
+    from gemkr.answering.config import ReaderTrainConfig
     from gemkr.evaluation.config import EvalConfig
     from gemkr.retrievers.compose import RETRIEVERS
     from gemkr.training.config import PretrainConfig, TrainConfig
 
-    kind = dict(zip(KINDS, (TrainConfig, PretrainConfig, EvalConfig), strict=True))[args.kind]
+    kind = dict(zip(KINDS, (TrainConfig, PretrainConfig, ReaderTrainConfig, EvalConfig), strict=True))[
+        args.kind
+    ]
     print("\n".join(describe(kind)))
     if kind is EvalConfig:
         print("\n".join(_sections_of(RETRIEVERS, "retrievers")))
+        print("\n".join(_sections_of(READERS, "answer", "reader")))
     return 0
 
 
-def _sections_of(role: Role, prefix: str) -> Iterator[str]:
-    """The settings of every known kind of a role, each as a section of that name would hold them."""
+def _sections_of(role: Role, prefix: str, section: str | None = None) -> Iterator[str]:
+    """The settings of every known kind of a role, each as a section of that name, or called `section`, would hold them."""
     from gemkr.config.kinds import find_class
 
     for name in role.known:
-        yield from describe(find_class(name, role, prefix).Config, f"{prefix}.{name}")
-        yield f"{prefix}.{name}.kind: text = {json.dumps(name)}"
+        where = f"{prefix}.{section or name}"
+        yield from describe(find_class(name, role, prefix).Config, where)
+        yield f"{where}.kind: text = {json.dumps(name)}"
 
 
 def describe(kind: type, prefix: str = "", values: Any = None) -> Iterator[str]:

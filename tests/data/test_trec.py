@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,8 @@ def test_the_authors_lists(tmp_path: Path) -> None:
 
 def test_records_round_trip(tmp_path: Path) -> None:
     written = [ranking("q1", 2.0, 1.0), Ranking("q2", ())]
+    (clue,) = written[0].clues
+    written.append(Ranking("q3", (), (clue, replace(clue, count=2))))
     with RunLog(tmp_path) as log:
         for each in written:
             log.append(each)

@@ -28,6 +28,7 @@ DOORS = {
     "omegaconf": {"gemkr/config/files.py"},
     "ultralytics": {"gemkr/vision/detect.py", "gemkr/sample/train_yolo.py"},
     "open_clip": {"gemkr/vision/encode.py", "gemkr/sample/train_clip.py"},
+    "gguf": {"gemkr/text/gguf_file.py"},
     "bm25s": {"gemkr/scorers/bm25.py"},
     "faiss": {"gemkr/vector_index/faiss.py"},
     "sentence_transformers": {"gemkr/models/hf/sentence_transformers.py"},

@@ -21,6 +21,8 @@ from gemkr.text.tokenizer import Tokenizer, load_tokenizer
 from gemkr.types import Query
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from gemkr.fm_index import FMIndex
     from gemkr.models.gemkr.config import ModelConfig
     from gemkr.models.gemkr.network import GeMKR
@@ -114,6 +116,13 @@ class Sources:
         from gemkr.training.checkpoints.trained import load_model
 
         return self.once(("model", config), lambda: load_model(config))
+
+    def put_in(self, network: nn.Module, checkpoint: str | Path) -> None:
+        """Load what `gemkr train` taught an encoder's network; CheckpointError for a checkpoint of another kind or network, or
+        over other frozen weights."""
+        from gemkr.training.checkpoints.encoder import put_in_encoder
+
+        put_in_encoder(network, checkpoint)
 
     def tokenizer(self, config: ModelConfig) -> Tokenizer:
         """A model's tokenizer, without the model."""

@@ -37,8 +37,11 @@ def run(args: argparse.Namespace) -> int:
         )
     sources.part(settings.encoder)
     began = time.perf_counter()
-    encoded, there = embed(settings, sources)
+    done = embed(settings, sources)
     seconds = time.perf_counter() - began
-    speed = f", {encoded / seconds:,.0f} a second" if encoded else ""
-    print(f"{encoded:,} documents encoded{speed}, {there:,} were there already -> {settings.vectors}")
+    speed = f", {done.encoded / seconds:,.0f} a second" if done.encoded else ""
+    built = f", {settings.index.kind} index built" if done.index_built else ""
+    print(
+        f"{done.encoded:,} documents encoded{speed}, {done.there:,} were there already{built} -> {settings.vectors}"
+    )
     return 0

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from gemkr.config.kinds import Role
 
 HELP = "list the keys of a configuration file, with types, defaults and what they mean"
-KINDS = ("train", "pretrain", "reader", "eval")
+KINDS = ("train", "contrastive", "pretrain", "reader", "eval")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "kind", choices=KINDS, help="whose configuration: of `gemkr train`, pretrain, train-reader or eval"
+        "kind",
+        choices=KINDS,
+        help="whose configuration: of `gemkr train` (for clues, or contrastive), pretrain, train-reader or eval",
     )
 
 
@@ -27,16 +29,19 @@ def run(args: argparse.Namespace) -> int:
     from gemkr.answering import READERS
     from gemkr.answering.config import ReaderTrainConfig
     from gemkr.evaluation.config import EvalConfig
+    from gemkr.models.encoders import ENCODERS
     from gemkr.retrievers.compose import RETRIEVERS
     from gemkr.training.config import PretrainConfig, TrainConfig
+    from gemkr.training.contrastive.config import ContrastiveConfig
 
-    kind = dict(zip(KINDS, (TrainConfig, PretrainConfig, ReaderTrainConfig, EvalConfig), strict=True))[
-        args.kind
-    ]
+    kinds = (TrainConfig, ContrastiveConfig, PretrainConfig, ReaderTrainConfig, EvalConfig)
+    kind = dict(zip(KINDS, kinds, strict=True))[args.kind]
     print("\n".join(describe(kind)))
     if kind is EvalConfig:
         print("\n".join(_sections_of(RETRIEVERS, "retrievers")))
         print("\n".join(_sections_of(READERS, "answer", "reader")))
+    if kind is ContrastiveConfig:
+        print("\n".join(_sections_of(ENCODERS, "encoder")))
     return 0
 
 

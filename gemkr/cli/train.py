@@ -1,4 +1,4 @@
-"""`gemkr train`: fine-tuning on mined clues."""
+"""`gemkr train`: fine-tuning on mined clues, or, where the configuration has a section `encoder`, contrastive training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gemkr.training.loop.trainer import Outcome
 
-HELP = "fine-tune a model to write clues"
+HELP = "fine-tune a model to write clues, or an encoder to find documents"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,12 +29,21 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from gemkr.config.files import load_config
+    from gemkr.config.files import has_section, load_config
     from gemkr.config.packaged import find_config
+
+    path = find_config(args.config, "train")
+    if has_section(path, "encoder"):
+        from gemkr.training.contrastive.config import ContrastiveConfig
+        from gemkr.training.contrastive.run import train_encoder
+
+        encoder = load_config(path, ContrastiveConfig, args.overrides)
+        outcome = train_encoder(encoder, resume=args.resume)
+        return report(outcome, outcome.checkpoint)
     from gemkr.training.config import TrainConfig
     from gemkr.training.early import check_finetuning
 
-    config = load_config(find_config(args.config, "train"), TrainConfig, args.overrides)
+    config = load_config(path, TrainConfig, args.overrides)
     check_finetuning(config, args.resume)
     from gemkr.training.finetune import finetune
 

@@ -56,6 +56,19 @@ def load_section(path: str | Path, section: str, kind: type[T], overrides: Seque
     return from_mapping(values, kind, f"{path}: {section}", base_of(path))
 
 
+def has_section(path: str | Path, section: str) -> bool:
+    """Whether a YAML file has a section of that name; False where it cannot be read, which `load_config` complains about."""
+    try:
+        loaded = OmegaConf.load(path)
+    except (OSError, ValueError, OmegaConfBaseException):
+        return False
+    except Exception as error:
+        if type(error).__module__.startswith("yaml"):
+            return False
+        raise
+    return isinstance(loaded, DictConfig) and section in loaded
+
+
 def _read_yaml(
     path: Path, overrides: Sequence[str], kind: type, section: str | None = None
 ) -> dict[str, Any]:

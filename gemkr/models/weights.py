@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,14 @@ from gemkr.errors import CheckpointError
 
 NAMED = 3
 """How many of the names that do not fit an error shows."""
+
+
+@contextmanager
+def new_weights() -> Iterator[None]:
+    """Within, random weights of new layers are the same ones every time; torch's generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
 
 
 def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -88,7 +88,8 @@ def run_files(name: str, sections: Mapping[str, Section]) -> dict[str, str | Non
 def reads_pictures(name: str, sections: Mapping[str, Section]) -> bool:
     """Whether a retriever, or one that it is built over, looks at pictures."""
     section = sections[name]
-    return getattr(section.cls, "reads_pictures", False) or any(
+    inside = (value for value in vars(section.config).values() if isinstance(value, Section))
+    return any(getattr(one.cls, "reads_pictures", False) for one in (section, *inside)) or any(
         reads_pictures(part, sections) for part in parts_of(section)
     )
 

@@ -9,20 +9,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
-
 from gemkr.config.paths import FilePath
 from gemkr.config.ranges import Positive
 from gemkr.config.section import Section, section_files
 from gemkr.data.documents import DocumentStore, allowed_documents
 from gemkr.data.queries import batches
-from gemkr.errors import DataError
+from gemkr.errors import ConfigError, DataError
 from gemkr.interfaces import Allowed, Encoder, VectorIndex
 from gemkr.models.encoders import ENCODERS
 from gemkr.progress import progress_bar
 from gemkr.types import Hit, Query, Ranking
 from gemkr.vector_index.exact import ExactIndex
-from gemkr.vector_index.store import VectorWriter, as_stored, open_vectors, vector_plan
+from gemkr.vector_index.indexes import INDEXES
+from gemkr.vector_index.store import VectorWriter, open_vectors, vector_plan
+from gemkr.vector_index.vectors import DTYPES, as_stored, joined
 
 if TYPE_CHECKING:
     from gemkr.sources import Sources
@@ -38,11 +38,18 @@ class DenseRetriever:
     @dataclass(frozen=True, kw_only=True)
     class Config:
         """An encoder, and the folder of its document vectors that `gemkr embed` has made; without one, the corpus is encoded
-        each time. `batch_size` queries are encoded and searched together."""
+        each time. Vectors are kept as `dtype` (float32, float16, int8) and searched by an `index` (default: exact).
+        `batch_size` queries are encoded and searched together."""
 
         encoder: Annotated[Section, ENCODERS]
         vectors: FilePath | None = None
+        dtype: str = "float16"
+        index: Annotated[Section | None, INDEXES] = None
         batch_size: Positive = 64
+
+        def __post_init__(self) -> None:
+            if self.dtype not in DTYPES:
+                raise ConfigError(f"dtype {self.dtype!r} is unknown; vectors are kept as {', '.join(DTYPES)}")
 
     def __init__(
         self, encoder: Encoder, index: VectorIndex, doc_ids: Sequence[str], *, batch_size: int = 64
@@ -59,10 +66,16 @@ class DenseRetriever:
         """Over the corpus of the configuration; DataError for vectors that are missing, or of another encoder or corpus."""
         encoder, documents = sources.part(config.encoder), sources.documents
         if config.vectors is None:
-            vectors = np.concatenate([as_stored(encoder.encode_documents(b)) for b in _blocks(documents, 0)])
+            blocks = (encoder.encode_documents(block) for block in _blocks(documents, 0))
+            vectors = joined([as_stored(block, config.dtype) for block in blocks])
         else:
-            vectors = open_vectors(config.vectors, plan_of(encoder, documents), REMEDY)
-        return cls(encoder, ExactIndex(vectors), documents.doc_ids, batch_size=config.batch_size)
+            vectors = open_vectors(config.vectors, plan_of(config, encoder, documents), REMEDY)
+        section = config.index
+        kind, settings = (
+            (ExactIndex, ExactIndex.Config()) if section is None else (section.cls, section.config)
+        )
+        index = kind.from_config(settings, vectors, config.vectors)
+        return cls(encoder, index, documents.doc_ids, batch_size=config.batch_size)
 
     @staticmethod
     def input_files(config: Config) -> dict[str, str | None]:
@@ -80,19 +93,30 @@ class DenseRetriever:
                 yield Ranking(query.query_id, hits)
 
 
-def plan_of(encoder: Any, documents: DocumentStore) -> dict[str, Any]:
+def plan_of(config: DenseRetriever.Config, encoder: Any, documents: DocumentStore) -> dict[str, Any]:
     """What the vectors of a corpus by an encoder depend on."""
-    return vector_plan(encoder.fingerprint, documents.fingerprint, len(documents), encoder.width)
+    return vector_plan(
+        encoder.fingerprint, documents.fingerprint, len(documents), encoder.width, config.dtype
+    )
 
 
-def embed(config: DenseRetriever.Config, sources: Sources, *, progress: bool = True) -> tuple[int, int]:
-    """Write the document vectors that a dense retriever reads; an interrupted run continues.
+@dataclass(frozen=True)
+class Embedded:
+    """Documents encoded now, documents whose vectors were there, and whether an index over them was built now."""
 
-    Returns (documents encoded now, documents whose vectors were there). DataError where `vectors` holds those of another
-    encoder or corpus.
+    encoded: int
+    there: int
+    index_built: bool
+
+
+def embed(config: DenseRetriever.Config, sources: Sources, *, progress: bool = True) -> Embedded:
+    """Write the document vectors that a dense retriever reads, and its index; what was interrupted goes on.
+
+    DataError where `vectors` holds those of another encoder or corpus.
     """
     encoder, documents = sources.part(config.encoder), sources.documents
-    writer = VectorWriter(config.vectors, plan_of(encoder, documents))
+    plan = plan_of(config, encoder, documents)
+    writer = VectorWriter(config.vectors, plan)
     there = writer.done
     bar = progress_bar(
         desc="embedding", total=len(documents), initial=there, unit=" documents", disable=not progress
@@ -102,7 +126,11 @@ def embed(config: DenseRetriever.Config, sources: Sources, *, progress: bool = T
             writer.add(encoder.encode_documents(block))
             bar.update(len(block))
     writer.finish()
-    return len(documents) - there, there
+    prepare = getattr(getattr(config.index, "cls", None), "prepare", None)
+    built = prepare is not None and prepare(
+        config.index.config, open_vectors(config.vectors, plan, REMEDY), config.vectors
+    )
+    return Embedded(len(documents) - there, there, built)
 
 
 def _blocks(documents: DocumentStore, start: int) -> Iterator[list]:

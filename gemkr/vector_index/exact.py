@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 
 from gemkr.errors import DataError
+from gemkr.vector_index.vectors import Vectors
 
 BLOCK = 16_384
 """Documents scored at once: 24 MiB of float32 at width 384."""
@@ -13,14 +17,22 @@ BLOCK = 16_384
 class ExactIndex:
     """A `VectorIndex` that looks at every vector. Cost of a search: 2 * q * n * width floating-point operations.
 
-    Vectors stay where they are (memory-mapped ones too) and are read in blocks as float32.
+    Vectors stay where they are (memory-mapped ones too) and are read in blocks as float32; a block without an allowed document
+    is not read.
     """
 
-    def __init__(self, vectors: np.ndarray) -> None:
-        """`vectors` float16 or float32[n, width]."""
-        if vectors.ndim != 2:
-            raise DataError(f"an index needs vectors [n, width], these have the shape {vectors.shape}")
-        self.vectors = vectors
+    @dataclass(frozen=True)
+    class Config:
+        """No settings."""
+
+    def __init__(self, vectors: Vectors | np.ndarray) -> None:
+        """`vectors`, or an array float16 or float32[n, width]."""
+        self.vectors = vectors if isinstance(vectors, Vectors) else Vectors(vectors)
+
+    @classmethod
+    def from_config(cls, config: Config, vectors: Vectors, folder: str | Path | None = None) -> ExactIndex:
+        """Over the vectors; nothing is built, so nothing of it lies in their folder."""
+        return cls(vectors)
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -28,7 +40,7 @@ class ExactIndex:
     @property
     def width(self) -> int:
         """Numbers of a vector."""
-        return self.vectors.shape[1]
+        return self.vectors.width
 
     def search(
         self, vectors: np.ndarray, k: int, allowed: np.ndarray | None = None
@@ -38,26 +50,34 @@ class ExactIndex:
         Ties go to the smaller document number. Only documents that `allowed` bool[n] marks count; where fewer than k do, the
         rest of a row has score -inf and document -1. DataError for vectors of another width, or that are not finite.
         """
-        if vectors.ndim != 2 or vectors.shape[1] != self.width:
-            raise DataError(
-                f"the query vectors have the shape {vectors.shape}, the index holds vectors of {self.width} numbers; use the encoder "
-                "that its documents were embedded with"
-            )
-        if not np.isfinite(vectors).all():
-            raise DataError("a query vector holds a number that is not finite; check the encoder's weights")
-        queries = np.ascontiguousarray(vectors, dtype=np.float32)
+        queries = checked_queries(vectors, self.width)
         scores = np.full((len(queries), k), -np.inf, np.float32)
         docs = np.full((len(queries), k), -1, np.int64)
         for start in range(0, len(self), BLOCK):
-            block = queries @ self.vectors[start : start + BLOCK].astype(np.float32, copy=False).T
-            if allowed is not None:
-                block[:, ~allowed[start : start + BLOCK]] = -np.inf
+            mask = None if allowed is None else allowed[start : start + BLOCK]
+            if mask is not None and not mask.any():
+                continue
+            block = queries @ self.vectors.block(start, start + BLOCK).T
+            if mask is not None:
+                block[:, ~mask] = -np.inf
             numbers = np.broadcast_to(np.arange(start, start + block.shape[1]), block.shape)
-            scores, docs = _best(np.hstack([scores, block]), np.hstack([docs, numbers]), k)
+            scores, docs = best_of(np.hstack([scores, block]), np.hstack([docs, numbers]), k)
         return scores, docs
 
 
-def _best(scores: np.ndarray, docs: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def checked_queries(vectors: np.ndarray, width: int) -> np.ndarray:
+    """Query vectors as contiguous float32[q, width]; DataError for another width, or numbers that are not finite."""
+    if vectors.ndim != 2 or vectors.shape[1] != width:
+        raise DataError(
+            f"the query vectors have the shape {vectors.shape}, the index holds vectors of {width} numbers; use the encoder "
+            "that its documents were embedded with"
+        )
+    if not np.isfinite(vectors).all():
+        raise DataError("a query vector holds a number that is not finite; check the encoder's weights")
+    return np.ascontiguousarray(vectors, dtype=np.float32)
+
+
+def best_of(scores: np.ndarray, docs: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The best k of each row of scores float32[q, n] and documents int64[q, n], n >= k, in the order of `search`."""
     best = np.full((len(scores), k), -np.inf, np.float32)
     found = np.full((len(scores), k), -1, np.int64)

@@ -1,7 +1,7 @@
-"""A folder of document vectors: float16, memory-mapped, with the encoder and the corpus that they belong to.
+"""A folder of document vectors, memory-mapped, with the encoder and the corpus that they belong to.
 
-Written in blocks, so that an interrupted embedding goes on where it stopped. `vectors.npy` float16[n, width] and `manifest.json`;
-while unfinished both lie in FOLDER.part.
+Written in blocks, so that an interrupted embedding goes on where it stopped. `vectors.npy` float32, float16 or int8[n, width],
+for int8 `scales.npy` float32[n] beside it, and `manifest.json`; while unfinished they lie in FOLDER.part.
 """
 
 from __future__ import annotations
@@ -15,24 +15,31 @@ import numpy as np
 
 from gemkr.errors import DataError
 from gemkr.files import write_atomically
+from gemkr.vector_index.vectors import DTYPES, Vectors, as_stored
 
-VECTORS, MANIFEST = "vectors.npy", "manifest.json"
-FORMAT = 1
+VECTORS, SCALES, MANIFEST = "vectors.npy", "scales.npy", "manifest.json"
+FORMAT = 2
+FIRST = {"format": 1, "dtype": "float16"}
+"""The first format, and what its manifests did not say."""
 DESCRIPTIONS = {
     "encoder": "another encoder",
     "corpus": "another corpus",
-    "shape": "another number or width of vectors",
+    "shape": "another number or width of vectors ({there}, not {here})",
+    "dtype": "another dtype ({there}, not {here})",
 }
 """What differs, where these entries of two manifests do."""
 
 
-def vector_plan(encoder: str, corpus: str, documents: int, width: int) -> dict[str, Any]:
-    """What vectors are made of: fingerprints of encoder and corpus, and how many of which width."""
-    return {"format": FORMAT, "encoder": encoder, "corpus": corpus, "shape": [documents, width]}
+def vector_plan(
+    encoder: str, corpus: str, documents: int, width: int, dtype: str = "float16"
+) -> dict[str, Any]:
+    """What vectors are made of: fingerprints of encoder and corpus, and how many of which width are kept as which of `DTYPES`."""
+    shape = [documents, width]
+    return {"format": FORMAT, "encoder": encoder, "corpus": corpus, "shape": shape, "dtype": dtype}
 
 
-def open_vectors(folder: str | Path, plan: dict[str, Any], remedy: str) -> np.ndarray:
-    """The vectors of a finished folder, float16[n, width], memory-mapped.
+def open_vectors(folder: str | Path, plan: dict[str, Any], remedy: str) -> Vectors:
+    """The vectors of a finished folder, memory-mapped.
 
     Raises DataError, ending in `remedy`, when there are none, they cannot be read, or they were made by another plan.
     """
@@ -41,21 +48,26 @@ def open_vectors(folder: str | Path, plan: dict[str, Any], remedy: str) -> np.nd
     if manifest is None:
         state = "are not finished" if _part(folder).exists() else "are not there"
         raise DataError(f"the vectors {folder} {state}; {remedy}")
-    if manifest.get("format") != FORMAT:
+    if manifest.get("format") not in (FIRST["format"], FORMAT):
         raise DataError(
-            f"the vectors {folder} have the format {manifest.get('format')!r}, this version reads {FORMAT}; {remedy}"
+            f"the vectors {folder} have the format {manifest.get('format')!r}, this version reads {FIRST['format']} and {FORMAT}; "
+            f"{remedy}"
         )
     if other := _differences(manifest, plan):
         raise DataError(f"the vectors {folder} were made with {other}; {remedy}")
     try:
-        vectors = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)
+        values = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)
+        scales = np.load(folder / SCALES, allow_pickle=False) if plan["dtype"] == "int8" else None
     except (OSError, ValueError) as error:
         raise DataError(f"the vectors {folder} cannot be read ({error}); {remedy}") from error
-    if list(vectors.shape) != plan["shape"] or vectors.dtype != np.float16:
-        raise DataError(
-            f"the vectors {folder} are damaged: they are {vectors.dtype}{list(vectors.shape)}; {remedy}"
-        )
-    return vectors
+    found = [(values, plan["dtype"], plan["shape"])]
+    found += [] if scales is None else [(scales, "float32", plan["shape"][:1])]
+    for part, dtype, shape in found:
+        if list(part.shape) != shape or part.dtype != DTYPES[dtype]:
+            raise DataError(
+                f"the vectors {folder} are damaged: they hold {part.dtype}{list(part.shape)} in place of {dtype}{shape}; {remedy}"
+            )
+    return Vectors(values, scales)
 
 
 class VectorWriter:
@@ -77,13 +89,12 @@ class VectorWriter:
         if self.finished:
             return
         kept = _read(self.part / MANIFEST)
+        rows, width = plan["shape"]
         try:
             self.part.mkdir(parents=True, exist_ok=True)
-            self._vectors = np.lib.format.open_memmap(
-                self.part / VECTORS,
-                mode="w+" if kept is None else "r+",
-                dtype=np.float16,
-                shape=tuple(plan["shape"]) if kept is None else None,
+            self._values = self._map(VECTORS, plan["dtype"], (rows, width), anew=kept is None)
+            self._scales = (
+                self._map(SCALES, "float32", (rows,), anew=kept is None) if plan["dtype"] == "int8" else None
             )
         except (OSError, ValueError) as error:
             raise DataError(
@@ -91,13 +102,26 @@ class VectorWriter:
             ) from error
         self.done = 0 if kept is None else kept["done"]
 
+    def _map(self, name: str, dtype: str, shape: tuple[int, ...], *, anew: bool) -> np.memmap:
+        mode, shape = ("w+", shape) if anew else ("r+", None)
+        return np.lib.format.open_memmap(self.part / name, mode=mode, dtype=DTYPES[dtype], shape=shape)
+
     def add(self, vectors: np.ndarray) -> None:
-        """The next vectors, float[m, width]; they are safe on the disk afterwards. DataError for a number that float16 cannot
-        hold."""
-        stored = as_stored(vectors)
-        self._vectors[self.done : self.done + len(stored)] = stored
-        self._vectors.flush()
-        self.done += len(stored)
+        """The next vectors, float[m, width]; they are safe on the disk afterwards. DataError for vectors of another width, more
+        of them than planned, or a number that the dtype cannot hold."""
+        rows, width = self.plan["shape"]
+        if vectors.ndim != 2 or vectors.shape[1] != width or self.done + len(vectors) > rows:
+            raise DataError(
+                f"the encoder gave vectors of the shape {list(vectors.shape)}, at most {rows - self.done} of {width} numbers were "
+                "to come; correct its width"
+            )
+        stored = as_stored(vectors, self.plan["dtype"])
+        self._values[self.done : self.done + len(vectors)] = stored.values
+        self._values.flush()
+        if self._scales is not None:
+            self._scales[self.done : self.done + len(vectors)] = stored.scales
+            self._scales.flush()
+        self.done += len(vectors)
         write_atomically(self.part / MANIFEST, json.dumps(self.plan | {"done": self.done}) + "\n")
 
     def finish(self) -> None:
@@ -108,22 +132,10 @@ class VectorWriter:
             raise DataError(
                 f"the vectors {self.folder} are {self.done} of {self.plan['shape'][0]}; add the rest"
             )
-        del self._vectors
+        del self._values, self._scales
         write_atomically(self.part / MANIFEST, json.dumps(self.plan) + "\n")
         os.replace(self.part, self.folder)
         self.finished = True
-
-
-def as_stored(vectors: np.ndarray) -> np.ndarray:
-    """Vectors as a folder keeps them: float16. DataError for numbers that are not finite there."""
-    with np.errstate(over="ignore"):
-        stored = vectors.astype(np.float16)
-    if not np.isfinite(stored).all():
-        raise DataError(
-            f"a document vector holds a number that float16 cannot ({np.finfo(np.float16).max:g} is its largest); check the "
-            "encoder's weights"
-        )
-    return stored
 
 
 def _part(folder: Path) -> Path:
@@ -131,8 +143,11 @@ def _part(folder: Path) -> Path:
 
 
 def _differences(manifest: dict[str, Any], plan: dict[str, Any]) -> str:
+    if manifest.get("format") == FIRST["format"]:
+        manifest = FIRST | manifest
+    differ = {key: manifest[key] for key in DESCRIPTIONS if manifest.get(key, plan[key]) != plan[key]}
     return " and ".join(
-        what for key, what in DESCRIPTIONS.items() if manifest.get(key, plan[key]) != plan[key]
+        DESCRIPTIONS[key].format(there=there, here=plan[key]) for key, there in differ.items()
     )
 
 

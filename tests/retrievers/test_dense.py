@@ -123,6 +123,49 @@ def test_vectors_in_a_folder_give_the_same_ranking(
         rank(stored, "words")
 
 
+@pytest.mark.parametrize("index", ["exact", "ivf", {"kind": "pq", "group": 8, "rescore": 2}])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+def test_indexes_and_dtypes_are_settings(
+    folder: Path, capsys: pytest.CaptureFixture, index: object, dtype: str
+) -> None:
+    """Vectors in memory and in a folder rank alike; with twenty documents and one list an index sees all of them."""
+    more = [{"id": f"e{i}", "text": f"number {i} is one of many"} for i in range(8)]
+    with (folder / "corpus.jsonl").open("a") as stream:
+        stream.write("".join(json.dumps(row) + "\n" for row in more))
+    section = {"kind": "dense", "encoder": {"kind": WORDS, "width": 32}, "dtype": dtype, "index": index}
+    exact = rank(
+        configure(folder, {"words": {**section, "index": "exact", "dtype": "float32"}}), "words", k=3
+    )
+    memory = rank(configure(folder, {"words": section}), "words", k=3)
+    stored = configure(folder, {"words": {**section, "vectors": str(folder / "vectors")}})
+    first = embed(stored.retrievers["words"].config, stored.sources(), progress=False)
+    assert (first.encoded, first.there, first.index_built) == (20, 0, index != "exact")
+    again = embed(stored.retrievers["words"].config, stored.sources(), progress=False)
+    assert (again.encoded, again.there, again.index_built) == (0, 20, False)
+    assert rank(stored, "words", k=3) == memory
+    assert [r.hits[0].doc_id for r in memory] == [r.hits[0].doc_id for r in exact]
+    pool = rank(stored, "words", k=20, allowed={"d8", "d9", "e1"})
+    assert [sorted(h.doc_id for h in r.hits) for r in pool] == [["d8", "d9", "e1"]] * 4
+
+
+def test_an_index_that_is_missing_or_unknown(folder: Path) -> None:
+    section = {"kind": "dense", "encoder": WORDS, "vectors": str(folder / "vectors")}
+    plain = configure(folder, {"words": section})
+    embed(plain.retrievers["words"].config, plain.sources(), progress=False)
+    with pytest.raises(DataError, match="12 documents are too few for approximate search"):
+        rank(configure(folder, {"words": {**section, "index": "ivf"}}), "words")
+    with pytest.raises(
+        ConfigError, match="the kind 'tree' of vector index is unknown; known are exact, ivf, pq"
+    ):
+        configure(folder, {"words": {**section, "index": "tree"}})
+    with pytest.raises(
+        ConfigError, match="dtype 'float8' is unknown; vectors are kept as float32, float16, int8"
+    ):
+        configure(folder, {"words": {**section, "dtype": "float8"}})
+    with pytest.raises(DataError, match=r"another dtype .float16, not int8.; make them with gemkr embed"):
+        rank(configure(folder, {"words": {**section, "dtype": "int8"}}), "words")
+
+
 def test_a_folder_of_sentence_transformers_is_a_retriever(
     folder: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -15,9 +15,14 @@ from gemkr.errors import CheckpointError, DataError
 Fingerprint = str | Sequence[float]
 """Of frozen weights: their hash, or a sample of their values, which stays the same in another precision."""
 BASES = {
-    "llm": ("LLM", "model.llm", ("llm",)),
-    "tower": ("vision tower", "model.tower", ("tower", "weights")),
-    "text_encoder": ("text encoder", "model.text_encoder.folder and .weights", ("text_encoder", "folder")),
+    "llm": ("LLM", "model.llm", ("model", "llm")),
+    "tower": ("vision tower", "model.tower", ("model", "tower", "weights")),
+    "text_encoder": (
+        "text encoder",
+        "model.text_encoder.folder and .weights",
+        ("model", "text_encoder", "folder"),
+    ),
+    "encoder": ("encoder", "the encoder's folder", ("encoder", "folder")),
 }
 """Parts of a model whose frozen weights no checkpoint holds: what they are called, the settings that choose them, and the one
 among these that is a path."""
@@ -67,7 +72,7 @@ def require_bases(origin: Origin, bases: Mapping[str, Fingerprint], where: str |
     name = _other_base(origin.bases, bases)
     if name is not None:
         called, settings, place = BASES[name]
-        path = origin.setting("model", *place)
+        path = origin.setting(*place)
         raise CheckpointError(
             f"the checkpoint {where} was trained on the {called} {f'{path} ' if path else ''}{_short(origin.bases[name])}, this "
             f"configuration loads one {_short(bases[name])}; set {settings} to what it was trained on"

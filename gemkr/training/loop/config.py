@@ -13,13 +13,14 @@ class OptimizerConfig:
     """AdamW with linear warm-up and cosine decay (the paper's defaults).
 
     `projector_lr` is the peak rate of everything but the LLM, `text_encoder_lr` that of the text encoder,
-    `embedding_lr` that of the LLM's token embeddings. A warm-up takes at most a quarter of a run. Gradients longer than `max_grad_norm` are cut to it; null cuts none.
+    `embedding_lr` that of the LLM's token embeddings, `new_lr` that of an encoder's new layers (fusion, pooler). A warm-up takes at most a quarter of a run. Gradients longer than `max_grad_norm` are cut to it; null cuts none.
     """
 
     lr: AboveZero = 6e-5
     projector_lr: NotNegative | None = None
     text_encoder_lr: NotNegative | None = None
     embedding_lr: NotNegative | None = None
+    new_lr: NotNegative | None = None
     warmup_lr: NotNegative = 1e-6
     min_lr: NotNegative = 1e-5
     warmup_steps: Natural = 200

@@ -18,6 +18,7 @@ UNDECAYED_WORDS = ("bias", "gate", "norm", "ln_")
 LLM_PREFIX = "llm."
 TEXT_ENCODER_PREFIX = "text_encoder."
 EMBEDDINGS = "embed_tokens"
+NEW_LAYERS = ("network.fusion.", "network.pooler.")
 _STATE_PARTS = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -47,6 +48,8 @@ def build_optimizer(parameters: Mapping[str, nn.Parameter], config: OptimizerCon
 
 
 def _peak_rate(name: str, config: OptimizerConfig) -> float:
+    if config.new_lr is not None and name.startswith(NEW_LAYERS):
+        return config.new_lr
     if config.text_encoder_lr is not None and name.startswith(TEXT_ENCODER_PREFIX):
         return config.text_encoder_lr
     if config.projector_lr is not None and not name.startswith(LLM_PREFIX):

@@ -1,0 +1,119 @@
+"""A vision-language model as an encoder (VLM2Vec, LamRA-Ret): the state of one token of the last layer, of length 1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gemkr.config.paths import FilePath
+from gemkr.config.ranges import Positive
+from gemkr.errors import ModelError, first_line
+from gemkr.models.embedder import Embedder, Inputs
+from gemkr.models.hf.adapters import VISION, AdapterConfig, prepare
+from gemkr.models.hf.folder import UNREADABLE, load_folder
+from gemkr.models.hf.llm import PRECISIONS
+from gemkr.models.hf.vlm_reader import VlmReader
+
+
+class VlmNetwork(nn.Module):
+    """Inputs of n prompts -> float32[n, width] of length 1: the state of each prompt's last token."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model, self.width = model, model.config.get_text_config().hidden_size
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        states = self.model(**inputs, use_cache=False).last_hidden_state
+        last = inputs["attention_mask"].sum(dim=1) - 1
+        return F.normalize(states[torch.arange(len(last), device=last.device), last].float(), dim=-1)
+
+
+class VlmEncoder(Embedder):
+    """An `Encoder` over a local folder of Qwen2-VL, Qwen2.5-VL, Qwen3-VL or LLaVA."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """A folder of a vision-language model. `template`: vlm2vec, lamra, or a text with {image}, {text} and {kind} (image,
+        sentence, image and sentence); `image`: what {image} stands for, with {tokens} in it. The vector is the state of the `last`
+        token, or of that `before:<emb>`. Pictures are resized to between `min_pixels` and `max_pixels`, where the model takes
+        pictures of any size. In training the vision tower stays as it is; with `adapters` only these learn. Weights are kept in
+        `precision` (fp32, bf16, fp16), those that learn in fp32."""
+
+        folder: FilePath
+        checkpoint: FilePath | None = None
+        adapters: AdapterConfig | None = None
+        template: str = "vlm2vec"
+        image: str | None = None
+        pool: str = "last"
+        max_tokens: Positive = 480
+        min_pixels: Positive | None = None
+        max_pixels: Positive | None = None
+        precision: str = "fp32"
+        batch_size: Positive = 8
+
+    @classmethod
+    def from_config(cls, config: Config, sources: Any) -> VlmEncoder:
+        """ModelError for a folder of another kind of model, or settings that do not go together."""
+        from transformers import AutoModel
+
+        if config.precision not in PRECISIONS:
+            raise ModelError(f"the precision {config.precision!r} is unknown; use {', '.join(PRECISIONS)}")
+        tokenizer, processor, outline = load_parts(config.folder)
+        reader = VlmReader(
+            tokenizer, processor, sources.pictures, outline,
+            template=config.template, image=config.image, pool=config.pool, max_tokens=config.max_tokens,
+        )  # fmt: skip
+        limits = {"shortest_edge": config.min_pixels, "longest_edge": config.max_pixels}
+        if limits := {name: limit for name, limit in limits.items() if limit is not None}:
+            if not reader.family.typed:
+                raise ModelError(
+                    "min_pixels and max_pixels are for models that take pictures of any size; leave them out"
+                )
+            processor.size = {
+                **{name: processor.size[name] for name in ("shortest_edge", "longest_edge")},
+                **limits,
+            }
+        model = load_folder(AutoModel, config.folder, "VLM", PRECISIONS[config.precision])
+        network = VlmNetwork(model)
+        prepare(network, config.adapters, fresh=())
+        for name, parameter in network.named_parameters():
+            if VISION.search(name):
+                parameter.requires_grad_(False)
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()
+        if config.checkpoint is not None:
+            sources.put_in(network, config.checkpoint)
+        facts = {
+            name: getattr(config, name)
+            for name in ("template", "image", "pool", "max_tokens", "min_pixels", "max_pixels")
+        }
+        return cls(network, reader, batch_size=config.batch_size, facts=facts)
+
+    @staticmethod
+    def input_files(config: Config) -> dict[str, str | None]:
+        """The folder and the checkpoint."""
+        return {"encoder": config.folder, "encoder.checkpoint": config.checkpoint}
+
+
+def load_parts(folder: str) -> tuple[Any, Any, Any]:
+    """Tokenizer, image processor (by PIL) and configuration of a local folder; ModelError where one cannot be loaded."""
+    from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
+
+    if not Path(folder).is_dir():
+        raise ModelError(f"the VLM folder {folder} is not there; give a local Hugging Face folder")
+    try:
+        return (
+            AutoTokenizer.from_pretrained(folder, local_files_only=True),
+            AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil"),
+            AutoConfig.from_pretrained(folder, local_files_only=True),
+        )
+    except UNREADABLE as error:
+        raise ModelError(
+            f"the VLM folder {folder} lacks a tokenizer, an image processor or a configuration that can be loaded: "
+            f"{first_line(error)}"
+        ) from error

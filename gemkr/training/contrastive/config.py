@@ -1,0 +1,54 @@
+"""Settings of contrastive training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from gemkr.config.paths import FilePath
+from gemkr.config.ranges import AboveZero, Natural, Positive
+from gemkr.config.section import Section
+from gemkr.models.encoders import ENCODERS
+from gemkr.training.loop.config import LoopConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class NegativesConfig:
+    """Hard negatives: `per_query` documents of a finished `run` (TREC, of any retriever over the training queries) that are no
+    positives of the query, from rank `skip` + 1 to `depth`. With `below`, only those whose score is less than that share of the
+    query's best positive's in the run (or of its best score where no positive is in it): what scores higher is likely to be
+    relevant and not judged."""
+
+    run: FilePath
+    per_query: Positive = 1
+    skip: Natural = 0
+    depth: Positive = 100
+    below: AboveZero | None = None
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """InfoNCE over the documents of a batch: inner products divided by `temperature`, which is learned where it is `learnable`
+    (down to 0.01); with `symmetric`, from documents to queries as well."""
+
+    temperature: AboveZero = 0.02
+    learnable: bool = False
+    symmetric: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContrastiveConfig(LoopConfig):
+    """Contrastive training of an encoder: `gemkr train CONFIG` with a section `encoder`.
+
+    Learns from the `queries` that have `positives` in the corpus; pictures are found in `images`. Of a batch, `chunk_size` items at
+    a time are held with what their gradients need (null: all at once); results are the same, memory is not (GradCache).
+    """
+
+    encoder: Annotated[Section, ENCODERS]
+    corpus: FilePath
+    queries: FilePath
+    images: FilePath | None = None
+    negatives: NegativesConfig | None = None
+    loss: LossConfig = LossConfig()
+    chunk_size: Positive | None = None
+    precision: str = "fp32"

@@ -1,0 +1,159 @@
+"""Pairs of a query and a document that answers it, with hard negatives, and the batches of a contrastive loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gemkr.data.documents import DocumentStore
+from gemkr.errors import DataError
+from gemkr.models.embedder import Inputs, Reader
+from gemkr.training.contrastive.config import NegativesConfig
+from gemkr.types import Document, Hit, Query
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A query with the numbers of the document to find and of the documents to keep away from, and of all that answer it."""
+
+    query: Query
+    target: int
+    negatives: tuple[int, ...]
+    positives: frozenset[int]
+
+
+@dataclass(frozen=True)
+class PairDataset:
+    """Sample i is pair i with its documents."""
+
+    pairs: Sequence[Pair]
+    documents: DocumentStore
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, number: int) -> tuple[Pair, list[Document]]:
+        """The pair, and its target and negatives."""
+        pair = self.pairs[number]
+        return pair, [self.documents[doc] for doc in (pair.target, *pair.negatives)]
+
+    def lengths(self) -> np.ndarray:
+        """int64[n]: rough lengths of the documents to find, in characters."""
+        return np.array([len(self.documents[pair.target].text) for pair in self.pairs], np.int64)
+
+    def groups(self) -> np.ndarray:
+        """int64[n]: a number for each sample's query."""
+        numbers: dict[str, int] = {}
+        return np.array(
+            [numbers.setdefault(pair.query.query_id, len(numbers)) for pair in self.pairs], np.int64
+        )
+
+
+def make_pairs(
+    queries: Sequence[Query],
+    documents: DocumentStore,
+    run: Mapping[str, Sequence[Hit]] | None,
+    config: NegativesConfig | None,
+    where: str,
+) -> list[Pair]:
+    """A pair for each positive of each query; queries without one are passed over.
+
+    DataError, which begins with `where`, for a positive or a hit that is not in the corpus, no positive at all, and no hard
+    negative at all.
+    """
+    pairs = []
+    for query in queries:
+        absent = [doc_id for doc_id in query.positives if doc_id not in documents]
+        if absent:
+            raise DataError(
+                f"{where}: the query {query.query_id!r} has the positive {absent[0]!r}, which the corpus does not hold; use the "
+                "corpus that it was made for"
+            )
+        positives = frozenset(documents.number(doc_id) for doc_id in query.positives)
+        hits = () if run is None else run.get(query.query_id, ())
+        negatives = () if config is None else _negatives(hits, positives, documents, config)
+        targets = dict.fromkeys(documents.number(doc_id) for doc_id in query.positives)
+        pairs += [Pair(query, target, negatives, positives) for target in targets]
+    if not pairs:
+        raise DataError(f"{where}: no query has positives, so that there is nothing to learn; add them")
+    if config is not None and not any(pair.negatives for pair in pairs):
+        raise DataError(
+            f"{config.run}: no query has a hard negative left under negatives.skip {config.skip}, depth {config.depth} and below "
+            f"{config.below}; use a run over these queries, or other limits"
+        )
+    return pairs
+
+
+def _negatives(
+    hits: Sequence[Hit], positives: frozenset[int], documents: DocumentStore, config: NegativesConfig
+) -> tuple[int, ...]:
+    numbers = [documents.number(hit.doc_id) for hit in hits]
+    own = [hit.score for hit, number in zip(hits, numbers, strict=True) if number in positives]
+    best = max(own or [hit.score for hit in hits], default=0.0)
+    window = zip(hits[config.skip : config.depth], numbers[config.skip : config.depth], strict=True)
+    limit = np.inf if config.below is None else config.below * best
+    chosen = [number for hit, number in window if number not in positives and hit.score < limit]
+    return tuple(chosen[: config.per_query])
+
+
+@dataclass(frozen=True)
+class ContrastiveBatch:
+    """B queries and the D distinct documents that they are to find or to keep away from, in chunks of inputs.
+
+    `targets` int64[B] is each query's document; `relevant` bool[B, D] marks every document that answers a query.
+    """
+
+    queries: tuple[Inputs, ...]
+    documents: tuple[Inputs, ...]
+    targets: Tensor
+    relevant: Tensor
+
+    def target_count(self) -> int:
+        """Over how many queries the loss is a mean."""
+        return len(self.targets)
+
+    def to(self, device: Any, non_blocking: bool = False) -> ContrastiveBatch:
+        """The same batch on another device."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> ContrastiveBatch:
+        return self._map(torch.Tensor.pin_memory)
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> ContrastiveBatch:
+        def every(chunks: tuple[Inputs, ...]) -> tuple[Inputs, ...]:
+            return tuple({name: change(tensor) for name, tensor in chunk.items()} for chunk in chunks)
+
+        return ContrastiveBatch(
+            every(self.queries), every(self.documents), change(self.targets), change(self.relevant)
+        )
+
+
+@dataclass(frozen=True)
+class Collate:
+    """Samples to a batch; a document that several queries share is read and encoded once."""
+
+    reader: Reader
+    chunk_size: int | None
+
+    def __call__(self, samples: Sequence[tuple[Pair, list[Document]]]) -> ContrastiveBatch:
+        places: dict[int, int] = {}
+        documents: list[Document] = []
+        for pair, its_documents in samples:
+            for number, document in zip((pair.target, *pair.negatives), its_documents, strict=True):
+                if places.setdefault(number, len(documents)) == len(documents):
+                    documents.append(document)
+        return ContrastiveBatch(
+            self._chunks(self.reader.queries, [pair.query for pair, _ in samples]),
+            self._chunks(self.reader.documents, documents),
+            torch.tensor([places[pair.target] for pair, _ in samples]),
+            torch.tensor([[number in pair.positives for number in places] for pair, _ in samples]),
+        )
+
+    def _chunks(self, read: Callable[[Sequence[Any]], Inputs], items: Sequence[Any]) -> tuple[Inputs, ...]:
+        size = self.chunk_size or len(items)
+        return tuple(read(items[start : start + size]) for start in range(0, len(items), size))

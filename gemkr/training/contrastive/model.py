@@ -1,0 +1,72 @@
+"""An encoder's network under a contrastive loss: what the training loop trains."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from gemkr.models.embedder import Inputs
+from gemkr.training.contrastive.config import LossConfig
+from gemkr.training.contrastive.data import ContrastiveBatch
+
+SHARPEST = math.log(100)
+"""The largest logarithm of 1 / temperature that is learned, as in CLIP."""
+
+
+def info_nce(
+    queries: Tensor,
+    documents: Tensor,
+    targets: Tensor,
+    relevant: Tensor,
+    scale: Tensor | float,
+    *,
+    symmetric: bool,
+) -> Tensor:
+    """The mean over queries of -log softmax of scale * inner products at the target; a scalar.
+
+    `queries` [B, width], `documents` [D, width], `targets` int64[B], `relevant` bool[B, D]. Another document that answers a query is
+    no negative of it: it is left out. With `symmetric`, the mean of that and the loss of each target among the queries, where
+    those that it answers too are left out.
+    """
+    logits = (queries.float() @ documents.float().T) * scale
+    own = F.one_hot(targets, logits.shape[1]).bool()
+    loss = F.cross_entropy(logits.masked_fill(relevant & ~own, -math.inf), targets)
+    if not symmetric:
+        return loss
+    rows = torch.arange(len(targets), device=targets.device)
+    back = logits[:, targets].T  # row b: the document of query b against all queries
+    others = relevant[:, targets].T & (rows[:, None] != rows)
+    return (loss + F.cross_entropy(back.masked_fill(others, -math.inf), rows)) / 2
+
+
+class ContrastiveModel(nn.Module):
+    """`model(batch) -> loss`. Gradients are those of the whole batch, whatever chunks it comes in.
+
+    A batch of several chunks is encoded twice: once for the vectors, keeping nothing else, and chunk by chunk again in the backward
+    pass, with the random generator as it was, so that memory is that of one chunk (GradCache). Works on one device and on many;
+    negatives are those of a device's own batch.
+    """
+
+    def __init__(self, network: nn.Module, config: LossConfig) -> None:
+        super().__init__()
+        self.network, self.config = network, config
+        start = torch.tensor(-math.log(config.temperature))
+        self.log_scale = nn.Parameter(start) if config.learnable else None
+
+    def forward(self, batch: ContrastiveBatch) -> Tensor:
+        queries, documents = self._encode(batch.queries), self._encode(batch.documents)
+        scale = 1 / self.config.temperature
+        if self.log_scale is not None:
+            scale = self.log_scale.clamp(max=SHARPEST).exp()
+        return info_nce(
+            queries, documents, batch.targets, batch.relevant, scale, symmetric=self.config.symmetric
+        )
+
+    def _encode(self, chunks: tuple[Inputs, ...]) -> Tensor:
+        if len(chunks) == 1 or not torch.is_grad_enabled():
+            return torch.cat([self.network(chunk) for chunk in chunks])
+        return torch.cat([checkpoint(self.network, chunk, use_reentrant=False) for chunk in chunks])

@@ -1,0 +1,116 @@
+"""Contrastive training of an encoder: puts encoder, data and loop together for one `ContrastiveConfig`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from gemkr.config.files import to_mapping
+from gemkr.config.ranges import require_ranges
+from gemkr.data.documents import DocumentStore
+from gemkr.data.queries import read_queries
+from gemkr.data.run_folders import TRAIN
+from gemkr.data.trec import read_run
+from gemkr.errors import ConfigError, DataError
+from gemkr.models.embedder import Embedder
+from gemkr.training.checkpoints.encoder import KIND, bases_of, put_in_encoder
+from gemkr.training.checkpoints.origin import Origin, hash_files
+from gemkr.training.contrastive.config import ContrastiveConfig
+from gemkr.training.contrastive.data import Collate, Pair, PairDataset, make_pairs
+from gemkr.training.contrastive.model import ContrastiveModel
+from gemkr.training.loop.feed import TrainingData
+from gemkr.training.loop.resume import ResumeFrom, ResumePoint, find_resume, lock_output
+from gemkr.training.loop.trainer import Outcome, train
+from gemkr.vision.pictures import PictureFolder
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What an encoder is built from."""
+
+    pictures: PictureFolder | None
+
+    def put_in(self, network: nn.Module, checkpoint: str | Path) -> None:
+        """Load what an earlier training taught."""
+        put_in_encoder(network, checkpoint)
+
+
+def train_encoder(config: ContrastiveConfig, *, resume: ResumeFrom = None) -> Outcome:
+    """Train the encoder of a configuration; leaves step-*/ and final/ in its output folder.
+
+    With `encoder.checkpoint` training starts from there (a new run, not a resumed one). Raises as `train` does, and whatever encoder,
+    data and pictures have to complain about, before the first step.
+    """
+    with lock_output(config.output):
+        return _train(config, find_resume(config.output, resume, TRAIN))
+
+
+def _train(config: ContrastiveConfig, point: ResumePoint | None) -> Outcome:
+    for part in (config.loss, config.negatives):
+        if part is not None:
+            require_ranges(part)
+    torch.manual_seed(config.seed)
+    material = Material(None if config.images is None else PictureFolder(config.images))
+    encoder = config.encoder.build(material)
+    if not isinstance(encoder, Embedder):
+        raise ConfigError(
+            f"an encoder of the kind {config.encoder.kind!r} has no network that could be trained here; use one with pictures, such "
+            "as clip_sf"
+        )
+    documents = DocumentStore.open(config.corpus)
+    run = None if config.negatives is None else read_run(config.negatives.run)
+    queries = list(read_queries(config.queries))
+    pairs = make_pairs(queries, documents, run, config.negatives, str(config.queries))
+    _require_pictures(pairs, documents, material.pictures)
+    dataset = PairDataset(pairs, documents)
+    model = ContrastiveModel(encoder.network, config.loss).train()
+    learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    logger.info("%d pairs of %d queries; %.2f M parameters learn", len(pairs), len(queries), learned / 1e6)
+    origin = Origin(
+        KIND,
+        _vocabulary_hash(encoder.reader.tokenizer),
+        _data_hash(config),
+        to_mapping(config),
+        bases_of(encoder.network),
+    )
+    data = TrainingData(
+        dataset, Collate(encoder.reader, config.chunk_size), dataset.lengths(), dataset.groups()
+    )
+    checkpoint = None if point is None else point.read(origin)
+    tuned = getattr(config.encoder.config, "checkpoint", None) is not None
+    return train(model, data, config, origin, precision=config.precision, resume=checkpoint, tuned=tuned)
+
+
+def _require_pictures(pairs: list[Pair], documents: DocumentStore, pictures: PictureFolder | None) -> None:
+    """Every picture must be there: found out now, not in the third hour."""
+    wanted = [(f"the query {pair.query.query_id!r}", pair.query.image) for pair in pairs]
+    numbers = dict.fromkeys(number for pair in pairs for number in (pair.target, *pair.negatives))
+    wanted += [(f"the document {documents.doc_ids[i]!r}", documents[i].image) for i in numbers]
+    for name, image in wanted:
+        if image is None:
+            continue
+        if pictures is None:
+            raise DataError(f"{name} has the picture {image!r} and the configuration no images; set images")
+        if image not in pictures:
+            raise DataError(f"the picture {image!r} of {name[4:]} is not in {pictures.folder}; add it")
+
+
+def _vocabulary_hash(tokenizer: Any) -> str:
+    return hashlib.sha256(json.dumps(sorted(tokenizer.get_vocab().items())).encode()).hexdigest()
+
+
+def _data_hash(config: ContrastiveConfig) -> str:
+    """Of the query and corpus files, and of the run with the hard negatives."""
+    files: list[str | Path] = [config.queries, config.corpus]
+    if config.negatives is not None:
+        files.append(config.negatives.run)
+    return hash_files(files)

@@ -1,0 +1,194 @@
+"""VLM embedders agree with the model run on each whole prompt alone, with positions counted by hand."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_pictures import queries_and_documents, save_pictures, sources_of
+from tiny_vlm import VISION, save_tiny_vlm
+
+from gemkr.errors import ModelError
+from gemkr.models.hf.adapters import AdapterConfig
+from gemkr.models.hf.vlm import VlmEncoder
+from gemkr.models.weights import weights_digest
+from gemkr.types import Document, Query
+
+FAMILIES = list(VISION)
+LAMRA = {"template": "lamra", "pool": "before:<emb>"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("vlm")
+    for family in FAMILIES:
+        save_tiny_vlm(folder / family, family)
+    save_pictures(folder / "images", ["one", "two", "three"])
+    return folder
+
+
+def encoder(folder: Path, family: str, *, pictures: bool = True, **settings: object) -> VlmEncoder:
+    config = VlmEncoder.Config(folder=str(folder / family), **settings)
+    return VlmEncoder.from_config(
+        config, sources_of(save_pictures(folder / "images", []) if pictures else None)
+    )
+
+
+def positions(tokens: list[int], grid: list[int] | None, image_id: int) -> torch.Tensor:
+    """int64[3, 1, T]: time, row and column of each token, a picture's from the place it begins at."""
+    found, following, inside, start = [], 0, 0, 0
+    for token in tokens:
+        if token != image_id:
+            found.append((following,) * 3)
+            following += 1
+            continue
+        rows, columns = grid[1] // 2, grid[2] // 2
+        start = following if inside == 0 else start
+        found.append((start, start + inside // columns, start + inside % columns))
+        inside += 1
+        if inside == rows * columns:
+            following = start + max(rows, columns)
+    return torch.tensor(found).T[:, None]
+
+
+@torch.inference_mode()
+def twin(model: VlmEncoder, text: str, pixels: dict | None, before: str | None) -> np.ndarray:
+    """The whole prompt through the model, once; the state of its last token, or of that before the token `before`."""
+    tokenizer, network = model.reader.tokenizer, model.network.model
+    if before is not None:
+        tokenizer.add_tokens([before], special_tokens=True)
+    tokens = tokenizer(text)["input_ids"]
+    at = len(tokens) - 1 if before is None else tokens.index(tokenizer.convert_tokens_to_ids(before)) - 1
+    known = network.get_input_embeddings().num_embeddings
+    tokens = [min(token, known - 1) for token in tokens]
+    extra = {}
+    if model.reader.family.typed:
+        grid = None if pixels is None else pixels["image_grid_thw"][0].tolist()
+        extra["position_ids"] = positions(tokens, grid, model.reader.image_id)
+    states = network(input_ids=torch.tensor([tokens]), **(pixels or {}), **extra).last_hidden_state
+    return torch.nn.functional.normalize(states[0, at], dim=-1).numpy()
+
+
+def prompt(family: str, settings: dict, text: str, count: int) -> str:
+    pad = "<|image_pad|>" * count
+    if settings:
+        what = {(0, 1): "sentence", (1, 0): "image", (1, 1): "image and sentence"}[bool(count), bool(text)]
+        seen = f"<|vision_start|>{pad}<|vision_end|>" if count else ""
+        return (
+            f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{seen}{text}\nSummarize above {what} in "
+            "one word: <|im_end|>\n<|im_start|>assistant\n<emb>."
+        )
+    return (f"{pad}\n" if count else "") + text
+
+
+@pytest.mark.parametrize("settings", [{}, LAMRA], ids=["last", "before"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_vectors_agree_with_the_twin(folder: Path, family: str, settings: dict) -> None:
+    model = encoder(folder, family, **settings)
+    queries, documents = queries_and_documents()
+    found = [*model.encode_queries(queries), *model.encode_documents(documents)]
+    texts = ["find a photo a red cat", "", "which one is small", "the small dog of the big green house"]
+    texts += ["the blue bird", "", "tree. a boat", "a photo of the small red cat which is the big green tree"]
+    vectors = []
+    for item, text in zip([*queries, *documents], texts, strict=True):
+        pixels, count = None, 0
+        if item.image is not None:
+            pixels = dict(
+                model.reader.processor(images=[model.reader.pictures.open(item.image)], return_tensors="pt")
+            )
+            count = 16 if family == "llava" else int(pixels["image_grid_thw"].prod()) // 4
+        vectors.append(
+            twin(model, prompt(family, settings, text, count), pixels, "<emb>" if settings else None)
+        )
+    np.testing.assert_allclose(found, vectors, atol=1e-5)
+    assert min(np.abs(a - b).max() for a, b in pairwise(vectors)) > 0.01
+
+
+def test_picture_tokens_are_those_of_the_library(folder: Path) -> None:
+    pytest.importorskip("torchvision")
+    from transformers import Qwen2VLProcessor
+    from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
+
+    model = encoder(folder, "qwen2_vl")
+    reader = model.reader
+    template = "{% for message in messages %}{{ message }}{% endfor %}"
+    library = Qwen2VLProcessor(
+        reader.processor, reader.tokenizer, Qwen2VLVideoProcessor(patch_size=4), chat_template=template
+    )
+    picture = reader.pictures.open("two")
+    theirs = library(text=["<|image_pad|>\na red cat"], images=[picture], return_tensors="pt")
+    ours = reader.queries([Query("q", "a red cat", image="two")])
+    assert theirs["input_ids"].tolist() == ours["input_ids"].tolist()
+    assert torch.equal(theirs["pixel_values"], ours["pixel_values"])
+
+
+def test_what_is_read(folder: Path) -> None:
+    model = encoder(folder, "qwen2_vl", max_tokens=3)
+    reader = model.reader
+    words = reader.tokenizer.convert_ids_to_tokens(
+        reader.queries([Query("q", "red <|image_pad|>cat dog bird house")])["input_ids"][0]
+    )
+    assert words == ["red", "cat", "dog"]
+    small = encoder(folder, "qwen2_vl", max_pixels=64).reader.documents([Document("d", image="one")])
+    assert int(small["image_grid_thw"].prod()) <= 4
+    assert (small["mm_token_type_ids"] == (small["input_ids"] == reader.image_id)).all()
+    prints = {
+        encoder(folder, "qwen2_vl", **settings).fingerprint
+        for settings in ({}, LAMRA, {"max_tokens": 5}, {"max_pixels": 64}, {"image": "{tokens}"})
+    }
+    assert len(prints) == 5
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"template": "no place"},
+            r"the template 'no place' has no \{text\} in it; put it there, or name one of",
+        ),
+        ({"pool": "before:<emb>"}, "the template has no '<emb>' behind its {text}"),
+        ({"template": "<emb>{text}", "pool": "before:<emb>"}, "has no '<emb>' behind its {text}"),
+        ({"pool": "mean"}, "pool is 'mean'; use last or before:TOKEN"),
+        ({"precision": "fp8"}, "the precision 'fp8' is unknown"),
+    ],
+)
+def test_settings_that_do_not_fit(folder: Path, settings: dict, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        encoder(folder, "qwen2_vl", **settings)
+
+
+def test_models_and_items_that_do_not_fit(folder: Path) -> None:
+    with pytest.raises(ModelError, match=r"the VLM folder .* is not there"):
+        encoder(folder, "absent")
+    with pytest.raises(
+        ModelError, match="min_pixels and max_pixels are for models that take pictures of any size"
+    ):
+        encoder(folder, "llava", max_pixels=64)
+    with pytest.raises(ModelError, match="the query 'q' has neither a text nor a picture"):
+        encoder(folder, "llava").encode_queries([Query("q")])
+    with pytest.raises(ModelError, match="the document 'd' has the picture 'one' and no folder of pictures"):
+        encoder(folder, "llava", pictures=False).encode_documents([Document("d", image="one")])
+
+
+@pytest.mark.parametrize("dora", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_adapters_never_touch_a_vision_tower(folder: Path, family: str, dora: bool) -> None:
+    """Nor does training without adapters: nothing between picture and language model learns, or is of other bytes."""
+    plain = encoder(folder, family).network
+    adapted = encoder(folder, family, adapters=AdapterConfig(r=2, targets=".*", dora=dora)).network
+    seeing = ("model.visual.", "model.vision_tower.", "model.multi_modal_projector.")
+    before, after = (
+        {name: tensor for name, tensor in network.state_dict().items() if name.startswith(seeing)}
+        for network in (plain, adapted)
+    )
+    assert len(before) > 10
+    assert before.keys() == after.keys()
+    assert weights_digest(before) == weights_digest(after)
+    for network in (plain, adapted):
+        learned = [name for name, p in network.named_parameters() if p.requires_grad]
+        assert learned
+        assert not [name for name in learned if name.startswith(seeing)]
+    assert all("lora" in name for name in learned)

@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install quickstart okvqa-cpu okvqa-ablations okvqa-encoder text-encoder test lint format sample-models clean
+.PHONY: help install quickstart okvqa-cpu okvqa-ablations okvqa-encoder text-encoder base-llm test lint format sample-models clean
 
 help:
 	@echo "make quickstart     install, then run the whole system on the embedded sample (runs/quickstart/report.html)"
 	@echo "make okvqa-cpu      OK-VQA over Wikipedia passages: three seeds from the raw files in GEMKR_SHARED, 72 minutes of two cores"
 	@echo "make okvqa-ablations what each part of its first seed contributes, by removing it: an hour"
 	@echo "make okvqa-encoder  the same behind a pre-trained text encoder (make text-encoder downloads it), two hours"
+	@echo "make base-llm       a pre-trained LLaMA of 135 M parameters in runs/base-llm, or the one that GEMKR_LLAMA names"
 	@echo "make test           install, then lint and test"
 	@echo "make install        only the virtual environment with everything in it"
 	@echo "make format         ruff format and safe fixes"
@@ -37,6 +38,9 @@ okvqa-ablations: $(STAMP)
 
 text-encoder: $(STAMP)
 	@test -n "$$GEMKR_TEXT_ENCODER" || $(BIN)/python -m benchmarks.okvqa.fetch_text_encoder
+
+base-llm: $(STAMP)
+	@test -n "$$GEMKR_LLAMA" || $(BIN)/python -m benchmarks.okvqa.fetch_base_llm
 
 okvqa-encoder: text-encoder
 	$(BIN)/python -m benchmarks.okvqa.encoder

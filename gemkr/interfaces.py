@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from gemkr.fm_index import Span
-from gemkr.types import Document, Query, Ranking
+from gemkr.types import Answer, Document, Hit, Query, Ranking
 
 
 class TokenIndex(Protocol):
@@ -107,6 +107,16 @@ class Reranker(Protocol):
     """Reorders the hits of a ranking; clues are kept. It may drop hits, never add any."""
 
     def rerank(self, query: Query, ranking: Ranking) -> Ranking: ...
+
+
+class Reader(Protocol):
+    """Answers queries from their best passages: hits, best first, that carry their documents; maybe none.
+
+    A reader that a configuration can name also has `Config`, `from_config` and `input_files`, as a retriever has. Where it has a
+    static `fingerprint(config)`, that tells it from other readers, else its settings do.
+    """
+
+    def answer(self, readings: Iterable[tuple[Query, Sequence[Hit]]]) -> Iterator[Answer]: ...
 
 
 class Encoder(Protocol):

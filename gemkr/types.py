@@ -116,6 +116,36 @@ class Ranking:
     clues: tuple[Clue, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class ReadPassage:
+    """A passage that an answer was read from: its weight before reading, and its share of the answer's probability."""
+
+    doc_id: str
+    weight: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a reader answers to one query.
+
+    `doc_id` is the passage that the answer rests on, None where it was given without passages. `log_prob` (natural
+    logarithm) is the answer's probability over all `passages`; `others` are further answers with theirs, best first.
+    `features` are what a confidence is computed from; `confidence` is the probability that the answer is right, and
+    `abstains` whether that is too little to give it: both None where the reader is not calibrated.
+    """
+
+    query_id: str
+    text: str
+    doc_id: str | None
+    log_prob: float
+    passages: tuple[ReadPassage, ...] = ()
+    others: tuple[tuple[str, float], ...] = ()
+    features: Mapping[str, float] = field(default_factory=dict)
+    confidence: float | None = None
+    abstains: bool | None = None
+
+
 Run = Mapping[str, Sequence[Hit]]
 """query_id -> hits, best first."""
 

@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from gemkr.cli.answer import as_text
     from gemkr.config.files import load_config
     from gemkr.config.packaged import find_config
     from gemkr.evaluation.config import EvalConfig
@@ -40,6 +41,8 @@ def run(args: argparse.Namespace) -> int:
         print(text_comparison(test, found.main, name))
     if found.clues is not None:
         print(f"\n{found.main}: {found.clues}")
+    if found.answers is not None:
+        print("\n" + "\n".join(as_text(found.answers)))
     queries, documents = len(found.rows[found.main].query_ids), len(found.sources.documents)
     print(f"\n{found.judge.describe}; {queries:,} queries, {documents:,} documents")
     write_atomically(output / PER_QUERY, found.per_query_jsonl())

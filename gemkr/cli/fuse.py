@@ -35,9 +35,9 @@ def run(args: argparse.Namespace) -> int:
     import json
 
     from gemkr.cli.output import require_writable
-    from gemkr.cli.score import load_run
     from gemkr.data.queries import read_queries
     from gemkr.data.records import to_record
+    from gemkr.data.runs import load_run
     from gemkr.data.trec import write_run
     from gemkr.errors import DataError
     from gemkr.files import write_atomically

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from gemkr.evaluation.metrics import Metric
-    from gemkr.types import Query, Run
+    from gemkr.types import Run
 
 HELP = "score a run against qrels or answers, and compare two runs"
 METRICS = ("P@5", "S@1", "S@5", "S@10", "MRR@10", "D@10")
@@ -57,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
 
     from gemkr.cli.output import require_writable
     from gemkr.data.queries import read_queries
+    from gemkr.data.runs import load_run
     from gemkr.errors import DataError
     from gemkr.evaluation.judge import make_judge
     from gemkr.evaluation.metrics import parse_metrics
@@ -129,24 +130,6 @@ def _tied(label: str, counts: dict[str, int], ties: str) -> str:
 def _is_ranked(path: str) -> bool:
     """Whether a run is a ranked list for each query, whatever the scores."""
     return path.endswith((".json", ".jsonl"))
-
-
-def load_run(path: str, queries: list[Query], ties: str = "doc_id") -> Run:
-    """A run in any of the three forms, recognized by the extension; `.json` needs the queries for their order.
-
-    Equal scores in a file of columns are ordered as `gemkr.data.ties.TIES` says; the other two forms are ranked lists.
-    """
-    from gemkr.data.records import read_records
-    from gemkr.data.trec import read_id_lists, read_run
-    from gemkr.errors import DataError
-
-    if path.endswith(".jsonl"):
-        return {ranking.query_id: ranking.hits for ranking in read_records(path)}
-    if not path.endswith(".json"):
-        return read_run(path, ties=ties)
-    if not queries:
-        raise DataError(f"{path} names documents without queries; give --queries in the order of that run")
-    return read_id_lists(path, [query.query_id for query in queries])
 
 
 def _contents(corpus: str, runs: Iterable[Run]) -> Callable[[str], str]:

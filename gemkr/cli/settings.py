@@ -14,41 +14,45 @@ if TYPE_CHECKING:
     from gemkr.config.kinds import Role
 
 HELP = "list the keys of a configuration file, with types, defaults and what they mean"
-KINDS = ("train", "contrastive", "pretrain", "eval")
+KINDS = ("train", "contrastive", "pretrain", "reader", "eval")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "kind",
         choices=KINDS,
-        help="whose configuration: of gemkr train (for clues, or contrastive), pretrain or eval",
+        help="whose configuration: of `gemkr train` (for clues, or contrastive), pretrain, train-reader or eval",
     )
 
 
 def run(args: argparse.Namespace) -> int:
+    from gemkr.answering import READERS
+    from gemkr.answering.config import ReaderTrainConfig
     from gemkr.evaluation.config import EvalConfig
     from gemkr.models.encoders import ENCODERS
     from gemkr.retrievers.compose import RETRIEVERS
     from gemkr.training.config import PretrainConfig, TrainConfig
     from gemkr.training.contrastive.config import ContrastiveConfig
 
-    kinds = (TrainConfig, ContrastiveConfig, PretrainConfig, EvalConfig)
+    kinds = (TrainConfig, ContrastiveConfig, PretrainConfig, ReaderTrainConfig, EvalConfig)
     kind = dict(zip(KINDS, kinds, strict=True))[args.kind]
     print("\n".join(describe(kind)))
     if kind is EvalConfig:
         print("\n".join(_sections_of(RETRIEVERS, "retrievers")))
+        print("\n".join(_sections_of(READERS, "answer", "reader")))
     if kind is ContrastiveConfig:
         print("\n".join(_sections_of(ENCODERS, "encoder")))
     return 0
 
 
-def _sections_of(role: Role, prefix: str) -> Iterator[str]:
-    """The settings of every known kind of a role, each as a section of that name would hold them."""
+def _sections_of(role: Role, prefix: str, section: str | None = None) -> Iterator[str]:
+    """The settings of every known kind of a role, each as a section of that name, or called `section`, would hold them."""
     from gemkr.config.kinds import find_class
 
     for name in role.known:
-        yield from describe(find_class(name, role, prefix).Config, f"{prefix}.{name}")
-        yield f"{prefix}.{name}.kind: text = {json.dumps(name)}"
+        where = f"{prefix}.{section or name}"
+        yield from describe(find_class(name, role, prefix).Config, where)
+        yield f"{where}.kind: text = {json.dumps(name)}"
 
 
 def describe(kind: type, prefix: str = "", values: Any = None) -> Iterator[str]:

@@ -17,6 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "config", help="a YAML file, or the name of a packaged configuration (small, quickstart)"
     )
+    add_run_arguments(parser)
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Overrides and --resume, for every command that trains."""
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace the file's")
     parser.add_argument(
         "--resume", metavar="auto|PATH", help="go on from the newest whole checkpoint, or from this one"

@@ -169,7 +169,8 @@ def from_mapping(values: dict[str, Any], kind: type[T], where: str, base: Path |
 
 
 def _suggest_key(key: str, kind: type, values: dict[str, Any]) -> str:
-    """The hint for a key that a class does not have: where it is deeper, else the one spelled most alike, else the first ones."""
+    """The hint for a key that a class does not have: where it is deeper (in a section that `values` have, if in one of them), else
+    the one spelled most alike, else the first ones."""
     names = [f.name for f in dataclasses.fields(kind)]
     places: dict[str, list[str]] = {}
     for place in _places(kind, values):
@@ -177,7 +178,8 @@ def _suggest_key(key: str, kind: type, values: dict[str, Any]) -> str:
     near = difflib.get_close_matches(key, names, n=1)
     deeper = [key] if key in places else difflib.get_close_matches(key, places, n=1, cutoff=CLOSE)
     if deeper and not (near and _alike(key, near[0]) >= _alike(key, deeper[0])):
-        meant = sorted(dict.fromkeys(places[deeper[0]]), key=lambda place: place.count("."))
+        within = [place for place in places[deeper[0]] if place.split(".")[0] in values]
+        meant = sorted(dict.fromkeys(within or places[deeper[0]]), key=lambda place: place.count("."))
         return f"did you mean {' or '.join(meant[:2])}?"
     if near:
         return f"the nearest known key is {near[0]!r}"

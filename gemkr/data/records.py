@@ -119,7 +119,7 @@ class RunLog:
         self._tag = tag
         if restart:
             self.records_path.unlink(missing_ok=True)
-        _cut_half_line(self.records_path)
+        cut_half_line(self.records_path)
         earlier = read_records(self.records_path) if self.records_path.exists() else ()
         last = {ranking.query_id: ranking for ranking in earlier}
         self.done: set[str] = set(last)
@@ -165,7 +165,7 @@ class RunLog:
         )
 
 
-def _cut_half_line(path: Path) -> None:
+def cut_half_line(path: Path) -> None:
     """Shorten a file to its last whole line, what an append that was killed leaves behind."""
     if not path.exists():
         return

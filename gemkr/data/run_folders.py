@@ -11,8 +11,9 @@ from pathlib import Path
 
 from gemkr.errors import DataError
 
-TRAIN, PRETRAIN, RETRIEVE = "gemkr train", "gemkr pretrain", "gemkr eval or retrieve"
-KINDS = {"gemkr": TRAIN, "contrastive": TRAIN, "pretrain": PRETRAIN}
+TRAIN, PRETRAIN, READER = "gemkr train", "gemkr pretrain", "gemkr train-reader"
+RETRIEVE = "gemkr eval or retrieve"
+KINDS = {"gemkr": TRAIN, "contrastive": TRAIN, "pretrain": PRETRAIN, "reader": READER}
 """The commands whose checkpoints say that they are of this kind."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from gemkr.answering.config import CLOSED_BOOK, AnswerConfig
 from gemkr.config.paths import FilePath
 from gemkr.config.ranges import Natural, Positive, Seed
 from gemkr.config.section import Section
@@ -42,7 +43,8 @@ class EvalConfig:
     a line: a query whose `pool` is one of these names is answered from its documents alone (without `pools`, every query from the whole
     corpus). Relevance comes from `qrels`, else from answers
     under `match`. `cards` is the number of queries that the report shows one by one; with `clue_control`, the clues of the first
-    retriever are also ranked with a random document of each, which shows their share of the ranking.
+    retriever are also ranked with a random document of each, which shows their share of the ranking. With `answer`, a reader
+    answers the queries from the passages found.
     """
 
     corpus: FilePath
@@ -61,6 +63,7 @@ class EvalConfig:
     limit: Positive | None = None
     clue_control: bool = True
     cards: Natural = 60
+    answer: AnswerConfig | None = None
     seed: Seed = 0
 
     def __post_init__(self) -> None:
@@ -71,6 +74,22 @@ class EvalConfig:
                 raise ConfigError(
                     f"evaluate names {name!r}, which has no section in retrievers; there are {', '.join(self.retrievers)}"
                 )
+        if self.answer is not None:
+            self._check_answer(self.answer)
+
+    def _check_answer(self, answer: AnswerConfig) -> None:
+        if CLOSED_BOOK in self.retrievers:
+            raise ConfigError(
+                f"no retriever can be called {CLOSED_BOOK!r} beside answer, which takes it for no passages; rename it"
+            )
+        for name in answer.of:
+            if name != CLOSED_BOOK and name not in self.retrievers:
+                raise ConfigError(
+                    f"answer.of names {name!r}, which has no section in retrievers, so that the reader has no passages from it; "
+                    f"there are {', '.join(self.retrievers)}, and {CLOSED_BOOK} for none"
+                )
+        if answer.depth > self.k:
+            raise ConfigError(f"answer.depth {answer.depth} is more than the {self.k} hits of a run; raise k")
 
     @staticmethod
     def explain_unknown(key: str) -> str | None:
@@ -83,6 +102,13 @@ class EvalConfig:
     def evaluated(self) -> tuple[str, ...]:
         """The names of the retrievers to evaluate, each once, the main one first."""
         return tuple(dict.fromkeys(self.evaluate)) or tuple(self.retrievers)
+
+    @property
+    def answered(self) -> tuple[str, ...]:
+        """Whose passages are read, each once, the main one first; `closed_book` stands for none. () without `answer`."""
+        if self.answer is None:
+            return ()
+        return tuple(dict.fromkeys(self.answer.of)) or self.evaluated[:1]
 
     def sources(self) -> Sources:
         """The material that the retrievers are built from."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from gemkr.config.files import to_mapping
 from gemkr.config.section import Section
+from gemkr.evaluation.answer_evaluation import AnswerEvaluation, answer_all, evaluate_answers
 from gemkr.evaluation.clues import ClueFigures, clue_figures
 from gemkr.evaluation.config import EvalConfig
 from gemkr.evaluation.harness import RunResult
@@ -36,6 +37,7 @@ class Evaluation:
     rows: dict[str, Scores]
     tests: dict[str, dict[str, PairedTest]]
     clues: ClueFigures | None
+    answers: AnswerEvaluation | None
     seconds: dict[str, float]
 
     @property
@@ -57,6 +59,7 @@ class Evaluation:
             "intervals": {name: scores.summary() for name, scores in self.rows.items()},
             "tests": tests,
             "clues": None if self.clues is None else asdict(self.clues),
+            **({} if self.answers is None else {"answers": self.answers.to_json()}),
             "seconds": self.seconds,
             "config": to_mapping(self.config),
         }
@@ -81,7 +84,8 @@ def evaluate(
 ) -> Evaluation:
     """Run and score every retriever that the configuration evaluates; `report` is called as each run is done.
 
-    With `clue_control`, the clues of the main retriever are ranked once more, with a random document of each. Raises
+    With `clue_control`, the clues of the main retriever are ranked once more, with a random document of each; with `answer`,
+    a reader answers the queries. Raises
     ConfigError for unknown metrics and missing settings before anything is loaded, and what the parts raise.
     """
     metrics = parse_metrics(config.metrics)
@@ -111,11 +115,17 @@ def evaluate(
         name = f"{main}.{CONTROL}"
         sources.sections = {**sources.sections, name: _control(name, main)}
         run(name)
+    answers = None
+    if config.answer is not None:
+        read = answer_all(config, sources, found=results, restart=restart)
+        answers = evaluate_answers(config, sources, read)
     seconds = {f"retrieve with {name}": result.seconds for name, result in results.items()}
+    if answers is not None:
+        seconds |= {f"answer from {name}": run.seconds for name, run in answers.runs.items()}
     seconds["this evaluation, with loading"] = time.perf_counter() - began
     tests = {name: _tests(scores, rows[main], config.seed) for name, scores in rows.items() if name != main}
     figures = clue_figures(results[main].rankings, queries, judge.match or DEFAULT_MATCH)
-    return Evaluation(config, sources, judge, results, rows, tests, figures, seconds)
+    return Evaluation(config, sources, judge, results, rows, tests, figures, answers, seconds)
 
 
 def _tests(theirs: Scores, ours: Scores, seed: int) -> dict[str, PairedTest]:

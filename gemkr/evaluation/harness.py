@@ -65,8 +65,8 @@ def retrieve_into(
     folder = require_writable_folder(folder)
     wanted = {query.query_id for query in queries}
     with RunLog(folder, restart=restart) as log:
-        _keep_settings(folder, json.loads(json.dumps(settings)), paths or {}, begun=bool(log.done))
-        seconds = _read_seconds(folder) if log.done else 0.0
+        keep_settings(folder, json.loads(json.dumps(settings)), paths or {}, begun=bool(log.done))
+        seconds = read_seconds(folder) if log.done else 0.0
         left = [query for query in queries if query.query_id not in log.done]
         resumed = len(queries) - len(left)
         if left:
@@ -92,7 +92,7 @@ def retrieve_into(
     return RunResult(ordered, resumed, seconds, answered)
 
 
-def _read_seconds(folder: Path) -> float:
+def read_seconds(folder: Path) -> float:
     """Seconds of earlier calls."""
     path = folder / SECONDS_FILE
     if not path.exists():
@@ -110,7 +110,7 @@ def file_stamp(path: str | Path | None) -> str | None:
     return f"{sum(s.st_size for s in stats)} bytes, {max((s.st_mtime_ns for s in stats), default=0)}"
 
 
-def _keep_settings(
+def keep_settings(
     folder: Path, settings: dict[str, Any], paths: Mapping[str, str | Path | None], begun: bool
 ) -> None:
     """Keep the settings beside the run; refuse to continue a run of others, or of unknown ones."""

@@ -26,6 +26,8 @@ RETRIEVERS = Role(
         "dense": "gemkr.retrievers.dense:DenseRetriever",
         "fusion": "gemkr.retrievers.fusion:FusionRetriever",
         "reranked": "gemkr.retrievers.reranked:RerankedRetriever",
+        "saved": "gemkr.retrievers.saved:SavedRetriever",
+        "oracle": "gemkr.retrievers.oracle:OracleRetriever",
     },
 )
 """Short names of kinds -> "module:Class"."""

@@ -17,8 +17,9 @@ from gemkr.text.pieces import PROBE, piece_bytes, vocabulary_fingerprint, word_s
 class FastTokenizer:
     """A `tokenizer.json` (LLaMA 3, Qwen, ...), with the special tokens that the files beside it name."""
 
-    def __init__(self, path: Path, description: str) -> None:
-        """`path` is the file or folder that `description`, the text of a tokenizer.json, was read from."""
+    def __init__(self, path: Path, description: str, named: dict[str, str] | None = None) -> None:
+        """`path` is the file or folder that `description`, the text of a tokenizer.json, was read from; `named` the special
+        tokens as a tokenizer_config.json names them, None for the one that lies there."""
         try:
             from tokenizers import Tokenizer as Engine
         except ImportError as error:
@@ -37,7 +38,8 @@ class FastTokenizer:
         engine.encode_special_tokens = True
         vocabulary = engine.get_vocab(with_added_tokens=True)
         self.vocab_size = max(vocabulary.values(), default=-1) + 1
-        named = _named_specials(path if path.is_dir() else path.parent)
+        if named is None:
+            named = _named_specials(path if path.is_dir() else path.parent)
         self.bos_id = _look_up(vocabulary, named.get("bos_token"), "<s>", "<|begin_of_text|>")
         eos = _look_up(vocabulary, named.get("eos_token"), "</s>", "<|end_of_text|>", "<|endoftext|>")
         if eos is None:

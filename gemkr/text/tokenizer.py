@@ -16,6 +16,7 @@ import numpy as np
 
 from gemkr.errors import TokenizerError
 from gemkr.text.fast import FastTokenizer
+from gemkr.text.gguf_file import is_gguf, read_gguf_tokenizer
 from gemkr.text.normalize import normalize, normalize_with_offsets
 from gemkr.text.sentencepieces import SentencePieceTokenizer
 
@@ -78,7 +79,7 @@ class Tokenizer(Protocol):
 
 
 def load_tokenizer(path: str | Path, *, keep_white_space: bool = False) -> Tokenizer:
-    """Load a sentencepiece `.model` file, a `tokenizer.json`, or a Hugging Face folder with one of them.
+    """Load a sentencepiece `.model` file, a `tokenizer.json`, a Hugging Face folder with one of them, or a GGUF file's.
 
     In a folder `tokenizer.model` goes before `tokenizer.json`; a folder with neither is handed to transformers. Tokens
     that a folder adds to a `tokenizer.model` are left out: they never occur in plain text. With `keep_white_space` texts are
@@ -150,6 +151,8 @@ def _load(path: Path) -> Tokenizer:
         raise TokenizerError(
             f"the tokenizer {path} does not exist; give a sentencepiece .model file or a Hugging Face folder"
         )
+    if is_gguf(path):
+        return FastTokenizer(path, *read_gguf_tokenizer(path))
     return FastTokenizer(path, _read(path)) if path.suffix == ".json" else SentencePieceTokenizer(path)
 
 

@@ -44,12 +44,12 @@ def finetune(config: TrainConfig, *, resume: ResumeFrom = None) -> Outcome:
 
 
 def _finetune(config: TrainConfig, point: ResumePoint | None) -> Outcome:
-    pictures, regions = _pictures(config)
-    dataset = read_clue_dataset(config.data.queries, config.data.clues, _unbuilt)
+    pictures, regions = pictures_of(config)
+    dataset = read_clue_dataset(config.data.queries, config.data.clues, not_built)
     development = None
     if config.data.development is not None:
         development = read_clue_dataset(
-            config.data.queries, config.data.development, _unbuilt, show_form=dataset.show_form
+            config.data.queries, config.data.development, not_built, show_form=dataset.show_form
         )
     for part in (dataset, development):
         if part is not None:  # pictures that are missing are found out now, not in the third hour
@@ -111,15 +111,16 @@ def _training_data(
     return TrainingData(learned, joined, learned.lengths(), learned.groups(), held_out)
 
 
-def _pictures(config: TrainConfig) -> tuple[PictureFolder | None, RegionStore | None]:
-    """What the model is shown of pictures in training: some only where a tower could see them."""
+def pictures_of(config: Any) -> tuple[PictureFolder | None, RegionStore | None]:
+    """What a model is shown of pictures in training, by the sections `model` and `data` of a configuration: some only where a
+    tower could see them."""
     if config.model.tower is None or config.data.images is None:
         return None, None
     regions = None if config.data.regions is None else RegionStore.open(config.data.regions)
     return PictureFolder(config.data.images), regions
 
 
-def _unbuilt(*given: Any, **settings: Any) -> NoReturn:
+def not_built(*given: Any, **settings: Any) -> NoReturn:
     """In the place of an input builder, which only the loaded model has."""
     raise TypeError("the examples of a data set are built once the model is loaded")
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gemkr.errors import CheckpointError, ConfigError, first_line
 from gemkr.files import part_of
 from gemkr.models.hf.folder import without_bars
+from gemkr.text.gguf_file import is_gguf, write_gguf_tokenizer
 from gemkr.text.tokenizer import Tokenizer
 from gemkr.training.config import LlamaConfig
 
@@ -54,6 +55,8 @@ def save_llama(model: nn.Module, tokenizer: Tokenizer, folder: Path) -> None:
             for name in TOKENIZER_FILES:
                 if (source / name).is_file():
                     shutil.copyfile(source / name, part / name)
+        elif is_gguf(source):
+            write_gguf_tokenizer(source, part)
         else:
             name = "tokenizer.json" if source.suffix == ".json" else "tokenizer.model"
             shutil.copyfile(source, part / name)

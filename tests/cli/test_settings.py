@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gemkr.answering.config import ReaderTrainConfig
 from gemkr.cli import main
 from gemkr.config.files import from_mapping, to_mapping
 from gemkr.evaluation.config import EvalConfig
@@ -29,13 +30,19 @@ def test_every_key_of_a_whole_configuration_is_listed(capsys: pytest.CaptureFixt
     kinds = {
         "train": (TrainConfig, {"data": {"queries": "q", "clues": "c"}, "rank_loss": {"clues": "j"}}),
         "pretrain": (PretrainConfig, {"corpus": "c", "embeddings": {}}),
+        "reader": (ReaderTrainConfig, {"data": {"queries": "q", "run": "r", "corpus": "c"}}),
         "eval": (
             EvalConfig,
-            {"queries": "q", "corpus": "c", "retrievers": {"generative": generative, "bm25": "bm25"}},
+            {
+                "answer": {"reader": {"kind": "llm", "model": model}},
+                "queries": "q",
+                "corpus": "c",
+                "retrievers": {"generative": generative, "bm25": "bm25"},
+            },
         ),
     }
     for name, (kind, values) in kinds.items():
-        values = values if name != "train" else values | {"model": model}
+        values = values if name not in ("train", "reader") else values | {"model": model}
         whole = to_mapping(from_mapping(values | {"output": "o"}, kind, name))
         inside = {
             "retrievers.generative",

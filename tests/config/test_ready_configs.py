@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gemkr.answering.config import ReaderTrainConfig
 from gemkr.config.files import load_config
 from gemkr.evaluation.config import EvalConfig
 from gemkr.evaluation.metrics import parse_metrics
@@ -28,9 +29,10 @@ def files(folder: str, command: str) -> list[Path]:
     ]
 
 
-PRETRAIN, TRAIN, EVAL = (
+PRETRAIN, TRAIN, READER, EVAL = (
     files("pretrain_configs", "pretrain"),
     files("train_configs", "train"),
+    files("reader_configs", "reader"),
     files("eval_configs", "eval"),
 )
 
@@ -42,7 +44,7 @@ def name(path: Path) -> str:
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every variable without a default that some file names."""
-    for path in (*PRETRAIN, *TRAIN, *EVAL):
+    for path in (*PRETRAIN, *TRAIN, *READER, *EVAL):
         for name in re.findall(r"oc\.env:(\w+)\}", path.read_text()):
             monkeypatch.setenv(name, f"/somewhere/{name.lower()}")
 
@@ -53,6 +55,16 @@ def test_training_configurations_load_and_name_templates_that_exist(path: Path) 
     assert config.output
     template = config.prompt.template if path in PRETRAIN else config.model.prompt.template
     assert template is None or Template.load(template).sections
+
+
+@pytest.mark.parametrize("path", READER, ids=name)
+def test_readers_answer_in_an_evaluation_with_the_model_that_was_trained(path: Path) -> None:
+    trained = load_config(path, ReaderTrainConfig)
+    answers = [load_config(other, EvalConfig).answer for other in EVAL]
+    models = [answer.reader.config.model for answer in answers if answer is not None]
+    (ours,) = [model for model in models if model.checkpoint.startswith(f"{trained.output}/")]
+    for setting in (*SHAPING, "llm", "tokenizer", "train_llm"):
+        assert getattr(ours, setting) == getattr(trained.model, setting), setting
 
 
 @pytest.mark.parametrize("path", EVAL, ids=name)

@@ -12,13 +12,19 @@ from PIL import Image
 
 from gemkr.cli.ask import marked
 from gemkr.errors import DataError
+from gemkr.evaluation.answer_evaluation import Abstention, AnswerEvaluation
+from gemkr.evaluation.answer_metrics import score_answers
+from gemkr.evaluation.answer_runs import AnswerRun
 from gemkr.evaluation.metrics import Scores
+from gemkr.evaluation.report.answers import answers_section
 from gemkr.evaluation.report.cards import Box, choose_queries, clue_ranges, make_card
 from gemkr.evaluation.report.page import Row, duration, excerpt, write_report
+from gemkr.evaluation.risk import risk_coverage
+from gemkr.evaluation.significance import paired_test
 from gemkr.fm_index import Span
 from gemkr.testing import ToyTokenizer, toy_corpus
 from gemkr.text.tokenizer import NormalizedTokenizer
-from gemkr.types import Clue, Document, Evidence, Hit, Query, Ranking
+from gemkr.types import Answer, Clue, Document, Evidence, Hit, Query, Ranking
 
 VOID = {"meta", "img", "input", "rect", "br"}
 
@@ -75,6 +81,35 @@ def test_a_card_knows_places_verdict_and_order_of_clues() -> None:
     assert (first.relevant, second.relevant, second.clue) == (True, False, ())
     assert card.right
     assert [text for text, _ in card.clues] == ["Paris is the", "less likely"]
+
+
+def test_the_section_of_answers_draws_risk_against_coverage() -> None:
+    answers = ["fox", "hen", "owl", "bear"]
+    queries = [Query(str(i), "which?", answers=(answer, f"{answer} <b>")) for i, answer in enumerate(answers)]
+    right = {str(i): Answer(str(i), answer, "d0", -float(i)) for i, answer in enumerate(answers)}
+    wrong = {**right, "3": Answer("3", "cat", None, -9.0)}
+    runs = {"<ours>": AnswerRun(wrong, 0, 1.0), "oracle": AnswerRun(right, 0, 1.0)}
+    rows = {name: score_answers(run.answers, queries) for name, run in runs.items()}
+    curves = {
+        name: Abstention(risk_coverage(np.array([0.0, -1, -2, -9]), scores.values["EM"]), False, 1.0)
+        for name, scores in rows.items()
+    }
+    tests = {"oracle": {"EM": paired_test(rows["oracle"].values["EM"], rows["<ours>"].values["EM"])}}
+    found = AnswerEvaluation(runs, rows, tests, curves)
+    html = answers_section(found)
+    parser = Balance()
+    parser.feed(html)
+    assert (parser.open, parser.tags.count("polyline")) == ([], 2)
+    assert "&lt;ours&gt;: area .062" in html
+    assert "From &lt;ours&gt; against oracle, paired randomization test: EM -0.250" in html
+    first, second = re.findall(r'<polyline points="([^"]*)"', html)
+    heights = [float(point.split(",")[1]) for point in first.split()]
+    assert heights[:3] == [heights[0]] * 3
+    assert heights[3] < heights[0]  # upwards
+    assert len({point.split(",")[1] for point in second.split()}) == 1
+    plain = found.to_json()
+    assert plain["rows"]["oracle"]["EM"] == 1.0
+    assert plain["abstention"]["<ours>"]["curve"][-1] == [1.0, 0.25]
 
 
 def test_clue_ranges_leave_white_space_out() -> None:

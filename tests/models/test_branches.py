@@ -10,8 +10,8 @@ from gemkr.models.gemkr.branches import BranchState
 from gemkr.models.hf.llm import LLM
 
 
-@pytest.fixture(scope="module")
-def llm() -> LLM:
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "fused"])
+def llm(request: pytest.FixtureRequest) -> LLM:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
@@ -23,7 +23,7 @@ def llm() -> LLM:
         num_attention_heads=4,
         num_key_value_heads=2,
     )
-    return LLM(LlamaForCausalLM(config).eval())
+    return LLM(LlamaForCausalLM(config).eval().requires_grad_(False), fused=request.param)
 
 
 PROMPTS = [[5, 6, 7, 8, 9], [11, 12], [21, 22, 23]]

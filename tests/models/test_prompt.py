@@ -143,6 +143,29 @@ def test_a_prompt_without_a_picture_keeps_a_word_of_the_query(words: Words) -> N
         build_sample(query, words, max_prompt_tokens=sizes[0] - 1)
 
 
+def test_a_passage_is_cut_first_and_fills_the_room_there_is(words: Words) -> None:
+    template, passage = Template.load("reader"), "one two three four five six"
+
+    def text(most: int | None, given: str | None = passage) -> str:
+        sample = build_sample(
+            QUERY, words, caption=True, template=template, passage=given, max_prompt_tokens=most
+        )
+        assert most is None or len(sample.tokens) <= most
+        return words.text(sample.tokens)
+
+    whole = text(None)
+    assert whole.endswith("Caption: three flags Passage: one two three four five six Answer:")
+    length = len(whole.split())
+    for dropped in range(6):
+        left = " ".join(passage.split()[: 6 - dropped])
+        assert text(length - dropped).endswith(f"three flags Passage: {left} Answer:")
+    assert text(length - 6).endswith("three flags Answer:")
+    assert text(length - 7) == text(None, None)
+    assert text(length - 8).endswith("Caption: three Answer:")
+    with pytest.raises(DataError, match="'q7' has no question and no picture"):
+        build_sample(Query("q7"), words, template=template, passage=passage)
+
+
 def test_templates_are_checked(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="exactly once"):
         Template.parse("### Question: {question}")

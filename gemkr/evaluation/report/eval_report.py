@@ -7,6 +7,7 @@ from pathlib import Path
 from gemkr.data.qrels import MATCHES
 from gemkr.errors import VisionError
 from gemkr.evaluation.evaluate import Evaluation
+from gemkr.evaluation.report.answers import answers_section
 from gemkr.evaluation.report.cards import Box, choose_queries, make_card
 from gemkr.evaluation.report.page import Row, write_report
 from gemkr.retrievers.generative.config import GenerativeConfig
@@ -51,7 +52,17 @@ def write_eval_report(path: Path, found: Evaluation) -> Path:
     )
     table = [Row.of(name, scores) for name, scores in found.rows.items()]
     notes = _notes(found, len(right), len(cards))
-    write_report(path, f"Retrieval with {main}", table, cards, found.seconds, notes, subtitle=subtitle)
+    sections = [] if found.answers is None else [answers_section(found.answers)]
+    write_report(
+        path,
+        f"Retrieval with {main}",
+        table,
+        cards,
+        found.seconds,
+        notes,
+        subtitle=subtitle,
+        sections=sections,
+    )
     return path
 
 

@@ -53,8 +53,10 @@ def write_report(
     notes: Sequence[str] = (),
     *,
     subtitle: str = "",
+    sections: Sequence[str] = (),
 ) -> None:
-    """Write the report; the first row is the one the report is about, the others are compared with it.
+    """Write the report; the first row is the one the report is about, the others are compared with it. `sections` are
+    further HTML, shown below the results.
 
     Pictures are scaled to 420 pixels and cost about 20 kB each. Raises DataError when the file cannot be written.
     """
@@ -72,9 +74,10 @@ def write_report(
         style=folder.joinpath("report.css").read_text(encoding="utf-8"),
         script=folder.joinpath("report.js").read_text(encoding="utf-8"),
         tiles=_tiles(rows),
-        table=_table(rows),
+        table=results_table(rows),
         seconds=_seconds(seconds),
         notes="".join(f"<li>{escape(note)}</li>" for note in notes),
+        sections="\n".join(sections),
         cards="\n".join(_card(card) for card in cards),
         **{f"count_{name}": count for name, count in counts.items()},
     )
@@ -94,7 +97,8 @@ def _tiles(rows: Sequence[Row]) -> str:
     return "".join(tiles)
 
 
-def _table(rows: Sequence[Row]) -> str:
+def results_table(rows: Sequence[Row]) -> str:
+    """The HTML table of scored rows, the best value of each metric marked."""
     metrics = list(dict.fromkeys(metric for row in rows for metric in row.values))
     best = {m: max(row.values[m][0] for row in rows if m in row.values) for m in metrics}
     scale = {m: max(max(row.values[m][2] for row in rows if m in row.values), 1e-9) for m in metrics}

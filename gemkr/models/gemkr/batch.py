@@ -105,6 +105,10 @@ class Batch:
         behind = torch.arange(length + slots, device=prompt.device) >= length
         return seen & (~behind | (own[:, :, None] == own[:, None]))
 
+    def real(self) -> Tensor:
+        """bool[B, T + S]: tokens of prompts and clues, no padding and no hidden word."""
+        return torch.cat([self.mask.bool(), self.clues.number != NO_CLUE], dim=1)
+
     def positions(self) -> Tensor:
         """int64[B, T + S]: 0 at a prompt's first token; every clue behind it begins right after it."""
         ends = self.mask.sum(1, keepdim=True)

@@ -78,6 +78,8 @@ def step(llm: LLM, tokens: torch.Tensor, state: BranchState) -> tuple[torch.Tens
     visible[:, :, length + slots :] = torch.eye(width, dtype=torch.bool, device=device)
     visible[state.owner, column] = torch.cat([state.prompt[state.owner], seen], dim=1)
 
-    states, cache = llm.extend(llm.embed(grid), visible, places, shallow_copy(state.cache))
+    real = torch.zeros(prompts, width, dtype=torch.bool, device=device)
+    real[state.owner, column] = True
+    states, cache = llm.extend(llm.embed(grid), visible, places, real, shallow_copy(state.cache))
     logits = llm.head(states[state.owner, column]).float()
     return logits, BranchState(cache, state.prompt, state.owner, seen, state.positions + 1)

@@ -118,9 +118,15 @@ class InputBuilder:
         return self.preprocess is not None and self.images is not None
 
     def __call__(
-        self, query: Query, *, clue: Sequence[int] | None = None, form: str | None = None
+        self,
+        query: Query,
+        *,
+        clue: Sequence[int] | None = None,
+        form: str | None = None,
+        passage: str | None = None,
     ) -> Example:
-        """The example of a query; `clue` are token ids to be learned, `form` the requested clue form."""
+        """The example of a query; `clue` are token ids to be learned, `form` the requested clue form, `passage` a text that a
+        reader is shown beside the query."""
         pixels, regions, slot = None, None, None
         if self.sees_pictures and query.image is not None:
             regions = self._regions(query.image, hidden=_draw(query.query_id) < self.hide_regions)
@@ -140,6 +146,7 @@ class InputBuilder:
             template=self.template,
             max_prompt_tokens=self.max_prompt_tokens,
             read=0 if text is None else len(text),
+            passage=passage,
         )
         return Example(sample, pixels, regions, text)
 

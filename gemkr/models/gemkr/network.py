@@ -170,6 +170,9 @@ class GeMKR(nn.Module):
     def _shared_loss(self, batch: Batch) -> torch.Tensor:
         """The mean over all targets of the clues behind prompts."""
         clues = batch.clues
+        if self.llm.fused:
+            begun, rest, _ = self.target_losses(batch)
+            return (begun.sum() + rest.sum()) / (len(begun) + len(rest))
         first, later, slots = self._clue_logits(batch)
         begun = first.log_softmax(dim=-1)[clues.owner, clues.first]
         rest = F.cross_entropy(later, clues.targets[slots], reduction="sum")
@@ -184,20 +187,32 @@ class GeMKR(nn.Module):
         """The cross entropy of each target of the clues behind prompts: float32[C] of their first tokens, float32[n] of what
         follows them in the slots that bool[B, S] names."""
         clues = batch.clues
+        if self.llm.fused:
+            with self._autocast():
+                first, later, slots = self._clue_states(batch)
+                behind = torch.arange(len(first), len(first) + len(later), device=self.device)
+                losses = self.llm.target_losses(
+                    torch.cat([first, later]),
+                    torch.cat([clues.owner, behind]),
+                    torch.cat([clues.first, clues.targets[slots]]),
+                )
+            return losses[: len(clues.owner)], losses[len(clues.owner) :], slots
         first, later, slots = self._clue_logits(batch)
         begun = -first.log_softmax(dim=-1)[clues.owner, clues.first]
         return begun, F.cross_entropy(later, clues.targets[slots], reduction="none"), slots
 
     def _clue_logits(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Logits for targets only: float32[B, V] behind each prompt, float32[n, V] in the slots that bool[B, S] names."""
-        slots = batch.clues.targets != IGNORED_LABEL
         with self._autocast():
-            embeddings = torch.cat([self._embeddings(batch), self.llm.embed(batch.clues.tokens)], dim=1)
-            states = self.llm.hidden(embeddings, batch.visible(), batch.positions())
-            length = batch.tokens.shape[1]
-            first = self.llm.head(states[:, length - 1]).float()
-            later = self.llm.head(states[:, length:][slots]).float()
-        return first, later, slots
+            first, later, slots = self._clue_states(batch)
+            return self.llm.head(first).float(), self.llm.head(later).float(), slots
+
+    def _clue_states(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What `_clue_logits` is read from: [B, hidden], [n, hidden] and bool[B, S]."""
+        slots, length = batch.clues.targets != IGNORED_LABEL, batch.tokens.shape[1]
+        embeddings = torch.cat([self._embeddings(batch), self.llm.embed(batch.clues.tokens)], dim=1)
+        states = self.llm.hidden(embeddings, batch.visible(), batch.positions(), batch.real())
+        return states[:, length - 1], states[:, length:][slots], slots
 
     def _embeddings(self, batch: Batch) -> torch.Tensor:
         """[B, T, hidden]: the tokens' embeddings, with visual tokens and states of read text in the slots."""
@@ -252,6 +267,7 @@ def load_gemkr(
         train_llm=config.train_llm,
         precision=config.precision,
         dropout=config.dropout,
+        fused=config.fused,
     )
     tower = None
     if config.tower is not None:

@@ -14,8 +14,10 @@ from gemkr.errors import ModelError, first_line
 from gemkr.models.gemkr.config import ModelConfig
 from gemkr.models.gemkr.prefix import PrefixedTower
 from gemkr.models.gemkr.projector import Projector
+from gemkr.models.hf.gguf_llama import describe_gguf_llama
 from gemkr.models.hf.llm import LLM, add_lora
 from gemkr.models.hf.text_encoder import outline_text_encoder
+from gemkr.text.gguf_file import is_gguf
 from gemkr.vision.encode import outline_tower
 
 
@@ -45,12 +47,15 @@ class Outline(nn.Module):
 def _outline_llm(config: ModelConfig) -> LLM:
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    if not (Path(config.llm) / "config.json").is_file():
+    if not is_gguf(config.llm) and not (Path(config.llm) / "config.json").is_file():
         raise ModelError(
             f"the LLM folder {config.llm} holds no config.json; give a local Hugging Face folder"
         )
     try:
-        settings = AutoConfig.from_pretrained(config.llm, local_files_only=True)
+        if is_gguf(config.llm):
+            settings = describe_gguf_llama(config.llm)
+        else:
+            settings = AutoConfig.from_pretrained(config.llm, local_files_only=True)
         model = AutoModelForCausalLM.from_config(settings)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(f"the LLM folder {config.llm} cannot be described: {first_line(error)}") from error

@@ -29,7 +29,7 @@ IGNORED_LABEL = -100
 """What torch's cross entropy leaves out by default."""
 SEPARATOR, FULL_STOP = ",", "."
 """Visual tokens of regions are enumerated as `<r1> , <r2> .`, the way a language model has read lists."""
-_FIELD = re.compile(r"\{(question|caption|detections|form)\}")
+_FIELD = re.compile(r"\{(question|caption|detections|form|passage)\}")
 _SHORTENED_FIRST = ("detections", "caption", "question")
 
 
@@ -68,7 +68,7 @@ class Sample:
 class Template:
     """A prompt's sections, one per line of its file; they are joined by one space, and `\\n` in them is a line's end.
 
-    A section that names a field (`{question} {caption} {detections} {form}` or `<ImageHere>`) is left out
+    A section that names a field (`{question} {caption} {detections} {form} {passage}` or `<ImageHere>`) is left out
     when that field is empty, so that one template serves text-only, image-only and full queries.
     """
 
@@ -148,14 +148,15 @@ def build_sample(
     template: Template | None = None,
     max_prompt_tokens: int | None = None,
     read: int = 0,
+    passage: str | None = None,
 ) -> Sample:
     """The sample of one query: BOS, prompt and, when `clue` is given, its token ids (never re-tokenized) and EOS.
 
     `image` is the number of visual tokens, or a list of names that stand in the slot as plain text
-    (`["France", "Japan"]` reads `France , Japan .`), or None for no picture. `form` requests a clue
-    form (`short`, `long`); `caption` and `detections` put these fields of the query into the text. A prompt longer than
-    `max_prompt_tokens` loses words at the end of its detections, then caption, then question; the `read` positions for
-    a text encoder's states, right after BOS, do not count.
+    (`["France", "Japan"]` reads `France , Japan .`), or None for no picture. `form` requests a clue form
+    (`short`, `long`); `caption` and `detections` put these fields of the query into the text, `passage` a text to read.
+    A prompt longer than `max_prompt_tokens` loses words at the end of its passage, then detections, then caption, then
+    question; the `read` positions for a text encoder's states, right after BOS, do not count.
 
     Raises DataError for a query without anything to answer, ModelError when the template leaves no room for it.
     """
@@ -166,6 +167,7 @@ def build_sample(
         "caption": normalize(query.caption or "") if caption else "",
         "detections": normalize(" , ".join(query.detections)) if detections else "",
         "form": form or "",
+        "passage": " ".join((passage or "").split()),
     }
     if image is None and not any(fields[name] for name in _SHORTENED_FIRST):
         raise DataError(
@@ -173,6 +175,9 @@ def build_sample(
         )
     template = template or default_template()
     prompt, visual = _encode(template.render(fields, image is not None), image, tokenizer)
+    if max_prompt_tokens is not None and len(prompt) > max_prompt_tokens and fields["passage"]:
+        fields["passage"] = _fitting(fields, template, image, tokenizer, max_prompt_tokens)
+        prompt, visual = _encode(template.render(fields, image is not None), image, tokenizer)
     while max_prompt_tokens is not None and len(prompt) > max_prompt_tokens:
         name = next((name for name in _SHORTENED_FIRST if fields[name]), None)
         if name is None:
@@ -198,6 +203,23 @@ def build_sample(
         np.arange(start, start + read),
         len(prompt),
     )
+
+
+def _fitting(
+    fields: dict[str, str],
+    template: Template,
+    image: VisualSlot | Sequence[str] | None,
+    tokenizer: Tokenizer,
+    most: int,
+) -> str:
+    """As many of the passage's first words as a prompt of `most` tokens has room for, found by halving."""
+    words, fits, over = fields["passage"].split(), 0, len(fields["passage"].split())
+    while over - fits > 1:
+        middle = (fits + over) // 2
+        shorter = {**fields, "passage": " ".join(words[:middle])}
+        length = len(_encode(template.render(shorter, image is not None), image, tokenizer)[0])
+        fits, over = (middle, over) if length <= most else (fits, middle)
+    return " ".join(words[:fits])
 
 
 def _encode(

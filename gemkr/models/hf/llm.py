@@ -9,6 +9,7 @@ import copy
 import inspect
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,10 @@ from torch import nn
 from gemkr.errors import ModelError, first_line
 from gemkr.models.hf.config import LoraConfig
 from gemkr.models.hf.folder import load_folder
+from gemkr.models.hf.fused import FusedLlama, require_fusable
+from gemkr.models.hf.fused_parts import TargetLoss
+from gemkr.models.hf.gguf_llama import read_gguf_llama
+from gemkr.text.gguf_file import is_gguf
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -42,9 +47,12 @@ class CacheState:
 class LLM(nn.Module):
     """A Hugging Face causal LM, frozen except its LoRA or, with `train_llm`, trained as a whole."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, fused: bool = False) -> None:
+        """With `fused` (`ModelConfig`) whole rows are read by `FusedLlama`; ModelError for a model it is not for."""
         super().__init__()
-        self.model = model
+        if fused:
+            require_fusable(model)
+        self.model, self.fused = model, fused
         known = inspect.signature(model.base_model.forward).parameters
         self._cache = "cache" if "cache" in known else "past_key_values"  # the older name
 
@@ -61,6 +69,10 @@ class LLM(nn.Module):
     def body(self) -> nn.Module:
         """The model without its output head: embeddings to hidden states."""
         return self.model.base_model
+
+    @cached_property
+    def _pass(self) -> FusedLlama:
+        return FusedLlama(self.model)
 
     @property
     def head(self) -> nn.Module:
@@ -90,6 +102,9 @@ class LLM(nn.Module):
 
     def logits(self, embeddings: torch.Tensor, mask: torch.Tensor, last: int) -> torch.Tensor:
         """float32[B, last, V] at the last positions of left-padded [B, T, hidden], mask int64[B, T]."""
+        if self.fused:
+            states = self.hidden(embeddings, _causal(mask), _positions(mask), mask.bool())
+            return self.head(states[:, -last:]).float()
         output = self.model(
             inputs_embeds=embeddings,
             attention_mask=mask,
@@ -102,6 +117,9 @@ class LLM(nn.Module):
     def prefill(self, embeddings: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, CacheState]:
         """As `logits` with last = 1, keeping keys and values: float32[B, V] and the state of B rows."""
         positions = _positions(mask)
+        if self.fused:
+            states, cache = self._pass.extend(embeddings, _causal(mask), positions, mask.bool())
+            return self.head(states[:, -1]).float(), CacheState(cache, mask, positions[:, -1] + 1)
         output = self.model(
             inputs_embeds=embeddings,
             attention_mask=mask,
@@ -113,9 +131,12 @@ class LLM(nn.Module):
         return output.logits[:, -1].float(), state
 
     def hidden(
-        self, embeddings: torch.Tensor, visible: torch.Tensor, positions: torch.Tensor
+        self, embeddings: torch.Tensor, visible: torch.Tensor, positions: torch.Tensor, real: torch.Tensor
     ) -> torch.Tensor:
-        """The last hidden states [B, T, hidden] of rows in which token i sees the tokens `visible` bool[B, i, T] marks."""
+        """The last hidden states [B, T, hidden] of rows in which token i sees the tokens `visible` bool[B, i, T] marks;
+        those where `real` bool[B, T] marks no token mean nothing."""
+        if self.fused:
+            return self._pass(embeddings, visible, positions, real)
         return self.body(
             inputs_embeds=embeddings,
             attention_mask=additive_mask(visible, embeddings.dtype),
@@ -123,11 +144,26 @@ class LLM(nn.Module):
             use_cache=False,
         ).last_hidden_state
 
+    def target_losses(
+        self, states: torch.Tensor, owners: torch.Tensor, targets: torch.Tensor
+    ) -> torch.Tensor:
+        """The cross entropy float32[n] of `targets` int64[n], each behind the state `owners` int64[n] of [R, hidden]."""
+        if self.fused:
+            return TargetLoss.apply(states, self.head.weight.to(states.dtype), owners, targets)
+        return -self.head(states).float().log_softmax(dim=-1)[owners, targets]
+
     def extend(
-        self, embeddings: torch.Tensor, visible: torch.Tensor, positions: torch.Tensor, cache: Any
+        self,
+        embeddings: torch.Tensor,
+        visible: torch.Tensor,
+        positions: torch.Tensor,
+        real: torch.Tensor,
+        cache: Any,
     ) -> tuple[torch.Tensor, Any]:
         """As `hidden` for [B, T, hidden] that go on after what `cache` holds, K tokens of each row, with `visible`
         bool[B, T, K + T]: the last states and the cache, which has grown."""
+        if self.fused:
+            return self._pass.extend(embeddings, visible, positions, real, cache)
         output = self.body(
             inputs_embeds=embeddings,
             attention_mask=additive_mask(visible, embeddings.dtype),
@@ -145,11 +181,17 @@ def additive_mask(visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 
 def load_llm(
-    folder: str, *, lora: LoraConfig | None, train_llm: bool, precision: str, dropout: float = 0.0
+    folder: str,
+    *,
+    lora: LoraConfig | None,
+    train_llm: bool,
+    precision: str,
+    dropout: float = 0.0,
+    fused: bool = False,
 ) -> LLM:
-    """Load a local Hugging Face folder (never the network), freeze it, add LoRA.
+    """Load a local Hugging Face folder or GGUF file (never the network), freeze it, add LoRA.
 
-    Frozen weights are kept in `precision` (fp32, bf16, fp16), trained ones in float32. `dropout` goes with `train_llm`.
+    Frozen weights are kept in `precision` (fp32, bf16, fp16), trained ones in float32. `dropout` goes with `train_llm`, `fused` with frozen ones.
     Raises ModelError for a folder that holds no causal LM or not all of its weights, an unknown precision, settings that
     exclude each other, and targets that match nothing.
     """
@@ -170,10 +212,13 @@ def load_llm(
             f"the LLM folder {folder} is a checkpoint of gemkr; set model.checkpoint to it, and model.llm to the LLM that its "
             "config.json names"
         )
-    if not (Path(folder) / "config.json").is_file():
-        raise ModelError(f"the LLM folder {folder} holds no config.json; give a local Hugging Face folder")
     dtype = torch.float32 if train_llm else PRECISIONS[precision]
-    model = load_folder(AutoModelForCausalLM, folder, "LLM", dtype)
+    if is_gguf(folder):
+        model = read_gguf_llama(folder, dtype)
+    elif (Path(folder) / "config.json").is_file():
+        model = load_folder(AutoModelForCausalLM, folder, "LLM", dtype)
+    else:
+        raise ModelError(f"the LLM folder {folder} holds no config.json; give a local Hugging Face folder")
     model.requires_grad_(train_llm)
     if lora is not None:
         add_lora(model, lora)
@@ -182,7 +227,7 @@ def load_llm(
             parameter.data = parameter.data.float()
     if dropout:
         _add_dropout(model, dropout)
-    return LLM(model)
+    return LLM(model, fused=fused)
 
 
 def _add_dropout(model: nn.Module, share: float) -> None:
@@ -213,6 +258,12 @@ def add_lora(model: nn.Module, lora: LoraConfig) -> None:
         peft.inject_adapter_in_model(settings, model)
     except (ValueError, re.error) as error:
         raise ModelError(f"LoRA cannot be added at {lora.targets!r}: {first_line(error)}") from error
+
+
+def _causal(mask: torch.Tensor) -> torch.Tensor:
+    """bool[B, T, T]: each token of left-padded rows sees the real ones up to itself."""
+    real = mask.bool()
+    return real[:, None] & real.new_ones(real.shape[1], real.shape[1]).tril()
 
 
 def _positions(mask: torch.Tensor) -> torch.Tensor:

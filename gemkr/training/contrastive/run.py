@@ -19,7 +19,7 @@ from gemkr.data.queries import read_queries
 from gemkr.data.run_folders import TRAIN
 from gemkr.data.trec import read_run
 from gemkr.errors import ConfigError, DataError
-from gemkr.models.embedder import Embedder
+from gemkr.models.encoders import ENCODERS
 from gemkr.training.checkpoints.encoder import KIND, bases_of, put_in_encoder
 from gemkr.training.checkpoints.origin import Origin, hash_files
 from gemkr.training.contrastive.config import ContrastiveConfig
@@ -61,10 +61,10 @@ def _train(config: ContrastiveConfig, point: ResumePoint | None) -> Outcome:
     torch.manual_seed(config.seed)
     material = Material(None if config.images is None else PictureFolder(config.images))
     encoder = config.encoder.build(material)
-    if not isinstance(encoder, Embedder):
+    if not (hasattr(encoder, "network") and hasattr(encoder, "reader")):
         raise ConfigError(
-            f"an encoder of the kind {config.encoder.kind!r} has no network that could be trained here; use one with pictures, such "
-            "as clip_sf"
+            f"an encoder of the kind {config.encoder.kind!r} has no network and reader, so that it cannot be trained here; use one of "
+            f"{', '.join(ENCODERS.known)}"
         )
     documents = DocumentStore.open(config.corpus)
     run = None if config.negatives is None else read_run(config.negatives.run)

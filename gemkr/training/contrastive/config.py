@@ -28,7 +28,7 @@ class NegativesConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """InfoNCE over the documents of a batch: inner products divided by `temperature`, which is learned where it is `learnable`
+    """InfoNCE over the documents of a batch, those of all devices: inner products divided by `temperature`, which is learned where it is `learnable`
     (down to 0.01); with `symmetric`, from documents to queries as well."""
 
     temperature: AboveZero = 0.02

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from gemkr.data.documents import DocumentStore
 from gemkr.errors import DataError
 from gemkr.models.embedder import Inputs, Reader
 from gemkr.training.contrastive.config import NegativesConfig
+from gemkr.training.contrastive.gather import NONE
 from gemkr.types import Document, Hit, Query
 
 
@@ -105,13 +107,15 @@ def _negatives(
 class ContrastiveBatch:
     """B queries and the D distinct documents that they are to find or to keep away from, in chunks of inputs.
 
-    `targets` int64[B] is each query's document; `relevant` bool[B, D] marks every document that answers a query.
+    `targets` int64[B] is each query's document, as a row of D. `numbers` int64[D] names the documents, `positives` int64[B, P] those
+    that answer a query, filled up with NONE.
     """
 
     queries: tuple[Inputs, ...]
     documents: tuple[Inputs, ...]
     targets: Tensor
-    relevant: Tensor
+    numbers: Tensor
+    positives: Tensor
 
     def target_count(self) -> int:
         """Over how many queries the loss is a mean."""
@@ -128,9 +132,8 @@ class ContrastiveBatch:
         def every(chunks: tuple[Inputs, ...]) -> tuple[Inputs, ...]:
             return tuple({name: change(tensor) for name, tensor in chunk.items()} for chunk in chunks)
 
-        return ContrastiveBatch(
-            every(self.queries), every(self.documents), change(self.targets), change(self.relevant)
-        )
+        parts = (change(part) for part in (self.targets, self.numbers, self.positives))
+        return ContrastiveBatch(every(self.queries), every(self.documents), *parts)
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,12 @@ class Collate:
             self._chunks(self.reader.queries, [pair.query for pair, _ in samples]),
             self._chunks(self.reader.documents, documents),
             torch.tensor([places[pair.target] for pair, _ in samples]),
-            torch.tensor([[number in pair.positives for number in places] for pair, _ in samples]),
+            torch.tensor(list(places)),
+            pad_sequence(
+                [torch.tensor(sorted(pair.positives)) for pair, _ in samples],
+                batch_first=True,
+                padding_value=NONE,
+            ),
         )
 
     def _chunks(self, read: Callable[[Sequence[Any]], Inputs], items: Sequence[Any]) -> tuple[Inputs, ...]:

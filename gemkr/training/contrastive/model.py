@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from gemkr.models.embedder import Inputs
 from gemkr.training.contrastive.config import LossConfig
 from gemkr.training.contrastive.data import ContrastiveBatch
+from gemkr.training.contrastive.gather import gathered
 
 SHARPEST = math.log(100)
 """The largest logarithm of 1 / temperature that is learned, as in CLIP."""
@@ -26,29 +27,34 @@ def info_nce(
     *,
     symmetric: bool,
 ) -> Tensor:
-    """The mean over queries of -log softmax of scale * inner products at the target; a scalar.
+    """float32[B]: each query's -log softmax of scale * inner products at its target.
 
     `queries` [B, width], `documents` [D, width], `targets` int64[B], `relevant` bool[B, D]. Another document that answers a query is
-    no negative of it: it is left out. With `symmetric`, the mean of that and the loss of each target among the queries, where
-    those that it answers too are left out.
+    no negative of it: it is left out. With `symmetric`, the mean of that and the loss of the target among the queries, where those
+    that it answers too are left out.
     """
     logits = (queries.float() @ documents.float().T) * scale
     own = F.one_hot(targets, logits.shape[1]).bool()
-    loss = F.cross_entropy(logits.masked_fill(relevant & ~own, -math.inf), targets)
+    loss = F.cross_entropy(logits.masked_fill(relevant & ~own, -math.inf), targets, reduction="none")
     if not symmetric:
         return loss
     rows = torch.arange(len(targets), device=targets.device)
     back = logits[:, targets].T  # row b: the document of query b against all queries
     others = relevant[:, targets].T & (rows[:, None] != rows)
-    return (loss + F.cross_entropy(back.masked_fill(others, -math.inf), rows)) / 2
+    return (loss + F.cross_entropy(back.masked_fill(others, -math.inf), rows, reduction="none")) / 2
+
+
+def answers(positives: Tensor, numbers: Tensor) -> Tensor:
+    """bool[B, D]: which documents int64[D] are among the `positives` int64[B, P] of each query."""
+    return (positives[:, :, None] == numbers).any(dim=1)
 
 
 class ContrastiveModel(nn.Module):
     """`model(batch) -> loss`. Gradients are those of the whole batch, whatever chunks it comes in.
 
     A batch of several chunks is encoded twice: once for the vectors, keeping nothing else, and chunk by chunk again in the backward
-    pass, with the random generator as it was, so that memory is that of one chunk (GradCache). Works on one device and on many;
-    negatives are those of a device's own batch.
+    pass, with the random generator as it was, so that memory is that of one chunk (GradCache). On several devices, the documents of
+    all are each query's negatives, as if the batch were on one.
     """
 
     def __init__(self, network: nn.Module, config: LossConfig) -> None:
@@ -59,12 +65,15 @@ class ContrastiveModel(nn.Module):
 
     def forward(self, batch: ContrastiveBatch) -> Tensor:
         queries, documents = self._encode(batch.queries), self._encode(batch.documents)
+        first, documents, numbers = gathered(documents, batch.numbers)
+        start, queries, targets, positives = gathered(queries, batch.targets + first, batch.positives)
         scale = 1 / self.config.temperature
         if self.log_scale is not None:
             scale = self.log_scale.clamp(max=SHARPEST).exp()
-        return info_nce(
-            queries, documents, batch.targets, batch.relevant, scale, symmetric=self.config.symmetric
+        losses = info_nce(
+            queries, documents, targets, answers(positives, numbers), scale, symmetric=self.config.symmetric
         )
+        return losses[start : start + len(batch.targets)].mean()
 
     def _encode(self, chunks: tuple[Inputs, ...]) -> Tensor:
         if len(chunks) == 1 or not torch.is_grad_enabled():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from gemkr.config.paths import FilePath
 from gemkr.config.ranges import Positive
@@ -21,7 +21,7 @@ from gemkr.progress import progress_bar
 from gemkr.types import Hit, Query, Ranking
 from gemkr.vector_index.exact import ExactIndex
 from gemkr.vector_index.indexes import INDEXES
-from gemkr.vector_index.store import VectorWriter, open_vectors, vector_plan
+from gemkr.vector_index.store import VectorWriter, open_vectors, plan_of
 from gemkr.vector_index.vectors import DTYPES, as_stored, joined
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class DenseRetriever:
             blocks = (encoder.encode_documents(block) for block in _blocks(documents, 0))
             vectors = joined([as_stored(block, config.dtype) for block in blocks])
         else:
-            vectors = open_vectors(config.vectors, plan_of(config, encoder, documents), REMEDY)
+            vectors = open_vectors(config.vectors, plan_of(encoder, documents, config.dtype), REMEDY)
         section = config.index
         kind, settings = (
             (ExactIndex, ExactIndex.Config()) if section is None else (section.cls, section.config)
@@ -93,13 +93,6 @@ class DenseRetriever:
                 yield Ranking(query.query_id, hits)
 
 
-def plan_of(config: DenseRetriever.Config, encoder: Any, documents: DocumentStore) -> dict[str, Any]:
-    """What the vectors of a corpus by an encoder depend on."""
-    return vector_plan(
-        encoder.fingerprint, documents.fingerprint, len(documents), encoder.width, config.dtype
-    )
-
-
 @dataclass(frozen=True)
 class Embedded:
     """Documents encoded now, documents whose vectors were there, and whether an index over them was built now."""
@@ -115,7 +108,7 @@ def embed(config: DenseRetriever.Config, sources: Sources, *, progress: bool = T
     DataError where `vectors` holds those of another encoder or corpus.
     """
     encoder, documents = sources.part(config.encoder), sources.documents
-    plan = plan_of(config, encoder, documents)
+    plan = plan_of(encoder, documents, config.dtype)
     writer = VectorWriter(config.vectors, plan)
     there = writer.done
     bar = progress_bar(

@@ -8,6 +8,7 @@ SCORERS = Role(
     {
         "bm25": "gemkr.scorers.bm25:BM25",
         "random": "gemkr.scorers.random_order:RandomOrder",
+        "dense": "gemkr.scorers.dense:DenseScorer",
         "cross_encoder": "gemkr.scorers.cross_encoder:CrossEncoderScorer",
         "blend": "gemkr.scorers.blend:Blend",
     },

@@ -38,6 +38,11 @@ def vector_plan(
     return {"format": FORMAT, "encoder": encoder, "corpus": corpus, "shape": shape, "dtype": dtype}
 
 
+def plan_of(encoder: Any, documents: Any, dtype: str) -> dict[str, Any]:
+    """What the vectors of a corpus (a `DocumentStore`) by an `Encoder` depend on."""
+    return vector_plan(encoder.fingerprint, documents.fingerprint, len(documents), encoder.width, dtype)
+
+
 def open_vectors(folder: str | Path, plan: dict[str, Any], remedy: str) -> Vectors:
     """The vectors of a finished folder, memory-mapped.
 

@@ -1,0 +1,69 @@
+"""`make okvqa-llama`: OK-VQA over Wikipedia passages by one pre-trained LLaMA with adapters, from the raw files to its table.
+
+No ensemble and no expert: what a language model brings that learned its language elsewhere. Knows no model by name: the base
+model is a folder, that of `make base-llm` or any other LLaMA's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from benchmarks.okvqa import cpu as okvqa_cpu
+from benchmarks.okvqa.cpu import CONFIGS, MAIN, Material
+from benchmarks.okvqa.seeds import report_seeds
+from benchmarks.okvqa.steps import exit_status, require_files, step
+from gemkr.cli.numbers import positive
+from gemkr.errors import DataError
+
+CONFIG = "okvqa_wiki112k_llama"
+EVALUATION = f"{CONFIGS}/eval/{CONFIG}.yaml"
+DENSE = "dense"
+"""The section whose vectors are made once for all seeds."""
+LATER_SEEDS = ("generative", "random_in_span", "dense_inside", "both_inside")
+"""What has seeds of its own: all that needs the clues."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=positive, default=1, help="how many models to train (default 1)")
+    parser.add_argument("--folder", type=Path, default=Path("runs") / CONFIG)
+    default = Path(os.environ.get("GEMKR_LLAMA", "runs/base-llm"))
+    parser.add_argument(
+        "--llm", type=Path, default=default, help=f"the base model's folder (default {default})"
+    )
+    args = parser.parse_args()
+    return exit_status("okvqa-llama", lambda: run(args.folder, args.llm, args.seeds))
+
+
+def run(home: Path, llm: Path, seeds: int) -> None:
+    """All seeds, one after the other, and the table. DataError where the base model or a file of the data is missing."""
+    require_files(okvqa_cpu.TRAIN_QUESTIONS, okvqa_cpu.DEV_QUESTIONS, okvqa_cpu.CORPUS)
+    if not llm.exists():
+        raise DataError(f"there is no LLaMA at {llm}; run make base-llm, or name a folder in GEMKR_LLAMA")
+    material = Material(llm, home / "wiki112k.fmi", home / "clues.jsonl")
+    okvqa_cpu.build_index(okvqa_cpu.CORPUS, material.index, llm, "--document-array")
+    okvqa_cpu.mine(okvqa_cpu.TRAIN_QUESTIONS, material.clues, material.index, llm, per_question=8)
+    vectors = home / "minilm"
+    vectors_setting = f"retrievers.{DENSE}.vectors={vectors}"
+    step(vectors, "embed", EVALUATION, DENSE, vectors_setting)
+    for seed in range(seeds):
+        here = home / f"seed{seed}"
+        final = okvqa_cpu.tune(CONFIG, here / "train", seed, material)
+        settings = [
+            f"{MAIN}.model.llm={llm}",
+            f"{MAIN}.model.checkpoint={final}",
+            f"{MAIN}.index={material.index}",
+            vectors_setting,
+            f"output={here / 'eval'}",
+        ]
+        if seed:
+            settings.append(f"evaluate=[{','.join(LATER_SEEDS)}]")
+        step(here / "eval" / "metrics.json", "eval", EVALUATION, *settings)
+    report_seeds(home, seeds)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

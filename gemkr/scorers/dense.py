@@ -1,0 +1,57 @@
+"""A document scorer by vectors: the inner product of a query's vector with those of the documents, made by `gemkr embed`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+
+from gemkr.config.paths import FilePath
+from gemkr.config.section import Section, section_files
+from gemkr.errors import DataError
+from gemkr.interfaces import Encoder
+from gemkr.models.encoders import ENCODERS
+from gemkr.types import Query
+from gemkr.vector_index.store import open_vectors, plan_of
+from gemkr.vector_index.vectors import Vectors
+
+REMEDY = "make them with gemkr embed, from a dense retriever's section with the same encoder and vectors"
+
+
+class DenseScorer:
+    """Scores given documents by an encoder. Costs one encoding of the query and one row of the vectors for each document."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """An encoder, and the folder of the corpus's vectors, kept as `dtype`: what a dense retriever's section names."""
+
+        encoder: Annotated[Section, ENCODERS]
+        vectors: FilePath
+        dtype: str = "float16"
+
+    def __init__(self, encoder: Encoder, vectors: Vectors) -> None:
+        """DataError when the encoder makes vectors of another width."""
+        if vectors.width != encoder.width:
+            raise DataError(
+                f"the encoder makes vectors of {encoder.width} numbers, the documents' have {vectors.width}; use one encoder for both"
+            )
+        self.encoder, self.vectors = encoder, vectors
+
+    @classmethod
+    def from_config(cls, config: Config, sources: Any) -> DenseScorer:
+        """DataError for vectors that are missing, or of another encoder or corpus."""
+        encoder = sources.part(config.encoder)
+        plan = plan_of(encoder, sources.documents, config.dtype)
+        return cls(encoder, open_vectors(config.vectors, plan, REMEDY))
+
+    @staticmethod
+    def input_files(config: Config) -> dict[str, str | None]:
+        """What the encoder is read from, and the vectors."""
+        return section_files(config.encoder) | {"vectors": config.vectors}
+
+    def score(self, query: Query, docs: np.ndarray) -> np.ndarray:
+        """float32[n] for document numbers int64[n]."""
+        return self.vectors.take(docs) @ self.encoder.encode_queries([query])[0].astype(
+            np.float32, copy=False
+        )

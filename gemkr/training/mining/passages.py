@@ -13,6 +13,7 @@ from gemkr.errors import TokenizerError
 from gemkr.fm_index import FMIndex
 from gemkr.text.borders import is_border
 from gemkr.text.normalize import normalize
+from gemkr.text.offsets import TokenOffsets
 from gemkr.text.tokenizer import Tokenizer, text_read
 
 CACHED_PASSAGES = 4096
@@ -68,14 +69,18 @@ class PassageReader:
 
     def __init__(self, index: FMIndex, documents: DocumentStore, tokenizer: Tokenizer) -> None:
         self._index, self._documents, self._tokenizer = index, documents, tokenizer
+        self._offsets = TokenOffsets(tokenizer)
         self.read = lru_cache(CACHED_PASSAGES)(self._read)
 
     def _read(self, doc: int) -> Passage:
         """TokenizerError when the index holds other tokens of the document."""
         text = text_read(self._tokenizer, self._documents.contents(doc))
+        tokens = np.asarray(self._index.extract(doc), dtype=np.int64)
+        starts = self._offsets.starts(tokens, text)
+        if starts is not None:
+            return Passage(doc, tokens, starts, text)
         ids, starts = self._tokenizer.encode_with_offsets(text)
-        tokens = np.asarray(ids, dtype=np.int64)
-        if not np.array_equal(tokens, self._index.extract(doc)):
+        if not np.array_equal(ids, tokens):
             raise TokenizerError(
                 f"document {self._documents.doc_ids[doc]!r} has other tokens in the index than {self._tokenizer.path} makes "
                 "of the corpus; use the corpus and the tokenizer that the index was built with"

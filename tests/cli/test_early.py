@@ -230,6 +230,16 @@ def test_no_command_writes_into_the_folder_of_another(
     assert sorted(material.rglob("*")) == before
 
 
+@pytest.mark.parametrize("output", ["trained/final", "pretrained/model"])
+@pytest.mark.parametrize("command", ["train", "pretrain", "eval", "retrieve"])
+def test_no_command_writes_into_a_model(command: str, output: str, material: Path) -> None:
+    before = sorted(material.rglob("*"))
+    config = "eval.yaml" if command == "retrieve" else f"{command}.yaml"
+    said = without_torch(command, material / config, f"output={material}/{output}")
+    assert f"the output folder {material}/{output} is itself a model or checkpoint" in said
+    assert sorted(material.rglob("*")) == before
+
+
 def test_a_run_folder_that_is_a_training_is_left_alone(material: Path, tmp_path: Path) -> None:
     (tmp_path / "gemkr").symlink_to(material / "trained")
     said = without_torch("retrieve", material / "eval.yaml", f"output={tmp_path}")

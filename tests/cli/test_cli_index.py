@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,7 @@ def test_white_space_and_composition_are_one_spelling(
     for text in ("owl hunts voles", "owl \u00a0hunts\r\nvoles", "the café", "the cafe\u0301"):
         assert "occurrences  1" in query("normal.fmi", text)
     assert "barn [owl hunts voles] in" in query("normal.fmi", "owl hunts voles")
+    assert "in [the café]\n" in unicodedata.normalize("NFC", query("normal.fmi", "the café"))
     assert "occurrences  0" in query("kept.fmi", "owl hunts")
     assert "occurrences  1" in query("kept.fmi", "owl\nhunts")
     assert (tmp_path / "normal.fmi").read_bytes() != (tmp_path / "kept.fmi").read_bytes()

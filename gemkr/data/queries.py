@@ -21,7 +21,9 @@ ID_NAMES = ("query_id", "qid", "_id", "id", "question_id")
 QUESTION_NAMES = ("question", "query", "text")
 COCO_2014_NAMES = "COCO_{split}_{image:012d}"
 """How COCO's 2014 release names its pictures; in the 2017 release it is `{image:012d}`."""
-PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+PICTURE_SUFFIXES = {
+    ".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".jfif", ".jpe", ".avif",
+}  # fmt: skip
 
 
 def read_queries(path: str | Path) -> Iterator[Query]:

@@ -4,15 +4,29 @@ import sys
 
 
 def main() -> int:
-    """The command line; one sentence in place of a traceback where the C++ extension is not built."""
+    """The command line; one sentence in place of a traceback where the C++ extension is not built, or a package of the
+    extras is not installed."""
     try:
         from gemkr.cli import main as command
+
+        return command()
     except ImportError as error:
-        if "extension is not built" not in str(error):
+        if (said := _remedy(error)) is None:
             raise
-        print(f"gemkr: {error}", file=sys.stderr)
+        print(f"gemkr: {said}", file=sys.stderr)
         return 1
-    return command()
+
+
+def _remedy(error: ImportError) -> str | None:
+    """What to do about a failed import; None for one that no installation mends."""
+    if "extension is not built" in str(error):
+        return str(error)
+    package = (error.name or "gemkr").partition(".")[0]
+    if not isinstance(error, ModuleNotFoundError) or package == "gemkr":
+        return None
+    return (
+        f"this command needs the package {package}, which is not installed; pip install 'gemkr[model,yolo]'"
+    )
 
 
 if __name__ == "__main__":

@@ -391,3 +391,20 @@ def test_an_extension_that_is_not_built_is_one_sentence(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert line.startswith("gemkr: gemkr's C++ extension is not built")
     assert "run `make install`" in line
+
+
+@pytest.mark.parametrize("package", ["PIL", "torch"])
+def test_a_package_that_is_not_installed_is_one_sentence(tmp_path: Path, package: str) -> None:
+    code = (
+        f"import sys; sys.modules[{package!r}] = None; sys.argv = ['gemkr', 'quickstart', '-o', 'runs']; "
+        "from gemkr.__main__ import main; raise SystemExit(main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    line = done.stderr.splitlines()[-1]
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert line == (
+        f"gemkr: this command needs the package {package}, which is not installed; pip install 'gemkr[model,yolo]'"
+    )

@@ -116,23 +116,6 @@ def test_numbers_out_of_range_are_usage_errors(words: list[str], capsys: pytest.
     assert f"argument {words[-2]}: must be" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "words",
-    [["index", "query", "i", "caf\udce9", "--tokenizer", "t"], ["ask", "c.yaml", "caf\udce9?"]],
-    ids=["query", "ask"],
-)
-def test_a_text_that_is_not_utf8_is_a_usage_error(words: list[str], capsys: pytest.CaptureFixture) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main(words)
-    assert stop.value.code == 2
-    assert "is not valid UTF-8; write it in a UTF-8 terminal" in capsys.readouterr().err
-
-
-def test_a_question_of_white_space_is_refused_before_a_model_is_loaded(capsys: pytest.CaptureFixture) -> None:
-    assert main(["ask", "nowhere.yaml", " \u00a0\n"]) == 1
-    assert "the question is empty; write one, or give a picture" in capsys.readouterr().err
-
-
 def test_a_tower_is_random_only_by_name(capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["regions", "encode", "p", "b", "-o", "o"])

@@ -210,3 +210,20 @@ def test_mine(material: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFi
     assert "tokenizer" in refusal(capsys, main([*argv, material["other"]]))
     assert list(read_clues(clues)) == mined
     assert "unknown form" in refusal(capsys, main([*argv, material["tokenizer"], "--forms", "tall"]))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["index", "query", "i", "caf\udce9", "--tokenizer", "t"], ["ask", "c.yaml", "caf\udce9?"]],
+    ids=["query", "ask"],
+)
+def test_a_text_that_is_not_utf8_is_a_usage_error(words: list[str], capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+    assert "is not valid UTF-8; write it in a UTF-8 terminal" in capsys.readouterr().err
+
+
+def test_a_question_of_white_space_is_refused_before_a_model_is_loaded(capsys: pytest.CaptureFixture) -> None:
+    assert main(["ask", "nowhere.yaml", " \u00a0\n"]) == 1
+    assert "the question is empty; write one, or give a picture" in capsys.readouterr().err

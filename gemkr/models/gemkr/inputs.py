@@ -21,8 +21,7 @@ from gemkr.models.gemkr.prompt import Sample, Template, VisualSlot, build_sample
 from gemkr.models.hf.text_encoder import TextReader
 from gemkr.text.tokenizer import Tokenizer
 from gemkr.types import Query
-from gemkr.vision.pictures import PictureFolder
-from gemkr.vision.store import RegionStore
+from gemkr.vision.protocols import Pictures, Regions
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +75,8 @@ class InputBuilder:
         preprocess: Callable[[Any], torch.Tensor] | None = None,
         width: int = 0,
         encoder: str | None = None,
-        images: PictureFolder | None = None,
-        regions: RegionStore | None = None,
+        images: Pictures | None = None,
+        regions: Regions | None = None,
         reader: TextReader | None = None,
         max_prompt_tokens: int | None = None,
         hide_regions: float = 0.0,

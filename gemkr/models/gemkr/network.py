@@ -27,8 +27,7 @@ from gemkr.models.hf.text_encoder import TextEncoder, TextReader, load_text_enco
 from gemkr.models.weights import trained_parameters
 from gemkr.text.tokenizer import Tokenizer, load_tokenizer
 from gemkr.vision.encode import Tower, load_tower
-from gemkr.vision.pictures import PictureFolder
-from gemkr.vision.store import RegionStore
+from gemkr.vision.protocols import Pictures, Regions
 
 
 class GeMKR(nn.Module):
@@ -89,8 +88,8 @@ class GeMKR(nn.Module):
 
     def input_builder(
         self,
-        images: PictureFolder | None = None,
-        regions: RegionStore | None = None,
+        images: Pictures | None = None,
+        regions: Regions | None = None,
         *,
         max_prompt_tokens: int | None = None,
         hide_regions: float = 0.0,

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from tiny_asking import DOCUMENTS, MODEL, write_config, write_material
 from transformers import AutoModelForCausalLM
 
-from gemkr.cli import main
 from gemkr.config.files import load_config
 from gemkr.errors import DataError, ModelError
 from gemkr.evaluation.config import EvalConfig
@@ -173,9 +172,12 @@ def test_every_passage_has_its_share_of_a_prompt(folder: Path) -> None:
     ],
 )  # fmt: skip
 def test_bad_settings_are_one_sentence(folder: Path, reranker: dict, sentence: str) -> None:
-    with pytest.raises(ModelError) as error:
+    def rerank() -> None:
         made, sources = build(folder, reranker)
         made.rerank(sources.queries[0], ranking(0, 1, 2, 3, 4))
+
+    with pytest.raises(ModelError) as error:
+        rerank()
     assert sentence in str(error.value)
 
 
@@ -185,10 +187,3 @@ def test_a_hit_without_text_is_named(folder: Path, kind: dict) -> None:
     bare = Ranking("q0", (Hit("d1", 2.0), Hit("bare", 1.0)))
     with pytest.raises(DataError, match=r"the document 'bare', a hit of the query 'q0', has no text"):
         reranker.rerank(sources.queries[0], bare)
-
-
-def test_a_saved_run_is_reranked_by_a_configuration(folder: Path, capsys: pytest.CaptureFixture) -> None:
-    config = write_config(folder, YES_NO, output=str(folder / "evaluated"))
-    assert main(["eval", str(config)]) == 0
-    lines = (folder / "evaluated" / "again" / "run.trec").read_text().splitlines()
-    assert len(lines) == 32

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,12 +69,24 @@ class Asked:
         if settings.tower is not None and sources.pictures is not None:
             pictures, regions = sources.pictures, sources.regions
         build = model.input_builder(pictures, regions, max_prompt_tokens=limit)
-        return cls(model, model.tokenizer, build, answers)
+        return cls(
+            model,
+            model.tokenizer,
+            lambda query, passage: build(_instructed(query), passage=passage),
+            answers,
+        )
 
     def logits(self, prompts: Sequence[Any]) -> np.ndarray:
         """float64[n, answers] behind n prompts: one prefill."""
         logits, _ = self.model.prefill(prompts)
-        return logits[:, self.answers].double().cpu().numpy()
+        return logits[:, self.answers].float().cpu().numpy().astype(np.float64)
+
+
+def _instructed(query: Query) -> Query:
+    """The query with its instruction, where there is one, before its question."""
+    if not query.instruction:
+        return query
+    return replace(query, question=f"{query.instruction} {query.question}".strip())
 
 
 def asking_files(config: AskingConfig, kind: str) -> dict[str, str | None]:

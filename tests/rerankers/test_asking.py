@@ -87,6 +87,14 @@ def test_batches_do_not_change_yes_no(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [YES_NO, LISTWISE])
+def test_an_instruction_stands_before_the_question(folder: Path, kind: dict) -> None:
+    scorer, docs = build(folder, kind)[0].scorer, np.arange(3)
+    given = scorer.score(Query("q", "the fox", instruction="where lives"), docs)
+    np.testing.assert_array_equal(given, scorer.score(Query("q", "where lives the fox"), docs))
+    assert np.abs(given - scorer.score(Query("q", "the fox"), docs)).max() > 1e-4
+
+
+@pytest.mark.parametrize("kind", [YES_NO, LISTWISE])
 def test_hits_are_ordered_by_score_and_retrieval_has_its_share(folder: Path, kind: dict) -> None:
     reranker, sources = build(folder, kind)
     query, hits = sources.queries[0], ranking(5, 11, 0, 7)

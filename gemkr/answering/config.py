@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated
 
 from gemkr.answering import READERS
 from gemkr.config.paths import FilePath
 from gemkr.config.ranges import NotNegative, Positive, Share
 from gemkr.config.section import Section
-from gemkr.models.gemkr.config import ModelConfig
+from gemkr.models.gemkr.config import ModelConfig, with_template
 from gemkr.training.loop.config import LoopConfig
 
 TEMPLATE = "reader"
@@ -83,6 +83,4 @@ class AnswerConfig:
 
 def reading_model(model: ModelConfig) -> ModelConfig:
     """The settings of a reader's model, its template filled in."""
-    if model.prompt.template is not None:
-        return model
-    return replace(model, prompt=replace(model.prompt, template=TEMPLATE))
+    return with_template(model, TEMPLATE)

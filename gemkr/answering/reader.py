@@ -21,7 +21,7 @@ from gemkr.data.qrels import AnswerMatcher
 from gemkr.data.queries import batches
 from gemkr.errors import ConfigError
 from gemkr.interfaces import LanguageModel
-from gemkr.models.gemkr.config import model_files
+from gemkr.models.gemkr.config import model_files, require_passage
 from gemkr.text.tokenizer import Tokenizer
 from gemkr.types import Answer, Hit, Query, ReadPassage
 
@@ -58,11 +58,11 @@ class LLMReader:
     @classmethod
     def from_config(cls, config: LLMReaderConfig, sources: Sources) -> LLMReader:
         """Raises CheckpointError for a checkpoint that is no reader's, and as loading models does."""
-        from gemkr.answering.training import KIND, require_passage
+        from gemkr.answering.training import KIND
         from gemkr.training.checkpoints.trained import require_kind
 
         settings = reading_model(config.model)
-        require_passage(settings)
+        require_passage(settings, "a reader")
         require_kind(settings, KIND, "gemkr train-reader")
         model = sources.model(settings)
         pictures = regions = None

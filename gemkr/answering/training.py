@@ -14,11 +14,9 @@ from gemkr.answering.material import ReaderDataset, read_material
 from gemkr.config.files import to_mapping
 from gemkr.config.ranges import require_ranges
 from gemkr.data.run_folders import READER
-from gemkr.errors import ModelError
 from gemkr.models.gemkr.batch import collate
-from gemkr.models.gemkr.config import ModelConfig
+from gemkr.models.gemkr.config import require_passage
 from gemkr.models.gemkr.network import load_gemkr
-from gemkr.models.gemkr.prompt import Template
 from gemkr.text.tokenizer import load_tokenizer
 from gemkr.training.checkpoints.checkpoint import read_checkpoint
 from gemkr.training.checkpoints.origin import Origin, hash_files
@@ -48,7 +46,7 @@ def train_reader(config: ReaderTrainConfig, *, resume: ResumeFrom = None) -> Out
 
 def _train(config: ReaderTrainConfig, point: ResumePoint | None) -> Outcome:
     require_ranges(config.data)
-    require_passage(config.model)
+    require_passage(config.model, "a reader")
     data, tokenizer = config.data, load_tokenizer(config.model.tokenizer or config.model.llm)
     pictures, regions = pictures_of(config)
     dataset = read_material(data, data.queries, not_built, tokenizer)
@@ -89,16 +87,6 @@ def _train(config: ReaderTrainConfig, point: ResumePoint | None) -> Outcome:
         title="train the reader",
         tuned=config.model.checkpoint is not None,
     )
-
-
-def require_passage(model: ModelConfig) -> None:
-    """ModelError unless the model's template shows a passage."""
-    template = Template.load(model.prompt.template)
-    if not any("{passage}" in section for section in template.sections):
-        raise ModelError(
-            f"the prompt template {model.prompt.template} has no {{passage}}, so that a reader would never see one; add a line with "
-            "it, or leave model.prompt.template out"
-        )
 
 
 def _data_hash(config: ReaderTrainConfig) -> str:

@@ -30,6 +30,8 @@ COMMANDS = {
     "embed": "gemkr.cli.embed",
     "ask": "gemkr.cli.ask",
     "retrieve": "gemkr.cli.retrieve",
+    "rerank": "gemkr.cli.rerank",
+    "tune-mix": "gemkr.cli.tune_mix",
     "fuse": "gemkr.cli.fuse",
     "score": "gemkr.cli.score",
     "answer": "gemkr.cli.answer",

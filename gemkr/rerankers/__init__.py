@@ -8,6 +8,8 @@ RERANKERS = Role(
     {
         "pointwise": "gemkr.rerankers.pointwise:PointwiseReranker",
         "cross_encoder": "gemkr.rerankers.cross_encoder:CrossEncoderReranker",
+        "yes_no": "gemkr.rerankers.yes_no:YesNoReranker",
+        "listwise": "gemkr.rerankers.listwise:ListwiseReranker",
     },
 )
 """Short names of kinds -> "module:Class"."""

@@ -52,9 +52,14 @@ class PointwiseReranker:
         docs = np.array([self.documents.number(hit.doc_id) for hit in ranking.hits], np.int64)
         scores = self.scorer.score(query, docs)
         if self.retrieval_weight > 0:
-            weight = np.float32(self.retrieval_weight)
             retrieval = np.array([hit.score for hit in ranking.hits], np.float32)
-            scores = weight * scaled(retrieval) + (1 - weight) * scaled(scores)
+            scores = mixed(retrieval, scores, self.retrieval_weight)
         order = np.argsort(-scores, kind="stable").tolist()
         hits = tuple(replace(ranking.hits[i], score=float(scores[i])) for i in order)
         return replace(ranking, hits=hits)
+
+
+def mixed(retrieval: np.ndarray, scores: np.ndarray, weight: float) -> np.ndarray:
+    """float32[n]: weight * retrieval + (1 - weight) * scores, both scaled to [0, 1] over these n hits."""
+    share = np.float32(weight)
+    return share * scaled(retrieval) + (1 - share) * scaled(scores)

@@ -7,11 +7,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tiny_reading import MODEL, evaluation, training, write_material
+from tiny_reading import HOMES, MODEL, evaluation, training, write_material
 
 from gemkr.answering.material import distinct_answers
 from gemkr.cli import main
+from gemkr.config.files import load_config
 from gemkr.data.answers import read_answers
+from gemkr.evaluation.config import EvalConfig
 from gemkr.training.loop.log import read_rows
 
 
@@ -200,3 +202,24 @@ def test_a_checkpoint_that_is_no_readers(folder: Path, capsys: pytest.CaptureFix
 
 def test_answers_that_mean_the_same_are_learned_once() -> None:
     assert distinct_answers(["two", " The 2 ", "", "ski", "skis", "Ski."]) == ["two", "ski", "skis"]
+
+
+def test_a_reranker_reads_with_what_a_reader_learned(trained: Path) -> None:
+    reranker = {
+        "kind": "yes_no",
+        "yes": "river",
+        "no": "wood",
+        "model": MODEL | {"checkpoint": "reader/final"},
+    }
+    sections = {
+        "bm25": "bm25",
+        "again": {"kind": "reranked", "of": "bm25", "depth": 1, "reranker": reranker},
+    }
+    config = evaluation(trained, queries="train.jsonl", retrievers=sections, answer={"of": ["bm25"]})
+    again = load_config(config, EvalConfig).sources()
+    rankings = list(again.retriever("again").retrieve(again.queries, 1))
+    scores = {ranking.query_id: ranking.hits[0].score for ranking in rankings}
+    for number, place in enumerate(list(HOMES.values())[:24]):
+        if place in ("river", "wood"):
+            assert (scores[f"q{number}"] > 0.9) == (place == "river")
+            assert (scores[f"q{number}"] < 0.1) == (place == "wood")

@@ -124,7 +124,8 @@ def test_templates_go_by_name_or_path(tmp_path: Path) -> None:
     (tmp_path / "own.txt").write_text("{question} <ImageHere>")
     assert Template.load(tmp_path / "own.txt").sections == ("{question} <ImageHere>",)
     with pytest.raises(
-        ModelError, match="no prompt template is called 'sort'; there are gemkr, okvqa, reader, short"
+        ModelError,
+        match="no prompt template is called 'sort'; there are gemkr, listwise, okvqa, reader, short, yes_no",
     ):
         Template.load("sort")
     model = from_mapping({"llm": "x", "prompt": {"template": "okvqa"}}, ModelConfig, "model")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gemkr.config.paths import FilePath
 from gemkr.config.ranges import Natural, Positive, Share
-from gemkr.models.gemkr.prompt import template_file
+from gemkr.errors import ModelError
+from gemkr.models.gemkr.prompt import Template, template_file
 from gemkr.models.hf.config import LoraConfig, PromptConfig, TextEncoderConfig, text_encoder_files
 from gemkr.vision.config import TowerConfig
 
@@ -67,3 +68,21 @@ def model_files(model: ModelConfig) -> dict[str, str | None]:
             f"text_encoder.{what}": path for what, path in text_encoder_files(model.text_encoder).items()
         }
     return files
+
+
+def with_template(model: ModelConfig, name: str) -> ModelConfig:
+    """The settings with the packaged template `name`, unless they have one."""
+    if model.prompt.template is not None:
+        return model
+    return replace(model, prompt=replace(model.prompt, template=name))
+
+
+def require_passage(model: ModelConfig, who: str) -> Template:
+    """The model's template; ModelError unless it shows `who` a passage."""
+    template = Template.load(model.prompt.template)
+    if not any("{passage}" in section for section in template.sections):
+        raise ModelError(
+            f"the prompt template {model.prompt.template} has no {{passage}}, so that {who} would never see one; add a line with "
+            "it, or leave model.prompt.template out"
+        )
+    return template

@@ -1,0 +1,136 @@
+"""What rerankers that ask a language model share: the model, its prompts, and the answers whose logits are read.
+
+An answer is one token behind the prompt; nothing is written and nothing is parsed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gemkr.config.ranges import Positive, Share
+from gemkr.errors import DataError, ModelError
+from gemkr.interfaces import LanguageModel
+from gemkr.models.gemkr.config import ModelConfig, model_files, require_passage, with_template
+from gemkr.models.gemkr.prompt import IMAGE_MARK, Template
+from gemkr.text.tokenizer import Tokenizer, as_written
+from gemkr.types import Document, Query
+
+if TYPE_CHECKING:
+    from gemkr.sources import Sources
+
+OPENING = ("(", "[", "{", '"', "\n")
+"""Where a template ends in one of these, its answer follows at once, else behind a space."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskingConfig:
+    """A language model of the LLaMA family, with a tower or without. A prompt has at most `max_prompt_tokens`;
+    `retrieval_weight` is the share of the score that the hits come with."""
+
+    model: ModelConfig
+    max_prompt_tokens: Positive = 512
+    retrieval_weight: Share = 0.0
+
+
+class Asked:
+    """A language model and the answers that it chooses among, one token each.
+
+    `prompts(query, passage=text)` builds what `model.prefill` takes.
+    """
+
+    def __init__(
+        self, model: LanguageModel, tokenizer: Tokenizer, prompts: Callable[..., Any], answers: Sequence[int]
+    ) -> None:
+        self.model, self.tokenizer, self.prompts, self.answers = model, tokenizer, prompts, list(answers)
+
+    @classmethod
+    def load(
+        cls,
+        config: AskingConfig,
+        sources: Sources,
+        kind: str,
+        words: Sequence[str],
+        remedy: str,
+        *,
+        limit: int | None,
+    ) -> Asked:
+        """Prompts are cut to `limit` tokens. ModelError for a template without a passage, and as `answer_tokens` raises; else
+        as loading models does."""
+        settings = with_template(config.model, kind)
+        template = require_passage(settings, f"the reranker {kind}")
+        answers = answer_tokens(sources.tokenizer(settings), template, words, kind, remedy)
+        model = sources.model(settings)
+        pictures = regions = None
+        if settings.tower is not None and sources.pictures is not None:
+            pictures, regions = sources.pictures, sources.regions
+        build = model.input_builder(pictures, regions, max_prompt_tokens=limit)
+        return cls(
+            model,
+            model.tokenizer,
+            lambda query, passage: build(_instructed(query), passage=passage),
+            answers,
+        )
+
+    def logits(self, prompts: Sequence[Any]) -> np.ndarray:
+        """float64[n, answers] behind n prompts: one prefill."""
+        logits, _ = self.model.prefill(prompts)
+        return logits[:, self.answers].float().cpu().numpy().astype(np.float64)
+
+
+def _instructed(query: Query) -> Query:
+    """The query with its instruction, where there is one, before its question."""
+    if not query.instruction:
+        return query
+    return replace(query, question=f"{query.instruction} {query.question}".strip())
+
+
+def asking_files(config: AskingConfig, kind: str) -> dict[str, str | None]:
+    """Every path that the model is read from."""
+    return {f"model.{what}": path for what, path in model_files(with_template(config.model, kind)).items()}
+
+
+def answer_tokens(
+    tokenizer: Tokenizer, template: Template, words: Sequence[str], kind: str, remedy: str
+) -> list[int]:
+    """The token of each word behind a prompt of the template; ModelError for a word that is not one known token there, and for
+    two words of one token. `remedy` ends the sentence."""
+    written = as_written(tokenizer)
+    end = re.split(rf"\}}|{IMAGE_MARK}", template.sections[-1].replace("\\n", "\n"))[-1]
+    before = written.encode(end) if end else []
+    space = " " if end and not end.endswith(OPENING) else ""
+    found: dict[int, str] = {}
+    for word in words:
+        tokens = written.encode(end + space + word)
+        tokens, prefix = tokens[len(before) :], tokens[: len(before)]
+        if prefix != before or len(tokens) != 1 or tokens[0] == written.unk_id:
+            pieces = " ".join(written.piece(token) for token in tokens)
+            raise ModelError(
+                f"the reranker {kind} reads the logit of {word!r}, which must be one token behind the prompt, and the tokenizer "
+                f"{tokenizer.path} makes it {pieces!r}; {remedy}"
+            )
+        if tokens[0] in found:
+            raise ModelError(
+                f"the answers {found[tokens[0]]!r} and {word!r} of the reranker {kind} are one token; {remedy}"
+            )
+        found[tokens[0]] = word
+    return list(found)
+
+
+def candidate_texts(query: Query, documents: Sequence[Document], docs: np.ndarray, kind: str) -> list[str]:
+    """Title and text of each candidate; DataError for one that has neither."""
+    texts = []
+    for doc in docs.tolist():
+        document = documents[doc]
+        text = " ".join(document.contents.split())
+        if not text:
+            raise DataError(
+                f"the document {document.doc_id!r}, a hit of the query {query.query_id!r}, has no text, and the reranker {kind} "
+                "reads nothing else; give it one, or rerank with an encoder that sees pictures (pointwise)"
+            )
+        texts.append(text)
+    return texts

@@ -1,0 +1,126 @@
+"""Reranking by a question to a language model about several hits at once: which number helps most?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+
+from gemkr.config.ranges import Range
+from gemkr.errors import ModelError
+from gemkr.rerankers.asking import Asked, AskingConfig, asking_files, candidate_texts
+from gemkr.rerankers.pointwise import PointwiseReranker
+from gemkr.text.tokenizer import Tokenizer
+from gemkr.types import Document, Query
+
+if TYPE_CHECKING:
+    from gemkr.sources import Sources
+
+KIND = "listwise"
+
+
+class ListwiseScorer:
+    """Shows a query up to `window` numbered documents in one prompt; the logits of their numbers say which helps most.
+
+    Documents that fit into one window have the softmax of these logits as scores. More are put in order by windows that move
+    from the end to the start by half a window, each ordered by its logits, so that what is best moves up; the score is then
+    the share of the documents that do not stand above. Scores depend on the order in which the documents are given.
+    `asked.answers` are the tokens of the numbers 1 to `window`.
+    """
+
+    def __init__(self, asked: Asked, documents: Sequence[Document], *, max_prompt_tokens: int = 512) -> None:
+        self.asked, self.documents, self.max_prompt_tokens = asked, documents, max_prompt_tokens
+        self.window = len(asked.answers)
+
+    def score(self, query: Query, docs: np.ndarray) -> np.ndarray:
+        """float32[n] for document numbers int64[n], best first as far as is known; DataError for one without text, ModelError
+        where a prompt has no room for them. Costs one prompt for each window."""
+        texts = candidate_texts(query, self.documents, docs, KIND)
+        if len(texts) <= self.window:
+            return _softmax(self._logits(query, texts)) if texts else np.zeros(0, np.float32)
+        order = np.arange(len(texts))
+        for start in windows(len(texts), self.window):
+            part = order[start : start + self.window]
+            logits = self._logits(query, [texts[i] for i in part])
+            order[start : start + self.window] = part[np.argsort(-logits, kind="stable")]
+        scores = np.zeros(len(texts), np.float32)
+        scores[order] = 1 - np.arange(len(texts), dtype=np.float32) / len(texts)
+        return scores
+
+    def _logits(self, query: Query, texts: Sequence[str]) -> np.ndarray:
+        """float64[n] of the numbers of n texts."""
+        return self.asked.logits([self.prompt(query, texts)])[0, : len(texts)]
+
+    def prompt(self, query: Query, texts: Sequence[str]) -> Any:
+        """The prompt over numbered texts, each cut to an equal share of the tokens that the rest leaves."""
+        rest = self.asked.prompts(query, passage=numbered([""] * len(texts))).sample
+        room = self.max_prompt_tokens - len(rest.tokens) + len(rest.read)
+        if room < len(texts):
+            raise ModelError(
+                f"a prompt of {self.max_prompt_tokens} tokens has no room for {len(texts)} passages beside the query "
+                f"{query.query_id!r} and the template; raise max_prompt_tokens or lower window"
+            )
+        share = room // len(texts)
+        return self.asked.prompts(
+            query, passage=numbered([cut(self.asked.tokenizer, text, share) for text in texts])
+        )
+
+
+class ListwiseReranker(PointwiseReranker):
+    """`PointwiseReranker` whose scorer shows a language model several hits at once."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(AskingConfig):
+        """As `AskingConfig`; a prompt shows `window` hits, and more are ordered by overlapping windows. Without a
+        `model.prompt.template`, the packaged `listwise` is used."""
+
+        window: Annotated[int, Range(2, 99)] = 5
+
+    @classmethod
+    def from_config(cls, config: Config, sources: Sources) -> ListwiseReranker:
+        """Raises as `Asked.load` does."""
+        asked = Asked.load(
+            config,
+            sources,
+            KIND,
+            [str(number) for number in range(1, config.window + 1)],
+            "lower window (numbers above 9 are often several tokens), or let the template end in an opening bracket",
+            limit=None,
+        )
+        scorer = ListwiseScorer(asked, sources.documents, max_prompt_tokens=config.max_prompt_tokens)
+        return cls(scorer, sources.documents, retrieval_weight=config.retrieval_weight)
+
+    @staticmethod
+    def input_files(config: Config) -> dict[str, str | None]:
+        """Every path that the model is read from."""
+        return asking_files(config, KIND)
+
+
+def windows(count: int, window: int) -> list[int]:
+    """Where windows over more than `window` places start, the last places first: by half a window each, and at 0."""
+    step = max(window // 2, 1)
+    return [*range(count - window, 0, -step), 0]
+
+
+def numbered(texts: Sequence[str]) -> str:
+    """`(1) first (2) second`."""
+    return " ".join(f"({number}) {text}".strip() for number, text in enumerate(texts, 1))
+
+
+def cut(tokenizer: Tokenizer, text: str, most: int) -> str:
+    """As many whole words of a text as `most` tokens hold, or of its only word the start."""
+    tokens, starts = tokenizer.encode_with_offsets(text)
+    if len(tokens) <= most:
+        return text
+    end = int(starts[most])
+    head = text[:end]
+    if not text[end].isspace():
+        head = head.rpartition(" ")[0] or head
+    return head.strip()
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max())
+    return (powers / powers.sum()).astype(np.float32)

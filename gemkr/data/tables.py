@@ -33,8 +33,7 @@ def table_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
         from pyarrow import ArrowException, parquet
     except ImportError:
         raise DataError(
-            f"{path} is a parquet file, which needs the package pyarrow; install it (pip install pyarrow), or write the "
-            "rows as jsonl"
+            f"{path} is a parquet file, which needs the package pyarrow; pip install pyarrow, or write the rows as jsonl"
         ) from None
     if not path.exists():
         raise DataError(f"the file {path} does not exist")

@@ -133,7 +133,7 @@ def test_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "pyarrow", None)
         with pytest.raises(
-            DataError, match=r"test.parquet is a parquet file, which needs the package pyarrow; inst"
+            DataError, match=r"test.parquet is a parquet file, which needs the package pyarrow; pip"
         ):
             read_mmeb(path)
     pyarrow = pytest.importorskip("pyarrow")

@@ -11,7 +11,9 @@ import pytest
 from gemkr.cli import main
 from gemkr.data.corpus import read_corpus
 from gemkr.data.mmeb import candidate_id, read_mmeb
+from gemkr.data.qrels import gold_qrels
 from gemkr.data.queries import read_queries
+from gemkr.data.trec import read_run
 from gemkr.errors import ConfigError, DataError
 from gemkr.evaluation.pools import pool_names, read_pools, require_pools
 from gemkr.types import Document, Query
@@ -145,3 +147,48 @@ def test_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.write_bytes(b"no parquet")
     with pytest.raises(DataError, match=r"test.parquet cannot be read after row 0"):
         read_mmeb(path)
+
+
+def test_a_set_is_evaluated_over_its_lists(tmp_path: Path) -> None:
+    """From the published file to a scored run: every hit is of the query's own list, and the gold one is first."""
+    names = [
+        "otter",
+        "falcon",
+        "badger",
+        "salmon",
+        "lizard",
+        "donkey",
+        "pigeon",
+        "spider",
+        "walrus",
+        "beaver",
+    ]
+    rows = [
+        row(n, qry_text=f"which {name}", qry_img_path="", tgt_text=[f"the {name}", names[n - 1], f"{name}s"])
+        for n, name in enumerate(names)
+    ]
+    put(tmp_path / "set.jsonl", rows)
+    files = [str(tmp_path / name) for name in ("q.jsonl", "c.jsonl", "p.jsonl")]
+    command = [
+        "queries",
+        str(tmp_path / "set.jsonl"),
+        "-o",
+        files[0],
+        "--corpus",
+        files[1],
+        "--pools",
+        files[2],
+    ]
+    assert main(command) == 0
+    (tmp_path / "eval.yaml").write_text(
+        "queries: q.jsonl\ncorpus: c.jsonl\npools: {set: p.jsonl}\n"
+        f"output: {tmp_path / 'out'}\nk: 3\nretrievers: {bm25: {kind: bm25}}\n"
+    )
+    assert main(["eval", str(tmp_path / "eval.yaml")]) == 0
+    pools = read_pools({"set": files[2]}, [document.doc_id for document in read_corpus(files[1])])
+    run = read_run(tmp_path / "out" / "bm25" / "run.trec")
+    assert len(run) == 10
+    assert all({hit.doc_id for hit in hits} <= pools[query_id] for query_id, hits in run.items())
+    assert gold_qrels(read_queries(files[0])) == {
+        query_id: {hits[0].doc_id: 1} for query_id, hits in run.items()
+    }

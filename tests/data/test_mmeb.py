@@ -182,7 +182,7 @@ def test_a_set_is_evaluated_over_its_lists(tmp_path: Path) -> None:
     assert main(command) == 0
     (tmp_path / "eval.yaml").write_text(
         "queries: q.jsonl\ncorpus: c.jsonl\npools: {set: p.jsonl}\n"
-        f"output: {tmp_path / 'out'}\nk: 3\nretrievers: {bm25: {kind: bm25}}\n"
+        f"output: {tmp_path / 'out'}\nk: 3\nretrievers: {{bm25: {{kind: bm25}}}}\n"
     )
     assert main(["eval", str(tmp_path / "eval.yaml")]) == 0
     pools = read_pools({"set": files[2]}, [document.doc_id for document in read_corpus(files[1])])

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from gemkr import __version__
+from gemkr.data.text_files import utf8_fault
 from gemkr.errors import GemkrError, first_line
 
 COMMANDS = {
@@ -61,6 +62,9 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error(f"unrecognized arguments: {' '.join(unexpected or rest)}{hint}")
     if rest:
         args.overrides = [*args.overrides, *rest]
+    for name in ("text", "question"):  # names of files may hold any bytes, what a tokenizer reads may not
+        if not getattr(args, name, "").isprintable() and utf8_fault(getattr(args, name)) is not None:
+            parser.error(f"the {name} is not valid UTF-8; write it in a UTF-8 terminal")
     return args
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gemkr.cli.numbers import positive
+from gemkr.errors import DataError
 from gemkr.text.normalize import normalize_with_offsets
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.picture is None and not args.question.strip():
+        raise DataError("the question is empty; write one, or give a picture with --picture")
     if args.picture is not None:  # found out before models are loaded
         from gemkr.vision.decode import check_picture
 
@@ -77,18 +81,21 @@ def as_text(ranking: Ranking) -> list[str]:
         lines += ["clues: " + " · ".join(f"{clue.text} ({clue.occurrences})" for clue in best), ""]
     for number, hit in enumerate(ranking.hits, 1):
         lines.append(f"{number}. {hit.doc_id}{f'  {hit.title}' if hit.title else ''}  [{hit.score:.3f}]")
-        lines += textwrap.wrap(marked(hit), WIDTH, initial_indent="   ", subsequent_indent="   ")
+        shown = " ".join(marked(hit).split())
+        lines += textwrap.wrap(shown, WIDTH, initial_indent="   ", subsequent_indent="   ")
     return lines or ["no passage was found"]
 
 
 def marked(hit: Hit) -> str:
-    """The passage with the first occurrence of its best clue between ** signs."""
+    """The passage with the first occurrence of its best clue between ** signs, in any case, as a vocabulary may fold it.
+
+    A clue that stands there as whole words goes before one that only stands inside a word.
+    """
     text, places = normalize_with_offsets(hit.text)
-    for evidence in hit.evidence:
-        clue = evidence.text.strip()
-        at = text.find(clue) if clue else -1
-        if at >= 0:
-            start, stop = int(places[at]), int(places[at + len(clue)])
+    clues = [re.escape(clue) for evidence in hit.evidence if (clue := evidence.text.strip())]
+    for pattern in (*(rf"(?<!\w){clue}(?!\w)" for clue in clues), *clues):
+        if place := re.search(pattern, text, re.IGNORECASE):
+            start, stop = int(places[place.start()]), int(places[place.end()])
             found = hit.text[start:stop].rstrip()
             return f"{hit.text[:start]}**{found}**{hit.text[start + len(found) :]}"
     return hit.text

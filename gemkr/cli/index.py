@@ -263,6 +263,7 @@ def _snippet(
         )
     lo, hi = int(starts[at]), int(starts[at + size])
     lo += len(text[lo:hi]) - len(text[lo:hi].lstrip())
+    hi -= len(text[lo:hi]) - len(text[lo:hi].rstrip())
     before, after = text[max(lo - around, 0) : lo], text[hi : hi + around]
     return " ".join(f"{before}[{text[lo:hi]}]{after}".split())
 

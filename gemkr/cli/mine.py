@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--output", type=Path, required=True, help="the clue file, *.jsonl")
     parser.add_argument(
-        "--forms", default="short,long", help="short (the answer alone), long (unique), or both"
+        "--forms", default="short,long", help="short (the answer alone), long (unique), or short,long"
     )
     parser.add_argument("--per-question", type=positive, default=4, help="passages per question (default 4)")
     parser.add_argument(

@@ -5,6 +5,7 @@ Knows nothing of what the columns are worth.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from gemkr.errors import DataError
 
 QUERY_NAMES = ("query-id", "query_id", "qid", "topic")
 DOCUMENT_NAMES = ("corpus-id", "corpus_id", "doc-id", "doc_id", "docid", "docno", "did", "pid")
+_WHITE = re.compile(r"[ \t\r\n\f\v]+")
 Layouts = Mapping[int, tuple[str, ...]]
 """Number of columns -> what each of them is; "" for one that is skipped."""
 
@@ -64,12 +66,15 @@ def read_columns(
 
 
 def _cells(text: str, counts: tuple[int, ...]) -> list[str]:
-    """The columns of a line: between tabs when that gives one of the `counts`, else between runs of white space."""
+    """The columns of a line: between tabs when that gives one of the `counts`, else between runs of ASCII's white space, as trec_eval
+    splits; a no-break space stays in its id, which is refused for it."""
     if "\t" in text:
         cells = [cell.strip() for cell in text.strip("\r\n").split("\t")]
         if len(cells) in counts:
             return cells
-    return text.split()
+    if text.isascii():
+        return text.split()
+    return _WHITE.split(text.strip(" \t\r\n\f\v"))
 
 
 def _header(text: str, names: Mapping[str, tuple[str, ...]]) -> tuple[str, ...] | None:

@@ -24,7 +24,9 @@ IMAGE_NAMES = ("image", "query_img_path", "img_path")
 POSITIVE_NAMES = ("positives", "gold", "pos_cand_list", "pos_item_ids")
 COCO_2014_NAMES = "COCO_{split}_{image:012d}"
 """How COCO's 2014 release names its pictures; in the 2017 release it is `{image:012d}`."""
-PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+PICTURE_SUFFIXES = {
+    ".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".jfif", ".jpe", ".avif",
+}  # fmt: skip
 
 
 def read_queries(path: str | Path) -> Iterator[Query]:

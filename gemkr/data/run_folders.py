@@ -30,7 +30,11 @@ def owner_of(folder: str | Path) -> str | None:
 
 
 def require_own(folder: str | Path, command: str) -> None:
-    """DataError when a folder holds the results of another command than `command`."""
+    """DataError when a folder holds the results of another command than `command`, or is a model or checkpoint itself."""
+    if (Path(folder) / "config.json").is_file() and any(Path(folder).glob("*.safetensors")):
+        raise DataError(
+            f"the output folder {folder} is itself a model or checkpoint, which results would spoil; set output to another folder"
+        )
     owner = owner_of(folder)
     if owner is not None and owner != command:
         raise DataError(

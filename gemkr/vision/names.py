@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".jfif", ".avif")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".jfif", ".jpe", ".avif")
 """Of files that are read as pictures, in the order in which they are looked for."""
 UNREAD = (
-    ".heic", ".heif", ".jxl", ".jp2", ".jpx", ".j2k", ".svg", ".psd", ".tga", ".ico", ".pcx", ".ppm", ".pgm", ".pbm",
+    ".heic", ".heif", ".hif", ".jxl", ".jp2", ".jpx", ".j2k", ".svg", ".psd", ".tga", ".ico", ".pcx", ".ppm", ".pgm", ".pbm",
     ".pnm", ".pfm", ".exr", ".hdr", ".eps", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf",
 )  # fmt: skip
 """Of picture files that are not read: they are found like the others, so that opening one names it."""

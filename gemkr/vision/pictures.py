@@ -3,6 +3,7 @@ what is done with a picture."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
@@ -15,6 +16,8 @@ from gemkr.types import Query
 from gemkr.vision.decode import check_picture, read_picture
 from gemkr.vision.names import LISTED, SUFFIXES, UNREAD, without_suffix
 from gemkr.vision.protocols import Pictures, Regions
+
+logger = logging.getLogger(__name__)
 
 MANY = 1000
 """From so many pictures on, checking them all has a progress bar."""
@@ -39,9 +42,21 @@ class PictureFolder:
             raise VisionError(f"the picture folder {folder} {wrong}; name the folder that holds the pictures")
 
     def ids(self) -> list[str]:
-        """All image ids in the folder itself, sorted, those of formats that are not read among them."""
+        """All image ids in the folder itself, sorted, those of formats that are not read among them.
+
+        A warning names a file that is hidden by another of its id.
+        """
         known = {*SUFFIXES, *UNREAD}
-        return sorted({path.stem for path in self.folder.iterdir() if path.suffix.lower() in known})
+        files = sorted(path for path in self.folder.iterdir() if path.suffix.lower() in known)
+        ids = sorted({path.stem for path in files})
+        if len(ids) < len(files):
+            taken = {image_id: self.path(image_id) for image_id in ids if image_id in self}
+            hidden = next(path for path in files if taken.get(path.stem) != path)
+            logger.warning(
+                "%d pictures in %s are left out, as another has the same name, such as %s; rename them",
+                len(files) - len(ids), self.folder, hidden.name,
+            )  # fmt: skip
+        return ids
 
     def __contains__(self, image_id: str) -> bool:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,7 @@ def test_white_space_and_composition_are_one_spelling(
     for text in ("owl hunts voles", "owl \u00a0hunts\r\nvoles", "the café", "the cafe\u0301"):
         assert "occurrences  1" in query("normal.fmi", text)
     assert "barn [owl hunts voles] in" in query("normal.fmi", "owl hunts voles")
+    assert "in [the café]\n" in unicodedata.normalize("NFC", query("normal.fmi", "the café"))
     assert "occurrences  0" in query("kept.fmi", "owl hunts")
     assert "occurrences  1" in query("kept.fmi", "owl\nhunts")
     assert (tmp_path / "normal.fmi").read_bytes() != (tmp_path / "kept.fmi").read_bytes()
@@ -208,3 +210,20 @@ def test_mine(material: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFi
     assert "tokenizer" in refusal(capsys, main([*argv, material["other"]]))
     assert list(read_clues(clues)) == mined
     assert "unknown form" in refusal(capsys, main([*argv, material["tokenizer"], "--forms", "tall"]))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["index", "query", "i", "caf\udce9", "--tokenizer", "t"], ["ask", "c.yaml", "caf\udce9?"]],
+    ids=["query", "ask"],
+)
+def test_a_text_that_is_not_utf8_is_a_usage_error(words: list[str], capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+    assert "is not valid UTF-8; write it in a UTF-8 terminal" in capsys.readouterr().err
+
+
+def test_a_question_of_white_space_is_refused_before_a_model_is_loaded(capsys: pytest.CaptureFixture) -> None:
+    assert main(["ask", "nowhere.yaml", " \u00a0\n"]) == 1
+    assert "the question is empty; write one, or give a picture" in capsys.readouterr().err

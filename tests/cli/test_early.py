@@ -230,6 +230,37 @@ def test_no_command_writes_into_the_folder_of_another(
     assert sorted(material.rglob("*")) == before
 
 
+@pytest.mark.parametrize("output", ["trained/final", "pretrained/model"])
+@pytest.mark.parametrize("command", ["train", "pretrain", "eval", "retrieve"])
+def test_no_command_writes_into_a_model(command: str, output: str, material: Path) -> None:
+    before = sorted(material.rglob("*"))
+    config = "eval.yaml" if command == "retrieve" else f"{command}.yaml"
+    said = without_torch(command, material / config, f"output={material}/{output}")
+    assert f"the output folder {material}/{output} is itself a model or checkpoint" in said
+    assert sorted(material.rglob("*")) == before
+
+
+def test_a_tokenizer_or_corpus_of_another_index_is_told_before_a_model_is_loaded(
+    material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    class LoadedError(Exception):
+        pass
+
+    def load(*args: object, **settings: object) -> None:
+        raise LoadedError
+
+    monkeypatch.setattr(trained, "load_gemkr", load)
+    argv = ["retrieve", str(material / "eval.yaml"), f"output={tmp_path}/run"]
+    with pytest.raises(LoadedError):
+        main(argv)
+    assert main([*argv, f"retrievers.gemkr.model.llm={tmp_path}/nowhere"]) == 1
+    assert f"the tokenizer {tmp_path}/nowhere does not exist" in capsys.readouterr().err
+    corpus = tmp_path / "later.csv"
+    corpus.write_text("kid,text\n" + "".join(f'{i},"later {text}"\n' for i, text in enumerate(DOCUMENTS)))
+    assert main([*argv, f"corpus={corpus}"]) == 1
+    assert "document '0' has other tokens in the index than" in capsys.readouterr().err
+
+
 def test_a_run_folder_that_is_a_training_is_left_alone(material: Path, tmp_path: Path) -> None:
     (tmp_path / "gemkr").symlink_to(material / "trained")
     said = without_torch("retrieve", material / "eval.yaml", f"output={tmp_path}")

@@ -70,6 +70,7 @@ def test_every_layout_is_read_and_written_as_trec(tmp_path: Path, text: str) -> 
         ("q1 0 d1\n", ":1: the row has 3 columns"),
         ("q1 0 d1 1\nq1 0 d1 0\n", ":2: document 'd1' is judged twice"),
         ("q1 0 d1 yes\n", ":1: the relevance 'yes'"),
+        ("q1 0 d\u00a01 1\n", r":1: the document id 'd\xa01' holds white space"),
         (
             "q1 0 d1 1\nq1 0 d2 1 7\n",
             ":2: the row has 5 columns, the first one has 4; qrels have 4 (query, 0,",

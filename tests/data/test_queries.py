@@ -11,6 +11,7 @@ from gemkr.cli import main
 from gemkr.data.queries import coco_number, read_captions, read_okvqa, read_queries
 from gemkr.errors import DataError
 from gemkr.types import Query
+from gemkr.vision.names import SUFFIXES
 
 
 def put(path: Path, value: object) -> Path:
@@ -67,10 +68,12 @@ def test_gemkr_json(tmp_path: Path) -> None:
             "image": "COCO_val2014_000000297147",
         },
         {"input": "Who?", "output": "me", "image": "images/a.b/COCO_2.jpg"},
+        *({"input": "Who?", "output": "me", "image": f"images/COCO_3{suffix}"} for suffix in SUFFIXES),
     ]
     assert list(read_queries(put(tmp_path / "test.json", rows))) == [
         Query("0", "What sport? a motorcycle.", "COCO_val2014_000000297147", answers=("racing", "race")),
         Query("1", "Who?", "COCO_2", answers=("me",)),
+        *(Query(str(n), "Who?", "COCO_3", answers=("me",)) for n in range(2, 2 + len(SUFFIXES))),
     ]
 
 

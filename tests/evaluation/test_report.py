@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gemkr.cli.ask import marked
+from gemkr.cli.ask import as_text, marked
 from gemkr.errors import DataError
 from gemkr.evaluation.answer_evaluation import Abstention, AnswerEvaluation
 from gemkr.evaluation.answer_metrics import score_answers
@@ -125,6 +125,20 @@ def test_clues_are_marked_in_the_text_as_it_was_written() -> None:
     assert text[slice(*found)] == "is\ttre\u0300s"
     hit = Hit("d", 1.0, (Evidence("is très", -1, 1, 3),), Document("d", text))
     assert marked(hit) == " Lima \r\n **is\ttre\u0300s**  far"
+
+
+def test_a_marked_clue_is_a_whole_word_in_any_case_where_there_is_one() -> None:
+    """A vocabulary that folds case writes "riga"; "a" stands inside "was" first. `ask` prints odd white space as spaces."""
+
+    def hit(text: str, *clues: str) -> Hit:
+        return Hit("d", 1.0, tuple(Evidence(clue, -1, 0, 1) for clue in clues), Document("d", text))
+
+    assert marked(hit("It was in Riga.", "riga", "a")) == "It was in **Riga**."
+    assert marked(hit("It was a kite", "nowhere", "a")) == "It was **a** kite"
+    assert marked(hit("the cityscape", "city")) == "the **city**scape"
+    assert marked(hit("(a+b) is C++", "c++", "(a")) == "(a+b) is **C++**"
+    odd = hit("The\x85kite\u2028was\u3000red ", "kite")
+    assert as_text(Ranking("q", (odd,)))[1:] == ["   The **kite** was red"]
 
 
 def test_the_page_is_one_balanced_file_that_fetches_nothing(tmp_path: Path) -> None:

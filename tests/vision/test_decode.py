@@ -329,7 +329,7 @@ def test_the_first_frame_of_several() -> None:
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_folder_holds_pictures_of_every_suffix(suffix: str, tmp_path: Path) -> None:
-    kind = {".jpg": "JPEG", ".jfif": "JPEG", ".tif": "TIFF"}.get(suffix, suffix[1:].upper())
+    kind = {".jpg": "JPEG", ".jfif": "JPEG", ".jpe": "JPEG", ".tif": "TIFF"}.get(suffix, suffix[1:].upper())
     if kind not in known_formats():
         pytest.skip(f"this Pillow writes no {kind}")
     name = f"a{suffix}" if suffix != ".bmp" else "a.BMP"

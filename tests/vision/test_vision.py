@@ -216,6 +216,22 @@ def test_coco_yolo_sees_a_real_photo(shared_data: Path, tmp_path: Path) -> None:
     assert "airplane" in found[0].classes
 
 
+def test_a_picture_hidden_by_another_of_its_name_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("one.png", "two.png", "two.jpg"):
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    assert PictureFolder(tmp_path).ids() == ["one", "two"]
+    (said,) = caplog.messages
+    assert said.startswith(
+        f"1 pictures in {tmp_path} are left out, as another has the same name, such as two.png;"
+    )
+    caplog.clear()
+    (tmp_path / "two.png").unlink()
+    assert PictureFolder(tmp_path).ids() == ["one", "two"]
+    assert not caplog.messages
+
+
 def test_an_image_id_may_have_a_file_suffix(tmp_path: Path) -> None:
     images = tmp_path / "images"
     (images / "trip").mkdir(parents=True)

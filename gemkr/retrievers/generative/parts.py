@@ -42,14 +42,7 @@ def load_parts(config: GenerativeConfig, sources: Sources) -> Parts:
     Raises ConfigError for an ensemble whose members have several tokenizers, ModelError, DataError, TokenizerError and
     VisionError where parts are missing or do not belong together.
     """
-    from gemkr.decoding.beam import check_settings
-    from gemkr.training.checkpoints.trained import require_kind
-    from gemkr.training.finetune import KIND
-
-    check_settings(config.decoding)
-    for settings in (config.model, *config.ensemble):
-        require_kind(settings, KIND, "gemkr train")
-    index = sources.index(config.index)
+    index = check_parts(config, sources)
     pictures = regions = None
     if config.model.tower is not None and sources.pictures is not None:
         pictures, regions = sources.pictures, sources.regions
@@ -58,7 +51,6 @@ def load_parts(config: GenerativeConfig, sources: Sources) -> Parts:
         require_pictures(sources.queries, pictures, regions)
     model = sources.model(config.model)
     tokenizer = require_compatible(index, model)
-    require_same_texts(index, sources.documents.contents, tokenizer)
     models = (model, *_members(model, config, sources))
 
     def reader(member: GeMKR) -> Prompts:
@@ -71,6 +63,22 @@ def load_parts(config: GenerativeConfig, sources: Sources) -> Parts:
     from gemkr.decoding.ensemble import Ensemble
 
     return Parts(Ensemble(list(models)), prompts_of_all(readers), index, tokenizer, models, readers)
+
+
+def check_parts(config: GenerativeConfig, sources: Sources) -> FMIndex:
+    """The index, after the checks that need no model: settings, kinds of checkpoints, and whether the model's tokenizer makes of the
+    corpus what the index holds. Raises as `load_parts`."""
+    from gemkr.decoding.beam import check_settings
+    from gemkr.training.checkpoints.trained import require_kind
+    from gemkr.training.finetune import KIND
+
+    check_settings(config.decoding)
+    for settings in (config.model, *config.ensemble):
+        require_kind(settings, KIND, "gemkr train")
+    index = sources.index(config.index)
+    tokenizer = tokenizer_of(index, sources.tokenizer(config.model))
+    require_same_texts(index, sources.documents.contents, tokenizer)
+    return index
 
 
 def prompts_of_all(readers: tuple[Prompts, ...]) -> Prompts:

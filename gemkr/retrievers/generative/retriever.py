@@ -65,12 +65,13 @@ class GenerativeRetriever:
     @classmethod
     def from_config(cls, config: GenerativeConfig, sources: Sources) -> GenerativeRetriever:
         """Loads and checks all parts, the cheap ones before the model."""
-        from gemkr.retrievers.generative.parts import load_parts
+        from gemkr.retrievers.generative.parts import check_parts, load_parts
         from gemkr.training.checkpoints.learned import warn_of_long_clues, warn_of_other_corpus
 
+        index = check_parts(config, sources)
         for model in (config.model, *config.ensemble):
             warn_of_long_clues(model, config.decoding.max_tokens)
-            warn_of_other_corpus(model, sources.index(config.index))
+            warn_of_other_corpus(model, index)
         parts = load_parts(config, sources)
         second = sources.scorer(config.scoring.inside_span)
         return cls(

@@ -1,4 +1,4 @@
-"""`gemkr queries FILE`: one jsonl of queries from the files that OK-VQA and COCO publish, or a part of other queries."""
+"""`gemkr queries FILE`: one jsonl of queries from the files that OK-VQA, COCO, M-BEIR and MMEB publish, or a part of other queries."""
 
 from __future__ import annotations
 
@@ -8,17 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
+    from gemkr.data.mbeir import Placed
     from gemkr.types import Query
 
-HELP = "make one query file of OK-VQA's questions, answers and captions"
+HELP = (
+    "make one query file of OK-VQA's, M-BEIR's or MMEB's questions, answers, captions, instructions and pools"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from gemkr.data.queries import COCO_2014_NAMES
 
-    parser.add_argument("file", metavar="FILE", help="OK-VQA's question file, or any file of queries")
+    parser.add_argument(
+        "file", metavar="FILE", help="OK-VQA's question file, a set of MMEB, or any file of queries"
+    )
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="OUT.jsonl")
     parser.add_argument("--annotations", help="OK-VQA's annotation file: the answers")
     parser.add_argument(
@@ -31,23 +36,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATTERN",
         help=f"image ids of OK-VQA's questions (default {COCO_2014_NAMES}; COCO 2017: {{image:012d}})",
     )
+    parser.add_argument("--qrels", help="the gold documents of the queries")
+    parser.add_argument("--pool", help="the name of the pool that answers the queries")
+    parser.add_argument("--candidates", help="the documents that answer: gold ones must be among them")
+    parser.add_argument(
+        "--candidate-images", metavar="FOLDER", help="the pictures of --candidates must be in this folder"
+    )
+    parser.add_argument("--instructions", help="M-BEIR's query_instructions.tsv")
+    parser.add_argument(
+        "--instruction",
+        default="first",
+        metavar="CHOICE",
+        help="none, first (default), index:I or random:SEED of the prompts for a query",
+    )
+    parser.add_argument(
+        "--target",
+        choices=("text", "image", "image,text"),
+        help="what all queries look for, to choose instructions (default: that of each one's first gold document)",
+    )
+    parser.add_argument("--corpus", metavar="OUT.jsonl", help="write the candidates of MMEB's set there")
+    parser.add_argument(
+        "--pools", metavar="OUT.jsonl", help="write the lists of candidates of MMEB's set there"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     from gemkr.cli.output import require_writable
     from gemkr.cli.split import as_lines
-    from gemkr.data.queries import COCO_2014_NAMES, read_captions, read_okvqa, read_queries
+    from gemkr.data.mmeb import is_mmeb
+    from gemkr.data.queries import read_captions
     from gemkr.errors import DataError
     from gemkr.files import write_atomically
 
-    output = require_writable(args.output, args.file, args.annotations, args.captions)
-    if args.annotations or args.picture_names != COCO_2014_NAMES:
-        queries: Iterable[Query] = read_okvqa(args.file, args.annotations, names=args.picture_names)
-    else:
-        queries = read_queries(args.file)
+    inputs = (args.file, args.annotations, args.captions, args.qrels, args.candidates, args.instructions)
+    output = require_writable(args.output, *inputs)
+    outputs = [require_writable(path, *inputs, output) for path in (args.corpus, args.pools) if path]
+    if len(set(outputs)) < len(outputs):
+        raise DataError(f"--corpus and --pools are both {args.corpus}; name two files")
+    placed = _mmeb(args) if is_mmeb(args.file) else _placed(args)
+    placed = _with_mbeir(args, placed)
+    read = [query for _, query in placed]
     if args.captions:
-        queries = _with_captions(queries, read_captions(args.captions))
-    read = list(queries)
+        read = list(_with_captions(read, read_captions(args.captions)))
     kept = read if args.images is None else list(_with_picture(read, args.images))
     if not kept:
         raise DataError(
@@ -58,11 +88,94 @@ def run(args: argparse.Namespace) -> int:
     print(
         f"with answers {sum(bool(q.answers) for q in kept):,}, with captions {sum(bool(q.caption) for q in kept):,}"
     )
-    print(output)
+    if any(q.instruction or q.positives for q in kept):
+        print(
+            f"with instructions {sum(bool(q.instruction) for q in kept):,}, with gold documents "
+            f"{sum(bool(q.positives) for q in kept):,}"
+        )
+    for path in (output, *outputs):
+        print(path)
     return 0
 
 
-def _with_captions(queries: Iterable[Query], captions: dict[int, str]) -> Iterator[Query]:
+def _placed(args: argparse.Namespace) -> list[Placed]:
+    from gemkr.data.queries import COCO_2014_NAMES, placed_queries, read_okvqa
+    from gemkr.errors import ConfigError
+
+    if args.corpus or args.pools:
+        raise ConfigError(
+            f"--corpus and --pools are for MMEB's sets, in which rows list candidates, and {args.file} is none; leave them out"
+        )
+    if args.annotations or args.picture_names != COCO_2014_NAMES:
+        queries = read_okvqa(args.file, args.annotations, names=args.picture_names)
+        return [(args.file, query) for query in queries]
+    return list(placed_queries(args.file))
+
+
+def _mmeb(args: argparse.Namespace) -> list[Placed]:
+    """The queries of a set of MMEB; its documents and pools are written where they are wanted."""
+    import dataclasses
+    import json
+
+    from gemkr.data.mmeb import read_mmeb
+    from gemkr.files import write_atomically
+
+    found = read_mmeb(args.file)
+    documents = (
+        {key: value for key, value in dataclasses.asdict(document).items() if value}
+        for document in found.documents.values()
+    )
+    pools = ({"pool": name, "doc_ids": ids} for name, ids in found.pools.items())
+    for path, rows in ((args.corpus, documents), (args.pools, pools)):
+        if path:
+            write_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return [(args.file, query) for query in found.queries]
+
+
+def _with_mbeir(args: argparse.Namespace, placed: list[Placed]) -> list[Placed]:
+    """The queries with gold documents, pool and instructions as the arguments say; each of them checked."""
+    from gemkr.data.mbeir import InstructionProvider, modalities_of, with_gold, with_instructions
+    from gemkr.errors import ConfigError
+
+    provider = InstructionProvider(args.instructions, args.instruction) if args.instructions else None
+    if provider and not (args.candidates or args.target or args.instruction == "none"):
+        raise ConfigError(
+            "instructions depend on what a query looks for; give the documents with --candidates, or --target"
+        )
+    judged: dict[str, str] = {}
+    if args.qrels:
+        placed, judged = with_gold(placed, args.qrels)
+    targets: dict[str, str] = {}
+    if args.candidates:
+        gold = {doc_id: where for where, query in placed for doc_id in query.positives}
+        targets = modalities_of(gold | judged, args.candidates)
+    if args.candidate_images:
+        _require_pictures(args)
+    if args.pool:
+        placed = [(where, replace(query, pool=args.pool)) for where, query in placed]
+    if provider:
+        placed = list(with_instructions(placed, provider, targets, args.target))
+    return placed
+
+
+def _require_pictures(args: argparse.Namespace) -> None:
+    """DataError for the first candidate whose picture is not in the folder."""
+    from gemkr.data.mbeir import placed_documents
+    from gemkr.errors import ConfigError, DataError, VisionError
+    from gemkr.vision.pictures import PictureFolder
+
+    if not args.candidates:
+        raise ConfigError("--candidate-images checks the pictures of --candidates; give both")
+    pictures = PictureFolder(args.candidate_images, "take its candidate out")
+    for where, document in placed_documents(args.candidates):
+        try:
+            if document.image is not None:
+                pictures.path(document.image)
+        except VisionError as error:
+            raise DataError(f"{where}: document {document.doc_id!r}: {error}") from error
+
+
+def _with_captions(queries: list[Query], captions: dict[int, str]) -> Iterator[Query]:
     """A query that has a caption keeps it."""
     from gemkr.data.queries import coco_number
 
@@ -71,7 +184,7 @@ def _with_captions(queries: Iterable[Query], captions: dict[int, str]) -> Iterat
         yield query if query.caption or number is None else replace(query, caption=captions.get(number))
 
 
-def _with_picture(queries: Iterable[Query], folder: str) -> Iterator[Query]:
+def _with_picture(queries: list[Query], folder: str) -> Iterator[Query]:
     from gemkr.errors import VisionError
     from gemkr.vision.pictures import PictureFolder
 

@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run_file",
         metavar="RUN",
-        help="a run of TREC, UniIR or MS MARCO, run.jsonl, or the GeMKR authors' .json (a list of lists of ids)",
+        help="a run of TREC, UniIR or MS MARCO, run.jsonl, the GeMKR authors' .json (a list of lists of ids), a result of LamRA "
+        "(any of its three .json), VLM2Vec's _pred.jsonl, or FLMR's report",
     )
     parser.add_argument(
         "qrels",
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="qrels of TREC, BEIR, MS MARCO or M-BEIR; without them answers are looked for",
     )
     parser.add_argument(
-        "--queries", help="queries with answers (or positives); also the order of a .json run"
+        "--queries", help="queries with answers (or positives); also the order of a .json or _pred.jsonl run"
     )
     parser.add_argument("--corpus", help="the documents of the run, to look for answers in")
     parser.add_argument("--match", help="exact (as in the paper), lower, or word (the default)")
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
 
     from gemkr.cli.output import require_writable
     from gemkr.data.queries import read_queries
-    from gemkr.data.runs import load_run
+    from gemkr.data.runs import is_ranked, load_run
     from gemkr.errors import DataError
     from gemkr.evaluation.judge import make_judge
     from gemkr.evaluation.metrics import parse_metrics
@@ -94,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
             )
     ties = {}
     for file, (label, hits) in zip(files, runs.items(), strict=True):
-        ties[label] = {} if _is_ranked(file) else _ties(hits, rows[label].query_ids, metrics)
+        ties[label] = {} if is_ranked(file) else _ties(hits, rows[label].query_ids, metrics)
         if ties[label]:
             print(_tied(label, ties[label], args.ties))
     if output:
@@ -125,11 +126,6 @@ def _tied(label: str, counts: dict[str, int], ties: str) -> str:
         else "descending document id as in trec_eval; --ties file keeps the order of the file"
     )
     return f"{label}: equal scores stand across a cut-off ({where}) and are ranked by {order}"
-
-
-def _is_ranked(path: str) -> bool:
-    """Whether a run is a ranked list for each query, whatever the scores."""
-    return path.endswith((".json", ".jsonl"))
 
 
 def _contents(corpus: str, runs: Iterable[Run]) -> Callable[[str], str]:

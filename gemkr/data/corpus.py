@@ -3,7 +3,8 @@
 Formats, recognized by extension and header, each plain or `.gz` (rows: `corpus_rows`):
 
 - csv with a header `kid,text` (GS112K; `title` and the other usual names of an id are understood);
-- jsonl with `_id, title, text` (BEIR), or `pid`/`doc_id`/`id`/`docid` instead of `_id`;
+- jsonl with `_id, title, text` (BEIR), or `pid`/`doc_id`/`id`/`docid` instead of `_id`; `did, txt, img_path` (M-BEIR);
+  `passage_id, passage_content` (M2KR); `.parquet` with the same columns, where pyarrow is installed;
 - tsv with a header `id text title` (DPR, quoted as csv), or without one and unquoted: `id title text` (KILT), `id text`
   (MS MARCO), whichever most of the first rows are;
 - a folder of `.txt` files: each is a document, its id the path below the folder without `.txt`.

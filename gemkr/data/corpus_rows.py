@@ -13,12 +13,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from gemkr.data.text_files import json_lines, open_text, separator_hint
+from gemkr.data.tables import is_table, table_rows
+from gemkr.data.text_files import open_text, separator_hint
+from gemkr.data.values import first_key
 from gemkr.errors import DataError
 from gemkr.types import Document
 
-ID_NAMES = ("kid", "_id", "doc_id", "pid", "id", "docid")
-TEXT_NAMES = ("text", "contents", "passage")
+ID_NAMES = ("kid", "_id", "doc_id", "pid", "id", "docid", "did", "passage_id")
+TEXT_NAMES = ("text", "contents", "passage", "txt", "passage_content")
+IMAGE_NAMES = ("image", "img_path")
 LONGEST_FIELD = 1 << 30
 SAMPLED_LINES = 100
 """Lines by which a tsv file without a header is taken for MS MARCO's or KILT's, whichever most of them fit."""
@@ -35,12 +38,12 @@ def corpus_rows(path: Path) -> Iterator[tuple[int, Document | str]]:
         return _table(path, ",")
     if plain.endswith(".tsv"):
         return _table(path, "\t") if _tsv_has_header(path) else _plain_tsv(path)
-    if plain.endswith((".jsonl", ".ndjson")):
-        return _jsonl(path)
+    if is_table(path):
+        return _objects(path)
     if not path.exists():
         raise DataError(f"the corpus {path} does not exist")
     raise DataError(
-        f"the corpus {path} has an unknown extension; known are .csv, .tsv and .jsonl, plain or .gz, and folders of .txt files"
+        f"the corpus {path} has an unknown extension; known are .csv, .tsv and .jsonl, plain or .gz, .parquet, and folders of .txt files"
     )
 
 
@@ -57,7 +60,7 @@ def _table(path: Path, delimiter: str) -> Iterator[tuple[int, Document | str]]:
         id_at = _column(path, names, ID_NAMES, "id", delimiter)
         text_at = _column(path, names, TEXT_NAMES, "text", delimiter)
         title_at = names.index("title") if "title" in names else None
-        image_at = names.index("image") if "image" in names else None
+        image_at = next((names.index(name) for name in IMAGE_NAMES if name in names), None)
         for line, row in _cells(path, reader):
             if isinstance(row, str):
                 yield line, row
@@ -135,14 +138,14 @@ def _plain_tsv(path: Path) -> Iterator[tuple[int, Document | str]]:
                 yield line, f"the row has {len(row)} columns, {wanted}{hint}"
 
 
-def _jsonl(path: Path) -> Iterator[tuple[int, Document | str]]:
-    for line, row in json_lines(path):
+def _objects(path: Path) -> Iterator[tuple[int, Document | str]]:
+    for line, row in table_rows(path):
         if isinstance(row, str):
             yield line, row
             continue
         doc_id = next((row[name] for name in ID_NAMES if name in row), None)
         text = next((row[name] for name in TEXT_NAMES if name in row), None)
-        title, image = row.get("title") or "", row.get("image")
+        title, image = row.get("title") or "", row.get(first_key(row, IMAGE_NAMES))
         if doc_id is None or isinstance(doc_id, (dict, list, bool)):
             yield line, f"no document id; one of the keys {', '.join(ID_NAMES)} must hold it"
         elif image is not None and not isinstance(image, str):

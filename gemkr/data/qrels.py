@@ -6,7 +6,7 @@ Knows nothing of scores or of how documents were found.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from gemkr.data.columns import read_columns
@@ -38,21 +38,28 @@ def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
     relevance that is no integer, or a pair that is judged twice; and for a file without judgements.
     """
     qrels: dict[str, dict[str, int]] = {}
+    for _, query_id, doc_id, relevance in placed_qrels(path):
+        qrels.setdefault(query_id, {})[doc_id] = relevance
+    return qrels
+
+
+def placed_qrels(path: str | Path) -> Iterator[tuple[str, str, str, int]]:
+    """(file and line, query id, document id, relevance) of each row, as `read_qrels` reads them."""
+    seen: set[tuple[str, str]] = set()
     for where, (query_id, doc_id, relevance) in read_columns(
         path, _COLUMNS, _LAYOUTS, {"relevance": _RELEVANCE_NAMES}, ("relevance",)
     ):
-        judged = qrels.setdefault(query_id, {})
-        if doc_id in judged:
+        if (query_id, doc_id) in seen:
             raise DataError(
                 f"{where}: document {doc_id!r} is judged twice for query {query_id!r}; keep one row"
             )
+        seen.add((query_id, doc_id))
         try:
-            judged[doc_id] = int(relevance)
+            yield where, query_id, doc_id, int(relevance)
         except ValueError:
             raise DataError(f"{where}: the relevance {relevance!r} is not an integer") from None
-    if not qrels:
+    if not seen:
         raise DataError(f"the qrels {path} hold no judgement")
-    return qrels
 
 
 def write_qrels(path: str | Path, qrels: Qrels) -> None:

@@ -1,11 +1,10 @@
-"""Readers of queries: our jsonl and BEIR's, MS MARCO's tsv, GeMKR's json, and the files that OK-VQA and COCO publish.
+"""Readers of queries: our jsonl, BEIR's, M-BEIR's and M2KR's, MS MARCO's tsv, GeMKR's json, and the files of OK-VQA and COCO.
 
 Knows nothing of pictures: `Query.image` is an id that is never looked up here.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -13,12 +12,16 @@ from itertools import islice, product
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from gemkr.data.text_files import id_fault, json_lines, open_text, separator_hint, utf8_fault
+from gemkr.data.tables import is_table, table_rows
+from gemkr.data.text_files import id_fault, open_text, separator_hint
+from gemkr.data.values import clean_text, first_key, load_json, text_value, text_values
 from gemkr.errors import DataError
 from gemkr.types import Query
 
 ID_NAMES = ("query_id", "qid", "_id", "id", "question_id")
-QUESTION_NAMES = ("question", "query", "text")
+QUESTION_NAMES = ("question", "query", "text", "query_txt")
+IMAGE_NAMES = ("image", "query_img_path", "img_path")
+POSITIVE_NAMES = ("positives", "gold", "pos_cand_list", "pos_item_ids")
 COCO_2014_NAMES = "COCO_{split}_{image:012d}"
 """How COCO's 2014 release names its pictures; in the 2017 release it is `{image:012d}`."""
 PICTURE_SUFFIXES = {
@@ -30,29 +33,36 @@ def read_queries(path: str | Path) -> Iterator[Query]:
     """Yield the queries of a file in its order; ids are strings and distinct.
 
     `.jsonl` (plain or .gz): `query_id, question, image, instruction, caption, detections, answers, positives, pool`, all
-    but the id optional; `qid` and `gold` are understood for `query_id` and `positives`, BEIR's `text` for `question`. `.tsv`
+    but the id optional; `qid` and `gold` are understood for `query_id` and `positives`, BEIR's `text` for `question`, and the
+    keys of M-BEIR (`query_txt, query_img_path, pos_cand_list`) and M2KR (`question_id, img_path, pos_item_ids`). `.parquet`
+    (with pyarrow): the same keys. `.tsv`
     (plain or .gz): MS MARCO's pairs of id and question, in which quotes are text, with or without a header. `.json` (plain or .gz):
     GeMKR's list of `{"input": question, "output": answer or answers, "image": id}`, numbered from 0 where no id is given;
     or OK-VQA's question file, without answers (see `read_okvqa`).
     Raises DataError naming file and line (jsonl, tsv) or entry (json) for a broken row, a string that is not UTF-8, an
     id with white space, a duplicate id, a query with neither question nor picture; and for a file without queries.
     """
+    return _queries_of(placed_queries(path))
+
+
+def placed_queries(path: str | Path) -> Iterator[tuple[str, Query]]:
+    """(file and line or entry, query), as `read_queries` yields them."""
     path = Path(path)
     plain = path.name.removesuffix(".gz")
-    if plain.endswith((".jsonl", ".ndjson")):
-        rows = ((f"{path}:{line}", row) for line, row in json_lines(path))
+    if is_table(path):
+        rows = ((f"{path}:{line}", row) for line, row in table_rows(path))
         return _checked(path, ((where, _from_jsonl(row, where)) for where, row in rows))
     if plain.endswith(".tsv"):
         return _checked(path, _from_tsv(path))
     if plain.endswith(".json"):
-        data = _load_json(path)
+        data = load_json(path)
         if isinstance(data, dict) and "questions" in data:
-            return read_okvqa(path)
+            return _okvqa(path, data, None, COCO_2014_NAMES)
         return _checked(path, _from_gemkr(path, data))
     if not path.exists():
         raise DataError(f"the query file {path} does not exist")
     raise DataError(
-        f"the query file {path} has an unknown extension; known are .jsonl, .tsv and .json, plain or .gz"
+        f"the query file {path} has an unknown extension; known are .jsonl, .tsv and .json, plain or .gz, and .parquet"
     )
 
 
@@ -66,11 +76,15 @@ def read_okvqa(
     that most annotators gave first. Raises DataError when a question has no annotation, or one of another picture.
     """
     questions = Path(questions)
-    data = _load_json(questions)
+    notes = None if annotations is None else Path(annotations)
+    return _queries_of(_okvqa(questions, load_json(questions), notes, names))
+
+
+def _okvqa(questions: Path, data: Any, annotations: Path | None, names: str) -> Iterator[tuple[str, Query]]:
     if not isinstance(data, dict) or not isinstance(data.get("questions"), list):
         raise DataError(f"{questions} is no OK-VQA question file: it holds no list 'questions'")
     split = str(data.get("data_subtype") or "") or _split_of(questions)
-    notes = None if annotations is None else _okvqa_annotations(Path(annotations))
+    notes = None if annotations is None else _okvqa_annotations(annotations)
     return _checked(questions, _from_okvqa(questions, data["questions"], split, notes, names))
 
 
@@ -79,7 +93,7 @@ def read_captions(path: str | Path) -> dict[int, str]:
 
     Both hold objects with `image_id` and `caption`. Raises DataError for a file of another form.
     """
-    data = _load_json(Path(path))
+    data = load_json(Path(path))
     rows = data.get("annotations") if isinstance(data, dict) else data
     if not isinstance(rows, list) or not rows:
         raise DataError(
@@ -88,7 +102,7 @@ def read_captions(path: str | Path) -> dict[int, str]:
     captions: dict[int, str] = {}
     for number, row in enumerate(rows):
         try:
-            caption = _clean(" ".join(row["caption"].split()), f"caption {number}", path)
+            caption = clean_text(" ".join(row["caption"].split()), f"caption {number}", path)
             captions.setdefault(int(row["image_id"]), caption)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{path}: caption {number} lacks 'image_id' or 'caption' ({error!r})") from error
@@ -101,7 +115,11 @@ def coco_number(image: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def _checked(path: Path, queries: Iterable[tuple[str, Query]]) -> Iterator[Query]:
+def _queries_of(placed: Iterable[tuple[str, Query]]) -> Iterator[Query]:
+    return (query for _, query in placed)
+
+
+def _checked(path: Path, queries: Iterable[tuple[str, Query]]) -> Iterator[tuple[str, Query]]:
     places: dict[str, str] = {}
     for where, query in queries:
         for name, what in ((query.query_id, "query"), *((name, "document") for name in query.positives)):
@@ -116,7 +134,7 @@ def _checked(path: Path, queries: Iterable[tuple[str, Query]]) -> Iterator[Query
                 f"{where}: the query id {query.query_id!r} already stands at {places[query.query_id]}"
             )
         places[query.query_id] = where
-        yield query
+        yield where, query
     if not places:
         raise DataError(f"the query file {path} holds no query")
 
@@ -127,17 +145,16 @@ def _from_jsonl(row: dict[str, Any] | str, where: str) -> Query:
     query_id = next((row[name] for name in ID_NAMES if row.get(name) is not None), None)
     if query_id is None or isinstance(query_id, (dict, list, bool)) or not str(query_id).strip():
         raise DataError(f"{where}: the query has no id; the key 'query_id' must hold it")
-    question = next((name for name in QUESTION_NAMES if row.get(name) is not None), QUESTION_NAMES[0])
     return Query(
         query_id=str(query_id),
-        question=_text(row, question, where) or "",
-        image=_text(row, "image", where) or None,
-        instruction=_text(row, "instruction", where) or None,
-        caption=_text(row, "caption", where) or None,
-        detections=_texts(row, "detections", where),
-        answers=_texts(row, "answers", where),
-        positives=_texts(row, "positives" if "positives" in row else "gold", where),
-        pool=_text(row, "pool", where) or None,
+        question=text_value(row, first_key(row, QUESTION_NAMES), where) or "",
+        image=text_value(row, first_key(row, IMAGE_NAMES), where) or None,
+        instruction=text_value(row, "instruction", where) or None,
+        caption=text_value(row, "caption", where) or None,
+        detections=text_values(row, "detections", where),
+        answers=text_values(row, "answers", where),
+        positives=text_values(row, first_key(row, POSITIVE_NAMES), where),
+        pool=text_value(row, "pool", where) or None,
     )
 
 
@@ -153,7 +170,7 @@ def _from_tsv(path: Path) -> Iterator[tuple[str, Query]]:
                     f"{where}: the row has {len(row)} columns, queries have 2 (id, question){hint}"
                 )
             if line > 1 or (row[0].lower(), row[1].lower()) not in product(ID_NAMES, QUESTION_NAMES):
-                yield where, Query(row[0], _clean(row[1], "the question", where))
+                yield where, Query(row[0], clean_text(row[1], "the question", where))
 
 
 def _from_gemkr(path: Path, data: Any) -> Iterator[tuple[str, Query]]:
@@ -167,15 +184,15 @@ def _from_gemkr(path: Path, data: Any) -> Iterator[tuple[str, Query]]:
             raise DataError(f"{where} is no object with 'input' and 'image'")
         output = row.get("output")
         row = {**row, "output": [output] if isinstance(output, str) else output}
-        image = _text(row, "image", where)
+        image = text_value(row, "image", where)
         query_id = next((row[name] for name in ID_NAMES if row.get(name) is not None), number)
         yield (
             where,
             Query(
                 query_id=str(query_id),
-                question=_text(row, "input", where) or "",
+                question=text_value(row, "input", where) or "",
                 image=_image_id(image) if image else None,
-                answers=_texts(row, "output", where),
+                answers=text_values(row, "output", where),
             ),
         )
 
@@ -193,7 +210,7 @@ def _from_okvqa(
             query_id, image, question = str(row["question_id"]), int(row["image_id"]), str(row["question"])
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{where} lacks 'question_id', 'image_id' or 'question' ({error!r})") from error
-        _clean(question, "'question'", where)
+        clean_text(question, "'question'", where)
         if notes is not None and query_id not in notes:
             raise DataError(
                 f"{where}: the annotations hold no answers to question {query_id}; give the file of its split"
@@ -216,7 +233,7 @@ def _from_okvqa(
 
 def _okvqa_annotations(path: Path) -> dict[str, tuple[int | None, tuple[str, ...]]]:
     """Question id -> the picture it says (if it does) and the answers, most votes first."""
-    data = _load_json(path)
+    data = load_json(path)
     if not isinstance(data, dict) or not isinstance(data.get("annotations"), list):
         raise DataError(f"{path} is no OK-VQA annotation file: it holds no list 'annotations'")
     notes: dict[str, tuple[int | None, tuple[str, ...]]] = {}
@@ -232,7 +249,7 @@ def _okvqa_annotations(path: Path) -> dict[str, tuple[int | None, tuple[str, ...
                 f"{path}: annotation {number} lacks 'question_id' or 'answers' ({error!r})"
             ) from error
         for answer in votes:
-            _clean(answer, f"an answer of annotation {number}", path)
+            clean_text(answer, f"an answer of annotation {number}", path)
         if query_id in notes:
             raise DataError(f"{path}: annotation {number} is the second of question {query_id}; keep one")
         notes[query_id] = image, tuple(answer for answer, _ in votes.most_common())
@@ -251,44 +268,6 @@ def _split_of(path: Path) -> str:
 def _image_id(image: str) -> str:
     name = PurePosixPath(image)
     return name.stem if name.suffix.lower() in PICTURE_SUFFIXES else image
-
-
-def _text(row: dict[str, Any], key: str, where: str) -> str | None:
-    value = row.get(key)
-    if value is None:
-        return None
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str):
-        raise DataError(f"{where}: {key!r} must be a string, it is {value!r}")
-    return _clean(value, repr(key), where)
-
-
-def _texts(row: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
-    value = row.get(key)
-    if value is None:
-        return ()
-    if not isinstance(value, list) or not all(
-        isinstance(v, (str, int)) and not isinstance(v, bool) for v in value
-    ):
-        raise DataError(f"{where}: {key!r} must be a list of strings, it is {str(value)[:60]!r}")
-    return tuple(_clean(str(v), repr(key), where) for v in value)
-
-
-def _clean(text: str, what: str, where: str | Path) -> str:
-    if not text.isascii() and (fault := utf8_fault(text)) is not None:
-        raise DataError(f"{where}: {what} is {fault}; correct it")
-    return text
-
-
-def _load_json(path: Path) -> Any:
-    with open_text(path) as stream:
-        try:
-            return json.load(stream)
-        except ValueError as error:
-            raise DataError(f"{path} is not valid JSON ({error})") from error
-        except RecursionError:
-            raise DataError(f"{path} cannot be read: its JSON is nested too deep; flatten it") from None
 
 
 def batches(queries: Iterable[Query], size: int) -> Iterator[list[Query]]:

@@ -5,10 +5,13 @@ A local pool is the global one filtered, exactly: the retriever ranks the allowe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
+from pathlib import Path
 
+from gemkr.data.tables import is_table, table_rows
 from gemkr.data.text_files import id_fault, open_text
+from gemkr.data.values import text_value, text_values
 from gemkr.errors import ConfigError, DataError
 from gemkr.interfaces import Retriever
 from gemkr.types import Query, Ranking
@@ -18,35 +21,76 @@ Pools = Mapping[str, frozenset[str]]
 
 
 def read_pools(paths: Mapping[str, str], doc_ids: Iterable[str]) -> Pools:
-    """The pools of files with one doc_id a line (plain or .gz); DataError for an empty one, or an id that holds white space
-    or is not in the corpus."""
+    """The pools of files with one doc_id a line (plain or .gz), and those of `.jsonl` files of many pools, which have names of
+    their own (`{"pool": name, "doc_ids": [...]}`); DataError for an empty one, a name that repeats, or an id that holds white
+    space or is not in the corpus."""
     known, pools = frozenset(doc_ids), {}
-    for name, path in paths.items():
-        with open_text(path) as stream:
-            lines = [line.strip() for line in stream]
-        ids = frozenset(line for line in lines if line)
-        if not ids:
-            raise DataError(f"the pool {name!r} is empty: {path} holds no document id; give one a line")
-        for number, line in enumerate(lines, 1):
-            if line and (fault := id_fault(line, "document")) is not None:
-                raise DataError(f"{path}:{number}: {fault}; correct it")
-        if not ids <= known:
-            line = next(number for number, one in enumerate(lines, 1) if one and one not in known)
+    for name, ids, place in _named_pools(paths):
+        found = frozenset(ids)
+        for doc_id in found:
+            if (fault := id_fault(doc_id, "document")) is not None:
+                raise DataError(f"{place(doc_id)}: {fault}; correct it")
+        if not found <= known:
+            absent = next(doc_id for doc_id in ids if doc_id not in known)
             raise DataError(
-                f"{path}:{line}: the pool {name!r} names the document {lines[line - 1]!r}, which the corpus does not hold; "
+                f"{place(absent)}: the pool {name!r} names the document {absent!r}, which the corpus does not hold; "
                 "correct the id, or use the corpus that the pool was made for"
             )
-        pools[name] = ids
+        if name in pools:
+            raise DataError(f"{place(ids[0])}: the pool {name!r} is given twice; rename one")
+        pools[name] = found
     return pools
 
 
-def require_pools(queries: Iterable[Query], pools: Mapping[str, object]) -> None:
+def pool_names(paths: Mapping[str, str]) -> list[str]:
+    """The names of the pools of the files."""
+    return [
+        name
+        for given, path in paths.items()
+        for name in ([one for _, one, _ in _table(path)] if is_table(Path(path)) else [given])
+    ]
+
+
+def _named_pools(
+    paths: Mapping[str, str],
+) -> Iterator[tuple[str, Sequence[str], Callable[[str], str]]]:
+    """(name of a pool, its document ids, file and line of one of them)."""
+    for name, path in paths.items():
+        if is_table(Path(path)):
+            for where, one, ids in _table(path):
+                yield one, ids, lambda _, where=where: where
+            continue
+        with open_text(path) as stream:
+            lines = [line.strip() for line in stream]
+        if not any(lines):
+            raise DataError(f"the pool {name!r} is empty: {path} holds no document id; give one a line")
+        yield (
+            name,
+            [line for line in lines if line],
+            lambda doc_id, path=path, lines=lines: f"{path}:{lines.index(doc_id) + 1}",
+        )
+
+
+def _table(path: str) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """(file and line, name, document ids) of each row of a file of many pools."""
+    for line, row in table_rows(Path(path)):
+        where = f"{path}:{line}"
+        if isinstance(row, str):
+            raise DataError(f"{where}: {row}")
+        name, ids = text_value(row, "pool", where), text_values(row, "doc_ids", where)
+        if not name or not ids:
+            raise DataError(f"{where}: a pool needs a name under 'pool' and its documents under 'doc_ids'")
+        yield where, name, ids
+
+
+def require_pools(queries: Iterable[Query], pools: Sequence[str]) -> None:
     """ConfigError for a query whose pool is unknown."""
+    known = set(pools)
     for query in queries:
-        if query.pool is not None and query.pool not in pools:
+        if query.pool is not None and query.pool not in known:
             raise ConfigError(
                 f"the query {query.query_id!r} is of the pool {query.pool!r}, which is not among pools; there are "
-                f"{', '.join(pools)}"
+                f"{', '.join(pools[:5])}{', …' if len(pools) > 5 else ''}"
             )
 
 

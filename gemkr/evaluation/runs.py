@@ -8,7 +8,7 @@ from typing import Any
 from gemkr.data.run_folders import RETRIEVE, require_own
 from gemkr.evaluation.config import EvalConfig
 from gemkr.evaluation.harness import RunResult, file_stamp, retrieve_into
-from gemkr.evaluation.pools import Pools, read_pools, require_pools
+from gemkr.evaluation.pools import Pools, pool_names, read_pools, require_pools
 from gemkr.files import require_writable_folder
 from gemkr.retrievers.compose import reads_pictures, run_files, run_settings
 from gemkr.sources import Sources
@@ -45,7 +45,7 @@ def _pools(config: EvalConfig, sources: Sources) -> Pools:
     """The pools of the configuration; ConfigError for a query of another one. None are used where none are configured."""
     if not config.pools:
         return {}
-    require_pools(sources.queries, config.pools)
+    require_pools(sources.queries, pool_names(config.pools))
     return read_pools(config.pools, sources.documents.doc_ids)
 
 

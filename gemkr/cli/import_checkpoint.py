@@ -1,15 +1,20 @@
-"""`gemkr import-checkpoint FILE`: a checkpoint of the GeMKR authors, as a checkpoint folder of ours."""
+"""`gemkr import-checkpoint FILE`: a checkpoint that the authors of GeMKR, UniIR, VLM2Vec or LamRA publish, as one of ours."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
-HELP = "turn a checkpoint that the GeMKR authors publish into one that train, eval and retrieve load"
+HELP = "turn a checkpoint that the authors of GeMKR, UniIR, VLM2Vec or LamRA publish into one of ours"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="their torch file, such as checkpoint_4.pth")
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        help="their torch file, such as checkpoint_4.pth or clip_sf_large.pth, or a folder of adapters",
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as model.llm=FOLDER")
     parser.add_argument(
         "-o", "--output", required=True, type=Path, metavar="FOLDER", help="a folder that does not exist yet"
@@ -17,22 +22,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config",
         required=True,
-        help="a training or evaluation YAML; only its section 'model' is read (train_configs/gemkr_finetune.yaml)",
+        help="a training or evaluation YAML; only its section 'encoder', or else 'model', is read (train_configs/gemkr_finetune.yaml)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    from dataclasses import replace
-
     from gemkr.cli.output import require_writable
-    from gemkr.config.files import load_section, to_mapping
+    from gemkr.config.files import has_section
     from gemkr.errors import DataError
-    from gemkr.models.gemkr.config import ModelConfig
 
-    config = replace(load_section(args.config, "model", ModelConfig, args.overrides), checkpoint=None)
     if args.output.exists():
         raise DataError(f"the output {args.output} exists already; choose another with -o, or delete it")
     require_writable(args.output, args.file)
+    given = any(override.startswith("encoder.") for override in args.overrides)
+    write = _encoder if given or has_section(args.config, "encoder") else _model
+    ignored = write(args)
+    if ignored:
+        print(f"not needed: {len(ignored)} tensors, such as {ignored[0]}")
+    print(args.output)
+    return 0
+
+
+def _model(args: argparse.Namespace) -> list[str]:
+    """Write a checkpoint of the generative model; what of theirs is not needed."""
+    from dataclasses import replace
+
+    from gemkr.config.files import load_section, to_mapping
+    from gemkr.models.gemkr.config import ModelConfig
+
+    config = replace(load_section(args.config, "model", ModelConfig, args.overrides), checkpoint=None)
     from gemkr.text.tokenizer import load_tokenizer
     from gemkr.training.checkpoints.checkpoint import save_checkpoint
     from gemkr.training.checkpoints.origin import Origin, hash_files
@@ -47,11 +65,24 @@ def run(args: argparse.Namespace) -> int:
         args.output, origin, result.weights, state={"imported": Path(args.file).name, "beside": beside}
     )
     for part in ("llm", "tower", "projector"):
-        own = [value for name, value in result.weights.items() if name.startswith(f"{part}.")]
-        print(f"{part:<10} {len(own):>4} tensors {sum(value.numel() for value in own):>12,} parameters")
+        _count(part, [value for name, value in result.weights.items() if name.startswith(f"{part}.")])
     for line in result.assumed:
         print(f"not in the file, frozen in their training: {line}")
-    if result.ignored:
-        print(f"not needed: {len(result.ignored)} tensors, such as {result.ignored[0]}")
-    print(args.output)
-    return 0
+    return result.ignored
+
+
+def _encoder(args: argparse.Namespace) -> list[str]:
+    """Write a checkpoint of an encoder; what of theirs is not needed."""
+    from gemkr.config.files import load_part
+    from gemkr.training.checkpoints.checkpoint import save_checkpoint
+    from gemkr.training.contrastive.published import EncoderChoice, import_encoder
+
+    result = import_encoder(args.file, load_part(args.config, "encoder", EncoderChoice, args.overrides))
+    state = {"imported": Path(args.file).name, "beside": result.beside}
+    save_checkpoint(args.output, result.origin, result.weights, state=state)
+    _count("encoder", list(result.weights.values()))
+    return result.ignored
+
+
+def _count(part: str, tensors: list[Any]) -> None:
+    print(f"{part:<10} {len(tensors):>4} tensors {sum(value.numel() for value in tensors):>12,} parameters")

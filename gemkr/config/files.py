@@ -56,6 +56,13 @@ def load_section(path: str | Path, section: str, kind: type[T], overrides: Seque
     return from_mapping(values, kind, f"{path}: {section}", base_of(path))
 
 
+def load_part(path: str | Path, section: str, kind: type[T], overrides: Sequence[str] = ()) -> T:
+    """As `load_section`, where `kind` has the section as a field of that name: for one whose own `kind` names its class."""
+    path = Path(path)
+    values = _read_yaml(path, overrides, kind, section=section)
+    return from_mapping({section: values}, kind, str(path), base_of(path))
+
+
 def has_section(path: str | Path, section: str) -> bool:
     """Whether a YAML file has a section of that name; False where it cannot be read, which `load_config` complains about."""
     try:

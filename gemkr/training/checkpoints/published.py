@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from torch import Tensor
 from gemkr.errors import CheckpointError, first_line
 from gemkr.models.gemkr.config import ModelConfig
 from gemkr.models.gemkr.outline import Outline
+from gemkr.training.checkpoints.naming import listed
 
 LORA_SCALE = 2
 """alpha / r of the published training run (16 / 8); LoRA's tensors do not show it."""
@@ -53,13 +54,38 @@ class Translation:
     assumed: list[str] = field(default_factory=list)
 
 
+class _Settings:
+    """Stands for each class of `_SETTINGS` while a file is read: takes what it is given and keeps nothing."""
+
+    def __new__(cls, *_: Any) -> _Settings:
+        return super().__new__(cls)
+
+    def __setstate__(self, state: Any) -> None: ...
+
+
+_SETTINGS = (
+    "omegaconf.dictconfig.DictConfig",
+    "omegaconf.listconfig.ListConfig",
+    "omegaconf.base.ContainerMetadata",
+    "omegaconf.base.Metadata",
+    "omegaconf.nodes.AnyNode",
+    "typing.Any",
+    "builtins.dict",
+    "builtins.list",
+    "builtins.int",
+    "collections.defaultdict",
+)
+
+
 def read_published(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors under `model` and the plain values (such as `epoch`) beside it.
 
-    Read with `torch.load(weights_only=True)`: a file that needs more is refused. Raises CheckpointError.
+    Read with `torch.load(weights_only=True)`: a file that needs more is refused, except that the settings of OmegaConf, which UniIR
+    saves beside them, are passed over unread. Raises CheckpointError.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([(_Settings, name) for name in _SETTINGS]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(f"the checkpoint {path} cannot be read: {error.strerror or error}") from error
     except pickle.UnpicklingError as error:
@@ -74,11 +100,11 @@ def read_published(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]
     state = content.get("model") if isinstance(content, dict) else None
     if not isinstance(state, Mapping) or not state:
         raise CheckpointError(
-            f"{path} holds no state dict under 'model', as the GeMKR authors' checkpoints do; name one of theirs"
+            f"{path} holds no state dict under 'model', as the checkpoints of GeMKR's and UniIR's authors do; name one of theirs"
         )
     strange = [str(name) for name, value in state.items() if not isinstance(value, Tensor)]
     if strange:
-        raise CheckpointError(f"{path}: {_listed(strange)} under 'model' must be tensors; name another file")
+        raise CheckpointError(f"{path}: {listed(strange)} under 'model' must be tensors; name another file")
     return dict(state), {k: v for k, v in content.items() if isinstance(v, (int, float, str))}
 
 
@@ -118,8 +144,8 @@ def translate(state: Mapping[str, Tensor], config: ModelConfig, where: str | Pat
     _take_prefixes(state, shapes, result, unknown, missing, wrong)
     result.weights[_BOX] = torch.zeros(shapes[_BOX])
     parts = [
-        *([f"lacks {_listed(missing)}"] if missing else []),
-        *([f"has the unknown {_listed(unknown)}"] if unknown else []),
+        *([f"lacks {listed(missing)}"] if missing else []),
+        *([f"has the unknown {listed(unknown)}"] if unknown else []),
         *wrong,
     ]
     if parts:
@@ -129,7 +155,7 @@ def translate(state: Mapping[str, Tensor], config: ModelConfig, where: str | Pat
         )
     bad = [name for name, value in result.weights.items() if not bool(torch.isfinite(value).all())]
     if bad:
-        raise CheckpointError(f"the checkpoint {where} holds NaN or infinity in {_listed(bad)}; take another")
+        raise CheckpointError(f"the checkpoint {where} holds NaN or infinity in {listed(bad)}; take another")
     return result
 
 
@@ -229,25 +255,3 @@ def _take_prefixes(
 
 def _block(name: str) -> int:
     return int(_OWN_PREFIX.fullmatch(name)[2])
-
-
-def _listed(names: Iterable[str]) -> str:
-    """All names, those that differ in one number together: `layers.{0-31}.q_proj`."""
-    families: dict[tuple[str, str], list[int]] = {}
-    for name in sorted(names):
-        number = re.search(r"\d+", name)
-        if number is None:
-            families[name, ""] = []
-        else:
-            families.setdefault((name[: number.start()], name[number.end() :]), []).append(int(number[0]))
-    return ", ".join(f"{before}{_numbers(n)}{after}" for (before, after), n in families.items())
-
-
-def _numbers(numbers: list[int]) -> str:
-    """`7`, `{0-31}` or `{1,4,5}`."""
-    if len(numbers) < 2:
-        return "".join(map(str, numbers))
-    numbers = sorted(numbers)
-    if numbers[-1] - numbers[0] == len(numbers) - 1:
-        return f"{{{numbers[0]}-{numbers[-1]}}}"
-    return f"{{{','.join(map(str, numbers))}}}"

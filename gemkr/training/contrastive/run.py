@@ -77,7 +77,7 @@ def _train(config: ContrastiveConfig, point: ResumePoint | None) -> Outcome:
     logger.info("%d pairs of %d queries; %.2f M parameters learn", len(pairs), len(queries), learned / 1e6)
     origin = Origin(
         KIND,
-        _vocabulary_hash(encoder.reader.tokenizer),
+        vocabulary_hash(encoder.reader.tokenizer),
         _data_hash(config),
         to_mapping(config),
         bases_of(encoder.network),
@@ -104,7 +104,8 @@ def _require_pictures(pairs: list[Pair], documents: DocumentStore, pictures: Pic
             raise DataError(f"the picture {image!r} of {name[4:]} is not in {pictures.folder}; add it")
 
 
-def _vocabulary_hash(tokenizer: Any) -> str:
+def vocabulary_hash(tokenizer: Any) -> str:
+    """SHA-256 of a tokenizer's tokens and their numbers."""
     return hashlib.sha256(json.dumps(sorted(tokenizer.get_vocab().items())).encode()).hexdigest()
 
 

@@ -1,0 +1,101 @@
+"""Adapters of a vision-language model as peft saves them (VLM2Vec, LamRA-Ret): `adapter_config.json` and `adapter_model.safetensors`.
+
+From FACTS: VLM2Vec trains r 16, alpha 64, DoRA; LamRA-Ret r 64 / alpha 128, then, merged in between, r 128 / alpha 256, on all linear modules of the LLM.
+Unverified, since no published file was at hand: their modules' names, taken to be those of transformers before 4.52
+(`model.layers`, in LLaVA `language_model.model.layers`) or after it (`model.language_model.layers`); both are read. A model that is
+published merged needs no import: it is an `encoder.folder`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from gemkr.errors import CheckpointError
+from gemkr.models.hf.adapters import AdapterConfig
+from gemkr.training.checkpoints.renaming import Source
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+NOTHING = re.compile(r"(?!)")
+"""Every tensor of an adapter is needed."""
+_ROOT = "base_model.model."
+_OWN = re.compile(r"model\.(.+)\.(lora_[AB]|lora_magnitude_vector)\.default\.weight")
+_PLAIN = {
+    "use_rslora": False,
+    "bias": "none",
+    "modules_to_save": None,
+    "rank_pattern": {},
+    "alpha_pattern": {},
+    "fan_in_fan_out": False,
+    "lora_bias": False,
+    "layer_replication": None,
+    "trainable_token_indices": None,
+}
+"""Settings of peft that ours does not have, with the value at which they change nothing."""
+
+
+def read_adapters(folder: str | Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
+    """The tensors of a folder of peft's, and its settings; CheckpointError for a file that is missing or broken."""
+    folder = Path(folder)
+    try:
+        settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        tensors = load_file(folder / WEIGHTS)
+    except OSError as error:
+        raise CheckpointError(
+            f"the adapters {folder} cannot be read: {error.strerror or error}; give a folder with {CONFIG} and {WEIGHTS}"
+        ) from error
+    except (ValueError, SafetensorError) as error:
+        raise CheckpointError(
+            f"the adapters {folder} cannot be read ({error}); download them again"
+        ) from error
+    if not isinstance(settings, dict):
+        raise CheckpointError(f"{folder / CONFIG} holds no settings of peft; download it again")
+    return tensors, settings
+
+
+def require_adapters(ours: AdapterConfig | None, theirs: Mapping[str, Any], where: str | Path) -> None:
+    """CheckpointError unless adapters of our settings compute what theirs do."""
+    if ours is None:
+        raise CheckpointError(
+            f"the checkpoint {where} holds adapters and the encoder has none; set encoder.adapters"
+        )
+    if theirs.get("peft_type") != "LORA":
+        raise CheckpointError(
+            f"the adapters {where} are of the type {theirs.get('peft_type')!r}, and LORA is read; take others"
+        )
+    for name, value in _PLAIN.items():
+        if theirs.get(name) and theirs[name] != value:
+            raise CheckpointError(
+                f"the adapters {where} have {name}: {theirs[name]!r}, which encoders do not; merge them with peft "
+                "and give the merged model as encoder.folder"
+            )
+    for own, name in (("r", "r"), ("alpha", "lora_alpha"), ("dora", "use_dora")):
+        if (needed := theirs.get(name, False)) != getattr(ours, own):
+            raise CheckpointError(
+                f"the adapters {where} have {name}: {needed!r}, the encoder adapters.{own}: {getattr(ours, own)!r}; set "
+                f"encoder.adapters.{own} to theirs"
+            )
+
+
+def sources(names: Iterable[str]) -> dict[str, Source]:
+    """For each tensor of adapters, by our name, what it may be called in theirs."""
+    return {name: Source(_their_names(name)) for name in names}
+
+
+def _their_names(own: str) -> tuple[str, ...]:
+    module, kind = _OWN.fullmatch(own).groups()
+    modules = [f"model.{module}"]
+    if module.startswith("language_model."):
+        inner = module.removeprefix("language_model.")
+        modules += [f"model.{inner}", f"language_model.model.{inner}"]
+    ends = [".weight", ".default.weight"]
+    if kind == "lora_magnitude_vector":
+        ends = ["", *ends, ".default"]
+    return tuple(f"{_ROOT}{module}.{kind}{end}" for module in modules for end in ends)

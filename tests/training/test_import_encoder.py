@@ -14,10 +14,11 @@ import torch
 import torch.nn.functional as F
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
-from tiny_pictures import SIZE, queries_and_documents, save_pictures, save_tiny_clip
+from timm.models.vision_transformer import VisionTransformer
+from tiny_pictures import SIZE, queries_and_documents, save_pictures, save_tiny_blip, save_tiny_clip
 from tiny_vlm import save_tiny_vlm
 from torch import Tensor, nn
-from transformers import AutoModelForImageTextToText
+from transformers import AutoModelForImageTextToText, BertConfig, BertModel
 from transformers.models.t5 import T5Config
 from transformers.models.t5.modeling_t5 import T5Stack
 
@@ -128,14 +129,72 @@ class Theirs(nn.Module):
         return F.normalize(text * has_text[:, None] + image[:, 0] * has_image[:, None], dim=-1)
 
 
+class TheirBlip(nn.Module):
+    """UniIR's BLIP_SF, and with `fused` BLIP_FF: timm's vision transformer, and BERT without token types and without a causal mask."""
+
+    def __init__(self, vocabulary: int, fused: bool) -> None:
+        super().__init__()
+        self.visual_encoder = VisionTransformer(
+            img_size=SIZE, patch_size=8, embed_dim=20, depth=2, num_heads=2, mlp_ratio=1.6, num_classes=0, global_pool=""
+        )  # fmt: skip
+        config = BertConfig(
+            vocab_size=vocabulary, hidden_size=24, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+            max_position_embeddings=24, encoder_hidden_size=20, is_decoder=True, add_cross_attention=True, use_cache=False,
+        )  # fmt: skip
+        self.text_encoder = BertModel(config, add_pooling_layer=fused)
+        for layer in self.text_encoder.encoder.layer:
+            for part in ("key", "value"):
+                setattr(layer.crossattention.self, part, nn.Linear(20, 24))
+        config.is_decoder = False
+        self.fused = fused
+        if not fused:
+            self.vision_proj, self.text_proj = nn.Linear(20, 28), nn.Linear(24, 28)
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, std=0.3)
+        self.text_encoder.embeddings.token_type_embeddings.weight.data.zero_()
+
+    def state(self) -> dict[str, Tensor]:
+        """With what momentum, queue and temperature leave in a checkpoint."""
+        state = {name: value for name, value in self.state_dict().items() if "token_type" not in name}
+        for name in list(state):
+            part, rest = name.split(".", 1)
+            state[f"{part}_m.{rest}"] = state[name] * 0.5
+        state["text_encoder.embeddings.position_ids"] = torch.arange(24)[None]
+        extra = {
+            "query_queue": (28, 4),
+            "cand_queue": (28, 4),
+            "idx_queue": (1, 4),
+            "new_ptr_queue": (1,),
+            "temp": (),
+        }
+        return state | {name: torch.ones(shape) for name, shape in extra.items()}
+
+    @torch.no_grad()
+    def forward(self, inputs: Inputs) -> Tensor:
+        has_text, has_image = inputs["has_text"], inputs["has_image"]
+        pixels = torch.zeros(len(has_text), 3, SIZE, SIZE)
+        pixels[has_image] = inputs["pixels"]
+        image = self.visual_encoder(pixels)
+        tokens, mask = inputs["tokens"], inputs["token_mask"]
+        if self.fused:
+            seen = torch.ones(image.shape[:2])
+            text = self.text_encoder(tokens, mask, encoder_hidden_states=image, encoder_attention_mask=seen)
+            return F.normalize(text.pooler_output, dim=-1)
+        text = self.text_proj(self.text_encoder(tokens, mask).last_hidden_state[:, 0])
+        return F.normalize(
+            text * has_text[:, None] + self.vision_proj(image[:, 0]) * has_image[:, None], dim=-1
+        )
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("encoders")
     save_tiny_clip(home / "clip")
     save_tiny_vlm(home / "vlm", "qwen2_vl")
     save_pictures(home / "images", ["one", "two", "three"])
+    save_tiny_blip(home / "blip")
     torch.manual_seed(3)
-    for kind in ("clip_sf", "clip_ff"):
+    for kind in ("clip_sf", "clip_ff", "blip_sf", "blip_ff"):
         (home / f"{kind}.yaml").write_text(
             json.dumps({"encoder": section(home, kind), "corpus": "${oc.env:GEMKR_NOT_SET_ANYWHERE}"})
         )
@@ -148,9 +207,11 @@ def section(home: Path, kind: str, **changes: Any) -> dict[str, Any]:
     return values | (FUSION if kind == "clip_ff" else {}) | changes
 
 
-def theirs(home: Path, kind: str) -> Theirs:
-    vocabulary = json.loads((home / "clip" / "config.json").read_text())["text_config"]["vocab_size"]
-    return Theirs(vocabulary, kind == "clip_ff").eval()
+def theirs(home: Path, kind: str) -> nn.Module:
+    family, fusion = kind.split("_")
+    config = json.loads((home / family / "config.json").read_text())
+    made = {"clip": Theirs, "blip": TheirBlip}[family]
+    return made(config["text_config"]["vocab_size"], fusion == "ff").eval()
 
 
 def saved(module: nn.Module) -> dict[str, Any]:
@@ -160,7 +221,7 @@ def saved(module: nn.Module) -> dict[str, Any]:
         {"model": {"name": "CLIPScoreFusion", "sizes": [1, 2.5, None, True]}, "seed": 2023}
     )
     return {
-        "model": module.state_dict(), "optimizer": optimizer.state_dict(), "config": settings, "epoch": 15,
+        "model": module.state() if isinstance(module, TheirBlip) else module.state_dict(), "optimizer": optimizer.state_dict(), "config": settings, "epoch": 15,
         "scheduler": torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10).state_dict(),
     }  # fmt: skip
 
@@ -173,21 +234,27 @@ def build(home: Path, values: dict[str, Any]) -> Embedder:
     return choice(values).encoder.build(Material(PictureFolder(home / "images")))
 
 
-@pytest.mark.parametrize("kind", ["clip_sf", "clip_ff"])
-def test_an_imported_clip_gives_their_vectors(
-    home: Path, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("kind", "unused"),
+    [("clip_sf", 1), ("clip_ff", 2), ("blip_sf", 90 + 20 + 6), ("blip_ff", 88 + 6)],
+)
+def test_an_imported_checkpoint_gives_their_vectors(
+    home: Path, tmp_path: Path, kind: str, unused: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "imported"
     given = ["import-checkpoint", f"{home}/{kind}.pth", "-o", str(output), "--config", f"{home}/{kind}.yaml"]
     assert main(given) == 0
     printed = capsys.readouterr().out
-    assert f"not needed: {1 + (kind == 'clip_ff')} tensors, such as clip_model.logit_scale" in printed
+    assert f"not needed: {unused} tensors" in printed
     checkpoint = read_checkpoint(output)
     assert checkpoint.state == {"imported": f"{kind}.pth", "beside": {"epoch": 15}}
     model = build(home, section(home, kind, checkpoint=str(output)))
     module = theirs(home, kind)
     state = torch.load(home / f"{kind}.pth", weights_only=False)["model"]
-    module.load_state_dict(state)
+    unknown = module.load_state_dict(state, strict=False).unexpected_keys
+    assert all(
+        "_m." in name or "_queue" in name or name == "temp" or "position_ids" in name for name in unknown
+    )
     queries, documents = queries_and_documents()
     for read, encode, items in (
         (model.reader.queries, model.encode_queries, queries),

@@ -4,7 +4,8 @@ From FACTS and their code: the state dict lies under `model`, beside the states 
 settings of OmegaConf; `clip_model` is OpenAI's CLIP; CLIP-FF has no text projection and calls T5's layers `t5_layers`; BLIP's
 towers are `visual_encoder` and `text_encoder`, with momentum copies (`_m`), queues and a temperature, which only training needs.
 Unverified, since no published file was at hand: that the files follow that code to the letter; whether `t5_layers` holds a table of
-embeddings, which older transformers made and nothing reads (both are accepted).
+embeddings, which older transformers made and nothing reads (both are accepted). UniIR's BLIP reads pictures of 224, the public
+folders of BLIP ones of 384: positions of another number are refused, as any other shape.
 """
 
 from __future__ import annotations
@@ -41,9 +42,30 @@ _CLIP_PARTS = {
 _CLIP_JOINED = [f"self_attn.{letter}_proj" for letter in "qkv"]
 """In this order in OpenAI's `in_proj_weight` and `in_proj_bias`."""
 
+_BLIP = {
+    r"vision_model\.embeddings\.class_embedding": "visual_encoder.cls_token",
+    r"vision_model\.embeddings\.position_embedding": "visual_encoder.pos_embed",
+    r"vision_model\.embeddings\.patch_embedding\.(\w+)": r"visual_encoder.patch_embed.proj.\1",
+    r"vision_model\.encoder\.layers\.(\d+)\.self_attn\.qkv\.(\w+)": r"visual_encoder.blocks.\1.attn.qkv.\2",
+    r"vision_model\.encoder\.layers\.(\d+)\.self_attn\.projection\.(\w+)": r"visual_encoder.blocks.\1.attn.proj.\2",
+    r"vision_model\.encoder\.layers\.(\d+)\.layer_norm([12])\.(\w+)": r"visual_encoder.blocks.\1.norm\2.\3",
+    r"vision_model\.encoder\.layers\.(\d+)\.(mlp\..+)": r"visual_encoder.blocks.\1.\2",
+    r"vision_model\.post_layernorm\.(\w+)": r"visual_encoder.norm.\1",
+    r"pooler\.(\w+)": r"text_encoder.pooler.dense.\1",
+    r"text_projection\.(\w+)": r"text_proj.\1",
+    r"visual_projection\.(\w+)": r"vision_proj.\1",
+    r"(text_encoder\..+)": r"\1",
+}
+_BLIP_UNUSED = (
+    r"(visual_encoder|text_encoder|vision_proj|text_proj)_m\..+|(query|cand|idx|new_ptr)_queue|temp|"
+    r"text_encoder\.embeddings\.position_ids"
+)
+
 UNUSED = {
     "clip_sf": re.compile(r"clip_model\.logit_scale"),
     "clip_ff": re.compile(r"clip_model\.logit_scale|t5_layers\.embed_tokens\.weight"),
+    "blip_sf": re.compile(_BLIP_UNUSED + r"|text_encoder\..+\.crossattention\..+"),
+    "blip_ff": re.compile(_BLIP_UNUSED),
 }
 """What of theirs only training needs, or nothing."""
 
@@ -55,7 +77,8 @@ def sources_of(kind: str) -> Callable[[Iterable[str]], dict[str, Source]]:
             f"published checkpoints are read into encoders of the kinds {', '.join(UNUSED)} and vlm, the configuration has {kind!r}; "
             "set encoder.kind"
         )
-    return lambda names: {name: _of_clip(name) for name in names}
+    find = _of_clip if kind.startswith("clip") else _of_blip
+    return lambda names: {name: find(name) for name in names}
 
 
 def _of_clip(name: str) -> Source:
@@ -68,6 +91,10 @@ def _of_clip(name: str) -> Source:
             return Source((f"{block}.attn.in_proj_{kind}",), part=_CLIP_JOINED.index(part), parts=3)
         return Source((f"{block}.{_CLIP_PARTS[part]}.{kind}",))
     return Source((_replaced(name, _CLIP),))
+
+
+def _of_blip(name: str) -> Source:
+    return Source((_replaced(name, _BLIP),))
 
 
 def _replaced(name: str, rules: dict[str, str]) -> str:

@@ -384,6 +384,7 @@ def test_adapters_that_do_not_fit(home: Path, tmp_path: Path) -> None:
         ("use_rslora", True),
         ("rank_pattern", {"q_proj": 4}),
         ("modules_to_save", ["lm_head"]),
+        ("init_lora_weights", "pissa_niter_4"),
     ):
         (folder / "adapter_config.json").write_text(json.dumps(settings | {name: value}))
         with pytest.raises(CheckpointError, match=f"have {name}: .*merge them with peft"):

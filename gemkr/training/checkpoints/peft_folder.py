@@ -39,6 +39,8 @@ _PLAIN = {
     "trainable_token_indices": None,
 }
 """Settings of peft that ours does not have, with the value at which they change nothing."""
+_BASE_CHANGED = ("pissa", "olora", "corda", "loftq")
+"""First values of adapters for which peft changes the weights under them too."""
 
 
 def read_adapters(folder: str | Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
@@ -70,12 +72,15 @@ def require_adapters(ours: AdapterConfig | None, theirs: Mapping[str, Any], wher
         raise CheckpointError(
             f"the adapters {where} are of the type {theirs.get('peft_type')!r}, and LORA is read; take others"
         )
-    for name, value in _PLAIN.items():
-        if theirs.get(name) and theirs[name] != value:
-            raise CheckpointError(
-                f"the adapters {where} have {name}: {theirs[name]!r}, which encoders do not; merge them with peft "
-                "and give the merged model as encoder.folder"
-            )
+    unlike = [name for name, value in _PLAIN.items() if theirs.get(name) and theirs[name] != value]
+    if str(theirs.get("init_lora_weights")).lower().startswith(_BASE_CHANGED):
+        unlike.append("init_lora_weights")
+    if unlike:
+        name = unlike[0]
+        raise CheckpointError(
+            f"the adapters {where} have {name}: {theirs[name]!r}, which encoders do not; merge them with peft "
+            "and give the merged model as encoder.folder"
+        )
     for own, name in (("r", "r"), ("alpha", "lora_alpha"), ("dora", "use_dora")):
         if (needed := theirs.get(name, False)) != getattr(ours, own):
             raise CheckpointError(

@@ -47,13 +47,17 @@ def mine_negatives(
 
     Relevant are the query's positives, what `qrels` name, and documents that hold an answer under `match` (word where it is not
     set). `name` is a section, whose run in the folder `output`.runs is continued where an earlier call stopped, or the file of a
-    run. `output` is written whole or not at all; training then needs neither `skip` nor `below`. ConfigError for neither of both, and for a window without ranks; DataError for a
+    run. `output` is written whole or not at all; training then needs neither `skip` nor `below`. ConfigError for neither of both, for a run that is the output itself, and for a window without ranks; DataError for a
     run without the queries, and when nothing is left. Else raises as `run_retriever` does.
     """
     require_ranges(window)
     if window.skip >= window.depth:
         raise ConfigError(
             f"no rank lies after skip {window.skip} and up to depth {window.depth}; raise depth"
+        )
+    if Path(output).exists() and Path(name).exists() and Path(output).samefile(name):
+        raise ConfigError(
+            f"the negatives would replace the run {name} that they are mined from; give another output"
         )
     config.require("queries")
     AnswerMatcher((), config.match or DEFAULT_MATCH)

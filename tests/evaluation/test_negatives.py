@@ -129,6 +129,7 @@ def test_qrels_name_relevant_documents_too(folder: Path) -> None:
         (["nowhere"], "'nowhere' is neither a retriever of the configuration (words, bm25) nor the file of a run; name one"),
         (["first.trec", "--skip", "4", "--depth", "4"], "no rank lies after skip 4 and up to depth 4; raise depth"),
         (["first.trec", "--skip", "50"], "none of the 4 queries has a hard negative left in first.trec from rank 51 to 100"),
+        (["negatives.trec"], "the negatives would replace the run negatives.trec that they are mined from; give another output"),
         (["first.trec", "match=loose"], "the match 'loose' is unknown"),
         (["first.trec", "queries=null"], "queries is missing; set queries"),
     ],

@@ -22,6 +22,7 @@ COMMANDS = {
     "queries": "gemkr.cli.queries",
     "split": "gemkr.cli.split",
     "mine": "gemkr.cli.mine",
+    "mine-negatives": "gemkr.cli.mine_negatives",
     "pretrain": "gemkr.cli.pretrain",
     "train": "gemkr.cli.train",
     "train-reader": "gemkr.cli.train_reader",

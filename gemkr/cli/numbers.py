@@ -34,6 +34,14 @@ def not_negative(text: str) -> float:
     return value
 
 
+def positive_number(text: str) -> float:
+    """A finite number above 0."""
+    value = not_negative(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError(f"must be above 0, it is {text}")
+    return value
+
+
 def _whole(text: str, least: int) -> int:
     value = int(text)
     if not least <= value <= LARGEST:

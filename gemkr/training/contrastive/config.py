@@ -13,17 +13,24 @@ from gemkr.training.loop.config import LoopConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class NegativesConfig:
-    """Hard negatives: `per_query` documents of a finished `run` (TREC, of any retriever over the training queries) that are no
-    positives of the query, from rank `skip` + 1 to `depth`. With `below`, only those whose score is less than that share of the
-    query's best positive's in the run (or of its best score where no positive is in it): what scores higher is likely to be
-    relevant and not judged."""
+class Window:
+    """Which hits of a query may be its hard negatives: those that are no positives of it, from rank `skip` + 1 to `depth`. With
+    `below`, only those whose score is less than that share of the query's best positive's in the run (or of its best score where
+    no positive is in it): what scores higher is likely to be relevant and not judged."""
 
-    run: FilePath
-    per_query: Positive = 1
     skip: Natural = 0
     depth: Positive = 100
     below: AboveZero | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NegativesConfig(Window):
+    """Hard negatives: the first `per_query` documents of a finished `run` (TREC, of any retriever over the training queries, or of
+    `gemkr mine-negatives`) that are no positives of the query, from rank `skip` + 1 to `depth`, and with `below` only those whose
+    score is less than that share of the query's best positive's in the run (of its best score where no positive is in it)."""
+
+    run: FilePath
+    per_query: Positive = 1
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,9 @@ class ContrastiveConfig(LoopConfig):
 
     Learns from the `queries` that have `positives` in the corpus; pictures are found in `images`. Of a batch, `chunk_size` items at
     a time are held with what their gradients need (null: all at once); results are the same, memory is not (GradCache).
+    With `sub_batch`, the batch of all devices is filled with blocks of that many samples of one data set each, which makes the
+    documents of others harder negatives. A query's data set is what stands before the first ":" in its id, as in M-BEIR, or
+    else its `instruction`.
     """
 
     encoder: Annotated[Section, ENCODERS]
@@ -51,4 +61,5 @@ class ContrastiveConfig(LoopConfig):
     negatives: NegativesConfig | None = None
     loss: LossConfig = LossConfig()
     chunk_size: Positive | None = None
+    sub_batch: Positive | None = None
     precision: str = "fp32"

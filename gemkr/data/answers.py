@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from gemkr.data.records import cut_half_line
-from gemkr.data.text_files import json_lines, open_text
+from gemkr.data.records import cut_half_line, parsed_lines
+from gemkr.data.text_files import open_text
 from gemkr.errors import DataError
 from gemkr.files import lock, write_atomically
 from gemkr.types import Answer, ReadPassage
@@ -53,13 +53,7 @@ def from_record(record: dict[str, Any]) -> Answer:
 
 def read_answers(path: str | Path) -> Iterator[Answer]:
     """The answers of a file, in its order; DataError naming file and line for a broken line."""
-    for line, record in json_lines(Path(path)):
-        if isinstance(record, str):
-            raise DataError(f"{path}:{line}: {record}; go on with the run, which mends a line cut short")
-        try:
-            yield from_record(record)
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{path}:{line}: this is no record of an answer ({error!r})") from error
+    return parsed_lines(path, from_record, "an answer")
 
 
 def write_answers(path: str | Path, answers: Iterable[Answer]) -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from gemkr.data.text_files import json_lines
 from gemkr.data.trec import TAG, trec_lines, write_run
@@ -18,6 +18,8 @@ from gemkr.errors import DataError
 from gemkr.files import lock
 from gemkr.fm_index import Span
 from gemkr.types import Clue, Evidence, Hit, Ranking
+
+Parsed = TypeVar("Parsed")
 
 
 def to_record(ranking: Ranking) -> dict[str, Any]:
@@ -81,13 +83,19 @@ def from_record(record: dict[str, Any]) -> Ranking:
 
 def read_records(path: str | Path) -> Iterator[Ranking]:
     """The rankings of a run.jsonl file, in its order; DataError naming file and line for a broken line."""
+    return parsed_lines(path, from_record, "a retrieval run")
+
+
+def parsed_lines(path: str | Path, parse: Callable[[dict[str, Any]], Parsed], what: str) -> Iterator[Parsed]:
+    """What `parse` makes of each line of a log, in its order; DataError naming file and line for one that is no record of
+    `what`."""
     for line, record in json_lines(Path(path)):
         if isinstance(record, str):
             raise DataError(f"{path}:{line}: {record}; go on with the run, which mends a line cut short")
         try:
-            yield from_record(record)
+            yield parse(record)
         except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{path}:{line}: this is no record of a retrieval run ({error!r})") from error
+            raise DataError(f"{path}:{line}: this is no record of {what} ({error!r})") from error
 
 
 class RunLog:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -33,7 +34,7 @@ SEARCHES = frozenset({"probes", "rescore"})
 """Settings that change how an index is searched, not what it is."""
 
 
-class _FaissIndex:
+class _FaissIndex(ABC):
     """A `VectorIndex` over vectors and a faiss index of inverted lists made of them; subclasses say how these store a vector.
 
     `allowed`: a pool of at most SMALL_POOL documents is searched exactly; in a larger one faiss passes over what is not allowed,
@@ -130,9 +131,9 @@ class _FaissIndex:
         return index
 
     @staticmethod
+    @abstractmethod
     def code(config: Any, vectors: Vectors) -> str:
         """How faiss calls the way that vectors are stored in."""
-        raise NotImplementedError
 
     def __len__(self) -> int:
         return len(self.vectors)

@@ -40,7 +40,7 @@ def test_lays_out_a_model_that_goes_on_with_the_sentence(
     assert load_tokenizer(folder).fingerprint() == load_tokenizer(tmp_path / "tiny.gguf").fingerprint()
     assert list(folder.parent.iterdir()) == [folder]
     monkeypatch.setattr("sys.argv", ["fetch_base_llm", "--folder", str(folder)])
-    monkeypatch.setattr(fetch_base_llm.subprocess, "run", None)
+    monkeypatch.setattr(fetch_base_llm, "download", None)
     assert fetch_base_llm.main() == 0
     assert capsys.readouterr().out == f"there already: {folder}\n"
 

@@ -72,7 +72,7 @@ class Asked:
         return cls(
             model,
             model.tokenizer,
-            lambda query, passage: build(_instructed(query), passage=passage),
+            lambda query, passage: build(instructed(query), passage=passage),
             answers,
         )
 
@@ -82,7 +82,7 @@ class Asked:
         return logits[:, self.answers].float().cpu().numpy().astype(np.float64)
 
 
-def _instructed(query: Query) -> Query:
+def instructed(query: Query) -> Query:
     """The query with its instruction, where there is one, before its question."""
     if not query.instruction:
         return query
@@ -123,14 +123,15 @@ def answer_tokens(
 
 def candidate_texts(query: Query, documents: Sequence[Document], docs: np.ndarray, kind: str) -> list[str]:
     """Title and text of each candidate; DataError for one that has neither."""
-    texts = []
-    for doc in docs.tolist():
-        document = documents[doc]
-        text = " ".join(document.contents.split())
-        if not text:
-            raise DataError(
-                f"the document {document.doc_id!r}, a hit of the query {query.query_id!r}, has no text, and the reranker {kind} "
-                "reads nothing else; give it one, or rerank with an encoder that sees pictures (pointwise)"
-            )
-        texts.append(text)
-    return texts
+    return [passage_text(query, documents[doc], kind) for doc in docs.tolist()]
+
+
+def passage_text(query: Query, document: Document, kind: str) -> str:
+    """Title and text of a document that a query's reranker `kind` reads; DataError where it has neither."""
+    text = " ".join(document.contents.split())
+    if not text:
+        raise DataError(
+            f"the document {document.doc_id!r}, a hit of the query {query.query_id!r}, has no text, and the reranker {kind} "
+            "reads nothing else; give it one, or rerank with an encoder that sees pictures (pointwise)"
+        )
+    return text

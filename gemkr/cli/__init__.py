@@ -20,6 +20,7 @@ COMMANDS = {
     "index": "gemkr.cli.index",
     "regions": "gemkr.cli.regions",
     "queries": "gemkr.cli.queries",
+    "convert": "gemkr.cli.convert",
     "split": "gemkr.cli.split",
     "mine": "gemkr.cli.mine",
     "mine-negatives": "gemkr.cli.mine_negatives",

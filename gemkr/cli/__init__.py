@@ -35,6 +35,7 @@ COMMANDS = {
     "rerank": "gemkr.cli.rerank",
     "tune-mix": "gemkr.cli.tune_mix",
     "fuse": "gemkr.cli.fuse",
+    "export-unirag": "gemkr.cli.export_unirag",
     "score": "gemkr.cli.score",
     "answer": "gemkr.cli.answer",
     "eval": "gemkr.cli.eval",

@@ -29,6 +29,7 @@ COMMANDS = {
     "train-reader": "gemkr.cli.train_reader",
     "judge": "gemkr.cli.judge",
     "import-checkpoint": "gemkr.cli.import_checkpoint",
+    "merge-adapters": "gemkr.cli.merge_adapters",
     "embed": "gemkr.cli.embed",
     "ask": "gemkr.cli.ask",
     "retrieve": "gemkr.cli.retrieve",

@@ -16,7 +16,7 @@ from gemkr.config.ranges import Positive, Share
 from gemkr.errors import ModelError, first_line
 from gemkr.models.weights import new_weights
 
-VISION = re.compile(r"(^|\.)(vision_\w+|visual|visual_\w+|image_\w+|multi_modal_projector)(\.|$)")
+VISION = re.compile(r"(^|\.)(vision_\w+|visual|visual_\w+|image_\w+|multi_modal_projector|connector)(\.|$)")
 """Modules of a vision tower, or between one and the rest, under the names of transformers' models."""
 
 

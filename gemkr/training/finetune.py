@@ -14,8 +14,9 @@ from gemkr.config.files import to_mapping
 from gemkr.config.ranges import require_ranges
 from gemkr.data.clues import require_tokens
 from gemkr.data.run_folders import TRAIN
-from gemkr.models.gemkr.batch import RankWeight, collate
+from gemkr.models.gemkr.batch import collate
 from gemkr.models.gemkr.network import GeMKR, load_gemkr
+from gemkr.models.gemkr.rows import RankWeight
 from gemkr.training.checkpoints.checkpoint import read_checkpoint
 from gemkr.training.checkpoints.learned import notes_on
 from gemkr.training.checkpoints.origin import Origin, hash_files

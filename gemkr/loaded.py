@@ -114,6 +114,6 @@ class LoadedRetriever:
         """The vision tower of the first model that the retriever, or one that it is built over, reads pictures with."""
         section = self.sources.section(name)
         if isinstance(section.config, GenerativeConfig):
-            return section.config.model.tower
+            return getattr(section.config.model, "tower", None)
         inner = (self._tower(part) for part in parts_of(section))
         return next((tower for tower in inner if tower is not None), None)

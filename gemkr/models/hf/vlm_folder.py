@@ -94,5 +94,5 @@ def _read(auto: Any, folder: str, what: str, **settings: Any) -> Any:
         return auto.from_pretrained(folder, local_files_only=True, **settings)
     except (*UNREADABLE, ImportError, AttributeError) as error:
         raise ModelError(
-            f"the VLM folder {folder} lacks a {what} that can be loaded: {first_line(error)}"
+            f"the VLM folder {folder} lacks its {what}, or it cannot be read: {first_line(error)}"
         ) from error

@@ -138,5 +138,6 @@ def save_tiny_vlm(folder: Path, family: str, words: list[str] = WORDS) -> Path:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
+        model.get_output_embeddings().weight.mul_(8)  # so that it can be sure of a token
     model.save_pretrained(folder)
     return folder

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_pictures import save_pictures
+from PIL import Image
+from tiny_pictures import SIZE, save_pictures
 from tiny_vlm import VISION, save_tiny_vlm
 
+import gemkr
 from gemkr.data.clues import MinedClue, write_clues
 from gemkr.decoding.beam import generate_clues
 from gemkr.decoding.config import DecodingConfig
@@ -51,7 +53,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("vlm")
     for family in FAMILIES:
         save_tiny_vlm(home / family, family)
-    save_pictures(home / "images", [f"p{i}" for i in range(16)])
+    save_pictures(home / "images", [f"p{i}" for i in range(3)])
+    (home / "squares").mkdir()
+    for i in range(16):
+        quarters = np.random.default_rng(i).integers(0, 256, (2, 2, 3), np.uint8)
+        picture = Image.fromarray(quarters).resize((SIZE, SIZE), Image.Resampling.NEAREST)
+        picture.save(home / "squares" / f"p{i}.png")
     tokenizer = load_tokenizer(home / FAMILIES[0])
     documents = [tokenizer.encode(text) for text in TEXTS]
     ids = [f"d{i}" for i in range(16)]
@@ -198,6 +205,19 @@ def test_clues_behind_a_prompt_have_the_loss_of_a_row_each(model: VlmWriter, hom
     torch.testing.assert_close(model(together), model(apart), rtol=1e-4, atol=1e-4)
 
 
+def test_a_step_changes_adapters_and_nothing_else(model: VlmWriter, home: Path) -> None:
+    learned = model.trainable_parameters()
+    adapters = {name: parameter.detach().clone() for name, parameter in learned.items()}
+    rest = weights_digest({n: t for n, t in model.state_dict().items() if n not in learned})
+    shown = [dataclasses.replace(prompt, clues=(ClueTarget((9, 12)),)) for prompt in prompts(model, home)]
+    optimizer = torch.optim.SGD(learned.values(), lr=0.1)
+    model(model.collate(shown)).backward()
+    optimizer.step()
+    assert all(not torch.equal(parameter, adapters[name]) for name, parameter in learned.items())
+    assert weights_digest({n: t for n, t in model.state_dict().items() if n not in learned}) == rest
+    model.zero_grad()
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_it_learns_16_pictures_by_heart_and_no_vision_weight(home: Path, tmp_path: Path, family: str) -> None:
     """The same data, loop, checkpoints and evaluation as GeMKR's."""
@@ -205,12 +225,12 @@ def test_it_learns_16_pictures_by_heart_and_no_vision_weight(home: Path, tmp_pat
     training = TrainConfig(
         model=config,
         data=TrainDataConfig(
-            queries=str(home / "queries.jsonl"), clues=str(home / "clues.jsonl"), images=str(home / "images")
+            queries=str(home / "queries.jsonl"), clues=str(home / "clues.jsonl"), images=str(home / "squares")
         ),
         output=str(tmp_path / "run"),
-        optimizer=OptimizerConfig(lr=2e-2, min_lr=2e-3, warmup_steps=3, weight_decay=0.0),
+        optimizer=OptimizerConfig(lr=1.2e-2, min_lr=2e-3, warmup_steps=3, weight_decay=0.0),
         batch_size=16,
-        epochs=50,
+        epochs=40,
         save_every=1000,
         log_every=25,
         workers=0,
@@ -227,22 +247,20 @@ def test_it_learns_16_pictures_by_heart_and_no_vision_weight(home: Path, tmp_pat
     ]
     assert weights_digest(frozen[0]) == weights_digest(frozen[1])
     decoding = DecodingConfig(beam_size=4, groups=1, diversity=0.0, max_tokens=3, batch_size=16)
-    section = RETRIEVERS.read(
-        {
-            "kind": "generative",
-            "index": str(home / "corpus.fmi"),
-            "model": {
-                "kind": "vlm",
-                "folder": str(home / family),
-                "lora": dataclasses.asdict(EVERY_LAYER),
-                "checkpoint": trained.checkpoint,
-            },
-            "decoding": dataclasses.asdict(decoding),
+    written = {
+        "kind": "generative",
+        "index": str(home / "corpus.fmi"),
+        "model": {
+            "kind": "vlm",
+            "folder": str(home / family),
+            "lora": dataclasses.asdict(EVERY_LAYER),
+            "checkpoint": trained.checkpoint,
         },
-        "retrievers.vlm",
-    )
+        "decoding": dataclasses.asdict(decoding),
+    }
+    section = RETRIEVERS.read(written, "retrievers.vlm")
     sources = Sources(
-        home / "corpus.csv", {"vlm": section}, queries=home / "queries.jsonl", images=home / "images"
+        home / "corpus.csv", {"vlm": section}, queries=home / "queries.jsonl", images=home / "squares"
     )
     rankings = sources.retriever("vlm").retrieve(sources.queries, 1)
     assert [ranking.hits[0].doc_id for ranking in rankings] == [f"d{i}" for i in range(16)]
@@ -255,3 +273,8 @@ def test_it_learns_16_pictures_by_heart_and_no_vision_weight(home: Path, tmp_pat
             CheckpointError, match=r"was trained on the VLM .*, this configuration loads one with"
         ):
             load_model(dataclasses.replace(trained, folder=str(home / "qwen2_5_vl")))
+        values = {"corpus": str(home / "corpus.csv"), "output": str(tmp_path), "retrievers": {"vlm": written}}
+        (tmp_path / "serve.yaml").write_text(json.dumps(values))
+        loaded = gemkr.load(tmp_path / "serve.yaml")
+        (hit,) = loaded.ask("which one is", home / "squares" / "p3.png", k=1).hits
+        assert hit.text == TEXTS[3]

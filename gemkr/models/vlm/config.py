@@ -42,6 +42,11 @@ class VlmConfig:
         return self.folder
 
     @property
+    def tower(self) -> None:
+        """Its own tower is part of the folder, and makes no features of regions."""
+        return None
+
+    @property
     def sees_pictures(self) -> bool:
         return True
 

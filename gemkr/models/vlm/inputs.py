@@ -62,7 +62,8 @@ class VlmInputs:
         a place for pictures, and for crops without regions."""
         if config.crops and images is not None and regions is None:
             raise ModelError(
-                f"model.crops is {config.crops} and no store of regions is known to cut them by; set regions, or model.crops: 0"
+                f"model.crops is {config.crops} and no store of regions is known to cut them by; set regions (at question time, a detector), or "
+                "model.crops: 0"
             )
         self.config, self.parts, self.tokenizer = config, parts, tokenizer
         self.images, self.regions = images, regions

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from gemkr.answering.config import ReaderTrainConfig, reading_model
 from gemkr.answering.material import ReaderDataset, read_material
 from gemkr.config.ranges import require_ranges
 from gemkr.data.run_folders import READER
-from gemkr.models.gemkr.batch import collate
 from gemkr.models.gemkr.config import require_passage
 from gemkr.text.tokenizer import load_tokenizer
 from gemkr.training.finetune import not_built, pictures_of
@@ -57,8 +55,7 @@ def _train(config: ReaderTrainConfig, point: ResumePoint | None) -> Outcome:
     if held_out:
         held_out = replace(held_out, build=build)
     logger.info("%d readings of %d queries", len(dataset), len(dataset.queries))
-    joined = partial(collate, pad_id=model.tokenizer.pad_id, eos_id=model.tokenizer.eos_ids[0])
-    material = TrainingData(dataset, joined, dataset.lengths(), dataset.groups(), held_out)
+    material = TrainingData(dataset, model.collator(), dataset.lengths(), dataset.groups(), held_out)
     return train_network(config, model, material, KIND, _files(config), point, title="train the reader")
 
 

@@ -15,8 +15,10 @@ import numpy as np
 from gemkr.config.ranges import Positive, Share
 from gemkr.errors import DataError, ModelError
 from gemkr.interfaces import LanguageModel
-from gemkr.models.gemkr.config import ModelConfig, model_files, require_passage, with_template
+from gemkr.models.gemkr.config import require_passage, with_template
 from gemkr.models.gemkr.prompt import IMAGE_MARK, Template
+from gemkr.models.vlm.config import VlmConfig
+from gemkr.models.writers.config import WriterConfig, writer_files
 from gemkr.text.tokenizer import Tokenizer, as_written
 from gemkr.types import Document, Query
 
@@ -29,10 +31,10 @@ OPENING = ("(", "[", "{", '"', "\n")
 
 @dataclass(frozen=True, kw_only=True)
 class AskingConfig:
-    """A language model of the LLaMA family, with a tower or without. A prompt has at most `max_prompt_tokens`;
+    """A language model of the LLaMA family, with a tower or without, or a vision-language model (`model.kind: vlm`). A prompt has at most `max_prompt_tokens`;
     `retrieval_weight` is the share of the score that the hits come with."""
 
-    model: ModelConfig
+    model: WriterConfig
     max_prompt_tokens: Positive = 512
     retrieval_weight: Share = 0.0
 
@@ -63,11 +65,12 @@ class Asked:
         as loading models does."""
         settings = with_template(config.model, kind)
         template = require_passage(settings, f"the reranker {kind}")
-        answers = answer_tokens(sources.tokenizer(settings), template, words, kind, remedy)
+        end = prompt_end(settings, template)
+        answers = answer_tokens(sources.tokenizer(settings), end, words, kind, remedy)
         model = sources.model(settings)
         pictures = regions = None
-        if settings.tower is not None and sources.pictures is not None:
-            pictures, regions = sources.pictures, sources.regions
+        if settings.sees_pictures and sources.pictures is not None:
+            pictures, regions = sources.pictures, sources.regions if settings.sees_regions else None
         build = model.input_builder(pictures, regions, max_prompt_tokens=limit)
         return cls(
             model,
@@ -91,16 +94,20 @@ def instructed(query: Query) -> Query:
 
 def asking_files(config: AskingConfig, kind: str) -> dict[str, str | None]:
     """Every path that the model is read from."""
-    return {f"model.{what}": path for what, path in model_files(with_template(config.model, kind)).items()}
+    return {f"model.{what}": path for what, path in writer_files(with_template(config.model, kind)).items()}
 
 
-def answer_tokens(
-    tokenizer: Tokenizer, template: Template, words: Sequence[str], kind: str, remedy: str
-) -> list[int]:
-    """The token of each word behind a prompt of the template; ModelError for a word that is not one known token there, and for
+def prompt_end(model: WriterConfig, template: Template) -> str:
+    """The last text that a model reads before it answers: the template's own, or a chat's line end."""
+    if isinstance(model, VlmConfig) and model.chat:
+        return "\n"
+    return re.split(rf"\}}|{IMAGE_MARK}", template.sections[-1].replace("\\n", "\n"))[-1]
+
+
+def answer_tokens(tokenizer: Tokenizer, end: str, words: Sequence[str], kind: str, remedy: str) -> list[int]:
+    """The token of each word behind a prompt that ends in the text `end`; ModelError for a word that is not one known token there, and for
     two words of one token. `remedy` ends the sentence."""
     written = as_written(tokenizer)
-    end = re.split(rf"\}}|{IMAGE_MARK}", template.sections[-1].replace("\\n", "\n"))[-1]
     before = written.encode(end) if end else []
     space = " " if end and not end.endswith(OPENING) else ""
     found: dict[int, str] = {}

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from gemkr.config.paths import FilePath, TemplatePath
 from gemkr.config.ranges import Positive, Range, Share
-from gemkr.models.gemkr.config import ModelConfig
+from gemkr.models.writers.config import WriterConfig
 from gemkr.training.contrastive.config import Window
 from gemkr.training.loop.config import LoopConfig
 
@@ -45,5 +45,5 @@ class RerankerTrainConfig(LoopConfig):
     """Training of the rerankers yes_no and listwise, which ask a language model: `gemkr train CONFIG` with a section `rerank`.
     One model learns both; the loss is the cross entropy of the answers."""
 
-    model: ModelConfig
+    model: WriterConfig
     rerank: RerankConfig

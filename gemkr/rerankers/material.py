@@ -9,6 +9,7 @@ import logging
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,6 @@ from gemkr.data.documents import DocumentStore
 from gemkr.data.queries import read_queries
 from gemkr.data.runs import load_run
 from gemkr.errors import ConfigError, DataError
-from gemkr.models.gemkr.inputs import Example
 from gemkr.rerankers.asking import instructed, passage_text
 from gemkr.rerankers.config import SAMPLES, RerankConfig
 from gemkr.training.contrastive.negatives import hard_negatives
@@ -36,7 +36,7 @@ class RerankSample:
     place: int = 0
 
 
-Build = Callable[[Query, Sequence[str], int], Example]
+Build = Callable[[Query, Sequence[str], int], Any]
 """(query, texts of the documents, place of the right one) -> prompt and answer."""
 
 
@@ -52,7 +52,7 @@ class RerankDataset:
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, number: int) -> Example:
+    def __getitem__(self, number: int) -> Any:
         sample = self.samples[number]
         query = self.queries[sample.query_id]
         texts = [passage_text(query, self.documents[doc], "of the training data") for doc in sample.docs]

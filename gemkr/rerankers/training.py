@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from gemkr.data.run_folders import TRAIN
-from gemkr.models.gemkr.batch import collate
 from gemkr.models.gemkr.config import require_passage_in
-from gemkr.models.gemkr.inputs import Example, InputBuilder
-from gemkr.models.gemkr.network import GeMKR
 from gemkr.models.gemkr.prompt import Template
-from gemkr.rerankers.asking import answer_tokens
+from gemkr.models.gemkr.writer import Writer
+from gemkr.rerankers.asking import answer_tokens, prompt_end
 from gemkr.rerankers.config import RerankConfig, RerankerTrainConfig
 from gemkr.rerankers.listwise import KIND as LISTWISE
 from gemkr.rerankers.listwise import list_prompt, number_words
@@ -40,8 +39,8 @@ def train_reranker(config: RerankerTrainConfig, *, resume: ResumeFrom = None) ->
 
 
 def _train(config: RerankerTrainConfig, point: ResumePoint | None) -> Outcome:
-    rerank, tokenizer = config.rerank, load_tokenizer(config.model.tokenizer or config.model.llm)
-    answers = _answers(rerank, tokenizer)
+    rerank, tokenizer = config.rerank, load_tokenizer(config.model.vocabulary)
+    answers = _answers(config, tokenizer)
     dataset = read_material(rerank, config.seed, dict.fromkeys(rerank.samples, not_built))
     pictures, regions = pictures_of(config.model, rerank)
     require_pictures(list(dataset.queries.values()), pictures, regions)
@@ -50,37 +49,38 @@ def _train(config: RerankerTrainConfig, point: ResumePoint | None) -> Outcome:
     dataset = RerankDataset(
         dataset.queries, dataset.samples, dataset.documents, _builds(rerank, build, answers, model)
     )
-    joined = partial(collate, pad_id=model.tokenizer.pad_id, eos_id=model.tokenizer.eos_ids[0])
-    data = TrainingData(dataset, joined, dataset.lengths(), dataset.groups())
+    data = TrainingData(dataset, model.collator(), dataset.lengths(), dataset.groups())
     return train_network(config, model, data, KIND, _files(config), point, title="train the reranker")
 
 
-def _answers(rerank: RerankConfig, tokenizer: Tokenizer) -> dict[str, list[int]]:
+def _answers(config: RerankerTrainConfig, tokenizer: Tokenizer) -> dict[str, list[int]]:
     """The answer tokens of each kind of sample; ModelError for words that are not one token each."""
-    found = {}
+    found, rerank = {}, config.rerank
     if {"yes", "no"} & set(rerank.samples):
         template = require_passage_in(rerank.pointwise_template, f"the reranker {YES_NO}")
         remedy = "set rerank.yes and rerank.no to two words of one token each"
-        yes, no = answer_tokens(tokenizer, template, (rerank.yes, rerank.no), YES_NO, remedy)
+        yes, no = answer_tokens(
+            tokenizer, prompt_end(config.model, template), (rerank.yes, rerank.no), YES_NO, remedy
+        )
         found |= {"yes": [yes], "no": [no]}
     if LISTWISE in rerank.samples:
         template = require_passage_in(rerank.listwise_template, f"the reranker {LISTWISE}")
-        words = number_words(rerank.list_size)
-        found[LISTWISE] = answer_tokens(tokenizer, template, words, LISTWISE, "lower rerank.list_size")
+        words, end = number_words(rerank.list_size), prompt_end(config.model, template)
+        found[LISTWISE] = answer_tokens(tokenizer, end, words, LISTWISE, "lower rerank.list_size")
     return found
 
 
 def _builds(
-    rerank: RerankConfig, build: InputBuilder, answers: dict[str, list[int]], model: GeMKR
+    rerank: RerankConfig, build: Any, answers: dict[str, list[int]], model: Writer
 ) -> dict[str, Build]:
     """What builds each kind of sample: the prompts that reranking shows, with their answer behind them."""
     pointwise = build.under(Template.load(rerank.pointwise_template), rerank.max_prompt_tokens)
     listwise = build.under(Template.load(rerank.listwise_template), None)
 
-    def about_one(query: Query, texts: list[str], _: int, *, kind: str) -> Example:
+    def about_one(query: Query, texts: list[str], _: int, *, kind: str) -> Any:
         return pointwise(query, passage=texts[0], clue=answers[kind])
 
-    def about_several(query: Query, texts: list[str], place: int) -> Example:
+    def about_several(query: Query, texts: list[str], place: int) -> Any:
         prompts = partial(listwise, clue=[answers[LISTWISE][place]])
         return list_prompt(prompts, model.tokenizer, query, texts, rerank.max_prompt_tokens)
 
@@ -95,6 +95,6 @@ def _builds(
 def _files(config: RerankerTrainConfig) -> list[str | Path]:
     rerank = config.rerank
     files: list[str | Path] = [rerank.queries, rerank.run, rerank.corpus]
-    if config.model.tower is not None and rerank.regions is not None:
+    if config.model.sees_regions and rerank.regions is not None:
         files.append(Path(rerank.regions) / "index.json")
     return files

@@ -1,19 +1,18 @@
-"""Fine-tuning a GeMKR on mined clues: puts model, data and loop together for one `TrainConfig`."""
+"""Fine-tuning a GeMKR or a VLM on mined clues: puts model, data and loop together for one `TrainConfig`."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 from gemkr.config.ranges import require_ranges
 from gemkr.data.clues import require_tokens
 from gemkr.data.run_folders import TRAIN
-from gemkr.models.gemkr.batch import RankWeight, collate
-from gemkr.models.gemkr.config import ModelConfig
-from gemkr.models.gemkr.network import GeMKR
+from gemkr.models.gemkr.rows import RankWeight
+from gemkr.models.gemkr.writer import Writer
+from gemkr.models.writers.config import WriterConfig
 from gemkr.training.checkpoints.learned import notes_on
 from gemkr.training.config import TrainConfig
 from gemkr.training.data import ClueDataset, PromptDataset, read_clue_dataset, read_judged_prompts
@@ -68,13 +67,13 @@ def _finetune(config: TrainConfig, point: ResumePoint | None) -> Outcome:
 
 
 def _training_data(
-    model: GeMKR, dataset: ClueDataset, development: ClueDataset | None, config: TrainConfig
+    model: Writer, dataset: ClueDataset, development: ClueDataset | None, config: TrainConfig
 ) -> TrainingData:
     """One row per clue, one prompt for up to `clues_per_prompt` clues of a query, or a prompt with clues to rank as well."""
     per_prompt, rank = config.data.clues_per_prompt, config.rank_loss
     require_ranges(config.data)
     weight = None if rank is None else RankWeight(rank.weight, rank.sharpness)
-    joined = partial(collate, pad_id=model.tokenizer.pad_id, eos_id=model.tokenizer.eos_ids[0], rank=weight)
+    joined = model.collator(weight)
     learned, held_out = dataset, development or ()
     if per_prompt > 1 or rank is not None:
         learned = PromptDataset.of(dataset, per_prompt)
@@ -84,13 +83,13 @@ def _training_data(
     return TrainingData(learned, joined, learned.lengths(), learned.groups(), held_out)
 
 
-def pictures_of(model: ModelConfig, data: Any) -> tuple[PictureFolder | None, RegionStore | None]:
-    """What a model is shown of pictures in training, by its settings and the `images` and `regions` of its data: some only where
-    a tower could see them."""
-    if model.tower is None or data.images is None:
+def pictures_of(model: WriterConfig, data: Any) -> tuple[PictureFolder | None, RegionStore | None]:
+    """What a model is shown of pictures in training, by its settings and the `images` and `regions` of its data: some only where it
+    could see them."""
+    if not model.sees_pictures or data.images is None:
         return None, None
-    regions = None if data.regions is None else RegionStore.open(data.regions)
-    return PictureFolder(data.images), regions
+    shown = model.sees_regions and data.regions is not None
+    return PictureFolder(data.images), RegionStore.open(data.regions) if shown else None
 
 
 def not_built(*given: Any, **settings: Any) -> NoReturn:
@@ -105,6 +104,6 @@ def _files(config: TrainConfig) -> list[str | Path]:
         files.append(config.data.development)
     if config.rank_loss is not None:
         files.append(config.rank_loss.clues)
-    if config.model.tower is not None and config.data.regions is not None:
+    if config.model.sees_regions and config.data.regions is not None:
         files.append(Path(config.data.regions) / "index.json")
     return files

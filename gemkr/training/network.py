@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from gemkr.config.files import to_mapping
-from gemkr.models.gemkr.network import GeMKR, load_gemkr
+from gemkr.models.gemkr.writer import Writer
+from gemkr.models.writers.load import load_writer
 from gemkr.training.checkpoints.checkpoint import read_checkpoint
 from gemkr.training.checkpoints.origin import Origin, hash_files
 from gemkr.training.checkpoints.trained import load_into
@@ -21,11 +22,11 @@ from gemkr.training.loop.trainer import Outcome, train
 logger = logging.getLogger(__name__)
 
 
-def start_network(config: Any, point: ResumePoint | None) -> GeMKR:
+def start_network(config: Any, point: ResumePoint | None) -> Writer:
     """The network of `config.model`, new parts drawn with `config.seed`; a run that is not resumed starts from the parameters of
     `model.checkpoint`, where there is one."""
     torch.manual_seed(config.seed)
-    model = load_gemkr(config.model)
+    model = load_writer(config.model)
     if config.model.checkpoint is not None and point is None:
         load_into(model, read_checkpoint(config.model.checkpoint))
     return model
@@ -33,7 +34,7 @@ def start_network(config: Any, point: ResumePoint | None) -> GeMKR:
 
 def train_network(
     config: Any,
-    model: GeMKR,
+    model: Writer,
     data: TrainingData,
     kind: str,
     files: Sequence[str | Path],

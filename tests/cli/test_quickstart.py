@@ -17,7 +17,8 @@ from gemkr.data.trec import read_run
 
 def test_the_results_have_every_row_and_metric(quickstart_folder: Path) -> None:
     results = json.loads((quickstart_folder / "results.json").read_text())
-    assert {"full", "no_regions", "no_picture", "no_index", "bm25"} <= results["rows"].keys()
+    rows = {"full", "no_regions", "no_picture", "no_index", "bm25", "fusion", "find_scenes"}
+    assert rows <= results["rows"].keys()
     for row in results["rows"].values():
         assert row["queries"] == 16
         assert 0 <= row["P@5"] <= row["S@5"] <= 1

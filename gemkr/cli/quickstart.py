@@ -156,7 +156,7 @@ class Quickstart:
             shutil.rmtree(self.folder / name, ignore_errors=True)
         with self._step("render scenes"):
             materialize(self._data, self.seed)
-            write_scene_task(self._data, self.seed)
+            write_scene_task(self._data)
             write_flag_clip(models, self.folder / "clip")
         images, boxes, regions = self._data / "images", self.folder / "boxes.jsonl", self.folder / "regions"
         for left in (boxes, boxes.with_name(f"{boxes.name}.part")):

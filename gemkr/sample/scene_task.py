@@ -15,28 +15,28 @@ from pathlib import Path
 from gemkr.files import write_atomically
 from gemkr.sample.corpus import documents
 from gemkr.sample.facts import countries
-from gemkr.sample.plan import plan
 
 POOL = "scenes"
 
 
-def write_scene_task(folder: str | Path, seed: int = 0) -> int:
-    """Write the three files into the sample's folder; returns the number of queries."""
+def write_scene_task(folder: str | Path) -> int:
+    """Write the three files beside the `scenes.jsonl` of a folder of `materialize`; returns the number of queries."""
     folder = Path(folder)
-    scenes = [scene for scene in plan(seed) if scene.split == "test"]
+    scenes = map(json.loads, (folder / "scenes.jsonl").read_text(encoding="utf-8").splitlines())
+    tested = [scene for scene in scenes if scene["split"] == "test"]
     rows: list[dict[str, object]] = [{"id": doc_id, "text": text} for doc_id, text in documents().items()]
-    rows += [{"id": scene.scene_id, "image": scene.scene_id} for scene in scenes]
-    gold = {
-        name: [scene.scene_id for scene in scenes if scene.large and name in scene.flags]
-        for name in countries()
-    }
+    rows += [{"id": scene["scene"], "image": scene["scene"]} for scene in tested]
+    gold: dict[str, list[str]] = {name: [] for name in countries()}
+    for scene in tested:
+        if scene["large"]:
+            gold[scene["flags"][0]["country"]].append(scene["scene"])
     queries = [
         {"query_id": f"find-{name.lower()}", "question": name, "positives": found, "pool": POOL}
         for name, found in gold.items()
         if found
     ]
     write_atomically(folder / "everything.jsonl", _lines(rows))
-    write_atomically(folder / "scenes.txt", "".join(f"{scene.scene_id}\n" for scene in scenes))
+    write_atomically(folder / "scenes.txt", "".join(f"{scene['scene']}\n" for scene in tested))
     write_atomically(folder / "scene_queries.jsonl", _lines(queries))
     return len(queries)
 

@@ -38,7 +38,7 @@ def test_the_vectors_are_those_of_open_clip(tmp_path: Path) -> None:
     theirs.load_state_dict(load_file(models_folder() / "flag-vit.safetensors"))
     with torch.no_grad():
         texts = theirs.encode_text(name_bytes(), normalize=True).numpy()
-        small = np.asarray(picture.resize((64, 64), resample=3))[None]
+        small = np.array(picture.resize((64, 64), resample=3))[None]
         image = theirs.encode_image(to_tensor(small), normalize=True).numpy()
     ours = encoder.encode_queries([Query(name, name) for name in countries()])
     np.testing.assert_allclose(ours, texts, atol=1e-4)
@@ -48,6 +48,14 @@ def test_the_vectors_are_those_of_open_clip(tmp_path: Path) -> None:
 
 
 def test_the_task_names_scenes_with_the_flag(tmp_path: Path) -> None:
+    rows = [
+        {
+            "scene": scene.scene_id, "split": scene.split, "large": scene.large,
+            "flags": [{"country": country} for country in scene.flags],
+        }
+        for scene in plan()
+    ]  # fmt: skip
+    (tmp_path / "scenes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     count = write_scene_task(tmp_path)
     scenes = {scene.scene_id: scene for scene in plan() if scene.split == "test"}
     pool = (tmp_path / "scenes.txt").read_text().split()

@@ -23,10 +23,10 @@ REMEMBERED_BYTES = 256 << 20
 PROBES = (
     "The 324 m Tour Eiffel (1889) isn't in 北京 — naïve Ωmega, it's 😀.",
     "a b ab 'll don't we've I'M 1 22 333 4444 x1y2 3.14 1,000 £5 50% a_b a-b a/b C++ f(x)=y; <s> </s> <unk> [PAD] <|x|>",
-    "Größe ﬁn Ǆ ẞ İstanbul ﷺ ½ ² ① Ⅷ ª ｆｕｌｌ カナ ｶﾅ",
+    "Größe ﬁn Ǆ ẞ İstanbul ﷺ ½ ² ① Ⅷ ª \uff46\uff55\uff4c\uff4c カナ ｶﾅ",
     "нос नमस्ते สวัสดี العربية עברית 日本語 한국어 ქართული አማርኛ ខ្មែរ",
     "e\u0301a\u0308\u0323 x\u200dy z\u200bw \u00ad\ufeff q\u0300 \u0300q \ue000 \U0001f1e9\U0001f1ea 👩‍👩‍👧 🏳️‍🌈",
-    "... !!! ?!?! -- --- \"q\" (a) {b} [c] #tag @me https://a.b/c?d=e&f=g",
+    '... !!! ?!?! -- --- "q" (a) {b} [c] #tag @me https://a.b/c?d=e&f=g',
 )
 """Texts that are tokenized in both ways before the quick one is used."""
 

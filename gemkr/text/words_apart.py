@@ -87,7 +87,12 @@ def _added_tokens_stay_in_words(added: Iterable[dict[str, Any]]) -> bool | None:
     special = True
     for token in added:
         content = token.get("content") or ""
-        if token.get("lstrip") or token.get("rstrip") or token.get("single_word") or content.split() != [content]:
+        if (
+            token.get("lstrip")
+            or token.get("rstrip")
+            or token.get("single_word")
+            or content.split() != [content]
+        ):
             return None
         special &= bool(token.get("special"))
     return special

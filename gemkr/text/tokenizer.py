@@ -19,7 +19,6 @@ from gemkr.text.fast import FastTokenizer
 from gemkr.text.gguf_file import is_gguf, read_gguf_tokenizer
 from gemkr.text.normalize import normalize, normalize_with_offsets
 from gemkr.text.sentencepieces import SentencePieceTokenizer
-from gemkr.text.words_apart import Apart
 
 
 class Tokenizer(Protocol):
@@ -37,8 +36,6 @@ class Tokenizer(Protocol):
     pad_id: int
     unk_id: int | None
     special_ids: frozenset[int]
-    apart: Apart | None
-    """Which words of a text that is in order (one space between two words) have the same tokens one by one, None for none."""
 
     @property
     def word_start(self) -> np.ndarray: ...
@@ -102,7 +99,7 @@ class NormalizedTokenizer:
         self.path, self.vocab_size = written.path, written.vocab_size
         self.bos_id, self.eos_ids = written.bos_id, written.eos_ids
         self.pad_id, self.unk_id = written.pad_id, written.unk_id
-        self.special_ids, self.apart = written.special_ids, written.apart
+        self.special_ids = written.special_ids
         self.decode, self.piece, self.piece_bytes = written.decode, written.piece, written.piece_bytes
 
     @property

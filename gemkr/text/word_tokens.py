@@ -40,7 +40,7 @@ class TextEncoder:
         self._read: Callable[[str], str] = normalize if isinstance(tokenizer, NormalizedTokenizer) else str
         self._narrow = tokenizer.vocab_size <= 1 << 16
         self._limit = remembered_bytes
-        self._words = _memory_for(tokenizer.apart)
+        self._words = _memory_for(getattr(self.tokenizer, "apart", None))  # not every tokenizer says
         if self._words is not None and not self._agrees():
             self._words = None
 

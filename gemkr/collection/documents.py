@@ -99,5 +99,4 @@ class CollectionDocuments(Sequence[Document]):
 
     def require_same_documents(self, doc_ids: Sequence[str], passed_over: BadRows | None = None) -> None:
         """Raise DataError unless an index with these ids (in its order) holds exactly these documents."""
-        if doc_ids is not self.doc_ids:
-            require_same_ids(doc_ids, self.doc_ids, passed_over)
+        require_same_ids(doc_ids, self.doc_ids, passed_over)

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +19,7 @@ from gemkr.collection import change
 from gemkr.collection.collection import Collection
 from gemkr.collection.manifest import FILE, PARTS
 from gemkr.data.corpus import read_corpus
-from gemkr.errors import DataError, TokenizerError
+from gemkr.errors import DataError, GemkrError, TokenizerError
 from gemkr.files import lock
 from gemkr.fm_index import FMIndex, SegmentedIndex
 from gemkr.types import Document
@@ -249,3 +254,36 @@ def test_a_manifest_of_a_newer_version_or_damaged_is_refused(collection: Collect
         (collection.folder / FILE).write_text(bad)
         with pytest.raises(DataError, match=r"damaged|not the manifest"):
             Collection.open(collection.folder)
+
+
+def test_killed_writers_leave_the_old_or_the_new_generation(tmp_path: Path) -> None:
+    """A few of the kills of `kill_loop.py`, in a process without threads, and a reader beside them."""
+    command = [sys.executable, str(Path(__file__).with_name("kill_loop.py")), str(tmp_path)]
+    root = Path(__file__).parents[2]
+    found = subprocess.run(
+        [*command, "--kills", "6", "--reads", "100"],
+        env=os.environ | {"PYTHONPATH": f"{root}:{root / 'tests'}"},
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.startswith("6 killed")
+
+
+@pytest.mark.parametrize("most", [200, 1000, 3000])
+def test_a_full_disk_leaves_the_old_generation(collection: Collection, most: int) -> None:
+    """No file may grow beyond a limit, as if the disk were full."""
+    before = parts(collection)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
+    try:
+        with pytest.raises(GemkrError, match=r"File too large"):
+            collection.add([Document(f"n{i}", "honey never spoils " * 4) for i in range(40)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert parts(collection) == before
+    again = Collection.open(collection.folder)
+    again.verify()
+    assert (again.generation, len(again)) == (1, 8)

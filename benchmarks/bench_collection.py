@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -54,17 +55,19 @@ def main() -> int:
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--open", type=int, nargs="*", default=[], metavar="N")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--limit", type=int, help="the first documents of the corpus only")
     parser.add_argument("--skip", nargs="*", default=[], choices=["steps", "changes"])
     parser.add_argument("--folder", type=Path, help="where collections are made (default: temporary files)")
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     results: dict = {}
+    documents = list(islice(read_corpus(args.corpus), args.limit))
     with tempfile.TemporaryDirectory(dir=args.folder) as name:
         folder = Path(name)
         if "steps" not in args.skip:
-            results["steps"] = measure_steps(args.corpus, args.tokenizer, args.rounds)
+            results["steps"] = measure_steps(documents, args.tokenizer, args.rounds)
         if "changes" not in args.skip:
-            results["changes"] = measure_changes(args.corpus, args.tokenizer, folder)
+            results["changes"] = measure_changes(documents, args.tokenizer, folder)
         results["open"] = [measure_open(args.tokenizer, folder / str(n), n) for n in args.open]
     if args.output:
         args.output.write_text(json.dumps(results, indent=1) + "\n")
@@ -72,9 +75,9 @@ def main() -> int:
     return 0
 
 
-def measure_steps(path: Path, model: Path, rounds: int) -> dict:
+def measure_steps(documents: list[Document], model: Path, rounds: int) -> dict:
     """CPU milliseconds of each step for each way to hold the corpus."""
-    corpus = tokenize_corpus(read_corpus(path), load_tokenizer(model))
+    corpus = tokenize_corpus(documents, load_tokenizer(model))
     vocab = load_tokenizer(model).vocab_size
     gone = np.arange(3, len(corpus), 10)
     live = np.setdiff1d(np.arange(len(corpus)), gone)
@@ -148,9 +151,8 @@ def segmented(corpus: TokenizedCorpus, vocab: int, segments: int, gone: np.ndarr
     return SegmentedIndex(positives, deleted, negatives, [gone] if len(gone) else [])
 
 
-def measure_changes(path: Path, model: Path, folder: Path) -> dict:
-    """Seconds of each change of a collection of the corpus; the last 1,000 documents are added again and again."""
-    documents = list(read_corpus(path))
+def measure_changes(documents: list[Document], model: Path, folder: Path) -> dict:
+    """Seconds of each change of a collection of the corpus, whose last 3,000 documents are added to the rest."""
     results: dict = {"documents": len(documents)}
     began = time.perf_counter()
     collection = Collection.create(folder / "changes", tokenizer=model, documents=documents[:-3000])

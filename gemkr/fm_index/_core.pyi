@@ -174,6 +174,9 @@ class Segments:
     def forget(self) -> None:
         """Empty the cache of spans; answers stay the same."""
 
+    def pattern(self, lo: int) -> Longs:
+        """The tokens of the span that begins at `lo`."""
+
     def place(self, doc: int) -> tuple[int, int]:
         """(positive segment, its document) of a live document."""
 

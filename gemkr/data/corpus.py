@@ -68,8 +68,13 @@ def read_corpus(
     lines_of: dict[str, int] = {}
     empty = True
     for file, line, parsed in _rows(path):
+<<<<<<< HEAD
         reason = parsed if isinstance(parsed, str) else _fault(parsed)
         if reason is None and check_distinct and parsed.doc_id in lines_of:
+=======
+        reason = parsed if isinstance(parsed, str) else document_fault(parsed)
+        if reason is None and parsed.doc_id in lines_of:
+>>>>>>> collections
             reason = f"the document id {parsed.doc_id!r} already stands in line {lines_of[parsed.doc_id]}"
         if reason is None:
             if check_distinct:
@@ -122,7 +127,8 @@ def _rows(path: Path) -> Iterator[tuple[Path, int, Document | str]]:
         yield path, line, parsed
 
 
-def _fault(document: Document) -> str | None:
+def document_fault(document: Document) -> str | None:
+    """What is wrong with a document, as a sentence without its end; None where nothing is."""
     fault = id_fault(document.doc_id, "document")
     if fault is not None:
         return fault

@@ -222,6 +222,23 @@ def test_a_step_changes_adapters_and_nothing_else(model: VlmWriter, home: Path) 
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_half_precision_is_near(home: Path, family: str) -> None:
+    """Frozen weights of 16 bits, adapters of 32: the same function up to rounding, and gradients."""
+    losses = []
+    for precision in ("fp32", "bf16"):
+        model = awake(VlmConfig(folder=str(home / family), lora=EVERY_LAYER, precision=precision))
+        shown = [dataclasses.replace(prompt, clues=(ClueTarget((9, 12)),)) for prompt in prompts(model, home)]
+        loss = model(model.collate(shown))
+        loss.backward()
+        assert all(p.grad.isfinite().all() for p in model.trainable_parameters().values())
+        logits, state = model.prefill(shown)
+        assert model.step(logits.argmax(dim=1), state)[0].isfinite().all()
+        losses.append(loss.item())
+    assert losses[1] == pytest.approx(losses[0], rel=0.1)
+    assert {p.dtype for p in model.trainable_parameters().values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_it_learns_16_pictures_by_heart_and_no_vision_weight(home: Path, tmp_path: Path, family: str) -> None:
     """The same data, loop, checkpoints and evaluation as GeMKR's."""
     config = VlmConfig(folder=str(home / family), lora=EVERY_LAYER)

@@ -57,7 +57,7 @@ class DecodingState(Protocol):
     """The model's memory (KV cache) of a batch of beams; row i belongs to batch row i."""
 
     def select(self, rows: Any) -> DecodingState:
-        """A state whose row i continues old row `rows[i]` (int64[B'], repeats and drops allowed)."""
+        """A state whose row i continues old row `rows[i]` (int64[B'], on the host; repeats and drops allowed)."""
         ...
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,7 +13,6 @@ from gemkr.answering.material import ReaderDataset, read_material
 from gemkr.config.files import to_mapping
 from gemkr.config.ranges import require_ranges
 from gemkr.data.run_folders import READER
-from gemkr.models.gemkr.batch import collate
 from gemkr.models.gemkr.config import require_passage
 from gemkr.models.gemkr.network import load_gemkr
 from gemkr.text.tokenizer import load_tokenizer
@@ -76,10 +74,9 @@ def _train(config: ReaderTrainConfig, point: ResumePoint | None) -> Outcome:
     origin = Origin(
         KIND, model.tokenizer.fingerprint(), _data_hash(config), to_mapping(config), model.bases()
     )
-    joined = partial(collate, pad_id=model.tokenizer.pad_id, eos_id=model.tokenizer.eos_ids[0])
     return train(
         model,
-        TrainingData(dataset, joined, dataset.lengths(), dataset.groups(), held_out),
+        TrainingData(dataset, model.collator(), dataset.lengths(), dataset.groups(), held_out),
         config,
         origin,
         precision=config.model.precision,

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
+from gemkr.config.kinds import Variants
+
 if TYPE_CHECKING:
     from gemkr.config.kinds import Role
 
@@ -66,23 +68,26 @@ def describe(kind: type, prefix: str = "", values: Any = None) -> Iterator[str]:
     for name, value in defaults.items():
         yield f"{prefix + '.' if prefix else ''}{name}: {_name(hints[name])}{_shown(value)}"
     for name, value in defaults.items():
-        section = _section(hints[name])
-        if section is not None:
+        for section in _sections(hints[name]):
             inner = value if is_dataclass(value) else None
             yield from describe(section, f"{prefix}.{name}" if prefix else name, inner)
 
 
-def _section(hint: Any) -> type | None:
-    """The dataclass that a setting holds, one or several of, or None."""
+def _sections(hint: Any) -> list[type]:
+    """The dataclasses that a setting may hold, one or several of; none for a section of a role, whose kinds are listed apart."""
     if is_dataclass(hint):
-        return None if hint.__name__ == "Section" else hint
-    parts = typing.get_args(hint) if typing.get_origin(hint) is not typing.Annotated else ()
-    return next((section for section in map(_section, parts) if section is not None), None)
+        return [] if hint.__name__ == "Section" else [hint]
+    if typing.get_origin(hint) is typing.Annotated:
+        allowed = typing.get_args(hint)[1]
+        return allowed.settings() if isinstance(allowed, Variants) else []
+    return next((found for found in map(_sections, typing.get_args(hint)) if found), [])
 
 
 def _name(hint: Any) -> str:
     """A type in words."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated and isinstance(parts[1], Variants):
+        return f"a section of a kind ({', '.join(parts[1].known)}; {parts[1].default} where none is named)"
     if origin is typing.Annotated and hasattr(parts[1], "known"):
         return f"a section of a kind ({', '.join(parts[1].known)}, or module:Class)"
     if origin is dict:

@@ -68,13 +68,8 @@ def read_corpus(
     lines_of: dict[str, int] = {}
     empty = True
     for file, line, parsed in _rows(path):
-<<<<<<< HEAD
-        reason = parsed if isinstance(parsed, str) else _fault(parsed)
-        if reason is None and check_distinct and parsed.doc_id in lines_of:
-=======
         reason = parsed if isinstance(parsed, str) else document_fault(parsed)
-        if reason is None and parsed.doc_id in lines_of:
->>>>>>> collections
+        if reason is None and check_distinct and parsed.doc_id in lines_of:
             reason = f"the document id {parsed.doc_id!r} already stands in line {lines_of[parsed.doc_id]}"
         if reason is None:
             if check_distinct:

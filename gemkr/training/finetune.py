@@ -1,10 +1,9 @@
-"""Fine-tuning a GeMKR on mined clues: puts model, data and loop together for one `TrainConfig`."""
+"""Fine-tuning a GeMKR or a VLM on mined clues: puts model, data and loop together for one `TrainConfig`."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,8 +13,9 @@ from gemkr.config.files import to_mapping
 from gemkr.config.ranges import require_ranges
 from gemkr.data.clues import require_tokens
 from gemkr.data.run_folders import TRAIN
-from gemkr.models.gemkr.batch import RankWeight, collate
-from gemkr.models.gemkr.network import GeMKR, load_gemkr
+from gemkr.models.gemkr.rows import RankWeight
+from gemkr.models.gemkr.writer import Writer
+from gemkr.models.writers.load import load_writer
 from gemkr.training.checkpoints.checkpoint import read_checkpoint
 from gemkr.training.checkpoints.learned import notes_on
 from gemkr.training.checkpoints.origin import Origin, hash_files
@@ -55,7 +55,7 @@ def _finetune(config: TrainConfig, point: ResumePoint | None) -> Outcome:
         if part is not None:  # pictures that are missing are found out now, not in the third hour
             require_pictures(list(part.queries.values()), pictures, regions)
     torch.manual_seed(config.seed)
-    model = load_gemkr(config.model)
+    model = load_writer(config.model)
     if config.model.checkpoint is not None and point is None:
         load_into(model, read_checkpoint(config.model.checkpoint))
     build = model.input_builder(
@@ -95,13 +95,13 @@ def _finetune(config: TrainConfig, point: ResumePoint | None) -> Outcome:
 
 
 def _training_data(
-    model: GeMKR, dataset: ClueDataset, development: ClueDataset | None, config: TrainConfig
+    model: Writer, dataset: ClueDataset, development: ClueDataset | None, config: TrainConfig
 ) -> TrainingData:
     """One row per clue, one prompt for up to `clues_per_prompt` clues of a query, or a prompt with clues to rank as well."""
     per_prompt, rank = config.data.clues_per_prompt, config.rank_loss
     require_ranges(config.data)
     weight = None if rank is None else RankWeight(rank.weight, rank.sharpness)
-    joined = partial(collate, pad_id=model.tokenizer.pad_id, eos_id=model.tokenizer.eos_ids[0], rank=weight)
+    joined = model.collator(weight)
     learned, held_out = dataset, development or ()
     if per_prompt > 1 or rank is not None:
         learned = PromptDataset.of(dataset, per_prompt)
@@ -112,12 +112,13 @@ def _training_data(
 
 
 def pictures_of(config: Any) -> tuple[PictureFolder | None, RegionStore | None]:
-    """What a model is shown of pictures in training, by the sections `model` and `data` of a configuration: some only where a
-    tower could see them."""
-    if config.model.tower is None or config.data.images is None:
+    """What a model is shown of pictures in training, by the sections `model` and `data` of a configuration: some only where it
+    could see them."""
+    model, data = config.model, config.data
+    if not model.sees_pictures or data.images is None:
         return None, None
-    regions = None if config.data.regions is None else RegionStore.open(config.data.regions)
-    return PictureFolder(config.data.images), regions
+    shown = model.sees_regions and data.regions is not None
+    return PictureFolder(data.images), RegionStore.open(data.regions) if shown else None
 
 
 def not_built(*given: Any, **settings: Any) -> NoReturn:
@@ -132,6 +133,6 @@ def _data_hash(config: TrainConfig) -> str:
         files.append(config.data.development)
     if config.rank_loss is not None:
         files.append(config.rank_loss.clues)
-    if config.model.tower is not None and config.data.regions is not None:
+    if config.model.sees_regions and config.data.regions is not None:
         files.append(Path(config.data.regions) / "index.json")
     return hash_files(files)

@@ -55,6 +55,24 @@ class ModelConfig:
     fused: bool = False
     checkpoint: FilePath | None = None
 
+    @property
+    def base(self) -> str:
+        """The LLM, for messages."""
+        return self.llm
+
+    @property
+    def vocabulary(self) -> str:
+        """Where the tokenizer lies."""
+        return self.tokenizer or self.llm
+
+    @property
+    def sees_pictures(self) -> bool:
+        return self.tower is not None
+
+    @property
+    def sees_regions(self) -> bool:
+        return self.tower is not None
+
 
 def model_files(model: ModelConfig) -> dict[str, str | None]:
     """Every path that a model is read from, by what is read there."""

@@ -18,19 +18,11 @@ from gemkr.errors import ModelError
 from gemkr.models.gemkr.config import ModelConfig
 from gemkr.models.gemkr.projector import reading_order
 from gemkr.models.gemkr.prompt import Sample, Template, VisualSlot, build_sample
+from gemkr.models.gemkr.rows import ClueTarget
 from gemkr.models.hf.text_encoder import TextReader
 from gemkr.text.tokenizer import Tokenizer
 from gemkr.types import Query
 from gemkr.vision.protocols import Pictures, Regions
-
-
-@dataclass(frozen=True, slots=True)
-class ClueTarget:
-    """A clue behind a prompt: `learned` as a text to write, `reward` in [0, 1] where it was judged."""
-
-    tokens: tuple[int, ...]
-    learned: bool = True
-    reward: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

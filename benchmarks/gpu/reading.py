@@ -69,12 +69,11 @@ def vlm(scale: Scale) -> dict[str, Any]:
         vision_config={**vision, "model_type": "clip_vision_model"},
         image_token_id=image,
     )
-    torch.set_default_dtype(scale.dtype)
     with torch.device(scale.device):
-        llm = VlmLLM(AutoModelForImageTextToText.from_config(config).eval())
-        pictures = {"pixel_values": torch.randn(scale.batch, 3, vision["image_size"], vision["image_size"])}
+        llm = VlmLLM(AutoModelForImageTextToText.from_config(config, dtype=scale.dtype).eval())
+        pixels = torch.randn(scale.batch, 3, vision["image_size"], vision["image_size"]).to(scale.dtype)
         tokens = torch.randint(3, image, (scale.batch, scale.prompt))
-    torch.set_default_dtype(torch.float32)
+    pictures = {"pixel_values": pixels}
     seen = (vision["image_size"] // vision["patch_size"]) ** 2
     tokens = torch.cat([tokens.new_full((scale.batch, seen), image), tokens], dim=1)
     mask = torch.ones_like(tokens)

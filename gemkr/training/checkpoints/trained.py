@@ -19,9 +19,8 @@ from gemkr.training.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from gemkr.training.checkpoints.manifest import CONFIG, read_manifest
 from gemkr.training.checkpoints.origin import require_bases, require_tokenizer
 
-SHAPING = (
-    "kind", "tower", "prefix", "visual_tokens", "text_encoder", "prompt", "lora", "chat", "crops", "min_pixels", "max_pixels",
-)  # fmt: skip
+SHAPING = ("tower", "prefix", "visual_tokens", "text_encoder", "prompt", "lora")
+VLM_SHAPING = ("kind", "chat", "crops", "min_pixels", "max_pixels")
 """Model settings that must be those of the training run; others (paths, precision) may change."""
 PATHS = ("config", "weights", "folder", "template", "dropout")
 """Settings inside them that may differ: where files lie, and what decoding has no use for."""
@@ -87,7 +86,7 @@ def _require_same_shape(config: ModelConfig | VlmConfig, trained: dict, where: s
 def _shape(model: dict) -> dict:
     """The settings that training fixed, by dotted name; a section that is null counts as one value."""
     shape = {}
-    for section in SHAPING:
+    for section in (*SHAPING, *VLM_SHAPING):
         values = model.get(section)
         if isinstance(values, dict):
             shape |= {f"{section}.{name}": value for name, value in values.items() if name not in PATHS}

@@ -154,3 +154,43 @@ class Index:
     def _info(self) -> dict[str, Any]: ...
     def _doc_id(self, doc: int) -> bytes: ...
     def _use_kernels(self, name: str) -> None: ...
+
+class Segments:
+    """Base of SegmentedIndex; spans are its codes (csrc/segments.hpp)."""
+
+    def __init__(
+        self,
+        positives: list[Index],
+        deleted: list[Longs],
+        negatives: list[Index],
+        numbers: list[Longs],
+        vocab_size: int,
+    ) -> None: ...
+    def __len__(self) -> int: ...
+    @property
+    def n_rows(self) -> int: ...
+    @property
+    def n_tokens(self) -> int: ...
+    threads: int
+    def forget(self) -> None:
+        """Empty the cache of spans; answers stay the same."""
+
+    def pattern(self, lo: int) -> Longs:
+        """The tokens of the span that begins at `lo`."""
+
+    def place(self, doc: int) -> tuple[int, int]:
+        """(positive segment, its document) of a live document."""
+
+    def extend_many(self, lo: ArrayLike, hi: ArrayLike, tokens: ArrayLike) -> tuple[Longs, Longs]: ...
+    def next_tokens_many(self, lo: ArrayLike, hi: ArrayLike) -> tuple[Longs, Longs, Longs]: ...
+    def fill_mask(self, lo: ArrayLike, hi: ArrayLike, out: NDArray[np.uint32]) -> None: ...
+    def count_ends(self, lo: int, hi: int) -> int: ...
+    def documents_many(
+        self, lo: ArrayLike, hi: ArrayLike, limit: int | None = None
+    ) -> tuple[Longs, Longs, Longs]: ...
+    def only_document(self, lo: int, hi: int) -> int | None: ...
+    def occurrences(self, lo: int, hi: int) -> tuple[Longs, Longs]:
+        """(docs, ends) of each live occurrence, as `Index.locate_rows`, sorted."""
+
+    def ranges(self, lo: ArrayLike, hi: ArrayLike) -> Longs:
+        """int64[n, segments, 2]: the rows of each span in each segment, negative segments last."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,33 @@ def test_parts_under_a_limit_are_planned_and_kept(tmp_path: Path, monkeypatch: p
     assert image_of(built) == image_of(FMIndex.build(docs, ids, vocab_size=3001, threads=1))
     (plan,) = plans
     assert plan["peak_bytes"] <= limit
+    assert list(tmp_path.iterdir()) == []
+
+
+COLLECT = """
+import resource, sys
+import numpy as np
+from gemkr.fm_index import _core
+tokens = np.arange(400_000, dtype=np.uint16) % 1000
+offsets = np.array([0, len(tokens)])
+builder = _core.Builder(1000, 1 << 20, sys.argv[1])
+builder.add_flat(tokens, offsets)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for _ in range(79):
+    builder.add_flat(tokens, offsets)
+assert builder.rows == 80 * 400_001
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ru_maxrss counts kilobytes on Linux")
+def test_tokens_beyond_the_limit_lie_in_no_memory(tmp_path: Path) -> None:
+    """64 MB of tokens come in while the process grows by less than 8."""
+    done = subprocess.run(
+        [sys.executable, "-c", COLLECT, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 8_000
     assert list(tmp_path.iterdir()) == []
 
 

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from gemkr.config.kinds import Role
 
 HELP = "list the keys of a configuration file, with types, defaults and what they mean"
-KINDS = ("train", "contrastive", "pretrain", "reader", "eval")
+KINDS = ("train", "contrastive", "reranker", "pretrain", "reader", "eval")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "kind",
         choices=KINDS,
-        help="whose configuration: of `gemkr train` (for clues, or contrastive), pretrain, train-reader or eval",
+        help="whose configuration: of `gemkr train` (for clues, contrastive, or of a reranker), pretrain, train-reader or eval",
     )
 
 
@@ -32,11 +32,19 @@ def run(args: argparse.Namespace) -> int:
     from gemkr.answering.config import ReaderTrainConfig
     from gemkr.evaluation.config import EvalConfig
     from gemkr.models.encoders import ENCODERS
+    from gemkr.rerankers.config import RerankerTrainConfig
     from gemkr.retrievers.compose import RETRIEVERS
     from gemkr.training.config import PretrainConfig, TrainConfig
     from gemkr.training.contrastive.config import ContrastiveConfig
 
-    kinds = (TrainConfig, ContrastiveConfig, PretrainConfig, ReaderTrainConfig, EvalConfig)
+    kinds = (
+        TrainConfig,
+        ContrastiveConfig,
+        RerankerTrainConfig,
+        PretrainConfig,
+        ReaderTrainConfig,
+        EvalConfig,
+    )
     kind = dict(zip(KINDS, kinds, strict=True))[args.kind]
     print("\n".join(describe(kind)))
     if kind is EvalConfig:

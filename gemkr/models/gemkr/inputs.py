@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,6 +104,12 @@ class InputBuilder:
                 f"{regions.encoder[:12]}, the model's tower has width {width} and is {str(encoder)[:12]}; encode the "
                 "regions with the model's tower"
             )
+
+    def under(self, template: Template, max_prompt_tokens: int | None) -> InputBuilder:
+        """The same builder under another template and limit."""
+        other = copy(self)
+        other.template, other.max_prompt_tokens = template, max_prompt_tokens
+        return other
 
     @property
     def sees_pictures(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +72,12 @@ class VlmInputs:
         self.frame = Frame(parts, chat=config.chat)
         self.template = Template.load(config.prompt.template or TEMPLATE)
         self._special = tuple(token for token in parts.tokenizer.get_added_vocab() if token.strip())
+
+    def under(self, template: Template, max_prompt_tokens: int | None) -> VlmInputs:
+        """The same builder under another template and limit."""
+        other = copy(self)
+        other.template, other.max_prompt_tokens = template, max_prompt_tokens
+        return other
 
     @property
     def sees_pictures(self) -> bool:

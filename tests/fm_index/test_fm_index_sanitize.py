@@ -1,6 +1,6 @@
 """Damaged files, hostile arguments and concurrent readers under ASan, UBSan and TSan.
 
-GEMKR_FUZZ_SECONDS (default 20 for files, 8 for readers) and GEMKR_FUZZ_SEED make longer runs by hand.
+GEMKR_FUZZ_SECONDS (default 45 for files, 15 for readers) and GEMKR_FUZZ_SEED make longer runs by hand.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def test_nothing_undefined_happens(tmp_path: Path, sanitizer: str, mode: str):
     if "cannot find -l" in compiled.stderr or "libclang_rt" in compiled.stderr:
         pytest.skip(f"this compiler has no {sanitizer} sanitizer")
     assert compiled.returncode == 0, compiled.stderr
-    seconds = os.environ.get("GEMKR_FUZZ_SECONDS", {"files": "20", "readers": "8"}[mode])
+    seconds = os.environ.get("GEMKR_FUZZ_SECONDS", {"files": "45", "readers": "15"}[mode])
     seed = os.environ.get("GEMKR_FUZZ_SEED", "1")
     done = subprocess.run(
         [program, mode, seconds, seed],

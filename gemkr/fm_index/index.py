@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -20,8 +20,8 @@ from gemkr.fm_index.errors import (
     IndexBuildError,
     IndexFormatError,
     IndexWriteError,
-    TokenizerMismatchError,
 )
+from gemkr.fm_index.fingerprint import Fingerprinted, require_tokenizer
 from gemkr.fm_index.ids import DocIds
 from gemkr.fm_index.plan import estimate_build
 
@@ -42,15 +42,6 @@ PARTS = {
     "document array": ("doc_array",),
     "document ids": ("id_offsets", "ids"),
 }
-
-
-class Fingerprinted(Protocol):
-    """What an index records of a tokenizer."""
-
-    @property
-    def vocab_size(self) -> int: ...
-
-    def fingerprint(self) -> str: ...
 
 
 class FMIndex(_core.Index):
@@ -357,21 +348,6 @@ class FMIndex(_core.Index):
 
     def __repr__(self) -> str:
         return f"FMIndex({len(self)} documents, {self.n_tokens} tokens, vocabulary {self.vocab_size})"
-
-
-def require_tokenizer(index: Any, tokenizer: Fingerprinted) -> None:
-    """Raise TokenizerMismatchError unless the index was built with this tokenizer (or with none)."""
-    expected, size, own = index.tokenizer_fingerprint, tokenizer.vocab_size, index.vocab_size
-    other = expected and expected != tokenizer.fingerprint()
-    if not other and size >= own:
-        return
-    path = getattr(tokenizer, "path", None)
-    sizes = f"which has {size:,}" if size != own else f"which has {size:,} others"
-    raise TokenizerMismatchError(
-        f"the index{'' if index.path is None else f' {index.path}'} was built with a vocabulary of {own:,} tokens, not with the "
-        f"tokenizer{'' if path is None else f' {path}'}, {sizes}; give the tokenizer that it was built with, or build it again "
-        "with this one"
-    )
 
 
 def _vocab_limit(vocab_size: int | None, tokenizer: Fingerprinted | None) -> int:

@@ -6,6 +6,7 @@ Puts beam search and ranking together and streams rankings. It sees the model as
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,8 @@ from gemkr.config.section import section_files
 from gemkr.data.documents import allowed_documents
 from gemkr.data.queries import batches
 from gemkr.decoding.config import DecodingConfig
-from gemkr.interfaces import Allowed, DocumentScorer, LanguageModel, TokenIndex
+from gemkr.decoding.watch import search_watch
+from gemkr.interfaces import Allowed, DocumentScorer, LanguageModel, TokenIndex, Watch
 from gemkr.models.gemkr.config import model_files
 from gemkr.retrievers.generative.clue_documents import ClueDocuments
 from gemkr.retrievers.generative.config import GenerativeConfig, ScoringConfig
@@ -61,6 +63,7 @@ class GenerativeRetriever:
             index, scoring or ScoringConfig(), second, self.borders if words else None
         )
         self.scorer = scorer_of(self.lookup)
+        self._watch: Watch | None = None
 
     @classmethod
     def from_config(cls, config: GenerativeConfig, sources: Sources) -> GenerativeRetriever:
@@ -86,6 +89,12 @@ class GenerativeRetriever:
             files |= _prefixed(f"ensemble.{number}", model_files(member))
         return files | _prefixed("scoring.inside_span", section_files(config.scoring.inside_span))
 
+    def watched(self, watch: Watch) -> GenerativeRetriever:
+        """This retriever, its clues looked at while they grow; all parts are shared."""
+        other = copy.copy(self)
+        other._watch = watch
+        return other
+
     def retrieve(self, queries: Iterable[Query], k: int, *, allowed: Allowed = None) -> Iterator[Ranking]:
         """Rankings of at most k hits in the order of the queries, as each batch of `batch_size` is done.
 
@@ -107,6 +116,7 @@ class GenerativeRetriever:
                 fold=self.words.fold,
                 borders=self.borders,
                 tokenizer=self.tokenizer,
+                watch=search_watch(self._watch, batch, self.tokenizer),
             )
             for query, clues in zip(batch, written, strict=True):
                 yield Ranking(query.query_id, scorer.rank(query, clues, k), tuple(clues))

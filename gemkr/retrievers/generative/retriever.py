@@ -55,7 +55,7 @@ class GenerativeRetriever:
         self.tokenizer = tokenizer
         self.prompts = prompts
         self.decoding = decoding or DecodingConfig()
-        self._word_start = widened(tokenizer.word_start, index.vocab_size)
+        self.word_start = widened(tokenizer.word_start, index.vocab_size)
         self.words: Words = words_of(tokenizer, index.vocab_size)
         words = self.decoding.ends_at_words
         self.borders = borders_of(tokenizer, index.vocab_size, words=words)
@@ -111,7 +111,7 @@ class GenerativeRetriever:
                 self.index,
                 [self.prompts(query) for query in batch],
                 self.decoding,
-                word_start=self._word_start,
+                word_start=self.word_start,
                 word_break=self.words.word_break,
                 fold=self.words.fold,
                 borders=self.borders,

@@ -1,0 +1,417 @@
+"""The HTTP application: routes and answers over `Service`. The one place that knows FastAPI."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Body, Depends, FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.staticfiles import StaticFiles
+from pydantic import Discriminator, Tag
+from starlette.exceptions import HTTPException
+
+from gemkr import __version__
+from gemkr.errors import GemkrError
+from gemkr.interfaces import GrowingClue
+from gemkr.serve import messages
+from gemkr.serve.batching import BROKEN, Batcher, Job
+from gemkr.serve.guard import Guard, allowed_hosts, problem
+from gemkr.serve.metrics import CONTENT_TYPE, Metrics
+from gemkr.serve.refusals import BusyError, GivenUpError, RefusedError, status_of
+from gemkr.serve.service import GivenPicture, Key, Service
+from gemkr.serve.shown import shown_document, shown_ranking
+from gemkr.types import Query as Asked
+from gemkr.types import Ranking
+
+logger = logging.getLogger(__name__)
+PAGE = Path(__file__).parent / "page"
+KEY_VARIABLE = "GEMKR_API_KEY"
+STOP_SECONDS = 30.0
+HEARTBEAT = 1.0
+"""Seconds between signs of life in a stream."""
+WRITES = HTTPBearer(auto_error=False, description=f"the key that the service found in {KEY_VARIABLE}")
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": messages.Problem, "content": {"application/problem+json": {}}, "description": what}
+    for status, what in {
+        400: "The body is no JSON", 404: "Not there", 408: "The body came too slowly", 413: "Too large",
+        422: "The request is not understood", 503: "Too much is waiting; see Retry-After", 504: "Not answered in time",
+    }.items()
+}  # fmt: skip
+AskedFor = Annotated[
+    Annotated[messages.Question, Tag("one")] | Annotated[messages.Questions, Tag("many")],
+    Discriminator(lambda body: "many" if _is_many(body) else "one"),
+]
+
+
+def _is_many(body: Any) -> bool:
+    return isinstance(body, messages.Questions) or (isinstance(body, dict) and "queries" in body)
+
+
+def create_app(service: Service, *, key: str | None = None) -> FastAPI:
+    """The application over a loaded service; `key` is asked of those who write, who are refused where there is none."""
+    routes = Routes(service, key)
+    app = FastAPI(
+        title="gemkr",
+        version=__version__,
+        summary="Passages that answer a question about a picture, with the clues that found them",
+        lifespan=routes.lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    get, post = app.get, app.post
+    post("/v1/retrieve", responses=PROBLEMS | _says(messages.RankingMessage | messages.Rankings))(
+        routes.retrieve
+    )
+    post("/v1/retrieve/stream", responses=PROBLEMS | _streams())(routes.stream)
+    get("/v1/retrievers", response_model=list[messages.RetrieverMessage])(routes.retrievers)
+    get("/v1/index/next", responses=PROBLEMS | _says(messages.Following))(routes.following)
+    get("/v1/documents/{doc_id:path}", responses=PROBLEMS | _says(messages.DocumentMessage))(routes.document)
+    post("/v1/pictures", responses=PROBLEMS | _says(messages.PictureMessage), openapi_extra=_UPLOAD)(
+        routes.picture
+    )
+    get("/v1/pictures", response_model=list[str])(routes.pictures)
+    get("/v1/pictures/{image_id:path}", responses=PROBLEMS | _says(messages.PictureMessage))(routes.boxes)
+    get("/v1/images/{image_id:path}", responses=PROBLEMS, response_class=Response)(routes.image)
+    get("/health")(routes.health)
+    get("/ready", responses={503: PROBLEMS[503]})(routes.ready)
+    get("/metrics", response_class=Response)(routes.figures)
+    get("/", include_in_schema=False)(lambda: FileResponse(PAGE / "index.html"))
+    app.mount("/page", StaticFiles(directory=PAGE), name="page")
+    for kind in (GemkrError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, _answer_error)
+    settings = service.settings
+    app.add_middleware(
+        Guard,
+        hosts=allowed_hosts(settings.host, settings.hosts),
+        most_bytes=settings.most_bytes,
+        body_seconds=settings.body_seconds,
+        observe=routes.metrics.request,
+    )
+    return app
+
+
+class Routes:
+    """The handlers of the routes, and the queue behind them."""
+
+    def __init__(self, service: Service, key: str | None) -> None:
+        self.service, self.settings = service, service.settings
+        self.metrics = Metrics()
+        self.batcher = Batcher(
+            service.retrieve,
+            self.metrics,
+            queue=self.settings.queue,
+            batch_size=self.settings.batch_size,
+            window=self.settings.window_ms / 1000,
+        )
+        self._key = None if key is None else hashlib.sha256(key.encode()).digest()
+        self._picture_turn = asyncio.Semaphore(1)
+        self._pictures_waiting = 0
+
+    @asynccontextmanager
+    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        """Questions are taken in from here on; at the end what was taken in is finished."""
+        self.batcher.start()
+        yield
+        await asyncio.to_thread(self.batcher.close, STOP_SECONDS)
+
+    async def retrieve(self, asked: Annotated[AskedFor, Body()], request: Request) -> Response:
+        """Passages for one question, or for several at once, best first."""
+        questions = asked.queries if isinstance(asked, messages.Questions) else [asked]
+        if len(questions) > self.settings.most_queries:
+            raise RefusedError(
+                422,
+                f"there are {len(questions)} queries, the limit is {self.settings.most_queries}; send them in parts",
+            )
+        with ExitStack() as stack:
+            jobs = [await self._job(question, stack) for question in questions]
+            self.batcher.submit(jobs)
+            rankings = await _answers(jobs, request)
+            shown = [
+                self._shown(ranking, job, question)
+                for ranking, job, question in zip(rankings, jobs, questions, strict=True)
+            ]
+        return _json({"rankings": shown} if isinstance(asked, messages.Questions) else shown[0])
+
+    async def stream(self, question: messages.Question, request: Request) -> Response:
+        """The same for one question, as server-sent events: `clues` after each token, then `ranking`, or `problem`."""
+        loop, events = asyncio.get_running_loop(), asyncio.Queue[list[GrowingClue] | None]()
+        with ExitStack() as opened:
+            job = await self._job(question, opened)
+            job.look = lambda clues: _post(loop, events, clues)
+            self.batcher.submit([job])
+            stack = opened.pop_all()
+        job.result.add_done_callback(lambda _: _post(loop, events, None))
+
+        async def lines() -> AsyncIterator[str]:
+            with stack:
+                try:
+                    step = 0
+                    while True:
+                        try:
+                            clues = await asyncio.wait_for(events.get(), HEARTBEAT)
+                        except TimeoutError:
+                            if await request.is_disconnected():
+                                return
+                            yield ": waiting\n\n"
+                            continue
+                        if clues is None:
+                            break
+                        step += 1
+                        yield _event("clues", {"step": step, "clues": [_grown(clue) for clue in clues]})
+                    error = job.result.exception()
+                    if error is None:
+                        yield _event("ranking", self._shown(job.result.result(), job, question))
+                    else:
+                        yield _event("problem", json.loads(_problem_of(error)[1]))
+                finally:
+                    job.cancel()
+
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(lines(), media_type="text/event-stream", headers=headers)
+
+    def retrievers(self) -> list[dict[str, Any]]:
+        """The retrievers, the default first."""
+        return self.service.describe()
+
+    def following(
+        self,
+        prefix: Annotated[str, Query(description="what the clue begins with", max_length=500)] = "",
+        tokens: Annotated[
+            str | None,
+            Query(
+                description="its tokens instead, as 12,7,99",
+                max_length=1000,
+                pattern=r"^(\d{1,9}(,\d{1,9})*)?$",
+            ),
+        ] = None,
+        starting: Annotated[str, Query(description="list only what begins so", max_length=100)] = "",
+        retriever: Annotated[str | None, Query(max_length=200)] = None,
+        most: Annotated[int, Query(ge=1, le=200)] = 40,
+    ) -> Response:
+        """What the corpus lets follow a text, with counts and the documents that would be left."""
+        numbers = None if tokens is None else [int(token) for token in tokens.split(",") if token]
+        return _json(self.service.following(retriever, numbers, prefix, starting, most))
+
+    def document(self, doc_id: str) -> Response:
+        """One document."""
+        return _json(shown_document(self.service.document(doc_id)))
+
+    async def picture(self, request: Request) -> Response:
+        """Give a picture (the bytes of its file are the body); the answer has its id and the boxes found in it."""
+        data = await request.body()
+        desk = self._desk()
+
+        def describe() -> dict[str, Any]:
+            with desk.given(data) as image_id:
+                return desk.describe(image_id)
+
+        return _json(await self._in_turn(describe))
+
+    def pictures(self) -> list[str]:
+        """Ids of some pictures of the configuration's folder, to try the service with."""
+        return [] if self.service.pictures is None else self.service.pictures.samples()
+
+    def boxes(self, image_id: str) -> Response:
+        """Size and boxes of a picture that was given, or is one of the folder's."""
+        desk = self._desk()
+        with desk.known(image_id) as known:
+            return _json(desk.describe(known))
+
+    def image(self, image_id: str) -> Response:
+        """The picture itself, as JPEG of at most 1,280 pixels a side."""
+        desk = self._desk()
+        with desk.known(image_id):
+            body = desk.jpeg(image_id)
+        return Response(body, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
+
+    def health(self) -> dict[str, str]:
+        """The process runs."""
+        return {"status": "ok"}
+
+    def ready(self) -> dict[str, Any]:
+        """Questions are answered; 503 while the service stops."""
+        if not self.batcher.alive:
+            raise RefusedError(503, "the service takes no questions: it is stopping, or its worker has died")
+        return {"status": "ready", "retrievers": list(self.service.names), "waiting": self.batcher.waiting}
+
+    def figures(self) -> Response:
+        """Figures for Prometheus."""
+        return Response(self.metrics.text(), media_type=CONTENT_TYPE)
+
+    def require_key(self, given: Annotated[HTTPAuthorizationCredentials | None, Depends(WRITES)]) -> None:
+        """RefusedError unless the request has the key; compared in constant time."""
+        if self._key is None:
+            raise RefusedError(403, f"this service is read only; start it with a key in {KEY_VARIABLE}")
+        found = hashlib.sha256((given.credentials if given else "").encode()).digest()
+        if not hmac.compare_digest(found, self._key):
+            raise RefusedError(
+                401,
+                "writing needs the service's key; send it as Authorization: Bearer KEY",
+                {"WWW-Authenticate": "Bearer"},
+            )
+
+    async def _job(self, question: messages.Question, stack: ExitStack) -> Job:
+        """A question on its way, its picture encoded and held until `stack` closes."""
+        deadline = time.monotonic() + self.settings.seconds
+        for name in ("question", "instruction", "caption"):
+            length = len(getattr(question, name) or "")
+            if length > self.settings.most_characters:
+                raise RefusedError(
+                    422,
+                    f"the {name} has {length:,} characters, the limit is {self.settings.most_characters:,}; shorten it",
+                )
+        key = self.service.key(question.retriever, question.k, question.pool)
+        image = None
+        if question.picture is not None or question.picture_base64 is not None:
+            picture = GivenPicture(_decoded(question), question.picture, question.box)
+            image = await self._in_turn(lambda: self.service.hold(key, picture, stack))
+        asked = Asked(
+            "", question.question, image=image, instruction=question.instruction, caption=question.caption
+        )
+        return Job(key, asked, deadline)
+
+    async def _in_turn(self, work: Callable[[], Any]) -> Any:
+        """`work` on a thread, one at a time; BusyError when as many wait as the queue holds."""
+        if self._pictures_waiting >= self.settings.queue:
+            raise BusyError("too many pictures are waiting; ask again in a moment", 2)
+        self._pictures_waiting += 1
+        try:
+            async with asyncio.timeout(self.settings.seconds):
+                await self._picture_turn.acquire()
+        except TimeoutError:
+            raise GivenUpError("the picture did not get its turn in time; ask again later") from None
+        finally:
+            self._pictures_waiting -= 1
+        began = time.perf_counter()
+        try:
+            return await asyncio.shield(asyncio.to_thread(work))
+        finally:
+            self._picture_turn.release()
+            self.metrics.stage("picture", time.perf_counter() - began)
+
+    def _desk(self) -> Any:
+        if self.service.pictures is None:
+            raise RefusedError(404, "no retriever of this service uses pictures")
+        return self.service.pictures
+
+    def _shown(self, ranking: Ranking, job: Job, question: messages.Question) -> dict[str, Any]:
+        assert isinstance(job.key, Key)
+        name = job.key.retriever
+        return shown_ranking(
+            ranking,
+            name,
+            job,
+            self.service.tokenizer(name),
+            evidence=question.evidence,
+            clues=question.clues,
+        )
+
+
+async def _answers(jobs: Sequence[Job], request: Request) -> list[Ranking]:
+    """The rankings of the jobs; the first error there is; GivenUpError, and no more work, when the client has gone."""
+    everything = asyncio.gather(*(asyncio.wrap_future(job.result) for job in jobs), return_exceptions=True)
+    gone = asyncio.ensure_future(request.receive())
+    try:
+        await asyncio.wait({everything, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not everything.done():
+            raise GivenUpError("the client has gone")
+        results = await everything
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return results
+    finally:
+        gone.cancel()
+        for job in jobs:
+            job.cancel()
+
+
+def _post(loop: asyncio.AbstractEventLoop, events: asyncio.Queue[Any], event: Any) -> None:
+    """Hand an event from the working thread to a stream; a loop that has ended has nobody to hear it."""
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(events.put_nowait, event)
+
+
+def _event(name: str, data: Any) -> str:
+    return f"event: {name}\ndata: {json.dumps(messages.finite(data), ensure_ascii=False)}\n\n"
+
+
+def _grown(clue: GrowingClue) -> dict[str, Any]:
+    return {
+        "text": clue.text,
+        "log_prob": clue.log_prob,
+        "tokens": len(clue.tokens),
+        "finished": clue.finished,
+    }
+
+
+def _decoded(question: messages.Question) -> bytes | None:
+    try:
+        return question.picture_bytes()
+    except ValueError as error:
+        raise RefusedError(422, str(error)) from error
+
+
+def _json(value: Any) -> Response:
+    return JSONResponse(messages.finite(value), headers={"Cache-Control": "no-store"})
+
+
+def _problem_of(error: BaseException) -> tuple[int, bytes, dict[str, str]]:
+    """Status, body and headers of the answer to an error; what is no fault of the request says nothing of the inside."""
+    headers: dict[str, str] = {}
+    if isinstance(error, RequestValidationError):
+        status, sentence = 422, _validation(error)
+    elif isinstance(error, HTTPException):
+        status, sentence = error.status_code, str(error.detail)
+        headers = dict(error.headers or {})
+    elif isinstance(error, GemkrError):
+        status, sentence = status_of(error), str(error)
+        headers = getattr(error, "headers", {})
+    else:
+        logger.error("a request failed", exc_info=error)
+        status, sentence = 500, BROKEN
+    return status, problem(status, sentence), headers
+
+
+def _answer_error(request: Request, error: Exception) -> Response:
+    status, body, headers = _problem_of(error)
+    return Response(body, status, headers, media_type="application/problem+json")
+
+
+def _validation(error: RequestValidationError) -> str:
+    """The first fault in one sentence; values are not repeated."""
+    faults = error.errors()
+    first = faults[0]
+    places = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "one", "many")]
+    message = str(first["msg"]).removeprefix("Value error, ")
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    return f"{'.'.join(places)[:200]}: {message}{more}" if places else f"{message}{more}"
+
+
+def _says(model: Any) -> dict[int | str, dict[str, Any]]:
+    return {200: {"model": model}}
+
+
+def _streams() -> dict[int | str, dict[str, Any]]:
+    return {
+        200: {"content": {"text/event-stream": {}}, "description": "events clues, then ranking or problem"}
+    }
+
+
+_UPLOAD = {
+    "requestBody": {
+        "required": True,
+        "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}

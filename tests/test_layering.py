@@ -21,7 +21,7 @@ FLOORS = [
     {"sources"},
     {"retrievers", "rerankers", "answering"},
     {"evaluation"},
-    {"loaded", "sample", "serve"},
+    {"loaded", "sample", "serve", "client"},
     {"cli"},
 ]
 DOORS = {

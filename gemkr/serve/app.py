@@ -31,8 +31,8 @@ from gemkr.serve.metrics import CONTENT_TYPE, Metrics
 from gemkr.serve.refusals import BusyError, GivenUpError, RefusedError, status_of
 from gemkr.serve.service import GivenPicture, Key, Service
 from gemkr.serve.shown import shown_document, shown_ranking
+from gemkr.types import Document, Ranking
 from gemkr.types import Query as Asked
-from gemkr.types import Ranking
 
 logger = logging.getLogger(__name__)
 PAGE = Path(__file__).parent / "page"
@@ -77,6 +77,11 @@ def create_app(service: Service, *, key: str | None = None) -> FastAPI:
     get("/v1/retrievers", response_model=list[messages.RetrieverMessage])(routes.retrievers)
     get("/v1/index/next", responses=PROBLEMS | _says(messages.Following))(routes.following)
     get("/v1/documents/{doc_id:path}", responses=PROBLEMS | _says(messages.DocumentMessage))(routes.document)
+    writes = [Depends(routes.require_key)]
+    post("/v1/documents", responses=PROBLEMS | _says(messages.Written), dependencies=writes)(routes.add)
+    app.delete("/v1/documents", responses=PROBLEMS | _says(messages.Written), dependencies=writes)(
+        routes.delete
+    )
     post("/v1/pictures", responses=PROBLEMS | _says(messages.PictureMessage), openapi_extra=_UPLOAD)(
         routes.picture
     )
@@ -206,6 +211,15 @@ class Routes:
     def document(self, doc_id: str) -> Response:
         """One document."""
         return _json(shown_document(self.service.document(doc_id)))
+
+    async def add(self, given: messages.NewDocuments) -> Response:
+        """Add documents to the collection; found from the next question on. Needs the key."""
+        documents = [Document(one.doc_id, one.text, one.title) for one in given.documents]
+        return _json(await asyncio.to_thread(self.service.add, documents))
+
+    async def delete(self, doc_id: Annotated[list[str], Query(min_length=1, max_length=1000)]) -> Response:
+        """Delete documents from the collection; not found from the next question on. Needs the key."""
+        return _json(await asyncio.to_thread(self.service.delete, doc_id))
 
     async def picture(self, request: Request) -> Response:
         """Give a picture (the bytes of its file are the body); the answer has its id and the boxes found in it."""

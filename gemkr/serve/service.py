@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from gemkr.text.tokenizer import Tokenizer
 
 
+NO_COLLECTION = "this service answers from a corpus file, which stays as it is; serve a configuration with a collection to add or delete"
+
+
 @dataclass(frozen=True, slots=True)
 class Key:
     """Questions with equal keys are retrieved together."""
@@ -129,6 +132,14 @@ class Service:
         if doc_id not in self.documents:
             raise RefusedError(404, f"the corpus holds no document {doc_id[:80]!r}")
         return self.documents.by_id(doc_id)
+
+    def add(self, documents: Sequence[Document]) -> dict[str, int]:
+        """Add documents to the collection: how many it holds now, and its generation."""
+        raise RefusedError(409, NO_COLLECTION)
+
+    def delete(self, doc_ids: Sequence[str]) -> dict[str, int]:
+        """Delete documents from the collection: how many it holds now, and its generation."""
+        raise RefusedError(409, NO_COLLECTION)
 
     def tokenizer(self, name: str) -> Tokenizer | None:
         """What the places of a retriever's evidence count in; None for one without clues."""

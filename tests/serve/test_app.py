@@ -183,6 +183,21 @@ def test_every_answer_has_the_security_headers(client: TestClient) -> None:
         assert answer.headers["x-content-type-options"] == "nosniff"
 
 
+def test_writing_needs_the_key_and_a_collection(client: TestClient) -> None:
+    new = {"documents": [{"doc_id": "n", "text": "new"}]}
+    assert "Authorization: Bearer KEY" in problem(client.post("/v1/documents", json=new), 401)
+    for key in ("", "a key of nobod", KEY + "y", "\xff"):
+        headers = {"authorization": f"Bearer {key}".encode("latin-1")}
+        problem(client.post("/v1/documents", json=new, headers=headers), 401)
+    headers = {"authorization": f"Bearer {KEY}"}
+    assert "a corpus file, which stays" in problem(
+        client.post("/v1/documents", json=new, headers=headers), 409
+    )
+    assert "a corpus file, which stays" in problem(
+        client.delete("/v1/documents?doc_id=d1", headers=headers), 409
+    )
+
+
 def test_the_figures_count_what_was_done(client: TestClient) -> None:
     client.post("/v1/retrieve", json={"question": "owl", "retriever": "bm25"})
     text = client.get("/metrics").text

@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import json
-import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Body, Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from fastapi.responses import FileResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.staticfiles import StaticFiles
 from pydantic import Discriminator, Tag
@@ -23,23 +21,20 @@ from starlette.exceptions import HTTPException
 
 from gemkr import __version__
 from gemkr.errors import GemkrError
-from gemkr.interfaces import GrowingClue
 from gemkr.serve import messages
-from gemkr.serve.batching import BROKEN, Batcher, Job
-from gemkr.serve.guard import Guard, allowed_hosts, problem
+from gemkr.serve.answers import GrowingAnswer, all_rankings, answer_error, answer_faults, as_json
+from gemkr.serve.batching import Batcher, Job
+from gemkr.serve.guard import Guard, allowed_hosts
 from gemkr.serve.metrics import CONTENT_TYPE, Metrics
-from gemkr.serve.refusals import BusyError, GivenUpError, RefusedError, status_of
+from gemkr.serve.refusals import BusyError, GivenUpError, RefusedError
 from gemkr.serve.service import GivenPicture, Key, Service
 from gemkr.serve.shown import shown_document, shown_ranking
 from gemkr.types import Document, Ranking
 from gemkr.types import Query as Asked
 
-logger = logging.getLogger(__name__)
 PAGE = Path(__file__).parent / "page"
 KEY_VARIABLE = "GEMKR_API_KEY"
 STOP_SECONDS = 30.0
-HEARTBEAT = 1.0
-"""Seconds between signs of life in a stream."""
 WRITES = HTTPBearer(auto_error=False, description=f"the key that the service found in {KEY_VARIABLE}")
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": messages.Problem, "content": {"application/problem+json": {}}, "description": what}
@@ -93,8 +88,9 @@ def create_app(service: Service, *, key: str | None = None) -> FastAPI:
     get("/metrics", response_class=Response)(routes.figures)
     get("/", include_in_schema=False)(lambda: FileResponse(PAGE / "index.html"))
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
-    for kind in (GemkrError, RequestValidationError, HTTPException, Exception):
-        app.add_exception_handler(kind, _answer_error)
+    app.add_exception_handler(RequestValidationError, answer_faults)
+    for kind in (GemkrError, HTTPException, Exception):
+        app.add_exception_handler(kind, answer_error)
     settings = service.settings
     app.add_middleware(
         Guard,
@@ -141,49 +137,20 @@ class Routes:
         with ExitStack() as stack:
             jobs = [await self._job(question, stack) for question in questions]
             self.batcher.submit(jobs)
-            rankings = await _answers(jobs, request)
+            rankings = await all_rankings(jobs, request)
             shown = [
                 self._shown(ranking, job, question)
                 for ranking, job, question in zip(rankings, jobs, questions, strict=True)
             ]
-        return _json({"rankings": shown} if isinstance(asked, messages.Questions) else shown[0])
+        return as_json({"rankings": shown} if isinstance(asked, messages.Questions) else shown[0])
 
     async def stream(self, question: messages.Question, request: Request) -> Response:
         """The same for one question, as server-sent events: `clues` after each token, then `ranking`, or `problem`."""
-        loop, events = asyncio.get_running_loop(), asyncio.Queue[list[GrowingClue] | None]()
         with ExitStack() as opened:
             job = await self._job(question, opened)
-            job.look = lambda clues: _post(loop, events, clues)
+            answer = GrowingAnswer(job, lambda ranking: self._shown(ranking, job, question))
             self.batcher.submit([job])
-            stack = opened.pop_all()
-        job.result.add_done_callback(lambda _: _post(loop, events, None))
-
-        async def lines() -> AsyncIterator[str]:
-            with stack:
-                try:
-                    step = 0
-                    while True:
-                        try:
-                            clues = await asyncio.wait_for(events.get(), HEARTBEAT)
-                        except TimeoutError:
-                            if await request.is_disconnected():
-                                return
-                            yield ": waiting\n\n"
-                            continue
-                        if clues is None:
-                            break
-                        step += 1
-                        yield _event("clues", {"step": step, "clues": [_grown(clue) for clue in clues]})
-                    error = job.result.exception()
-                    if error is None:
-                        yield _event("ranking", self._shown(job.result.result(), job, question))
-                    else:
-                        yield _event("problem", json.loads(_problem_of(error)[1]))
-                finally:
-                    job.cancel()
-
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(lines(), media_type="text/event-stream", headers=headers)
+            return answer.response(request, opened.pop_all())
 
     def retrievers(self) -> list[dict[str, Any]]:
         """The retrievers, the default first."""
@@ -206,20 +173,20 @@ class Routes:
     ) -> Response:
         """What the corpus lets follow a text, with counts and the documents that would be left."""
         numbers = None if tokens is None else [int(token) for token in tokens.split(",") if token]
-        return _json(self.service.following(retriever, numbers, prefix, starting, most))
+        return as_json(self.service.following(retriever, numbers, prefix, starting, most))
 
     def document(self, doc_id: str) -> Response:
         """One document."""
-        return _json(shown_document(self.service.document(doc_id)))
+        return as_json(shown_document(self.service.document(doc_id)))
 
     async def add(self, given: messages.NewDocuments) -> Response:
         """Add documents to the collection; found from the next question on. Needs the key."""
         documents = [Document(one.doc_id, one.text, one.title) for one in given.documents]
-        return _json(await asyncio.to_thread(self.service.add, documents))
+        return as_json(await asyncio.to_thread(self.service.add, documents))
 
     async def delete(self, doc_id: Annotated[list[str], Query(min_length=1, max_length=1000)]) -> Response:
         """Delete documents from the collection; not found from the next question on. Needs the key."""
-        return _json(await asyncio.to_thread(self.service.delete, doc_id))
+        return as_json(await asyncio.to_thread(self.service.delete, doc_id))
 
     async def picture(self, request: Request) -> Response:
         """Give a picture (the bytes of its file are the body); the answer has its id and the boxes found in it."""
@@ -230,7 +197,7 @@ class Routes:
             with desk.given(data) as image_id:
                 return desk.describe(image_id)
 
-        return _json(await self._in_turn(describe))
+        return as_json(await self._in_turn(describe))
 
     def pictures(self) -> list[str]:
         """Ids of some pictures of the configuration's folder, to try the service with."""
@@ -240,7 +207,7 @@ class Routes:
         """Size and boxes of a picture that was given, or is one of the folder's."""
         desk = self._desk()
         with desk.known(image_id) as known:
-            return _json(desk.describe(known))
+            return as_json(desk.describe(known))
 
     def image(self, image_id: str) -> Response:
         """The picture itself, as JPEG of at most 1,280 pixels a side."""
@@ -257,7 +224,12 @@ class Routes:
         """Questions are answered; 503 while the service stops."""
         if not self.batcher.alive:
             raise RefusedError(503, "the service takes no questions: it is stopping, or its worker has died")
-        return {"status": "ready", "retrievers": list(self.service.names), "waiting": self.batcher.waiting}
+        return {
+            "status": "ready",
+            "retrievers": list(self.service.names),
+            "waiting": self.batcher.waiting,
+            "writable": self.service.writable,
+        }
 
     def figures(self) -> Response:
         """Figures for Prometheus."""
@@ -332,85 +304,11 @@ class Routes:
         )
 
 
-async def _answers(jobs: Sequence[Job], request: Request) -> list[Ranking]:
-    """The rankings of the jobs; the first error there is; GivenUpError, and no more work, when the client has gone."""
-    everything = asyncio.gather(*(asyncio.wrap_future(job.result) for job in jobs), return_exceptions=True)
-    gone = asyncio.ensure_future(request.receive())
-    try:
-        await asyncio.wait({everything, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not everything.done():
-            raise GivenUpError("the client has gone")
-        results = await everything
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-        return results
-    finally:
-        gone.cancel()
-        for job in jobs:
-            job.cancel()
-
-
-def _post(loop: asyncio.AbstractEventLoop, events: asyncio.Queue[Any], event: Any) -> None:
-    """Hand an event from the working thread to a stream; a loop that has ended has nobody to hear it."""
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(events.put_nowait, event)
-
-
-def _event(name: str, data: Any) -> str:
-    return f"event: {name}\ndata: {json.dumps(messages.finite(data), ensure_ascii=False)}\n\n"
-
-
-def _grown(clue: GrowingClue) -> dict[str, Any]:
-    return {
-        "text": clue.text,
-        "log_prob": clue.log_prob,
-        "tokens": len(clue.tokens),
-        "finished": clue.finished,
-    }
-
-
 def _decoded(question: messages.Question) -> bytes | None:
     try:
         return question.picture_bytes()
     except ValueError as error:
         raise RefusedError(422, str(error)) from error
-
-
-def _json(value: Any) -> Response:
-    return JSONResponse(messages.finite(value), headers={"Cache-Control": "no-store"})
-
-
-def _problem_of(error: BaseException) -> tuple[int, bytes, dict[str, str]]:
-    """Status, body and headers of the answer to an error; what is no fault of the request says nothing of the inside."""
-    headers: dict[str, str] = {}
-    if isinstance(error, RequestValidationError):
-        status, sentence = 422, _validation(error)
-    elif isinstance(error, HTTPException):
-        status, sentence = error.status_code, str(error.detail)
-        headers = dict(error.headers or {})
-    elif isinstance(error, GemkrError):
-        status, sentence = status_of(error), str(error)
-        headers = getattr(error, "headers", {})
-    else:
-        logger.error("a request failed", exc_info=error)
-        status, sentence = 500, BROKEN
-    return status, problem(status, sentence), headers
-
-
-def _answer_error(request: Request, error: Exception) -> Response:
-    status, body, headers = _problem_of(error)
-    return Response(body, status, headers, media_type="application/problem+json")
-
-
-def _validation(error: RequestValidationError) -> str:
-    """The first fault in one sentence; values are not repeated."""
-    faults = error.errors()
-    first = faults[0]
-    places = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "one", "many")]
-    message = str(first["msg"]).removeprefix("Value error, ")
-    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-    return f"{'.'.join(places)[:200]}: {message}{more}" if places else f"{message}{more}"
 
 
 def _says(model: Any) -> dict[int | str, dict[str, Any]]:

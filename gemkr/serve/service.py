@@ -133,6 +133,11 @@ class Service:
             raise RefusedError(404, f"the corpus holds no document {doc_id[:80]!r}")
         return self.documents.by_id(doc_id)
 
+    @property
+    def writable(self) -> bool:
+        """Whether documents can be added and deleted."""
+        return False
+
     def add(self, documents: Sequence[Document]) -> dict[str, int]:
         """Add documents to the collection: how many it holds now, and its generation."""
         raise RefusedError(409, NO_COLLECTION)

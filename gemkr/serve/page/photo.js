@@ -96,6 +96,7 @@ export class Photo {
     $("picture").src = source;
     $("empty").hidden = true;
     $("frame").hidden = $("remove").hidden = false;
+    $("frame").style.setProperty("--ratio", found.width / found.height);
     const boxes = found.boxes.map(({ box, label, score }, number) => {
       const name = element("span", { textContent: `${number + 1}` });
       const button = element("button", {

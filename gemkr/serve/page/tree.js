@@ -100,8 +100,8 @@ export class Tree {
         const bar = element("i");
         bar.style.width = `${(100 * one.count) / most}%`;
         const documents = one.documents === null ? "very many" : one.documents.toLocaleString("en");
-        const button = element("button", { type: "button", "aria-label": `${one.text.trim()}: ${counted(one.count, "time")} in ${documents} documents` },
-          bar, element("span", { textContent: one.text }), element("small", { textContent: `${one.count.toLocaleString("en")}× in ${documents}` }));
+        const button = element("button", { type: "button", "aria-label": `${one.text.trim() || "space"}: ${counted(one.count, "time")} in ${documents} documents` },
+          bar, element("span", { textContent: one.text.trim() ? one.text : "␣" }), element("small", { textContent: `${one.count.toLocaleString("en")}× in ${documents}` }));
         button.addEventListener("click", () => this.go(one));
         return element("li", {}, button);
       }),

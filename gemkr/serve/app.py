@@ -177,7 +177,7 @@ class Routes:
 
     def document(self, doc_id: str) -> Response:
         """One document."""
-        return as_json(shown_document(self.service.document(doc_id)))
+        return as_json(shown_document(self.service.edition.document(doc_id)))
 
     async def add(self, given: messages.NewDocuments) -> Response:
         """Add documents to the collection; found from the next question on. Needs the key."""
@@ -298,7 +298,7 @@ class Routes:
             ranking,
             name,
             job,
-            self.service.tokenizer(name),
+            self.service.edition.tokenizer(name),
             evidence=question.evidence,
             clues=question.clues,
         )

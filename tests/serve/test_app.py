@@ -39,12 +39,12 @@ def test_one_question_is_answered_as_the_retriever_answers_it(client: TestClient
     for name in ("tiny", "bm25", "both"):
         question = {"question": "What is the capital of Peru ?", "retriever": name, "k": 4}
         shown = client.post("/v1/retrieve", json=question).json()
-        (expected,) = service.retrievers[name].retrieve([Query("1", question["question"])], 4)
+        (expected,) = service.edition.retrievers[name].retrieve([Query("1", question["question"])], 4)
         assert [hit["doc_id"] for hit in shown["hits"]] == [hit.doc_id for hit in expected.hits]
         assert [hit["score"] for hit in shown["hits"]] == pytest.approx([hit.score for hit in expected.hits])
         assert [clue["text"] for clue in shown["clues"]] == [clue.text for clue in expected.clues]
         for hit, theirs in zip(shown["hits"], expected.hits, strict=True):
-            assert hit["text"] == service.documents.by_id(hit["doc_id"]).text
+            assert hit["text"] == service.edition.documents.by_id(hit["doc_id"]).text
             assert [one["text"] for one in hit["evidence"]] == [one.text for one in theirs.evidence]
             for start, stop in hit["marks"]:
                 assert any(

@@ -44,7 +44,7 @@ def test_the_client_gets_what_the_service_has(url: str, service: Service) -> Non
     assert client.retrievers()[0]["name"] == "tiny"
     found = client.ask("Which animal hunts at night ?", retriever="bm25", k=2)
     assert [hit.document.doc_id for hit in found.hits] == ["d8", "d10"]
-    assert found.hits[0].document == service.documents.by_id("d8") == client.document("d8")
+    assert found.hits[0].document == service.edition.documents.by_id("d8") == client.document("d8")
     hit = client.ask("Anything").hits[0]
     assert {hit.document.text[start:stop] for start, stop in hit.marks}
     assert client.following("is known")["next"][0]["documents"] == 4
@@ -107,7 +107,7 @@ def test_32_clients_get_each_their_own_answer(url: str, service: Service) -> Non
 def test_a_client_that_leaves_stops_its_search(tmp_path: Path) -> None:
     slow = tiny_service(tmp_path, pause=0.15)
     with listening(slow) as url:
-        model = slow.retrievers["tiny"].model
+        model = slow.edition.retrievers["tiny"].model
         for path in ("/v1/retrieve", "/v1/retrieve/stream"):
             before = model.steps
             _send(url, "POST", path, b'{"question": "x"}').close()

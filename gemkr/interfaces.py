@@ -16,7 +16,7 @@ from gemkr.types import Answer, Document, Hit, Query, Ranking
 
 
 class TokenIndex(Protocol):
-    """What decoding and ranking see of an FM-index (`gemkr.fm_index.FMIndex`, its twin, a fake)."""
+    """What decoding and ranking see of an FM-index (`FMIndex`, `SegmentedIndex`, a twin, a fake)."""
 
     @property
     def vocab_size(self) -> int: ...
@@ -47,6 +47,8 @@ class TokenIndex(Protocol):
     def count_ends(self, span: Span) -> int: ...
 
     def documents(self, span: Span, limit: int | None = None) -> tuple[np.ndarray, np.ndarray]: ...
+
+    def only_document(self, span: Span) -> int | None: ...
 
     def extract(self, doc: int, start: int = 0, stop: int | None = None) -> np.ndarray: ...
 

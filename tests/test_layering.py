@@ -15,7 +15,7 @@ FLOORS = [
     {"types", "errors", "interfaces", "progress", "files"},
     {"config", "text"},
     {"data"},
-    {"vector_index", "vision", "decoding"},
+    {"vector_index", "collection", "vision", "decoding"},
     {"models", "scorers", "testing"},
     {"training"},
     {"sources"},

@@ -18,6 +18,7 @@ from gemkr.errors import GemkrError, first_line
 
 COMMANDS = {
     "index": "gemkr.cli.index",
+    "collection": "gemkr.cli.collection",
     "regions": "gemkr.cli.regions",
     "queries": "gemkr.cli.queries",
     "split": "gemkr.cli.split",

@@ -63,7 +63,7 @@ def read_corpus(
     path = Path(path)
     lines_of: dict[str, int] = {}
     for file, line, parsed in _rows(path):
-        reason = parsed if isinstance(parsed, str) else _fault(parsed)
+        reason = parsed if isinstance(parsed, str) else document_fault(parsed)
         if reason is None and parsed.doc_id in lines_of:
             reason = f"the document id {parsed.doc_id!r} already stands in line {lines_of[parsed.doc_id]}"
         if reason is None:
@@ -115,7 +115,8 @@ def _rows(path: Path) -> Iterator[tuple[Path, int, Document | str]]:
         yield path, line, parsed
 
 
-def _fault(document: Document) -> str | None:
+def document_fault(document: Document) -> str | None:
+    """What is wrong with a document, as a sentence without its end; None where nothing is."""
     fault = id_fault(document.doc_id, "document")
     if fault is not None:
         return fault

@@ -31,6 +31,8 @@ Progress = Callable[[str, float], None]
 """Called as `progress(stage, share)`, share in [0, 1]; what it raises stops the build."""
 
 DEFAULT_CONTEXT_BITS = 4.0
+PROBE_ROWS = 8
+"""Rows read first when looking for the only document of a span; doubled until two documents show."""
 
 PARTS = {
     "precomputed contexts": ("context_buckets", "context_entries", "context_lists"),
@@ -248,17 +250,22 @@ class FMIndex(_core.Index):
 
     def check_tokenizer(self, tokenizer: Fingerprinted) -> None:
         """Raise TokenizerMismatchError unless the index was built with this tokenizer (or with none)."""
-        expected, size, own = self.tokenizer_fingerprint, tokenizer.vocab_size, self.vocab_size
-        other = expected and expected != tokenizer.fingerprint()
-        if not other and size >= own:
-            return
-        path = getattr(tokenizer, "path", None)
-        sizes = f"which has {size:,}" if size != own else f"which has {size:,} others"
-        raise TokenizerMismatchError(
-            f"the index{'' if self.path is None else f' {self.path}'} was built with a vocabulary of {own:,} tokens, not with the "
-            f"tokenizer{'' if path is None else f' {path}'}, {sizes}; give the tokenizer that it was built with, or build it again "
-            "with this one"
-        )
+        require_tokenizer(self, tokenizer)
+
+    def only_document(self, span: Span) -> int | None:
+        """The document that holds every occurrence of a span, None where there are two or more, or none.
+
+        Looks at few rows first, so that a wide span of many documents costs as little as a narrow one; only a pattern
+        repeated within one document is read whole.
+        """
+        rows = PROBE_ROWS
+        while True:
+            docs, _ = self.documents(Span(span.lo, min(span.hi, span.lo + rows)), limit=2)
+            if len(docs) != 1:
+                return None
+            if span.lo + rows >= span.hi:
+                return int(docs[0])
+            rows *= 2
 
     def info(self) -> dict[str, Any]:
         """The contents of the header: "sections" holds the bytes of each section, "bits_per_token" the price of each part."""
@@ -291,6 +298,21 @@ class FMIndex(_core.Index):
 
     def __repr__(self) -> str:
         return f"FMIndex({len(self)} documents, {self.n_tokens} tokens, vocabulary {self.vocab_size})"
+
+
+def require_tokenizer(index: Any, tokenizer: Fingerprinted) -> None:
+    """Raise TokenizerMismatchError unless the index was built with this tokenizer (or with none)."""
+    expected, size, own = index.tokenizer_fingerprint, tokenizer.vocab_size, index.vocab_size
+    other = expected and expected != tokenizer.fingerprint()
+    if not other and size >= own:
+        return
+    path = getattr(tokenizer, "path", None)
+    sizes = f"which has {size:,}" if size != own else f"which has {size:,} others"
+    raise TokenizerMismatchError(
+        f"the index{'' if index.path is None else f' {index.path}'} was built with a vocabulary of {own:,} tokens, not with the "
+        f"tokenizer{'' if path is None else f' {path}'}, {sizes}; give the tokenizer that it was built with, or build it again "
+        "with this one"
+    )
 
 
 def _vocab_limit(vocab_size: int | None, tokenizer: Fingerprinted | None) -> int:

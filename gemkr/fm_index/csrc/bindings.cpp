@@ -2,6 +2,7 @@
 // includes pybind11.
 #include "bindings_batch.hpp"
 #include "bindings_build.hpp"
+#include "bindings_segments.hpp"
 #include "bindings_single.hpp"
 #include "hash.hpp"
 
@@ -96,6 +97,7 @@ PYBIND11_MODULE(_core, m) {
                                        make_span(0, static_cast<i64>(i.header().n_rows), 0));
                                })
         .def("__len__", [](const Index& i) { return i.header().n_docs; });
+    add_segments(m);
     for (PyMethodDef& method : fast_methods) {
         PyObject* descriptor = PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(index.ptr()), &method);
         if (!descriptor) throw py::error_already_set();

@@ -17,7 +17,7 @@ from gemkr.text.tokenizer import Tokenizer
 from gemkr.types import Query
 
 if TYPE_CHECKING:
-    from gemkr.fm_index import FMIndex
+    from gemkr.fm_index import FMIndex, SegmentedIndex
     from gemkr.models.gemkr.network import GeMKR
     from gemkr.sources import Sources
 
@@ -65,7 +65,7 @@ def load_parts(config: GenerativeConfig, sources: Sources) -> Parts:
     return Parts(Ensemble(list(models)), prompts_of_all(readers), index, tokenizer, models, readers)
 
 
-def check_parts(config: GenerativeConfig, sources: Sources) -> FMIndex:
+def check_parts(config: GenerativeConfig, sources: Sources) -> FMIndex | SegmentedIndex:
     """The index, after the checks that need no model: settings, kinds of checkpoints, and whether the model's tokenizer makes of the
     corpus what the index holds. Raises as `load_parts`."""
     from gemkr.decoding.beam import check_settings
@@ -86,7 +86,7 @@ def prompts_of_all(readers: tuple[Prompts, ...]) -> Prompts:
     return lambda query: tuple(read(query) for read in readers)
 
 
-def require_compatible(index: FMIndex, model: GeMKR) -> Tokenizer:
+def require_compatible(index: FMIndex | SegmentedIndex, model: GeMKR) -> Tokenizer:
     """The model's tokenizer as the index read its texts; raises unless the index can steer the model: same tokenizer,
     vocabulary not wider than the logits."""
     tokenizer = tokenizer_of(index, model.tokenizer)

@@ -14,7 +14,7 @@ from gemkr.training.checkpoints.folder import read_state
 
 if TYPE_CHECKING:
     from gemkr.data.clues import MinedClue
-    from gemkr.fm_index import FMIndex
+    from gemkr.fm_index import FMIndex, SegmentedIndex
 
 CLUE_LENGTHS, CLUE_SAMPLE = "clue_lengths", "clue_sample"
 """In the state of a final checkpoint: how many of the clues it learned have 0, 1, 2, ... tokens; and some of these clues."""
@@ -49,7 +49,7 @@ def warn_of_long_clues(config: ModelConfig, max_tokens: int) -> None:
         )  # fmt: skip
 
 
-def warn_of_other_corpus(config: ModelConfig, index: FMIndex) -> None:
+def warn_of_other_corpus(config: ModelConfig, index: FMIndex | SegmentedIndex) -> None:
     """A warning where clues that a model learned occur in the index another number of times than when they were mined: the
     corpus was another one then. Nothing for a checkpoint without such a record."""
     sample = _recorded(config, CLUE_SAMPLE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
@@ -32,9 +33,11 @@ from gemkr.serve.shown import shown_document, shown_ranking
 from gemkr.types import Document, Ranking
 from gemkr.types import Query as Asked
 
+logger = logging.getLogger(__name__)
 PAGE = Path(__file__).parent / "page"
 KEY_VARIABLE = "GEMKR_API_KEY"
 STOP_SECONDS = 30.0
+FOLLOW_SECONDS = 1.0
 WRITES = HTTPBearer(auto_error=False, description=f"the key that the service found in {KEY_VARIABLE}")
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": messages.Problem, "content": {"application/problem+json": {}}, "description": what}
@@ -123,8 +126,19 @@ class Routes:
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
         """Questions are taken in from here on; at the end what was taken in is finished."""
         self.batcher.start()
+        following = asyncio.create_task(self._follow())
         yield
+        following.cancel()
         await asyncio.to_thread(self.batcher.close, STOP_SECONDS)
+
+    async def _follow(self) -> None:
+        """Notice what other processes, among them other workers, do to the collection."""
+        while self.service.writable:
+            await asyncio.sleep(FOLLOW_SECONDS)
+            try:
+                await asyncio.to_thread(self.service.follow)
+            except GemkrError as error:
+                logger.error("%s", error)
 
     async def retrieve(self, asked: Annotated[AskedFor, Body()], request: Request) -> Response:
         """Passages for one question, or for several at once, best first."""

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from gemkr.config.paths import FilePath
 from gemkr.decoding.watch import watched
-from gemkr.evaluation.pools import read_pools
+from gemkr.evaluation.pools import Pools
 from gemkr.interfaces import Watch
 from gemkr.retrievers.compose import parts_of
 from gemkr.retrievers.generative.retriever import GenerativeRetriever
@@ -24,12 +23,12 @@ if TYPE_CHECKING:
 class Edition:
     """Retrievers, documents, pools and clue trees. Methods may be called from several threads, `retrieve` from one."""
 
-    def __init__(self, sources: Sources, names: Sequence[str], pools: dict[str, FilePath]) -> None:
+    def __init__(self, sources: Sources, names: Sequence[str], pools: Pools) -> None:
         """Loads what `sources` have not loaded."""
         self.sources, self.names = sources, tuple(names)
         self.retrievers = {name: sources.retriever(name) for name in names}
         self.documents = sources.documents
-        self.pools = read_pools(pools, self.documents.doc_ids) if pools else {}
+        self.pools = pools
         self._generative = {name: self._generative_part(name) for name in names}
         self._trees: dict[int, ClueTree] = {}
 

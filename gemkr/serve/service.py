@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+from gemkr.collection.collection import Collection
+from gemkr.collection.manifest import is_collection
 from gemkr.errors import ConfigError, GemkrError, VisionError
 from gemkr.evaluation.config import EvalConfig
+from gemkr.evaluation.pools import read_pools
 from gemkr.interfaces import Watch
 from gemkr.loaded import Material
 from gemkr.serve.edition import Edition
@@ -53,8 +56,11 @@ class Service:
                 "no retriever of the configuration can answer new questions: kinds that repeat a finished run cannot be served"
             )
         self.material = Material(config, self.names)
-        self.edition = Edition(self.material.sources, self.names, config.pools)
-        self._writing = threading.Lock()
+        sources = self.material.sources
+        pools = read_pools(config.pools, sources.documents.doc_ids) if config.pools else {}
+        self.collection = Collection.open(config.corpus) if is_collection(config.corpus) else None
+        self.edition = Edition(sources, self.names, pools)
+        self._writing, self._generation = threading.Lock(), self.collection and self.collection.generation
         online, settings = self.material.online, self.settings
         self.pictures = online and PictureDesk(
             online, most_pixels=settings.most_pixels, kept_pixels=settings.kept_pixels
@@ -118,15 +124,53 @@ class Service:
     @property
     def writable(self) -> bool:
         """Whether documents can be added and deleted."""
-        return False
+        return self.collection is not None
 
     def add(self, documents: Sequence[Document]) -> dict[str, int]:
-        """Add documents to the collection: how many it holds now, and its generation."""
-        raise RefusedError(409, NO_COLLECTION)
+        """Add documents to the collection: how many it holds now, and its generation. DataError for an id that is taken."""
+        return self._change(lambda collection: collection.add(documents))
 
     def delete(self, doc_ids: Sequence[str]) -> dict[str, int]:
-        """Delete documents from the collection: how many it holds now, and its generation."""
-        raise RefusedError(409, NO_COLLECTION)
+        """Delete documents from the collection: how many it holds now, and its generation. RefusedError for an unknown id."""
+
+        def delete(collection: Collection) -> None:
+            collection.refresh()
+            unknown = [doc_id for doc_id in doc_ids if doc_id not in collection.documents]
+            if unknown:
+                raise RefusedError(
+                    404, f"the collection holds no document {unknown[0][:80]!r}; nothing was deleted"
+                )
+            collection.delete(doc_ids)
+
+        return self._change(delete)
+
+    def follow(self) -> None:
+        """Answer from the newest generation of the collection, whoever made it. Milliseconds where that is so already, else the
+        time to load what depends on the documents (BM25, clue borders); answers go on meanwhile."""
+        with self._writing:
+            if self.collection is not None and self.collection.refresh() != self._generation:
+                self._renew(self.collection.generation)
+
+    def _change(self, change: Callable[[Collection], None]) -> dict[str, int]:
+        if self.collection is None:
+            raise RefusedError(409, NO_COLLECTION)
+        with self._writing:
+            change(self.collection)
+            made = {"documents": len(self.collection), "generation": self.collection.generation}
+            self._renew(self.collection.generation)
+        return made
+
+    def _renew(self, generation: int) -> None:
+        try:
+            sources = self.edition.sources.renewed()
+            self.edition = Edition(sources, self.names, self.edition.pools)
+        except GemkrError as error:
+            raise RefusedError(
+                500,
+                f"the collection has changed, but the retrievers do not follow: {error}; they answer as before",
+            ) from error
+        finally:
+            self._generation = generation
 
     def _require(self, name: str | None) -> str | None:
         if name is not None and name not in self.names:

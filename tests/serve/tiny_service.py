@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from toy_text import documents, train_sentencepiece
+
+from gemkr.collection.collection import Collection
 from gemkr.config.files import load_config
 from gemkr.decoding.config import DecodingConfig
 from gemkr.evaluation.config import EvalConfig
@@ -51,6 +54,17 @@ class TinyGenerative(GenerativeRetriever):
     @staticmethod
     def input_files(config: Config) -> dict[str, str | None]:
         return {}
+
+
+class TinyCollection(TinyGenerative):
+    """Clues of random logits over the collection that the corpus is."""
+
+    @classmethod
+    def from_config(cls, config: Any, sources: Any) -> TinyCollection:
+        collection = sources.collection(sources.corpus_path)
+        model = RandomLM(collection.index.vocab_size, collection.tokenizer.eos_ids)
+        decoding = DecodingConfig(beam_size=20, groups=4, max_tokens=3)
+        return cls(model, collection.index, collection.tokenizer, _prompt, decoding)
 
 
 class SlowLM(RandomLM):
@@ -107,6 +121,18 @@ def write_config(folder: Path, *, pause: float = 0.0, **serve: Any) -> Path:
     ]
     path = folder / "serve.yaml"
     path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def write_collection(folder: Path) -> Path:
+    """A configuration over a collection of eight passages."""
+    tokenizer = train_sentencepiece(folder / "tokenizer.model")
+    Collection.create(folder / "corpus", tokenizer=tokenizer, documents=documents())
+    path = folder / "serve.yaml"
+    path.write_text(
+        "corpus: corpus\nserve: {port: 0}\nretrievers:\n  bm25: {kind: bm25}\n"
+        "  tiny: {kind: 'serve.tiny_service:TinyCollection'}\n"
+    )
     return path
 
 

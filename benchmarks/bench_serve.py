@@ -9,6 +9,7 @@ answer's passages with those of the same question asked alone.
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import re
 import subprocess
@@ -72,10 +73,10 @@ def run(client: Client, queries: Sequence[Query], args: argparse.Namespace, pid:
     """All rounds: what each question finds alone, then the loads, one line each."""
     expected = [passages(client, query, args.retriever)[0] for query in queries]
     print(
-        f"{'clients':>7} {'a second':>9} {'p50 ms':>7} {'p95 ms':>7} {'p99 ms':>7} {'batch':>6} {'MB':>6} {'answers':>8} {'wrong':>6} {'refused':>8}"
+        f"{'clients':>7} {'a second':>9} {'p50 ms':>7} {'p95 ms':>7} {'p99 ms':>7} {'batch':>6} {'cpu ms':>7} {'MB':>6} {'answers':>8} {'wrong':>6} {'refused':>8}"
     )
     for clients in args.clients:
-        began, load = time.perf_counter(), Load()
+        began, load, before = time.perf_counter(), Load(), cpu_seconds(pid)
         stop = began + min(args.seconds, MOST_SECONDS)
         threads = [
             threading.Thread(target=ask, args=(client, queries, expected, args.retriever, stop, seed, load))
@@ -89,6 +90,7 @@ def run(client: Client, queries: Sequence[Query], args: argparse.Namespace, pid:
         p50, p95, p99 = np.percentile(1000 * np.array(load.seconds), [50, 95, 99])
         print(
             f"{clients:>7} {count / elapsed:>9.2f} {p50:>7.0f} {p95:>7.0f} {p99:>7.0f} {np.mean(load.together):>6.1f} "
+            f"{1000 * (cpu_seconds(pid) - before) / count:>7.1f} "
             f"{megabytes(pid):>6.0f} {count:>8} {load.wrong:>6} {load.refused:>8}",
             flush=True,
         )
@@ -123,6 +125,12 @@ def passages(client: Client, query: Query, retriever: str | None) -> tuple[list[
     """The ids of what a question finds, and how many questions were retrieved together."""
     found = client.ask(query.question, query.image, caption=query.caption, retriever=retriever)
     return [hit.document.doc_id for hit in found.hits], found.together
+
+
+def cpu_seconds(pid: int) -> float:
+    """The processor time that a process has taken, which other processes on the machine change little."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def megabytes(pid: int) -> float:

@@ -14,7 +14,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends libgl1 libglib2
     && useradd --create-home --uid 10001 gemkr
 COPY --from=build /opt/gemkr /opt/gemkr
 ENV PATH=/opt/gemkr/bin:$PATH PYTHONUNBUFFERED=1
-USER gemkr
+USER 10001
 EXPOSE 8000
 HEALTHCHECK --start-period=120s CMD ["python", "-c", "from gemkr.client import Client; raise SystemExit(not Client().ready())"]
 ENTRYPOINT ["gemkr", "serve", "--host", "0.0.0.0"]

@@ -15,10 +15,10 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from gemkr.errors import GemkrError
 from gemkr.interfaces import GrowingClue
-from gemkr.serve.batching import BROKEN, Job
+from gemkr.serve.batching import Job
 from gemkr.serve.guard import problem
 from gemkr.serve.messages import finite
-from gemkr.serve.refusals import GivenUpError, status_of
+from gemkr.serve.refusals import BROKEN, GivenUpError, status_of
 from gemkr.types import Ranking
 
 logger = logging.getLogger(__name__)

@@ -39,13 +39,26 @@ KEY_VARIABLE = "GEMKR_API_KEY"
 STOP_SECONDS = 30.0
 FOLLOW_SECONDS = 1.0
 WRITES = HTTPBearer(auto_error=False, description=f"the key that the service found in {KEY_VARIABLE}")
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": messages.Problem, "content": {"application/problem+json": {}}, "description": what}
-    for status, what in {
+
+
+def _problems(meanings: dict[int, str]) -> dict[int | str, dict[str, Any]]:
+    """How OpenAPI describes answers that are problems."""
+    kind = {"application/problem+json": {}}
+    return {
+        status: {"model": messages.Problem, "content": kind, "description": what}
+        for status, what in meanings.items()
+    }
+
+
+PROBLEMS = _problems(
+    {
         400: "The body is no JSON", 404: "Not there", 408: "The body came too slowly", 413: "Too large",
         422: "The request is not understood", 503: "Too much is waiting; see Retry-After", 504: "Not answered in time",
-    }.items()
-}  # fmt: skip
+    }
+)  # fmt: skip
+REFUSALS = _problems(
+    {401: "The key is missing or wrong", 403: "The service has no key", 409: "There is no collection"}
+)
 AskedFor = Annotated[
     Annotated[messages.Question, Tag("one")] | Annotated[messages.Questions, Tag("many")],
     Discriminator(lambda body: "many" if _is_many(body) else "one"),
@@ -76,8 +89,10 @@ def create_app(service: Service, *, key: str | None = None) -> FastAPI:
     get("/v1/index/next", responses=PROBLEMS | _says(messages.Following))(routes.following)
     get("/v1/documents/{doc_id:path}", responses=PROBLEMS | _says(messages.DocumentMessage))(routes.document)
     writes = [Depends(routes.require_key)]
-    post("/v1/documents", responses=PROBLEMS | _says(messages.Written), dependencies=writes)(routes.add)
-    app.delete("/v1/documents", responses=PROBLEMS | _says(messages.Written), dependencies=writes)(
+    post("/v1/documents", responses=PROBLEMS | REFUSALS | _says(messages.Written), dependencies=writes)(
+        routes.add
+    )
+    app.delete("/v1/documents", responses=PROBLEMS | REFUSALS | _says(messages.Written), dependencies=writes)(
         routes.delete
     )
     post("/v1/pictures", responses=PROBLEMS | _says(messages.PictureMessage), openapi_extra=_UPLOAD)(
@@ -92,7 +107,7 @@ def create_app(service: Service, *, key: str | None = None) -> FastAPI:
     get("/", include_in_schema=False)(lambda: FileResponse(PAGE / "index.html"))
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
     app.add_exception_handler(RequestValidationError, answer_faults)
-    for kind in (GemkrError, HTTPException, Exception):
+    for kind in (GemkrError, HTTPException):
         app.add_exception_handler(kind, answer_error)
     settings = service.settings
     app.add_middleware(

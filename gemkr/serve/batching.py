@@ -17,14 +17,13 @@ from typing import Protocol
 
 from gemkr.errors import GemkrError
 from gemkr.interfaces import GrowingClue, Watch
-from gemkr.serve.refusals import BusyError, GivenUpError, RefusedError
+from gemkr.serve.refusals import BROKEN, BusyError, GivenUpError, RefusedError
 from gemkr.types import Query, Ranking
 
 logger = logging.getLogger(__name__)
 Retrieve = Callable[[Hashable, Sequence[Query], Watch], Iterable[Ranking]]
 """One ranking per query, in order, for queries that may be retrieved together because their keys are equal."""
 Look = Callable[[list[GrowingClue]], None]
-BROKEN = "the service failed at this question; its log says why"
 
 
 class Meter(Protocol):

@@ -47,6 +47,11 @@ class ClueTree:
         """
         if len(tokens) > MOST_TOKENS:
             raise DataError(f"a clue of {len(tokens)} tokens is longer than {MOST_TOKENS}; begin further on")
+        strange = [token for token in tokens if not 0 <= token < self.tokenizer.vocab_size]
+        if strange:
+            raise DataError(
+                f"the token {strange[0]} is not in the vocabulary of {self.tokenizer.vocab_size:,}; take tokens that the tree has listed"
+            )
         span = self._span(tokens)
         found = {
             "tokens": list(tokens),

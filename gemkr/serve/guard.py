@@ -16,6 +16,8 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
+from gemkr.serve.refusals import BROKEN
+
 logger = logging.getLogger("gemkr.serve.requests")
 
 Message = MutableMapping[str, Any]
@@ -98,6 +100,10 @@ class Guard:
                 except BodyError as error:
                     if not status:
                         await _answer(sent, error.status_code, error.detail)
+                except Exception:  # whatever else went wrong: the client gets a sentence, the log the rest
+                    logger.exception("a request failed")
+                    if not status:
+                        await _answer(sent, 500, BROKEN)
         finally:
             seconds = time.perf_counter() - began
             route = getattr(scope.get("route"), "path", "other")

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 
 from gemkr.errors import ConfigError, DataError, GemkrError, TokenizerError, VisionError
 
+BROKEN = "the service failed at this request; its log says why"
+"""All that is said of a fault of its own."""
+
 
 class RefusedError(GemkrError):
     """A request that the service does not answer, with its HTTP status and headers."""

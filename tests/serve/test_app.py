@@ -118,6 +118,8 @@ def test_the_tree_lists_what_the_corpus_lets_follow(client: TestClient) -> None:
     assert root["documents"] == 13
     assert {one["text"].strip() for one in root["next"]} == {"night"}
     assert client.get("/v1/index/next", params={"prefix": "Peru cheese"}).json()["documents"] == 0
+    for tokens in ("999999999", ",".join(["5"] * 65)):
+        problem(client.get("/v1/index/next", params={"tokens": tokens}), 422)
     assert "no clues" in problem(client.get("/v1/index/next", params={"retriever": "bm25"}), 404)
 
 
@@ -196,6 +198,19 @@ def test_writing_needs_the_key_and_a_collection(client: TestClient) -> None:
     assert "a corpus file, which stays" in problem(
         client.delete("/v1/documents?doc_id=d1", headers=headers), 409
     )
+
+
+def test_a_fault_of_the_service_is_a_problem_too(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a secret of the inside")
+
+    monkeypatch.setattr(client.service, "following", broken)
+    answer = client.get("/v1/index/next")
+    assert problem(answer, 500) == "the service failed at this request; its log says why"
+    assert answer.headers["content-security-policy"]
+    assert "a secret of the inside" in caplog.text
 
 
 def test_the_figures_count_what_was_done(client: TestClient) -> None:

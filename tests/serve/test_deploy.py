@@ -18,7 +18,7 @@ def test_the_image_runs_a_known_command() -> None:
     assert command[0] == "gemkr"
     args = parse([*command[1:], "/mine/mine.yaml"])
     assert (args.host, args.config, args.workers) == ("0.0.0.0", "/mine/mine.yaml", 1)
-    assert re.search(r"^USER gemkr$", text, re.MULTILINE)
+    assert re.search(r"^USER 10001$", text, re.MULTILINE)
     health = json.loads(re.search(r"^HEALTHCHECK .*?CMD (.*)$", text, re.MULTILINE)[1])
     compile(health[2], "health", "exec")
 

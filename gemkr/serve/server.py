@@ -14,11 +14,12 @@ from dataclasses import replace
 from typing import Any
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from gemkr.config.files import load_config
 from gemkr.config.packaged import find_config
-from gemkr.errors import ConfigError
+from gemkr.errors import ConfigError, GemkrError
 from gemkr.evaluation.config import EvalConfig
 from gemkr.serve.app import KEY_VARIABLE, STOP_SECONDS, create_app
 from gemkr.serve.metrics import FOLDER_VARIABLE
@@ -27,6 +28,8 @@ from gemkr.serve.service import Service
 WORK_VARIABLE = "GEMKR_SERVE"
 """Tells worker processes what to load."""
 BACKLOG = 512
+HUNG_SECONDS = 60
+"""A worker that has not answered its parent for so long is replaced."""
 
 
 def read(config: str, overrides: Sequence[str], changes: dict[str, Any]) -> EvalConfig:
@@ -55,14 +58,21 @@ def serve(config: str, overrides: Sequence[str], changes: dict[str, Any], worker
             os.environ[FOLDER_VARIABLE] = folder
             options = _options("gemkr.serve.server:worker_app", factory=True, workers=workers)
             _say(settings, listener)
-            Multiprocess(options, target=uvicorn.Server(options).run, sockets=[listener]).run()
+            supervisor = Multiprocess(options, sockets=[listener])
+            supervisor.run()
+        if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
+            raise ConfigError("a worker could not load the configuration; its own line says why")
 
 
 def worker_app() -> Any:
     """The application of one worker process."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
     config, overrides, changes = json.loads(os.environ[WORK_VARIABLE])
-    service = Service(read(config, overrides, changes))
+    try:
+        service = Service(read(config, overrides, changes))
+    except GemkrError as error:
+        print(f"gemkr: {error}", file=sys.stderr)
+        raise SystemExit(STARTUP_FAILURE) from error  # which tells the parent not to try again
     return create_app(service, key=os.environ.get(KEY_VARIABLE) or None)
 
 
@@ -74,6 +84,7 @@ def _options(app: Any, **more: Any) -> uvicorn.Config:
         server_header=False,
         backlog=BACKLOG,
         timeout_graceful_shutdown=int(STOP_SECONDS),
+        timeout_worker_healthcheck=HUNG_SECONDS,
         **more,
     )
 

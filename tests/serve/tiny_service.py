@@ -49,7 +49,7 @@ class TinyGenerative(GenerativeRetriever):
         )
         model = SlowLM(tokenizer.vocab_size, (2,))
         model.pause = config.pause
-        return cls(model, index, tokenizer, _prompt, DecodingConfig(beam_size=6, groups=2, max_tokens=6))
+        return cls(model, index, tokenizer, _prompt, DecodingConfig(beam_size=6, groups=2, max_tokens=10))
 
     @staticmethod
     def input_files(config: Config) -> dict[str, str | None]:

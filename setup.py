@@ -1,4 +1,4 @@
-"""Builds the C++ extensions `gemkr.fm_index._core` and `gemkr.decoding._choose`; everything else is in pyproject.toml.
+"""Builds the C++ extensions of fm_index, decoding, text and vector_index; everything else is in pyproject.toml.
 
 GEMKR_SANITIZE=address,undefined (or thread) builds them for that sanitizer instead: slow, for tests only.
 """
@@ -68,6 +68,11 @@ def extension(name: str) -> Pybind11Extension:
 
 ParallelCompile("GEMKR_BUILD_JOBS", default=0).install()
 setup(
-    ext_modules=[extension("gemkr.fm_index._core"), extension("gemkr.decoding._choose")],
+    ext_modules=[
+        extension("gemkr.fm_index._core"),
+        extension("gemkr.decoding._choose"),
+        extension("gemkr.text._words"),
+        extension("gemkr.vector_index._maxsim"),
+    ],
     cmdclass={"build_ext": CheckedBuild},
 )

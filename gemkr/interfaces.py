@@ -57,7 +57,7 @@ class DecodingState(Protocol):
     """The model's memory (KV cache) of a batch of beams; row i belongs to batch row i."""
 
     def select(self, rows: Any) -> DecodingState:
-        """A state whose row i continues old row `rows[i]` (int64[B'], repeats and drops allowed)."""
+        """A state whose row i continues old row `rows[i]` (int64[B'], on the host; repeats and drops allowed)."""
         ...
 
 
@@ -162,7 +162,7 @@ class Encoder(Protocol):
 class TokenVectors:
     """The vectors of n texts, one for each token: text i owns rows [offsets[i], offsets[i + 1]) of `values`.
 
-    `values` float16[sum, width], `offsets` int64[n + 1].
+    `values` float[sum, width], float16 where they are stored; `offsets` int64[n + 1].
     """
 
     values: np.ndarray
@@ -170,10 +170,18 @@ class TokenVectors:
 
 
 class TokenEncoder(Protocol):
-    """One vector for each token of each query and document (late interaction)."""
+    """One vector for each token of each query and document (late interaction).
+
+    A document may have none left (all of it masked): it is never found. A query has one at least.
+    """
 
     @property
     def width(self) -> int: ...
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all that decides a document's vectors."""
+        ...
 
     def encode_queries(self, queries: Sequence[Query]) -> TokenVectors: ...
 
@@ -192,4 +200,15 @@ class VectorIndex(Protocol):
 
     def search(
         self, vectors: np.ndarray, k: int, allowed: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+class TokenVectorIndex(Protocol):
+    """Finds the documents with the largest MaxSim: for each vector of a query the best inner product with a document's vectors,
+    summed over the query's vectors. `search` is that of `VectorIndex`, for q queries at once."""
+
+    def __len__(self) -> int: ...
+
+    def search(
+        self, queries: TokenVectors, k: int, allowed: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]: ...

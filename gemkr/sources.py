@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from gemkr.fm_index import FMIndex, SegmentedIndex
-    from gemkr.models.gemkr.config import ModelConfig
-    from gemkr.models.gemkr.network import GeMKR
+    from gemkr.models.gemkr.writer import Writer
+    from gemkr.models.writers.config import WriterConfig
     from gemkr.scorers.bm25 import BM25
     from gemkr.vision.pictures import PictureFolder
     from gemkr.vision.store import RegionStore
@@ -136,7 +136,7 @@ class Sources:
 
         return FMIndex.load(path)
 
-    def model(self, config: ModelConfig) -> GeMKR:
+    def model(self, config: WriterConfig) -> Writer:
         """The network with its trained parameters, on a GPU where there is one."""
         from gemkr.training.checkpoints.trained import load_model
 
@@ -149,9 +149,9 @@ class Sources:
 
         put_in_encoder(network, checkpoint)
 
-    def tokenizer(self, config: ModelConfig) -> Tokenizer:
+    def tokenizer(self, config: WriterConfig) -> Tokenizer:
         """A model's tokenizer, without the model."""
-        path = config.tokenizer or config.llm
+        path = config.vocabulary
         return self.once(("tokenizer", str(path)), lambda: load_tokenizer(path))
 
     def part(self, section: Section) -> Any:

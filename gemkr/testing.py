@@ -218,8 +218,23 @@ class WordEncoder:
 class WordTokenEncoder:
     """A `TokenEncoder` without weights: one vector for each word, those of `WordEncoder`."""
 
+    @dataclass(frozen=True)
+    class Config:
+        """As for WordEncoder."""
+
+        width: int = 64
+        seed: int = 0
+
     def __init__(self, width: int = 64, seed: int = 0) -> None:
         self.width, self._words = width, WordEncoder(width, seed)
+
+    @classmethod
+    def from_config(cls, config: Config, sources: Any) -> WordTokenEncoder:
+        return cls(config.width, config.seed)
+
+    @property
+    def fingerprint(self) -> str:
+        return f"tokens of {self._words.fingerprint}"
 
     def encode_queries(self, queries: Sequence[Query]) -> TokenVectors:
         return self._encode([_words(query.question, query.image) for query in queries])

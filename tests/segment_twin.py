@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from gemkr.fm_index import FMIndex, SegmentedIndex, Span
+from gemkr.fm_index import Span
 from gemkr.fm_index.reference import ReferenceIndex
+from gemkr.interfaces import TokenIndex
 
 
 def patterns_of(docs: list[list[int]], most: int = 40) -> list[list[int]]:
@@ -14,7 +15,7 @@ def patterns_of(docs: list[list[int]], most: int = 40) -> list[list[int]]:
     return [[], *map(list, sorted(found)[:most]), [39, 0, 39]]
 
 
-def assert_agree(index: SegmentedIndex | FMIndex, twin: ReferenceIndex, patterns: list[list[int]]) -> int:
+def assert_agree(index: TokenIndex, twin: ReferenceIndex, patterns: list[list[int]]) -> int:
     """Compare every method for every pattern; returns the number of comparisons."""
     assert (len(index), index.n_tokens, index.n_rows) == (len(twin), twin.n_tokens, twin.n_rows)
     assert list(index.doc_ids) == twin.doc_ids

@@ -44,7 +44,8 @@ class Span:
 class Builder:
     """Collects documents and ids for one build. Raises IndexBuildError."""
 
-    def __init__(self, vocab_limit: int) -> None: ...
+    def __init__(self, vocab_limit: int, held_bytes: int = 0, work_folder: str | bytes = "") -> None:
+        """held_bytes: of tokens that may lie in memory, the rest in a nameless file of work_folder; 0: all."""
     def add(self, tokens: Sequence[int] | np.ndarray) -> None: ...
     def add_flat(self, tokens: np.ndarray, offsets: ArrayLike) -> None: ...
     def add_id(self, doc_id: str) -> None: ...
@@ -173,6 +174,9 @@ class Segments:
     threads: int
     def forget(self) -> None:
         """Empty the cache of spans; answers stay the same."""
+
+    def pattern(self, lo: int) -> Longs:
+        """The tokens of the span that begins at `lo`."""
 
     def place(self, doc: int) -> tuple[int, int]:
         """(positive segment, its document) of a live document."""

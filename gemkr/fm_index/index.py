@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -20,10 +20,10 @@ from gemkr.fm_index.errors import (
     IndexBuildError,
     IndexFormatError,
     IndexWriteError,
-    TokenizerMismatchError,
 )
 from gemkr.fm_index.ids import DocIds
 from gemkr.fm_index.plan import estimate_build
+from gemkr.fm_index.tokenizers import Fingerprinted, require_tokenizer
 
 __all__ = ["FMIndex", "Progress", "Span"]
 
@@ -31,6 +31,8 @@ Progress = Callable[[str, float], None]
 """Called as `progress(stage, share)`, share in [0, 1]; what it raises stops the build."""
 
 DEFAULT_CONTEXT_BITS = 4.0
+HELD_BYTES = 64 << 20
+"""Of tokens that a build under a memory limit holds while documents come in; a sixteenth of a smaller limit."""
 PROBE_ROWS = 8
 """Rows read first when looking for the only document of a span; doubled until two documents show."""
 
@@ -40,15 +42,6 @@ PARTS = {
     "document array": ("doc_array",),
     "document ids": ("id_offsets", "ids"),
 }
-
-
-class Fingerprinted(Protocol):
-    """What an index records of a tokenizer."""
-
-    @property
-    def vocab_size(self) -> int: ...
-
-    def fingerprint(self) -> str: ...
 
 
 class FMIndex(_core.Index):
@@ -136,6 +129,63 @@ class FMIndex(_core.Index):
         builder = _core.Builder(_vocab_limit(vocab_size, tokenizer))
         builder.add_flat(np.asarray(tokens), np.asarray(offsets))
         _add_ids(builder, doc_ids)
+        return cls._finish(
+            builder,
+            tokenizer,
+            sample_rate,
+            document_array,
+            threads,
+            context_bits,
+            progress,
+            memory_limit=memory_limit,
+            work_folder=work_folder,
+        )
+
+    @classmethod
+    def build_parts(
+        cls,
+        parts: Iterable[tuple[np.ndarray, np.ndarray, Sequence[str]]],
+        *,
+        vocab_size: int | None = None,
+        tokenizer: Fingerprinted | None = None,
+        sample_rate: int = 32,
+        document_array: bool = False,
+        threads: int = 0,
+        progress: Progress | None = None,
+        context_bits: float = DEFAULT_CONTEXT_BITS,
+        memory_limit: int | None = None,
+        work_folder: str | os.PathLike[str] | None = None,
+        planned: Callable[[dict[str, Any]], None] | None = None,
+    ) -> Self:
+        """`build` for documents that come in parts: (tokens one after the other, int64 number of tokens of each document, ids).
+
+        A part is not kept: with a memory_limit tokens beyond `HELD_BYTES` wait in work_folder, so the whole build keeps to the
+        limit. `planned` is called with `estimate_build`'s figures once all parts have come.
+        """
+        limit = _vocab_limit(vocab_size, tokenizer)
+        folder = os.fsencode(tempfile.gettempdir() if work_folder is None else work_folder)
+        held = 0 if memory_limit is None else max(min(HELD_BYTES, memory_limit // 16), 1)
+        try:
+            builder = _core.Builder(limit, held, folder)
+            for tokens, lengths, doc_ids in parts:
+                offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
+                np.cumsum(lengths, out=offsets[1:])
+                builder.add_flat(tokens, offsets)
+                _add_ids(builder, doc_ids)
+        except OSError as error:
+            raise IndexWriteError(
+                f"the build's temporary files: {error.strerror}; name another work_folder"
+            ) from error
+        if planned is not None:
+            planned(
+                estimate_build(
+                    builder.rows,
+                    builder.documents,
+                    wide_symbols=limit > 65535,
+                    threads=threads or len(os.sched_getaffinity(0)),
+                    memory_limit=memory_limit,
+                )
+            )
         return cls._finish(
             builder,
             tokenizer,
@@ -298,21 +348,6 @@ class FMIndex(_core.Index):
 
     def __repr__(self) -> str:
         return f"FMIndex({len(self)} documents, {self.n_tokens} tokens, vocabulary {self.vocab_size})"
-
-
-def require_tokenizer(index: Any, tokenizer: Fingerprinted) -> None:
-    """Raise TokenizerMismatchError unless the index was built with this tokenizer (or with none)."""
-    expected, size, own = index.tokenizer_fingerprint, tokenizer.vocab_size, index.vocab_size
-    other = expected and expected != tokenizer.fingerprint()
-    if not other and size >= own:
-        return
-    path = getattr(tokenizer, "path", None)
-    sizes = f"which has {size:,}" if size != own else f"which has {size:,} others"
-    raise TokenizerMismatchError(
-        f"the index{'' if index.path is None else f' {index.path}'} was built with a vocabulary of {own:,} tokens, not with the "
-        f"tokenizer{'' if path is None else f' {path}'}, {sizes}; give the tokenizer that it was built with, or build it again "
-        "with this one"
-    )
 
 
 def _vocab_limit(vocab_size: int | None, tokenizer: Fingerprinted | None) -> int:

@@ -1,4 +1,4 @@
-"""Encoders: one vector for each query and document. The names that a section `encoder` may have."""
+"""Encoders of queries and documents: of one vector each, and of one for each token. The names that a section `encoder` may have."""
 
 from gemkr.config.kinds import Role
 
@@ -15,3 +15,16 @@ ENCODERS = Role(
     },
 )
 """Short names of kinds -> "module:Class"."""
+
+TOKEN_ENCODERS = Role(
+    "token encoder",
+    "encode_documents",
+    {
+        "preflmr": "gemkr.models.flmr.encoder:PreFLMREncoder",
+        "multi_vector": "gemkr.models.hf.multi_vector:MultiVectorTokenEncoder",
+    },
+)
+"""The same of encoders for late interaction."""
+
+ALL_ENCODERS = Role("encoder", "encode_documents", {**ENCODERS.known, **TOKEN_ENCODERS.known})
+"""What contrastive training trains."""

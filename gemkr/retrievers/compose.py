@@ -24,6 +24,7 @@ RETRIEVERS = Role(
         "rescored": "gemkr.retrievers.rescored:RescoredRetriever",
         "bm25": "gemkr.retrievers.lexical:BM25Retriever",
         "dense": "gemkr.retrievers.dense:DenseRetriever",
+        "late_interaction": "gemkr.retrievers.late_interaction:LateInteractionRetriever",
         "fusion": "gemkr.retrievers.fusion:FusionRetriever",
         "reranked": "gemkr.retrievers.reranked:RerankedRetriever",
         "saved": "gemkr.retrievers.saved:SavedRetriever",

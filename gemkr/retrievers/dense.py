@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 from gemkr.config.paths import FilePath
 from gemkr.config.ranges import Positive
 from gemkr.config.section import Section, section_files
-from gemkr.data.documents import DocumentStore, allowed_documents
+from gemkr.data.documents import allowed_documents
 from gemkr.data.queries import batches
 from gemkr.errors import ConfigError, DataError
 from gemkr.interfaces import Allowed, Encoder, VectorIndex
 from gemkr.models.encoders import ENCODERS
-from gemkr.progress import progress_bar
+from gemkr.retrievers.embedding import REMEDY, Embedded, blocks_of
 from gemkr.types import Hit, Query, Ranking
 from gemkr.vector_index.exact import ExactIndex
 from gemkr.vector_index.indexes import INDEXES
@@ -27,13 +27,11 @@ from gemkr.vector_index.vectors import DTYPES, as_stored, joined
 if TYPE_CHECKING:
     from gemkr.sources import Sources
 
-BLOCK = 1024
-"""Documents encoded between two saves."""
-REMEDY = "make them with gemkr embed CONFIG NAME"
-
 
 class DenseRetriever:
     """Ranks documents by the inner products of their vectors with the query's."""
+
+    embeds_into = "vectors"
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
@@ -66,7 +64,7 @@ class DenseRetriever:
         """Over the corpus of the configuration; DataError for vectors that are missing, or of another encoder or corpus."""
         encoder, documents = sources.part(config.encoder), sources.documents
         if config.vectors is None:
-            blocks = (encoder.encode_documents(block) for block in _blocks(documents, 0))
+            blocks = (encoder.encode_documents(block) for block in blocks_of(documents))
             vectors = joined([as_stored(block, config.dtype) for block in blocks])
         else:
             vectors = open_vectors(config.vectors, plan_of(encoder, documents, config.dtype), REMEDY)
@@ -92,40 +90,21 @@ class DenseRetriever:
                 hits = tuple(Hit(self.doc_ids[doc], score) for score, doc in found if doc >= 0)
                 yield Ranking(query.query_id, hits)
 
+    @staticmethod
+    def embed(config: Config, sources: Sources, *, progress: bool = True) -> Embedded:
+        """Write the document vectors that this retriever reads, and its index; what was interrupted goes on.
 
-@dataclass(frozen=True)
-class Embedded:
-    """Documents encoded now, documents whose vectors were there, and whether an index over them was built now."""
-
-    encoded: int
-    there: int
-    index_built: bool
-
-
-def embed(config: DenseRetriever.Config, sources: Sources, *, progress: bool = True) -> Embedded:
-    """Write the document vectors that a dense retriever reads, and its index; what was interrupted goes on.
-
-    DataError where `vectors` holds those of another encoder or corpus.
-    """
-    encoder, documents = sources.part(config.encoder), sources.documents
-    plan = plan_of(encoder, documents, config.dtype)
-    writer = VectorWriter(config.vectors, plan)
-    there = writer.done
-    bar = progress_bar(
-        desc="embedding", total=len(documents), initial=there, unit=" documents", disable=not progress
-    )
-    with bar:
-        for block in _blocks(documents, there):
+        DataError where `vectors` holds vectors of another encoder or corpus.
+        """
+        encoder, documents = sources.part(config.encoder), sources.documents
+        plan = plan_of(encoder, documents, config.dtype)
+        writer = VectorWriter(config.vectors, plan)
+        there = writer.done
+        for block in blocks_of(documents, there, progress=progress):
             writer.add(encoder.encode_documents(block))
-            bar.update(len(block))
-    writer.finish()
-    prepare = getattr(getattr(config.index, "cls", None), "prepare", None)
-    built = prepare is not None and prepare(
-        config.index.config, open_vectors(config.vectors, plan, REMEDY), config.vectors
-    )
-    return Embedded(len(documents) - there, there, built)
-
-
-def _blocks(documents: DocumentStore, start: int) -> Iterator[list]:
-    for first in range(start, len(documents), BLOCK):
-        yield documents[first : first + BLOCK]
+        writer.finish()
+        prepare = getattr(getattr(config.index, "cls", None), "prepare", None)
+        built = prepare is not None and prepare(
+            config.index.config, open_vectors(config.vectors, plan, REMEDY), config.vectors
+        )
+        return Embedded(len(documents) - there, there, built)

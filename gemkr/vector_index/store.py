@@ -15,9 +15,10 @@ import numpy as np
 
 from gemkr.errors import DataError
 from gemkr.files import write_atomically
+from gemkr.vector_index.manifest import MANIFEST, differences, part_folder, read_manifest
 from gemkr.vector_index.vectors import DTYPES, Vectors, as_stored
 
-VECTORS, SCALES, MANIFEST = "vectors.npy", "scales.npy", "manifest.json"
+VECTORS, SCALES = "vectors.npy", "scales.npy"
 FORMAT = 2
 FIRST = {"format": 1, "dtype": "float16"}
 """The first format, and what its manifests did not say."""
@@ -49,9 +50,9 @@ def open_vectors(folder: str | Path, plan: dict[str, Any], remedy: str) -> Vecto
     Raises DataError, ending in `remedy`, when there are none, they cannot be read, or they were made by another plan.
     """
     folder = Path(folder)
-    manifest = _read(folder / MANIFEST)
+    manifest = read_manifest(folder)
     if manifest is None:
-        state = "are not finished" if _part(folder).exists() else "are not there"
+        state = "are not finished" if part_folder(folder).exists() else "are not there"
         raise DataError(f"the vectors {folder} {state}; {remedy}")
     if manifest.get("format") not in (FIRST["format"], FORMAT):
         raise DataError(
@@ -81,9 +82,9 @@ class VectorWriter:
     def __init__(self, folder: str | Path, plan: dict[str, Any]) -> None:
         """Raises DataError when another plan's vectors are there, finished or not, or the place cannot be written."""
         self.folder, self.plan = Path(folder), plan
-        self.part = _part(self.folder)
+        self.part = part_folder(self.folder)
         for place in (self.folder, self.part):
-            if place.exists() and (other := _differences(_read(place / MANIFEST) or {}, plan)):
+            if place.exists() and (other := _differences(read_manifest(place) or {}, plan)):
                 raise DataError(
                     f"{place} holds vectors made with {other}; delete it, or choose another folder for the new ones"
                 )
@@ -93,7 +94,7 @@ class VectorWriter:
         self.done = plan["shape"][0] if self.finished else 0
         if self.finished:
             return
-        kept = _read(self.part / MANIFEST)
+        kept = read_manifest(self.part)
         rows, width = plan["shape"]
         try:
             self.part.mkdir(parents=True, exist_ok=True)
@@ -143,23 +144,7 @@ class VectorWriter:
         self.finished = True
 
 
-def _part(folder: Path) -> Path:
-    return folder.with_name(folder.name + ".part")
-
-
 def _differences(manifest: dict[str, Any], plan: dict[str, Any]) -> str:
     if manifest.get("format") == FIRST["format"]:
         manifest = FIRST | manifest
-    differ = {key: manifest[key] for key in DESCRIPTIONS if manifest.get(key, plan[key]) != plan[key]}
-    return " and ".join(
-        DESCRIPTIONS[key].format(there=there, here=plan[key]) for key, there in differ.items()
-    )
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    """The object in a json file; None where there is none."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
+    return differences(manifest, plan, DESCRIPTIONS)

@@ -37,6 +37,19 @@ class PictureBoxes:
         """The same picture as a boxes file gives it back: boxes in hundredths of a pixel."""
         return PictureBoxes.from_row(self.to_row())
 
+    def require_inside(self) -> None:
+        """VisionError for a box of which nothing lies in the picture, or that has no area."""
+        width, height = self.size
+        x0, y0, x1, y1 = self.boxes.T if len(self.boxes) else np.zeros((4, 0))
+        bad = np.flatnonzero(
+            (x1 <= np.maximum(x0, 0)) | (y1 <= np.maximum(y0, 0)) | (x0 >= width) | (y0 >= height)
+        )
+        if len(bad):
+            box = ", ".join(f"{float(x):g}" for x in self.boxes[bad[0]])
+            raise VisionError(
+                f"the region ({box}) of the picture {self.image!r} lies outside of its {width}x{height} pixels; correct or delete it"
+            )
+
     @staticmethod
     def from_row(row: dict[str, Any]) -> PictureBoxes:
         """The opposite of `to_row`; KeyError, TypeError or ValueError for a row of another form."""

@@ -16,8 +16,8 @@ from gemkr.errors import ConfigError, DataError
 from gemkr.evaluation.config import EvalConfig
 from gemkr.evaluation.evaluate import evaluate
 from gemkr.rerankers.pointwise import PointwiseReranker
-from gemkr.retrievers import dense
-from gemkr.retrievers.dense import embed
+from gemkr.retrievers import embedding
+from gemkr.retrievers.dense import DenseRetriever
 from gemkr.scorers.bm25 import BM25
 from gemkr.testing import ReversingReranker, WordEncoder, WordTokenEncoder, toy_corpus
 from gemkr.types import Document, Hit, Query, Ranking
@@ -84,7 +84,7 @@ def test_vectors_in_a_folder_give_the_same_ranking(
     stored = configure(folder, {"words": {**section, "vectors": str(folder / "vectors")}})
     with pytest.raises(DataError, match="are not there; make them with gemkr embed CONFIG NAME"):
         rank(stored, "words")
-    monkeypatch.setattr(dense, "BLOCK", 5)
+    monkeypatch.setattr(embedding, "BLOCK", 5)
     encode = WordEncoder.encode_documents
 
     def interrupted(self: WordEncoder, documents: list[Document]) -> np.ndarray:
@@ -94,7 +94,7 @@ def test_vectors_in_a_folder_give_the_same_ranking(
 
     monkeypatch.setattr(WordEncoder, "encode_documents", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        embed(stored.retrievers["words"].config, stored.sources(), progress=False)
+        DenseRetriever.embed(stored.retrievers["words"].config, stored.sources(), progress=False)
     monkeypatch.setattr(WordEncoder, "encode_documents", encode)
     with pytest.raises(DataError, match="are not finished"):
         rank(stored, "words")
@@ -107,7 +107,7 @@ def test_vectors_in_a_folder_give_the_same_ranking(
     assert "5 were there already" in out
     assert rank(stored, "words") == memory
     assert main(["embed", str(folder / "own.yaml"), "bm25"]) == 1
-    assert "of the kind 'bm25'; gemkr embed needs a dense one" in capsys.readouterr().err
+    assert "of the kind 'bm25'; gemkr embed needs a dense or late_interaction one" in capsys.readouterr().err
     assert main(["embed", str(folder / "own.yaml"), "bare"]) == 1
     assert "retrievers.bare.vectors is missing" in capsys.readouterr().err
     other = {
@@ -138,9 +138,9 @@ def test_indexes_and_dtypes_are_settings(
     )
     memory = rank(configure(folder, {"words": section}), "words", k=3)
     stored = configure(folder, {"words": {**section, "vectors": str(folder / "vectors")}})
-    first = embed(stored.retrievers["words"].config, stored.sources(), progress=False)
+    first = DenseRetriever.embed(stored.retrievers["words"].config, stored.sources(), progress=False)
     assert (first.encoded, first.there, first.index_built) == (20, 0, index != "exact")
-    again = embed(stored.retrievers["words"].config, stored.sources(), progress=False)
+    again = DenseRetriever.embed(stored.retrievers["words"].config, stored.sources(), progress=False)
     assert (again.encoded, again.there, again.index_built) == (0, 20, False)
     assert rank(stored, "words", k=3) == memory
     assert [r.hits[0].doc_id for r in memory] == [r.hits[0].doc_id for r in exact]
@@ -151,7 +151,7 @@ def test_indexes_and_dtypes_are_settings(
 def test_an_index_that_is_missing_or_unknown(folder: Path) -> None:
     section = {"kind": "dense", "encoder": WORDS, "vectors": str(folder / "vectors")}
     plain = configure(folder, {"words": section})
-    embed(plain.retrievers["words"].config, plain.sources(), progress=False)
+    DenseRetriever.embed(plain.retrievers["words"].config, plain.sources(), progress=False)
     with pytest.raises(DataError, match="12 documents are too few for approximate search"):
         rank(configure(folder, {"words": {**section, "index": "ivf"}}), "words")
     with pytest.raises(

@@ -11,7 +11,7 @@ import pytest
 from gemkr.config.files import from_mapping
 from gemkr.errors import DataError
 from gemkr.evaluation.config import EvalConfig
-from gemkr.retrievers.dense import embed
+from gemkr.retrievers.dense import DenseRetriever
 from gemkr.scorers.dense import DenseScorer
 from gemkr.testing import WordEncoder, toy_corpus
 from gemkr.types import Query
@@ -46,7 +46,7 @@ def test_orders_hits_as_the_dense_retriever_does(config: EvalConfig) -> None:
         DataError, match="are not there; make them with gemkr embed, from a dense retriever's"
     ):
         config.sources().retriever("reordered")
-    embed(config.retrievers["dense"].config, config.sources(), progress=False)
+    DenseRetriever.embed(config.retrievers["dense"].config, config.sources(), progress=False)
     sources = config.sources()
     (dense,), (bm25,), (reordered,) = (
         list(sources.retriever(name).retrieve(sources.queries, 12)) for name in ("dense", "bm25", "reordered")

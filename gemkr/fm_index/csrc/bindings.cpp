@@ -38,7 +38,8 @@ PYBIND11_MODULE(_core, m) {
           py::arg("threads"), py::arg("memory_limit"), "What a build will take, guessed before it begins.");
 
     py::class_<PyBuilder>(m, "Builder", "Collects documents for a build.")
-        .def(py::init<u64>(), py::arg("vocab_limit"))
+        .def(py::init<u64, u64, const std::string&>(), py::arg("vocab_limit"), py::arg("held_bytes") = 0,
+             py::arg("work_folder") = "")
         .def("add", &add_document, py::arg("tokens"))
         .def("add_flat", &add_flat, py::arg("tokens"), py::arg("offsets"))
         .def("add_id",

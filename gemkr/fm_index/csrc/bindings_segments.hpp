@@ -85,6 +85,7 @@ void add_segments(py::module_& m) {
         .def_property("threads", [](const PySegments& s) { return s.segments->threads(); },
                       [](PySegments& s, unsigned threads) { s.segments->set_threads(threads); })
         .def("forget", [](PySegments& s) { s.segments->forget(); })
+        .def("pattern", [](const PySegments& s, i64 code) { return to_array(s.segments->pattern(code)); })
         .def("place", [](const PySegments& s, i64 doc) {
             if (doc < 0 || static_cast<u64>(doc) >= s.segments->live().size())
                 throw QueryError("document " + std::to_string(doc) + " is not among the " +

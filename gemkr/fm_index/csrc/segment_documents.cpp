@@ -130,7 +130,10 @@ u64 Segments::only_document(i64 lo, i64 hi) const {
 
 std::vector<Occurrence> Segments::occurrences(i64 lo, i64 hi) const {
     std::vector<Range> ranges(segments_.size());
-    resolve(&lo, &hi, 1, ranges.data(), true);
+    resolve(&lo, &hi, 1, ranges.data(), false);
+    const u64 wanted = static_cast<u64>(hi - lo);
+    if (wanted && wanted < live_count(ranges.data()))
+        first_occurrences(ranges.data(), wanted, static_cast<u64>(lo) & LONGEST_PATTERN);
     std::vector<Occurrence> out;
     for (std::size_t j = 0; j < positives_; ++j) {
         const std::vector<u64> rows = rows_of(ranges[j]);

@@ -45,20 +45,25 @@ struct Sums {
             touched[token / 64] |= u64{1} << token % 64;
         }
     }
-    // Calls sink(token, sum), ascending, and starts anew.
-    template <class Sink>
-    void take(Sink&& sink) {
+    // Writes the tokens with a sum above 0, ascending, and their sums; starts anew. The number written, or ~0 where a sum is below 0.
+    std::size_t take(i64* tokens, i64* values) {
+        std::size_t size = 0;
+        bool below = false;
         for (std::size_t w = low; w < high; ++w) {
             for (u64 bits = touched[w]; bits; bits &= bits - 1) {
                 const u64 token = w * 64 + static_cast<u64>(__builtin_ctzll(bits));
                 const i64 sum = counts[token];
                 counts[token] = 0;
-                sink(token, sum);
+                tokens[size] = static_cast<i64>(token);
+                values[size] = sum;
+                size += sum > 0;
+                below |= sum < 0;
             }
             touched[w] = 0;
         }
         low = ~std::size_t{0};
         high = 0;
+        return below ? ~std::size_t{0} : size;
     }
 };
 
@@ -139,9 +144,10 @@ i64 Segments::code_of(const Range* ranges, u64 length) const {
     return 0;
 }
 
-void Segments::search_again(i64 code, Range* out) const {
+std::vector<i64> Segments::pattern(i64 code) const {
     const u64 row = static_cast<u64>(code) >> LENGTH_BITS, length = static_cast<u64>(code) & LONGEST_PATTERN;
-    if (row >= first_row_.back() || length == 0) refuse(code, code);
+    if (code < 0 || row >= first_row_.back() || (length == 0 && code != 0)) refuse(code, code);
+    if (length == 0) return {};
     const std::size_t j =
         static_cast<std::size_t>(std::upper_bound(first_row_.begin(), first_row_.end(), row) - first_row_.begin()) - 1;
     const Index& index = *segments_[j].index;
@@ -150,6 +156,11 @@ void Segments::search_again(i64 code, Range* out) const {
     if (at.gap < length) refuse(code, code);
     std::vector<i64> tokens(length);
     index.kernels().extract(index.view(), at.doc, at.gap - length, at.gap, tokens.data());
+    return tokens;
+}
+
+void Segments::search_again(i64 code, Range* out) const {
+    const std::vector<i64> tokens = pattern(code);
     for (std::size_t k = 0; k < segments_.size(); ++k) {
         const Index& segment = *segments_[k].index;
         u64 lo = 0, hi = segment.view().n_rows;
@@ -160,7 +171,7 @@ void Segments::search_again(i64 code, Range* out) const {
             }
         out[k] = {lo, hi};
     }
-    if (code_of(out, length) != code) refuse(code, code);
+    if (code_of(out, tokens.size()) != code) refuse(code, code);
 }
 
 void Segments::resolve(const i64* lo, const i64* hi, std::size_t count, Range* out, bool whole_only) const {
@@ -243,18 +254,32 @@ void Segments::merge_successors(const Range* const* states, std::size_t count, S
             if (!states[k][j].empty()) jobs[busy++] = {states[k][j].lo, states[k][j].hi, static_cast<u32>(k)};
         find_successors(*segments_[j].index, jobs, busy, found[j], scratch);
     }
+    thread_local std::vector<i64> tokens, counts;
     for (std::size_t k = 0; k < count; ++k) {
+        std::size_t total = 0, holders = 0, holder = 0;
+        for (std::size_t j = 0; j < segments_.size(); ++j) {
+            const std::size_t size = found[j].end[k] - found[j].begin[k];
+            total += size;
+            if (size) holder = j;
+            holders += size > 0;
+        }
+        if (holders == 1 && holder < positives_) {
+            const Found& f = found[holder];
+            sink(k, f.tokens.data() + f.begin[k], f.counts.data() + f.begin[k], total);
+            continue;
+        }
         for (std::size_t j = 0; j < segments_.size(); ++j) {
             const Found& f = found[j];
             sums.add(f.tokens.data() + f.begin[k], f.counts.data() + f.begin[k], f.end[k] - f.begin[k], j < positives_ ? 1 : -1);
         }
-        bool negative = false;
-        sums.take([&](u64 token, i64 sum) {
-            negative |= sum < 0;
-            if (sum > 0) sink(k, token, sum);
-        });
-        if (negative)
+        if (tokens.size() <= total) {
+            tokens.resize(2 * total + 1);
+            counts.resize(2 * total + 1);
+        }
+        const std::size_t size = sums.take(tokens.data(), counts.data());
+        if (size == ~std::size_t{0})
             throw CorruptError("a negative segment holds more of a pattern than the positive ones; verify the collection");
+        sink(k, tokens.data(), counts.data(), size);
     }
 }
 
@@ -291,8 +316,9 @@ void Segments::fill_mask(const i64* lo, const i64* hi, std::size_t count, u32* o
             const Index& index = *segments_[j].index;
             index.kernels().fill_rows(index.view(), jobs, busy, out, words, scratch);
         }
-        merge_successors(mixed_states, mixes, [&](std::size_t k, u64 token, i64) {
-            out[mixed[k] * words + token / 32] |= u32{1} << token % 32;
+        merge_successors(mixed_states, mixes, [&](std::size_t k, const i64* tokens, const i64*, std::size_t size) {
+            u32* row = out + mixed[k] * words;
+            for (std::size_t t = 0; t < size; ++t) row[tokens[t] >> 5] |= u32{1} << (tokens[t] & 31);
         });
         for (std::size_t k = from; k < to; ++k)
             for (u32 row = twins.next[twins.first[k]]; row != Twins::END; row = twins.next[row])
@@ -301,33 +327,42 @@ void Segments::fill_mask(const i64* lo, const i64* hi, std::size_t count, u32* o
 }
 
 void Segments::successors_many(const i64* lo, const i64* hi, std::size_t count, SuccessorTable& out) const {
-    const std::size_t width = segments_.size(), pieces = ceil_div(count, PIECE);
+    const std::size_t width = segments_.size();
     std::vector<Range> ranges(count * width);
     resolve(lo, hi, count, ranges.data(), true);
+    const Twins twins(lo, hi, count);
+    const std::size_t distinct = twins.first.size(), pieces = ceil_div(distinct, PIECE);
     struct Merged {
         std::vector<i64> tokens, counts;
     };
     std::vector<Merged> merged(pieces);
-    out.offsets.assign(count + 1, 0);
+    std::vector<std::size_t> begin(distinct), size(distinct);
     const std::shared_ptr<Pool> pool = this->pool();
     pool->run(pieces, [&](std::size_t piece) {
-        const std::size_t from = piece * PIECE, share = std::min(PIECE, count - from);
+        const std::size_t from = piece * PIECE, share = std::min(PIECE, distinct - from);
         const Range* states[PIECE];
-        for (std::size_t k = 0; k < share; ++k) states[k] = ranges.data() + (from + k) * width;
+        for (std::size_t k = 0; k < share; ++k) states[k] = ranges.data() + twins.first[from + k] * width;
         Merged& m = merged[piece];
-        merge_successors(states, share, [&](std::size_t k, u64 token, i64 sum) {
-            m.tokens.push_back(static_cast<i64>(token));
-            m.counts.push_back(sum);
-            ++out.offsets[from + k + 1];
+        merge_successors(states, share, [&](std::size_t k, const i64* tokens, const i64* counts, std::size_t found) {
+            begin[from + k] = m.tokens.size();
+            size[from + k] = found;
+            m.tokens.insert(m.tokens.end(), tokens, tokens + found);
+            m.counts.insert(m.counts.end(), counts, counts + found);
         });
     });
+    out.offsets.assign(count + 1, 0);
+    for (std::size_t d = 0; d < distinct; ++d)
+        for (u32 row = twins.first[d]; row != Twins::END; row = twins.next[row]) out.offsets[row + 1] = static_cast<i64>(size[d]);
     for (std::size_t k = 0; k < count; ++k) out.offsets[k + 1] += out.offsets[k];
     out.allocate(static_cast<std::size_t>(out.offsets[count]));
-    for (std::size_t piece = 0; piece < pieces; ++piece) {
-        const i64 at = out.offsets[piece * PIECE];
-        std::copy(merged[piece].tokens.begin(), merged[piece].tokens.end(), out.tokens + at);
-        std::copy(merged[piece].counts.begin(), merged[piece].counts.end(), out.counts + at);
-    }
+    pool->run(pieces, [&](std::size_t piece) {
+        const Merged& m = merged[piece];
+        for (std::size_t d = piece * PIECE; d < std::min(distinct, (piece + 1) * PIECE); ++d)
+            for (u32 row = twins.first[d]; row != Twins::END; row = twins.next[row]) {
+                std::copy_n(m.tokens.data() + begin[d], size[d], out.tokens + out.offsets[row]);
+                std::copy_n(m.counts.data() + begin[d], size[d], out.counts + out.offsets[row]);
+            }
+    });
 }
 
 u64 Segments::count_ends(i64 lo, i64 hi) const {

@@ -43,6 +43,9 @@ public:
     void set_threads(unsigned threads) { std::atomic_store(&pool_, std::make_shared<Pool>(threads)); }
     void forget() { cache_.clear(); }
 
+    // The tokens of the pattern with a code. Throws QueryError for other numbers.
+    std::vector<i64> pattern(i64 code) const;
+
     // All take spans as above and throw QueryError for others. The ranges of span k go to out + k * size().
     void resolve(const i64* lo, const i64* hi, std::size_t count, Range* out) const;
     void extend_many(const i64* lo, const i64* hi, const i64* tokens, i64* out_lo, i64* out_hi, std::size_t count) const;
@@ -54,7 +57,7 @@ public:
     // The live document of every occurrence, or none() when there are several or there is no occurrence.
     u64 only_document(i64 lo, i64 hi) const;
     static constexpr u64 none() { return ~u64{0}; }
-    // Live occurrences of a whole span, by document and place.
+    // Live occurrences, by document and place.
     std::vector<Occurrence> occurrences(i64 lo, i64 hi) const;
 
 private:
@@ -65,7 +68,7 @@ private:
     void search_again(i64 code, Range* out) const;
     u64 live_count(const Range* ranges) const;
     i64 code_of(const Range* ranges, u64 length) const;
-    // Calls sink(place in jobs, token, live count), ascending by place and token, for states jobs[0..count) of ranges (size() each).
+    // Calls sink(k, tokens, live counts, their number) for each of a few states, size() ranges each; tokens ascend.
     template <class Sink>
     void merge_successors(const Range* const* states, std::size_t count, Sink&& sink) const;
     // Cuts ranges so that their first `wanted` live occurrences are left.

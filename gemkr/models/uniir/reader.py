@@ -99,17 +99,30 @@ def picture_size(processor: Any) -> tuple[int, int]:
 
 
 def load_reading(folder: str, what: str) -> tuple[Any, Any]:
-    """Tokenizer and image processor (by PIL, the same with and without torchvision) of a local folder; ModelError where that
-    fails."""
-    from transformers import AutoImageProcessor, AutoTokenizer
+    """Tokenizer and image processor of a local folder; ModelError where that fails."""
+    return load_text_reading(folder, what), load_image_reading(folder, what)
 
+
+def load_text_reading(folder: str, what: str) -> Any:
+    """The tokenizer of a local folder; ModelError where that fails."""
+    from transformers import AutoTokenizer
+
+    return _loaded(AutoTokenizer, folder, what, "tokenizer")
+
+
+def load_image_reading(folder: str, what: str) -> Any:
+    """The image processor of a local folder (by PIL, the same with and without torchvision); ModelError where that fails."""
+    from transformers import AutoImageProcessor
+
+    return _loaded(AutoImageProcessor, folder, what, "image processor", backend="pil")
+
+
+def _loaded(auto: Any, folder: str, what: str, part: str, **settings: str) -> Any:
     if not Path(folder).is_dir():
         raise ModelError(f"the {what} folder {folder} is not there; give a local Hugging Face folder")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
+        return auto.from_pretrained(folder, local_files_only=True, **settings)
     except UNREADABLE as error:
         raise ModelError(
-            f"the {what} folder {folder} has no tokenizer or no image processor that can be loaded: {first_line(error)}"
+            f"the {what} folder {folder} has no {part} that can be loaded: {first_line(error)}"
         ) from error
-    return tokenizer, processor

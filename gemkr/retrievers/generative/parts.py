@@ -18,7 +18,7 @@ from gemkr.types import Query
 
 if TYPE_CHECKING:
     from gemkr.fm_index import FMIndex, SegmentedIndex
-    from gemkr.models.gemkr.network import GeMKR
+    from gemkr.models.gemkr.writer import Writer
     from gemkr.sources import Sources
 
 Prompts = Callable[[Query], Any]
@@ -32,7 +32,7 @@ class Parts:
     prompts: Prompts
     index: TokenIndex
     tokenizer: Tokenizer
-    models: tuple[GeMKR, ...]
+    models: tuple[Writer, ...]
     readers: tuple[Prompts, ...]
 
 
@@ -44,8 +44,10 @@ def load_parts(config: GenerativeConfig, sources: Sources) -> Parts:
     """
     index = check_parts(config, sources)
     pictures = regions = None
-    if config.model.tower is not None and sources.pictures is not None:
-        pictures, regions = sources.pictures, sources.regions
+    if config.model.sees_pictures and sources.pictures is not None:
+        pictures = sources.pictures
+        if any(settings.sees_regions for settings in (config.model, *config.ensemble)):
+            regions = sources.regions
         from gemkr.vision.pictures import require_pictures
 
         require_pictures(sources.queries, pictures, regions)
@@ -53,7 +55,7 @@ def load_parts(config: GenerativeConfig, sources: Sources) -> Parts:
     tokenizer = require_compatible(index, model)
     models = (model, *_members(model, config, sources))
 
-    def reader(member: GeMKR) -> Prompts:
+    def reader(member: Writer) -> Prompts:
         build = member.input_builder(pictures, regions, max_prompt_tokens=config.max_prompt_tokens)
         return lambda query: build(query, form=config.form)
 
@@ -86,7 +88,7 @@ def prompts_of_all(readers: tuple[Prompts, ...]) -> Prompts:
     return lambda query: tuple(read(query) for read in readers)
 
 
-def require_compatible(index: FMIndex | SegmentedIndex, model: GeMKR) -> Tokenizer:
+def require_compatible(index: FMIndex | SegmentedIndex, model: Writer) -> Tokenizer:
     """The model's tokenizer as the index read its texts; raises unless the index can steer the model: same tokenizer,
     vocabulary not wider than the logits."""
     tokenizer = tokenizer_of(index, model.tokenizer)
@@ -98,11 +100,11 @@ def require_compatible(index: FMIndex | SegmentedIndex, model: GeMKR) -> Tokeniz
     return tokenizer
 
 
-def _members(model: GeMKR, config: GenerativeConfig, sources: Sources) -> list[GeMKR]:
+def _members(model: Writer, config: GenerativeConfig, sources: Sources) -> list[Writer]:
     members = [sources.model(member) for member in config.ensemble]
     for member, settings in zip(members, config.ensemble, strict=True):
         if member.tokenizer.fingerprint() != model.tokenizer.fingerprint():
             raise ConfigError(
-                f"the ensemble's {settings.llm} has another tokenizer than {config.model.llm}; use models with one tokenizer"
+                f"the ensemble's {settings.base} has another tokenizer than {config.model.base}; use models with one tokenizer"
             )
     return members

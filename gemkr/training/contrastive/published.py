@@ -15,6 +15,7 @@ from gemkr.models.encoders import ENCODERS
 from gemkr.models.weights import trained_parameters
 from gemkr.training.checkpoints import peft_folder, uniir
 from gemkr.training.checkpoints.encoder import KIND, NETWORK, bases_of
+from gemkr.training.checkpoints.imported import Imported
 from gemkr.training.checkpoints.origin import Origin, hash_files
 from gemkr.training.checkpoints.published import read_published
 from gemkr.training.checkpoints.renaming import renamed
@@ -26,16 +27,6 @@ class EncoderChoice:
     """The part of a configuration that says which encoder a checkpoint is for."""
 
     encoder: Annotated[Section, ENCODERS]
-
-
-@dataclass(frozen=True)
-class Imported:
-    """What a checkpoint of ours needs; `ignored`: their tensors that no vector depends on; `beside`: plain values in their file."""
-
-    origin: Origin
-    weights: dict[str, Tensor]
-    ignored: list[str]
-    beside: dict[str, Any]
 
 
 def import_encoder(file: str | Path, choice: EncoderChoice) -> Imported:

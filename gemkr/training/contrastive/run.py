@@ -56,7 +56,7 @@ def train_encoder(config: ContrastiveConfig, *, resume: ResumeFrom = None) -> Ou
 
 
 def _train(config: ContrastiveConfig, point: ResumePoint | None) -> Outcome:
-    for part in (config.loss, config.negatives):
+    for part in (config.loss, config.loss.queue, config.negatives):
         if part is not None:
             require_ranges(part)
     torch.manual_seed(config.seed)

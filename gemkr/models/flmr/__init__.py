@@ -1,0 +1,1 @@
+"""FLMR and PreFLMR: late interaction of texts and pictures."""

@@ -1,0 +1,188 @@
+"""What FLMR's network is shown: tokens between markers, which of them count, pictures, and crops of their regions."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gemkr.errors import ModelError
+from gemkr.models.uniir.reader import open_picture, picture_size
+from gemkr.types import Document, Query
+from gemkr.vision.boxes import PictureBoxes
+from gemkr.vision.crops import crop_boxes
+from gemkr.vision.protocols import Pictures, Regions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How texts and pictures are read: lengths in tokens with markers, markers as the tokenizer spells them, whether queries are
+    filled up with [MASK] tokens that are scored, how many regions count, and whether a query without a picture is shown a black one."""
+
+    query_tokens: int
+    document_tokens: int
+    query_marker: str
+    document_marker: str
+    mask_padding: bool
+    regions: int
+    black_picture: bool
+
+
+class FLMRReader:
+    """Reads queries into `query_tokens`, documents into `document_tokens`, with `attended` and `scored`, int64 and bool[n, T];
+    `pixels` float32[pictures, 3, H, W] are those of the items that `has_image` bool[n]; for queries also `crops` and
+    `crop_owners` int64[crops], the item that each belongs to.
+
+    A query is [CLS] [Q] instruction question [SEP] and always of `query_tokens` tokens; the instruction is read, and not scored.
+    A document is [CLS] [D] text [SEP]; punctuation is not scored. Where nothing of a text is left, its markers do not count either.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        processor: Any,
+        pictures: Pictures | None,
+        regions: Regions | None,
+        reading: Reading,
+    ) -> None:
+        """ModelError for a marker that the tokenizer does not know, or a tokenizer without the tokens that are needed."""
+        self.tokenizer, self.processor, self.reading = tokenizer, processor, reading
+        self._pictures, self._regions = pictures, regions
+        self._markers = [self._known(marker) for marker in (reading.query_marker, reading.document_marker)]
+        needed = {"[CLS]": tokenizer.cls_token_id, "[SEP]": tokenizer.sep_token_id}
+        needed |= {"[PAD]": tokenizer.pad_token_id}
+        needed |= {"[MASK]": tokenizer.mask_token_id} if reading.mask_padding else {}
+        for name, number in needed.items():
+            if number is None:
+                raise ModelError(
+                    f"the tokenizer has no {name} token, which late interaction needs; use the folder of a BERT or XLM-R"
+                )
+        symbols = (tokenizer(symbol, add_special_tokens=False)["input_ids"] for symbol in string.punctuation)
+        self._punctuation = {ids[0] for ids in symbols if ids and ids[0] != tokenizer.unk_token_id}
+
+    def _known(self, marker: str) -> int:
+        number = self.tokenizer.convert_tokens_to_ids(marker)
+        if number is None or (number == self.tokenizer.unk_token_id and marker != self.tokenizer.unk_token):
+            raise ModelError(
+                f"the tokenizer knows no marker {marker!r}; set query_marker and document_marker to tokens of its vocabulary, such as "
+                "[unused0] and [unused1] for BERT or ▁. for XLM-R"
+            )
+        return number
+
+    def queries(self, queries: Sequence[Query]) -> dict[str, Tensor]:
+        """ModelError for a query without a word and a picture; VisionError for a picture or region that is missing."""
+        names = [f"the query {query.query_id!r}" for query in queries]
+        images = [query.image for query in queries]
+        for query, name in zip(queries, names, strict=True):
+            if not query.question.strip() and not query.instruction and query.image is None:
+                raise ModelError(f"{name} has neither a question nor a picture; give it one")
+        rows = [self._query_row(query) for query in queries]
+        tokens, attended, scored = self._padded(rows, self.reading.query_tokens)
+        if self.reading.mask_padding:
+            padding = attended == 0
+            tokens[padding] = self.tokenizer.mask_token_id
+            scored |= padding & scored.any(dim=1, keepdim=True)
+        found = {"query_tokens": tokens, "attended": attended, "scored": scored}
+        opened = [
+            open_picture(self._pictures, image, name) if image else None for image, name in zip(images, names)
+        ]
+        crops, owners = self._crops(opened, images, names)
+        return found | self._pixels(opened) | {"crops": crops, "crop_owners": owners}
+
+    def documents(self, documents: Sequence[Document]) -> dict[str, Tensor]:
+        """Title and text, and the picture."""
+        texts = [document.contents for document in documents]
+        limit = self.reading.document_tokens - 3
+        rows = []
+        for ids in self._ids(texts, limit):
+            counts = [token not in self._punctuation for token in ids]
+            marked = any(counts)
+            rows.append(self._between(1, ids, [marked, marked, *counts, marked]))
+        length = max((len(ids) for ids, _ in rows), default=0)
+        tokens, attended, scored = self._padded(rows, length)
+        opened = [
+            open_picture(self._pictures, d.image, f"the document {d.doc_id!r}") if d.image else None
+            for d in documents
+        ]
+        found = {"document_tokens": tokens, "attended": attended, "scored": scored}
+        return found | self._pixels(opened, fill=False)
+
+    def _query_row(self, query: Query) -> tuple[list[int], list[bool]]:
+        instruction = (query.instruction or "").strip().rstrip(":").rstrip()
+        before = self._ids([f"{instruction} :"], None)[0] if instruction else []
+        question = self._ids([query.question], None)[0]
+        ids = [*before, *question][: self.reading.query_tokens - 3]
+        hidden = min(len(before), len(ids))
+        marked = bool(before or question)
+        counts = [marked, marked, *[False] * hidden, *[True] * (len(ids) - hidden), marked]
+        return self._between(0, ids, counts)
+
+    def _between(self, side: int, ids: Sequence[int], counts: list[bool]) -> tuple[list[int], list[bool]]:
+        return [
+            self.tokenizer.cls_token_id, self._markers[side], *ids, self.tokenizer.sep_token_id
+        ], counts  # fmt: skip
+
+    def _ids(self, texts: Sequence[str], limit: int | None) -> list[list[int]]:
+        cut = {} if limit is None else {"truncation": True, "max_length": limit}
+        return self.tokenizer(list(texts), add_special_tokens=False, **cut)["input_ids"]
+
+    def _padded(
+        self, rows: Sequence[tuple[list[int], list[bool]]], length: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        tokens = torch.full((len(rows), length), self.tokenizer.pad_token_id, dtype=torch.int64)
+        attended, scored = torch.zeros_like(tokens), torch.zeros(tokens.shape, dtype=torch.bool)
+        for number, (ids, counts) in enumerate(rows):
+            tokens[number, : len(ids)] = torch.tensor(ids)
+            attended[number, : len(ids)] = 1
+            scored[number, : len(ids)] = torch.tensor(counts)
+        return tokens, attended, scored
+
+    def _pixels(self, opened: Sequence[Any], *, fill: bool = True) -> dict[str, Tensor]:
+        has = torch.tensor([picture is not None for picture in opened], dtype=torch.bool)
+        shown = [picture for picture in opened if picture is not None]
+        if fill and self.reading.black_picture and not bool(has.all()):
+            from PIL import Image
+
+            black = Image.new("RGB", picture_size(self.processor)[::-1])
+            shown = [black if picture is None else picture for picture in opened]
+            has = torch.ones_like(has)
+        return {"pixels": self._processed(shown), "has_image": has}
+
+    def _processed(self, shown: Sequence[Any]) -> Tensor:
+        if not shown:
+            size = (0, 0) if self.processor is None else picture_size(self.processor)
+            return torch.zeros((0, 3, *size))
+        if self.processor is None:
+            raise ModelError(
+                "this encoder has no vision tower and was given a picture; set vision to a folder of CLIP"
+            )
+        return torch.as_tensor(self.processor(images=list(shown), return_tensors="np")["pixel_values"])
+
+    def _crops(
+        self, opened: Sequence[Any], images: Sequence[str | None], names: Sequence[str]
+    ) -> tuple[Tensor, Tensor]:
+        crops, owners = [], []
+        if self.reading.regions:
+            for number, (picture, image) in enumerate(zip(opened, images, strict=True)):
+                if picture is None:
+                    continue
+                if self._regions is None:
+                    raise ModelError(
+                        f"{names[number]} has a picture and no store of regions is known; set regions, or encoder.regions to 0"
+                    )
+                own = list(crop_boxes(picture, boxes_of(self._regions, image), self.reading.regions))
+                crops += own
+                owners += [number] * len(own)
+        return self._processed(crops), torch.tensor(owners, dtype=torch.int64)
+
+
+def boxes_of(regions: Regions, image: str) -> PictureBoxes:
+    """The boxes of a picture; VisionError for one that has none here, or one outside of it."""
+    found = regions.get(image)
+    boxes = PictureBoxes(image, found.size, found.boxes, found.classes, found.scores)
+    boxes.require_inside()
+    return boxes

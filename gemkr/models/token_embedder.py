@@ -1,0 +1,46 @@
+"""Encoders with one vector for each token: what PreFLMR and ColBERT-like models share, in retrieval and in training.
+
+Their networks give float[n, T, width] for n items; a token that does not count, or is not there, is a vector of zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from gemkr.interfaces import TokenVectors
+from gemkr.models.embedder import Embedder, Inputs
+from gemkr.types import Document, Query
+
+
+class TokenEmbedder(Embedder):
+    """A `TokenEncoder` of texts, pictures and both, made of a network and a reader. Vectors do not depend on what else is encoded."""
+
+    def encode_queries(self, queries: Sequence[Query]) -> TokenVectors:
+        """Vectors float32[sum, width], each of length 1; GemkrError for a query with nothing to encode, or a picture that is missing."""
+        return self._tokens(self.reader.queries, queries, [0] * len(queries))
+
+    def encode_documents(self, documents: Sequence[Document]) -> TokenVectors:
+        """Vectors float32[sum, width], each of length 1; those of like lengths are encoded together."""
+        return self._tokens(self.reader.documents, documents, [len(d.contents) for d in documents])
+
+    def _tokens(
+        self, read: Callable[[Sequence[Any]], Inputs], items: Sequence[Any], lengths: Sequence[int]
+    ) -> TokenVectors:
+        order = np.argsort(lengths, kind="stable")
+        found: list[np.ndarray] = [np.empty((0, self.width), np.float32)] * len(items)
+        device = next(self.network.parameters()).device
+        with torch.inference_mode():
+            for start in range(0, len(items), self._batch_size):
+                numbers = order[start : start + self._batch_size].tolist()
+                inputs = read([items[number] for number in numbers])
+                vectors = self.network({name: tensor.to(device) for name, tensor in inputs.items()})
+                for number, own in zip(numbers, vectors.float().cpu().numpy(), strict=True):
+                    found[number] = own[own.any(axis=1)]
+        offsets = np.cumsum([0, *map(len, found)], dtype=np.int64)
+        return TokenVectors(
+            np.concatenate(found) if found else np.empty((0, self.width), np.float32), offsets
+        )

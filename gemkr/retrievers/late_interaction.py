@@ -1,0 +1,125 @@
+"""Late interaction: a vector for each token of query and document; documents are ranked by MaxSim (ColBERT, FLMR, PreFLMR).
+
+Knows encoders and indexes by their protocols only.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+
+from gemkr.config.paths import FilePath
+from gemkr.config.ranges import Positive
+from gemkr.config.section import Section, section_files
+from gemkr.data.documents import allowed_documents
+from gemkr.data.queries import batches
+from gemkr.errors import DataError
+from gemkr.interfaces import Allowed, TokenEncoder, TokenVectorIndex, TokenVectors
+from gemkr.models.encoders import TOKEN_ENCODERS
+from gemkr.retrievers.embedding import REMEDY, Embedded, blocks_of
+from gemkr.types import Hit, Query, Ranking
+from gemkr.vector_index.maxsim import joined_tokens
+from gemkr.vector_index.token_exact import ExactTokenIndex
+from gemkr.vector_index.token_indexes import TOKEN_INDEXES
+from gemkr.vector_index.token_store import TokenWriter, open_tokens, token_plan
+
+if TYPE_CHECKING:
+    from gemkr.sources import Sources
+
+NAMED = 3
+logger = logging.getLogger(__name__)
+
+
+class LateInteractionRetriever:
+    """Ranks documents by MaxSim: for each query vector the best inner product with the document's, summed."""
+
+    embeds_into = "tokens"
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """A token encoder, and the folder of its document vectors (`tokens`) that `gemkr embed` has made; without one, the corpus is
+        encoded each time. Searched by an `index` (default: exact); `batch_size` queries are encoded and searched together."""
+
+        encoder: Annotated[Section, TOKEN_ENCODERS]
+        tokens: FilePath | None = None
+        index: Annotated[Section | None, TOKEN_INDEXES] = None
+        batch_size: Positive = 16
+
+    def __init__(
+        self, encoder: TokenEncoder, index: TokenVectorIndex, doc_ids: Sequence[str], *, batch_size: int = 16
+    ) -> None:
+        """`doc_ids[i]` names document i of the index; DataError when their numbers differ."""
+        if len(index) != len(doc_ids):
+            raise DataError(
+                f"the index holds the tokens of {len(index)} documents and there are {len(doc_ids)} ids; embed the same corpus"
+            )
+        self.encoder, self.index, self.doc_ids, self.batch_size = encoder, index, doc_ids, batch_size
+
+    @classmethod
+    def from_config(cls, config: Config, sources: Sources) -> LateInteractionRetriever:
+        """Over the corpus of the configuration; DataError for tokens that are missing, or of another encoder or corpus."""
+        encoder, documents = sources.part(config.encoder), sources.documents
+        if config.tokens is None:
+            blocks = [encoder.encode_documents(block) for block in blocks_of(documents)]
+            joined = joined_tokens(blocks, encoder.width)
+            tokens = TokenVectors(joined.values.astype(np.float16, copy=False), joined.offsets)
+        else:
+            tokens = open_tokens(config.tokens, token_plan(encoder, documents), REMEDY)
+        _warn_of_empty(_empty(tokens, documents.doc_ids))
+        section = config.index
+        kind, settings = (
+            (ExactTokenIndex, ExactTokenIndex.Config()) if section is None else (section.cls, section.config)
+        )
+        index = kind.from_config(settings, tokens, config.tokens)
+        return cls(encoder, index, documents.doc_ids, batch_size=config.batch_size)
+
+    @staticmethod
+    def input_files(config: Config) -> dict[str, str | None]:
+        """What the encoder is read from, and the tokens."""
+        return section_files(config.encoder) | {"tokens": config.tokens}
+
+    def retrieve(self, queries: Iterable[Query], k: int, *, allowed: Allowed = None) -> Iterator[Ranking]:
+        """One ranking of min(k, allowed documents with a token) hits per query, in order."""
+        mask = None if allowed is None else allowed_documents(self.doc_ids, allowed)
+        for batch in batches(queries, self.batch_size):
+            scores, docs = self.index.search(self.encoder.encode_queries(batch), k, mask)
+            for query, its_scores, its_docs in zip(batch, scores.tolist(), docs.tolist(), strict=True):
+                found = zip(its_scores, its_docs, strict=True)
+                hits = tuple(Hit(self.doc_ids[doc], score) for score, doc in found if doc >= 0)
+                yield Ranking(query.query_id, hits)
+
+    @staticmethod
+    def embed(config: Config, sources: Sources, *, progress: bool = True) -> Embedded:
+        """Write the token vectors that this retriever reads, and its index; what was interrupted goes on.
+
+        DataError where `tokens` holds those of another encoder or corpus.
+        """
+        encoder, documents = sources.part(config.encoder), sources.documents
+        plan = token_plan(encoder, documents)
+        writer = TokenWriter(config.tokens, plan)
+        there = writer.done
+        for block in blocks_of(documents, there, progress=progress):
+            writer.add(encoder.encode_documents(block))
+        writer.finish()
+        tokens = open_tokens(config.tokens, plan, REMEDY)
+        prepare = getattr(getattr(config.index, "cls", None), "prepare", None)
+        built = prepare is not None and prepare(config.index.config, tokens, config.tokens)
+        empty = _empty(tokens, documents.doc_ids)
+        _warn_of_empty(empty)
+        return Embedded(len(documents) - there, there, built, empty)
+
+
+def _empty(tokens: TokenVectors, doc_ids: Sequence[str]) -> tuple[str, ...]:
+    return tuple(doc_ids[number] for number in np.flatnonzero(np.diff(tokens.offsets) == 0).tolist())
+
+
+def _warn_of_empty(empty: Sequence[str]) -> None:
+    if empty:
+        logger.warning(
+            "%d documents have no token left to score and are never found: %s%s; give them a text, or take them out of the corpus",
+            len(empty), ", ".join(empty[:NAMED]), ", ..." if len(empty) > NAMED else "",
+        )  # fmt: skip

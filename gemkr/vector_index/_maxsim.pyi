@@ -1,0 +1,53 @@
+"""Typed contract of the extension. Other dtypes and strides raise TypeError, parts that do not fit together ValueError; the GIL is released."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+def stored(
+    values: NDArray[np.uint16],
+    offsets: NDArray[np.int64],
+    docs: NDArray[np.int64],
+    vectors: NDArray[np.float32],
+    bounds: NDArray[np.int64],
+) -> NDArray[np.float32]:
+    """float32[q, m]: MaxSim of queries and documents `docs` int64[m]; -inf for a document without a token.
+
+    `values` are the bits of float16[tokens, width], all finite; document j owns rows offsets[j] to offsets[j + 1], query i rows
+    bounds[i] to bounds[i + 1] of `vectors` float32[n, width]. 2 * n * width operations a token.
+    """
+
+def coded(
+    codes: NDArray[np.uint16],
+    residuals: NDArray[np.uint8],
+    centroids: NDArray[np.float32],
+    table: NDArray[np.float32],
+    scales: NDArray[np.float32],
+    unit: bool,
+    offsets: NDArray[np.int64],
+    docs: NDArray[np.int64],
+    vectors: NDArray[np.float32],
+    bounds: NDArray[np.int64],
+) -> NDArray[np.float32]:
+    """The same of tokens that are decoded: centroids[codes[t]] + scales * the levels in `residuals`[t], which `table` float32[256,
+    levels in a byte] names; brought to length 1 where `unit`."""
+
+def by_centroid(
+    products: NDArray[np.float32],
+    vectors: int,
+    codes: NDArray[np.uint16],
+    offsets: NDArray[np.int64],
+    docs: NDArray[np.int64],
+) -> NDArray[np.float32]:
+    """float32[m]: MaxSim of one query of so many `vectors` and the centroids of the documents' tokens. `products` float32[centroids,
+    multiple of 16] are those of centroids and vectors, filled up with anything."""
+
+def candidates(
+    list_offsets: NDArray[np.int64],
+    list_docs: NDArray[np.uint32],
+    probes: NDArray[np.int64],
+    gains: NDArray[np.float32],
+    documents: int,
+    allowed: NDArray[np.uint8] | None,
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Documents in the inverted lists of a query's `probes` int64[vectors, p] (centroids, best first; -1 for none), and for each the
+    sum over the query's vectors of the gain float32[vectors, p] of its first probe. Memory: 8 bytes a document of the collection."""

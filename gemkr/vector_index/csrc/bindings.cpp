@@ -1,0 +1,158 @@
+// Python's door to maxsim.hpp: arrays are checked here, so that the kernels need not.
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <stdexcept>
+#include <string>
+
+#include "maxsim.hpp"
+
+namespace py = pybind11;
+
+namespace gemkr {
+
+namespace {
+
+template <class T>
+using Array = py::array_t<T, py::array::c_style>;
+using Floats = Array<float>;
+using Longs = Array<std::int64_t>;
+using Shorts = Array<std::uint16_t>;
+using Bytes = Array<std::uint8_t>;
+
+[[noreturn]] void refuse(const std::string& message) { throw std::invalid_argument(message); }
+
+void require(bool fits, const char* message) {
+    if (!fits) refuse(message);
+}
+
+// Bounds rise from 0 to at most `last`.
+void require_bounds(const Longs& bounds, py::ssize_t last, const char* name) {
+    bool fits = bounds.ndim() == 1 && bounds.size() >= 1 && bounds.at(0) >= 0 && bounds.at(bounds.size() - 1) <= last;
+    for (py::ssize_t i = 0; fits && i + 1 < bounds.size(); ++i) fits = bounds.at(i) <= bounds.at(i + 1);
+    if (!fits) refuse(std::string(name) + " must rise from 0 or more to at most " + std::to_string(last));
+}
+
+// Offsets of whole stores are long: only the documents that are asked for are looked at.
+void require_docs(const Longs& docs, const Longs& offsets, py::ssize_t tokens) {
+    require(docs.ndim() == 1 && offsets.ndim() == 1, "docs and offsets must have one axis");
+    for (py::ssize_t i = 0; i < docs.size(); ++i) {
+        const std::int64_t doc = docs.at(i);
+        if (doc < 0 || doc + 1 >= offsets.size()) refuse("there is no document " + std::to_string(doc));
+        if (offsets.at(doc) < 0 || offsets.at(doc) > offsets.at(doc + 1) || offsets.at(doc + 1) > tokens)
+            refuse("the offsets of document " + std::to_string(doc) + " do not fit");
+    }
+}
+
+template <class Source, class Score>
+Floats scores_of(const Source& source, const Longs& offsets, const Longs& docs, const Floats& vectors, const Longs& bounds,
+                 Score score) {
+    require(vectors.ndim() == 2 && vectors.shape(1) == static_cast<py::ssize_t>(source.width),
+            "query vectors must be [n, width of the tokens]");
+    require_bounds(bounds, vectors.shape(0), "bounds");
+    Floats out({bounds.size() - 1, docs.size()});
+    float* to = out.mutable_data();
+    {
+        const py::gil_scoped_release release;
+        const auto n = static_cast<std::size_t>(vectors.shape(0));
+        const std::vector<float> groups = packed(vectors.data(), n, source.width);
+        const Queries queries{groups.data(), n, bounds.data(), static_cast<std::size_t>(bounds.size() - 1)};
+        score(source, offsets.data(), docs.data(), static_cast<std::size_t>(docs.size()), queries, to);
+    }
+    return out;
+}
+
+Floats stored(const Shorts& values, const Longs& offsets, const Longs& docs, const Floats& vectors, const Longs& bounds) {
+    require(values.ndim() == 2, "values must be [tokens, width]");
+    require_docs(docs, offsets, values.shape(0));
+    const Stored source{values.data(), static_cast<std::size_t>(values.shape(1))};
+    return scores_of(source, offsets, docs, vectors, bounds, score_stored);
+}
+
+Floats coded(const Shorts& codes, const Bytes& residuals, const Floats& centroids, const Floats& table, const Floats& scales,
+             bool unit, const Longs& offsets, const Longs& docs, const Floats& vectors, const Longs& bounds) {
+    require(codes.ndim() == 1 && residuals.ndim() == 2 && centroids.ndim() == 2 && table.ndim() == 2 && scales.ndim() == 1,
+            "a coded token is a centroid, levels of residuals, and scales");
+    const py::ssize_t width = centroids.shape(1), bytes = residuals.shape(1), each = table.shape(1);
+    require(residuals.shape(0) == codes.size() && scales.size() == width && table.shape(0) == 256 && bytes * each == width &&
+                (each == 1 || each == 2 || each == 4),
+            "the parts of a coded token do not fit together");
+    require_docs(docs, offsets, codes.size());
+    for (py::ssize_t i = 0; i < docs.size(); ++i)
+        for (std::int64_t t = offsets.at(docs.at(i)); t < offsets.at(docs.at(i) + 1); ++t)
+            if (codes.at(t) >= centroids.shape(0)) refuse("a token has a centroid that is not there");
+    const Coded source{codes.data(), residuals.data(), centroids.data(), table.data(), scales.data(),
+                       static_cast<std::size_t>(width), static_cast<std::size_t>(bytes), unit};
+    return scores_of(source, offsets, docs, vectors, bounds, score_coded);
+}
+
+Floats by_centroid(const Floats& products, std::int64_t vectors, const Shorts& codes, const Longs& offsets, const Longs& docs) {
+    require(products.ndim() == 2 && products.shape(1) % LANE == 0 && vectors >= 0 && vectors <= products.shape(1) &&
+                codes.ndim() == 1,
+            "products must be [centroids, a multiple of 16 that holds the query's vectors]");
+    require_docs(docs, offsets, codes.size());
+    for (py::ssize_t i = 0; i < docs.size(); ++i)
+        for (std::int64_t t = offsets.at(docs.at(i)); t < offsets.at(docs.at(i) + 1); ++t)
+            if (codes.at(t) >= products.shape(0)) refuse("a token has a centroid that is not there");
+    Floats out(docs.size());
+    float* to = out.mutable_data();
+    {
+        const py::gil_scoped_release release;
+        score_centroids(products.data(), static_cast<std::size_t>(products.shape(1)) / LANE, static_cast<std::size_t>(vectors),
+                        codes.data(), offsets.data(), docs.data(), static_cast<std::size_t>(docs.size()), to);
+    }
+    return out;
+}
+
+py::tuple candidates(const Longs& list_offsets, const Array<std::uint32_t>& list_docs, const Longs& probes, const Floats& gains,
+                     std::int64_t documents, const py::object& allowed) {
+    require(probes.ndim() == 2 && gains.ndim() == 2 && probes.shape(0) == gains.shape(0) && probes.shape(1) == gains.shape(1),
+            "probes and gains must be [vectors, p]");
+    require_bounds(list_offsets, list_docs.size(), "the offsets of lists");
+    const py::ssize_t centroids = list_offsets.size() - 1;
+    for (py::ssize_t i = 0; i < probes.size(); ++i)
+        require(probes.data()[i] < centroids, "a probe is no centroid");
+    Array<std::uint8_t> mask;
+    if (!allowed.is_none()) {
+        mask = py::cast<Array<std::uint8_t>>(allowed);
+        require(mask.ndim() == 1 && mask.size() == documents, "allowed must have one entry for each document");
+    }
+    Found found;
+    bool fits = true;
+    {
+        const py::gil_scoped_release release;
+        const std::uint32_t* all = list_docs.data();
+        for (py::ssize_t i = 0; i < probes.size() && fits; ++i) {
+            const std::int64_t c = probes.data()[i];
+            for (std::int64_t at = c < 0 ? 0 : list_offsets.data()[c]; c >= 0 && at < list_offsets.data()[c + 1]; ++at)
+                fits = fits && all[at] < documents;
+        }
+        const Lists lists{list_offsets.data(), all, static_cast<std::size_t>(centroids)};
+        if (fits)
+            found = gather(lists, probes.data(), gains.data(), static_cast<std::size_t>(probes.shape(0)),
+                           static_cast<std::size_t>(probes.shape(1)), static_cast<std::size_t>(documents),
+                           allowed.is_none() ? nullptr : mask.data());
+    }
+    require(fits, "a list holds a document that is not there");
+    return py::make_tuple(Longs(static_cast<py::ssize_t>(found.docs.size()), found.docs.data()),
+                          Floats(static_cast<py::ssize_t>(found.gains.size()), found.gains.data()));
+}
+
+}  // namespace
+
+}  // namespace gemkr
+
+PYBIND11_MODULE(_maxsim, module) {
+    using py::arg;
+    module.doc() = "MaxSim of queries and documents, over stored and over coded token vectors.";
+    module.def("stored", &gemkr::stored, arg("values").noconvert(), arg("offsets").noconvert(), arg("docs").noconvert(),
+               arg("vectors").noconvert(), arg("bounds").noconvert());
+    module.def("coded", &gemkr::coded, arg("codes").noconvert(), arg("residuals").noconvert(), arg("centroids").noconvert(),
+               arg("table").noconvert(), arg("scales").noconvert(), arg("unit"), arg("offsets").noconvert(),
+               arg("docs").noconvert(), arg("vectors").noconvert(), arg("bounds").noconvert());
+    module.def("by_centroid", &gemkr::by_centroid, arg("products").noconvert(), arg("vectors"), arg("codes").noconvert(),
+               arg("offsets").noconvert(), arg("docs").noconvert());
+    module.def("candidates", &gemkr::candidates, arg("list_offsets").noconvert(), arg("list_docs").noconvert(),
+               arg("probes").noconvert(), arg("gains").noconvert(), arg("documents"), arg("allowed"));
+}

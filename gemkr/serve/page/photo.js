@@ -61,7 +61,8 @@ export class Photo {
       Object.assign(this, { id: found.id, file, sample: false, box: null });
       this.show(URL.createObjectURL(file), found);
     } catch (error) {
-      $("photo-hint").textContent = "";
+      if (this.id) this.choose(this.box);
+      else $("photo-hint").textContent = "";
       this.onProblem(error);
     }
     $("file").value = "";

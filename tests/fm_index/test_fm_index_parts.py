@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_index import image_of
 
-from gemkr.fm_index import FMIndex, IndexBuildError, IndexWriteError, _core, estimate_build, index
+from gemkr.fm_index import FMIndex, IndexBuildError, IndexWriteError, _core, collect, estimate_build
 
 ROOT = Path(__file__).resolve().parents[2]
 CORPORA = st.lists(
@@ -56,7 +56,7 @@ def test_parts_end_in_the_same_bytes(docs, sizes, vocab_size, held, block_rows):
 
 
 def test_parts_under_a_limit_are_planned_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index, "HELD_BYTES", 1 << 16)
+    monkeypatch.setattr(collect, "HELD_BYTES", 1 << 16)
     rng = np.random.default_rng(0)
     docs = [rng.zipf(1.3, 400).clip(1, 3000).tolist() for _ in range(1500)]
     ids = [f"d{k}" for k in range(len(docs))]

@@ -41,7 +41,10 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
 class BodyError(HTTPException):
-    """A body that is too large or too slow; of a kind that the framework passes on as it is."""
+    """A body that is too large or too slow; of a kind that the framework passes on as it is. The rest of it is not read."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(status, sentence, {"Connection": "close"})
 
 
 def problem(status: int, detail: str) -> bytes:

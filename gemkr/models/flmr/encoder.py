@@ -43,7 +43,7 @@ class PreFLMREncoder(TokenEmbedder):
         rest `learns`, the vision tower with `train_vision` alone. Vectors of `width` numbers; a picture gives `image_tokens` of them,
         each of up to `regions` crops as many again (boxes from the configuration's region store), and its patches pass
         `mapping_layers`, which see `seen_tokens` states of the question. `mask_padding`: queries are filled up with [MASK] tokens, which
-        are scored; `black_picture`: a query without a picture is shown a black one, as in the published evaluations."""
+        are scored; without `score_question` the text beside a picture is read only (the `mapping` stage); `black_picture`: a query without a picture is shown a black one, as in the published evaluations."""
 
         text: FilePath
         vision: FilePath | None = None
@@ -62,6 +62,7 @@ class PreFLMREncoder(TokenEmbedder):
         query_marker: str = "[unused0]"
         document_marker: str = "[unused1]"
         mask_padding: bool = True
+        score_question: bool = True
         black_picture: bool = False
         batch_size: Positive = 32
 
@@ -94,7 +95,7 @@ class PreFLMREncoder(TokenEmbedder):
             sources.put_in(network, config.checkpoint)
         reading = Reading(
             query_tokens=config.query_tokens, document_tokens=config.document_tokens, query_marker=config.query_marker,
-            document_marker=config.document_marker, mask_padding=config.mask_padding, regions=config.regions,
+            document_marker=config.document_marker, mask_padding=config.mask_padding, score_question=config.score_question, regions=config.regions,
             black_picture=config.black_picture,
         )  # fmt: skip
         reader = FLMRReader(

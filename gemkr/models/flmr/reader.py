@@ -21,13 +21,15 @@ from gemkr.vision.protocols import Pictures, Regions
 @dataclass(frozen=True, kw_only=True)
 class Reading:
     """How texts and pictures are read: lengths in tokens with markers, markers as the tokenizer spells them, whether queries are
-    filled up with [MASK] tokens that are scored, how many regions count, and whether a query without a picture is shown a black one."""
+    filled up with [MASK] tokens that are scored, whether a question's tokens are scored at all beside a picture, how many regions
+    count, and whether a query without a picture is shown a black one."""
 
     query_tokens: int
     document_tokens: int
     query_marker: str
     document_marker: str
     mask_padding: bool
+    score_question: bool
     regions: int
     black_picture: bool
 
@@ -86,6 +88,8 @@ class FLMRReader:
             padding = attended == 0
             tokens[padding] = self.tokenizer.mask_token_id
             scored |= padding & scored.any(dim=1, keepdim=True)
+        if not self.reading.score_question:
+            scored &= torch.tensor([image is None for image in images])[:, None]
         found = {"query_tokens": tokens, "attended": attended, "scored": scored}
         opened = [
             open_picture(self._pictures, image, name) if image else None for image, name in zip(images, names)

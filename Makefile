@@ -52,7 +52,7 @@ okvqa-encoder: text-encoder
 test: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -65,4 +65,4 @@ sample-models: $(STAMP)
 	$(BIN)/python -m gemkr.sample.make_models
 
 clean:
-	rm -rf build *.egg-info gemkr/fm_index/*.so gemkr/decoding/*.so
+	rm -rf build *.egg-info gemkr/fm_index/*.so gemkr/decoding/*.so gemkr/text/*.so

@@ -1,4 +1,4 @@
-"""Builds the C++ extensions of fm_index, decoding and vector_index; everything else is in pyproject.toml.
+"""Builds the C++ extensions of fm_index, decoding, text and vector_index; everything else is in pyproject.toml.
 
 GEMKR_SANITIZE=address,undefined (or thread) builds them for that sanitizer instead: slow, for tests only.
 """
@@ -71,6 +71,7 @@ setup(
     ext_modules=[
         extension("gemkr.fm_index._core"),
         extension("gemkr.decoding._choose"),
+        extension("gemkr.text._words"),
         extension("gemkr.vector_index._maxsim"),
     ],
     cmdclass={"build_ext": CheckedBuild},

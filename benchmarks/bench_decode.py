@@ -33,7 +33,8 @@ from gemkr.models.hf.llm import LLM
 from gemkr.text.borders import borders_of
 from gemkr.text.tokenizer import load_tokenizer
 
-SHAPES = {  # hidden, intermediate, layers, heads, key/value heads
+Shape = tuple[int, int, int, int, int]
+SHAPES: dict[str, Shape] = {  # hidden, intermediate, layers, heads, key/value heads
     "tiny": (256, 688, 4, 4, 4),
     "1b": (2048, 5632, 22, 32, 4),
     "7b": (4096, 11008, 32, 32, 32),
@@ -99,10 +100,11 @@ class Timed:
         return result
 
 
-def make_model(shape: str, vocab: int, device: str, clock: Clock) -> PromptedLLM:
+def make_model(shape: Shape, vocab: int, device: str, clock: Clock) -> PromptedLLM:
+    """A LLaMA of random weights, in bfloat16 on a GPU."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    hidden, intermediate, layers, heads, kv_heads = SHAPES[shape]
+    hidden, intermediate, layers, heads, kv_heads = shape
     config = LlamaConfig(
         vocab_size=vocab,
         hidden_size=hidden,
@@ -209,7 +211,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     index = FMIndex.load(args.index)
-    model = make_model(args.shape, index.vocab_size, args.device, CLOCKS[args.clock])
+    model = make_model(SHAPES[args.shape], index.vocab_size, args.device, CLOCKS[args.clock])
     generator = torch.Generator().manual_seed(0)
     prompts = list(
         torch.randint(3, index.vocab_size, (args.queries, args.prompt_tokens), generator=generator)

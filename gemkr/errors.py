@@ -16,6 +16,7 @@ __all__ = [
     "FMIndexError",
     "GemkrError",
     "ModelError",
+    "ShardError",
     "TokenizerError",
     "VisionError",
     "first_line",
@@ -50,6 +51,10 @@ class ModelError(GemkrError):
 
 class DecodingError(GemkrError):
     """Decoding settings or an index that leave nothing to decode."""
+
+
+class ShardError(GemkrError):
+    """A shard of a collection that does not answer, or does not belong to the others."""
 
 
 class CheckpointError(GemkrError):

@@ -76,3 +76,12 @@ def write_atomically(path: str | Path, content: str | bytes) -> None:
         raise DataError(
             f"{path} cannot be written ({error.strerror}); free or choose another place"
         ) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make sure that the names in a folder are on the disk. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

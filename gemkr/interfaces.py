@@ -16,7 +16,7 @@ from gemkr.types import Answer, Document, Hit, Query, Ranking
 
 
 class TokenIndex(Protocol):
-    """What decoding and ranking see of an FM-index (`gemkr.fm_index.FMIndex`, its twin, a fake)."""
+    """What decoding and ranking see of an FM-index (`FMIndex`, `SegmentedIndex`, a twin, a fake)."""
 
     @property
     def vocab_size(self) -> int: ...
@@ -48,6 +48,8 @@ class TokenIndex(Protocol):
 
     def documents(self, span: Span, limit: int | None = None) -> tuple[np.ndarray, np.ndarray]: ...
 
+    def only_document(self, span: Span) -> int | None: ...
+
     def extract(self, doc: int, start: int = 0, stop: int | None = None) -> np.ndarray: ...
 
 
@@ -55,7 +57,7 @@ class DecodingState(Protocol):
     """The model's memory (KV cache) of a batch of beams; row i belongs to batch row i."""
 
     def select(self, rows: Any) -> DecodingState:
-        """A state whose row i continues old row `rows[i]` (int64[B'], repeats and drops allowed)."""
+        """A state whose row i continues old row `rows[i]` (int64[B'], on the host; repeats and drops allowed)."""
         ...
 
 

@@ -21,7 +21,7 @@ from gemkr.sources import Sources
 from gemkr.types import Query, Ranking
 
 if TYPE_CHECKING:
-    from gemkr.vision.config import TowerConfig
+    from gemkr.models.writers.config import WriterConfig
     from gemkr.vision.online import OnlinePictures, RegionExtractor
 
 
@@ -98,22 +98,23 @@ class LoadedRetriever:
 
     def _region_extractor(self) -> RegionExtractor | None:
         """What finds and encodes the regions of a picture; None where the retriever reads whole pictures only."""
-        tower, store = self._tower(self.name), self.sources.regions
-        if tower is None or (store is None and self.config.detector is None):
+        model, store = self._model(self.name), self.sources.regions
+        if model is None or (store is None and self.config.detector is None):
             return None
         from gemkr.vision.detect import Detector
         from gemkr.vision.encode import load_tower
         from gemkr.vision.online import RegionExtractor
 
+        tower = None if model.tower is None else load_tower(model.tower)
         if self.config.detector is None:
-            return RegionExtractor.like(store, load_tower(tower))
+            return RegionExtractor.like(store, tower)
         rows = None if store is None else store.rows
-        return RegionExtractor(Detector(self.config.detector), load_tower(tower), rows)
+        return RegionExtractor(Detector(self.config.detector), tower, rows)
 
-    def _tower(self, name: str) -> TowerConfig | None:
-        """The vision tower of the first model that the retriever, or one that it is built over, reads pictures with."""
+    def _model(self, name: str) -> WriterConfig | None:
+        """The first model that is shown regions by the retriever, or by one that it is built over."""
         section = self.sources.section(name)
         if isinstance(section.config, GenerativeConfig):
-            return section.config.model.tower
-        inner = (self._tower(part) for part in parts_of(section))
-        return next((tower for tower in inner if tower is not None), None)
+            return section.config.model if section.config.model.sees_regions else None
+        inner = (self._model(part) for part in parts_of(section))
+        return next((model for model in inner if model is not None), None)

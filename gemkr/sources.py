@@ -11,6 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from gemkr.collection.collection import Collection
+from gemkr.collection.documents import CollectionDocuments
+from gemkr.collection.manifest import is_collection
 from gemkr.config.section import Section
 from gemkr.data.corpus import BadRows
 from gemkr.data.documents import DocumentStore
@@ -23,9 +26,9 @@ from gemkr.types import Query
 if TYPE_CHECKING:
     from torch import nn
 
-    from gemkr.fm_index import FMIndex
-    from gemkr.models.gemkr.config import ModelConfig
-    from gemkr.models.gemkr.network import GeMKR
+    from gemkr.fm_index import FMIndex, SegmentedIndex
+    from gemkr.models.gemkr.writer import Writer
+    from gemkr.models.writers.config import WriterConfig
     from gemkr.scorers.bm25 import BM25
     from gemkr.vision.pictures import PictureFolder
     from gemkr.vision.store import RegionStore
@@ -61,17 +64,18 @@ class Sources:
         return [] if self.queries_path is None else list(read_queries(self.queries_path))[: self._limit]
 
     @cached_property
-    def documents(self) -> DocumentStore:
-        """The documents of the corpus; bad rows are skipped where an index was built without them, and raise otherwise."""
+    def documents(self) -> DocumentStore | CollectionDocuments:
+        """The documents of the corpus: a collection's live ones, or those of a file, where bad rows are skipped if an index was
+        built without them, and raise otherwise."""
+        if is_collection(self.corpus_path):
+            return self.collection(self.corpus_path).documents
         index = next(iter(self._indexes()), None)
         if index is None:
             return DocumentStore.open(self.corpus_path)
         bad = BadRows()
         documents = DocumentStore.open(self.corpus_path, skip_bad_rows=bad)
         if bad:
-            from gemkr.fm_index import FMIndex
-
-            documents.require_same_documents(FMIndex.load(index).doc_ids, bad)
+            documents.require_same_documents(self._open_index(index).doc_ids, bad)
         return documents
 
     def _indexes(self) -> Iterable[str]:
@@ -100,18 +104,29 @@ class Sources:
 
         return None if self._regions is None else RegionStore.open(self._regions)
 
-    def index(self, path: str | Path) -> FMIndex:
-        """An FM-index; DataError unless it was built from the corpus of the configuration."""
+    def collection(self, folder: str | Path) -> Collection:
+        """A collection, in the generation that it had when it was first asked for."""
+        folder = Path(folder).resolve()
+        return self.once(("collection", folder), lambda: Collection.open(folder))
+
+    def index(self, path: str | Path) -> FMIndex | SegmentedIndex:
+        """An index file's, or a collection's; DataError unless it holds the corpus of the configuration."""
         return self.once(("index", str(path)), lambda: self._load_index(path))
 
-    def _load_index(self, path: str | Path) -> FMIndex:
-        from gemkr.fm_index import FMIndex
-
-        index = FMIndex.load(path)
-        self.documents.require_same_documents(index.doc_ids)
+    def _load_index(self, path: str | Path) -> FMIndex | SegmentedIndex:
+        index = self._open_index(path)
+        if not is_collection(path) or Path(path).resolve() != self.corpus_path.resolve():
+            self.documents.require_same_documents(index.doc_ids)
         return index
 
-    def model(self, config: ModelConfig) -> GeMKR:
+    def _open_index(self, path: str | Path) -> FMIndex | SegmentedIndex:
+        if is_collection(path):
+            return self.collection(path).index
+        from gemkr.fm_index import FMIndex
+
+        return FMIndex.load(path)
+
+    def model(self, config: WriterConfig) -> Writer:
         """The network with its trained parameters, on a GPU where there is one."""
         from gemkr.training.checkpoints.trained import load_model
 
@@ -124,9 +139,9 @@ class Sources:
 
         put_in_encoder(network, checkpoint)
 
-    def tokenizer(self, config: ModelConfig) -> Tokenizer:
+    def tokenizer(self, config: WriterConfig) -> Tokenizer:
         """A model's tokenizer, without the model."""
-        path = config.tokenizer or config.llm
+        path = config.vocabulary
         return self.once(("tokenizer", str(path)), lambda: load_tokenizer(path))
 
     def part(self, section: Section) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -25,6 +26,9 @@ def has_cuda() -> bool:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what this machine lacks; files with slow tests come first, so that parallel workers end together."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
     absent = not shared_root().is_dir()
     for item in items:
         if absent and item.get_closest_marker("shared"):
@@ -42,10 +46,20 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def quickstart_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A quickstart with a handful of training steps and queries."""
+    """A quickstart with a handful of scenes, training steps and queries, made once for all workers; read only."""
     pytest.importorskip("ultralytics")
     from gemkr.cli import main
+    from gemkr.sample.plan import plan
 
-    folder = tmp_path_factory.mktemp("quickstart") / "run"
-    assert main(["quickstart", "-o", str(folder), "--max-steps", "12", "--limit", "16"]) == 0
+    few = [scene for scene in plan(0) if int(scene.scene_id[-4:]) < 40]
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = base / "quickstart"
+    with (base / "quickstart.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (base / "quickstart.done").exists():
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("gemkr.sample.materialize.plan", lambda seed: few)
+                assert main(["quickstart", "-o", str(folder), "--max-steps", "12", "--limit", "16"]) == 0
+            (base / "quickstart.done").touch()
     return folder

@@ -1,4 +1,4 @@
-"""Tiny vision-language models of random weights in folders: Qwen2-VL, Qwen2.5-VL, Qwen3-VL and LLaVA."""
+"""Tiny vision-language models of random weights in folders, of every family."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from transformers import (
     AutoConfig,
     AutoModelForImageTextToText,
     CLIPImageProcessorPil,
+    Idefics3ImageProcessorPil,
+    LlavaNextImageProcessorPil,
     PreTrainedTokenizerFast,
     Qwen2VLImageProcessorPil,
+    SmolVLMImageProcessorPil,
 )
 
 SPECIAL = [
@@ -24,6 +27,9 @@ SPECIAL = [
     "<|video_pad|>",
     "<|im_start|>",
     "<|im_end|>",
+    "<fake_token_around_image>",
+    "<global-img>",
+    *(f"<row_{row}_col_{column}>" for row in (1, 2) for column in (1, 2)),
 ]
 ROLES = [
     "system",
@@ -48,6 +54,16 @@ TEXT = {
     "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
     "max_position_embeddings": 512, "tie_word_embeddings": False,
 }  # fmt: skip
+CHAT = (
+    "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% for part in message['content'] %}{% if part['type'] == 'image' %}IMAGE{% else %}{{ part['text'] }}{% endif %}{% endfor %}"
+    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+CLIP = {
+    "model_type": "clip_vision_model", "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
+    "num_attention_heads": 2, "image_size": SIZE, "patch_size": 4,
+}  # fmt: skip
+SIGLIP = {name: value for name, value in CLIP.items() if name != "model_type"}
 VISION = {
     "qwen2_vl": {"embed_dim": 16, "hidden_size": 32, "depth": 2, "num_heads": 2, "patch_size": 4, "mlp_ratio": 2},
     "qwen2_5_vl": {
@@ -58,10 +74,10 @@ VISION = {
         "hidden_size": 16, "out_hidden_size": 32, "depth": 2, "num_heads": 2, "patch_size": 4, "intermediate_size": 24,
         "num_position_embeddings": 16, "deepstack_visual_indexes": [0, 1],
     },
-    "llava": {
-        "model_type": "clip_vision_model", "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
-        "num_attention_heads": 2, "image_size": SIZE, "patch_size": 4,
-    },
+    "llava": CLIP,
+    "llava_next": CLIP,
+    "idefics3": SIGLIP,
+    "smolvlm": SIGLIP,
 }  # fmt: skip
 
 
@@ -73,7 +89,11 @@ def save_tiny_vlm(folder: Path, family: str, words: list[str] = WORDS) -> Path:
     raw.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()]
     )
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<pad>", unk_token="<unk>")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw, pad_token="<pad>", unk_token="<unk>", eos_token="<|im_end|>"
+    )
+    mark = "<|vision_start|><|image_pad|><|vision_end|>" if family.startswith("qwen") else "<|image_pad|>"
+    tokenizer.chat_template = CHAT.replace("IMAGE", mark)
     tokenizer.add_special_tokens({"additional_special_tokens": SPECIAL[2:]})
     tokenizer.save_pretrained(folder)
     ids = {name: vocab.index(f"<|{token}|>") for name, token in (
@@ -81,12 +101,28 @@ def save_tiny_vlm(folder: Path, family: str, words: list[str] = WORDS) -> Path:
         ("video_token_id", "video_pad"),
     )}  # fmt: skip
     text = {**TEXT, "vocab_size": len(vocab) + 1}
-    if family == "llava":
+    image = {"image_token_id": ids["image_token_id"]}
+    if family.startswith("llava"):
+        text["model_type"] = "llama"
+        if family == "llava":
+            CLIPImageProcessorPil(size={"shortest_edge": SIZE}, crop_size=SQUARE).save_pretrained(folder)
+        else:
+            image["image_grid_pinpoints"] = [[SIZE, 2 * SIZE], [2 * SIZE, SIZE], [2 * SIZE, 2 * SIZE]]
+            LlavaNextImageProcessorPil(
+                size={"shortest_edge": SIZE},
+                crop_size=SQUARE,
+                image_grid_pinpoints=image["image_grid_pinpoints"],
+            ).save_pretrained(folder)
+        config = AutoConfig.for_model(family, text_config=text, vision_config=VISION[family], **image)
+    elif family in ("idefics3", "smolvlm"):
         text["model_type"] = "llama"
         config = AutoConfig.for_model(
-            "llava", text_config=text, vision_config=VISION[family], image_token_id=ids["image_token_id"]
+            family, text_config=text, vision_config=VISION[family], scale_factor=2, **image
         )
-        CLIPImageProcessorPil(size={"shortest_edge": SIZE}, crop_size=SQUARE).save_pretrained(folder)
+        processor = Idefics3ImageProcessorPil if family == "idefics3" else SmolVLMImageProcessorPil
+        processor(size={"longest_edge": 2 * SIZE}, max_image_size={"longest_edge": SIZE}).save_pretrained(
+            folder
+        )
     else:
         # parts of half a head's frequencies, as the models have them: time, height, width
         rope = {"rope_type": "default", "mrope_section": [2, 1, 1], "rope_theta": 10_000.0}
@@ -102,5 +138,6 @@ def save_tiny_vlm(folder: Path, family: str, words: list[str] = WORDS) -> Path:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
+        model.get_output_embeddings().weight.mul_(8)  # so that it can be sure of a token
     model.save_pretrained(folder)
     return folder

@@ -22,8 +22,8 @@ from gemkr.config.files import load_config
 from gemkr.data.clues import MinedClue, read_clues
 from gemkr.data.queries import read_queries
 from gemkr.evaluation.config import EvalConfig
-from gemkr.models.gemkr.inputs import ClueTarget
 from gemkr.models.gemkr.network import GeMKR
+from gemkr.models.gemkr.rows import ClueTarget
 from gemkr.text.tokenizer import Tokenizer
 from gemkr.training.checkpoints.trained import load_model
 from gemkr.types import Query

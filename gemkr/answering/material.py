@@ -18,7 +18,8 @@ from gemkr.data.qrels import AnswerMatcher
 from gemkr.data.queries import read_queries
 from gemkr.data.runs import load_run
 from gemkr.errors import DataError
-from gemkr.models.gemkr.inputs import ClueTarget, Example
+from gemkr.models.gemkr.inputs import Example
+from gemkr.models.gemkr.rows import ClueTarget
 from gemkr.text.answers import vqa_form
 from gemkr.text.tokenizer import Tokenizer
 from gemkr.types import Query

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-
-import torch
 
 from gemkr.answering.config import ReaderTrainConfig, reading_model
 from gemkr.answering.material import ReaderDataset, read_material
-from gemkr.config.files import to_mapping
 from gemkr.config.ranges import require_ranges
 from gemkr.data.run_folders import READER
-from gemkr.models.gemkr.batch import collate
 from gemkr.models.gemkr.config import require_passage
-from gemkr.models.gemkr.network import load_gemkr
 from gemkr.text.tokenizer import load_tokenizer
-from gemkr.training.checkpoints.checkpoint import read_checkpoint
-from gemkr.training.checkpoints.origin import Origin, hash_files
-from gemkr.training.checkpoints.trained import load_into
 from gemkr.training.finetune import not_built, pictures_of
 from gemkr.training.loop.feed import TrainingData
 from gemkr.training.loop.resume import ResumeFrom, ResumePoint, find_resume, lock_output
-from gemkr.training.loop.trainer import Outcome, train
+from gemkr.training.loop.trainer import Outcome
+from gemkr.training.network import start_network, train_network
 from gemkr.vision.pictures import require_pictures
 
 KIND = "reader"
@@ -48,52 +40,30 @@ def _train(config: ReaderTrainConfig, point: ResumePoint | None) -> Outcome:
     require_ranges(config.data)
     require_passage(config.model, "a reader")
     data, tokenizer = config.data, load_tokenizer(config.model.tokenizer or config.model.llm)
-    pictures, regions = pictures_of(config)
+    pictures, regions = pictures_of(config.model, data)
     dataset = read_material(data, data.queries, not_built, tokenizer)
     held_out: ReaderDataset | tuple = ()
     if data.development is not None:
         held_out = read_material(data, data.development, not_built, tokenizer)
         require_pictures(list(held_out.queries.values()), pictures, regions)
     require_pictures(list(dataset.queries.values()), pictures, regions)
-    torch.manual_seed(config.seed)
-    model = load_gemkr(config.model)
-    if config.model.checkpoint is not None and point is None:
-        load_into(model, read_checkpoint(config.model.checkpoint))
+    model = start_network(config, point)
     build = model.input_builder(
         pictures, regions, max_prompt_tokens=data.max_prompt_tokens, hide_regions=data.hide_regions
     )
     dataset = replace(dataset, build=build)
     if held_out:
         held_out = replace(held_out, build=build)
-    trained = model.trainable_parameters()
-    logger.info(
-        "%d readings of %d queries; %.2f M of %.2f M parameters learn",
-        len(dataset),
-        len(dataset.queries),
-        sum(p.numel() for p in trained.values()) / 1e6,
-        sum(p.numel() for p in model.parameters()) / 1e6,
-    )
-    origin = Origin(
-        KIND, model.tokenizer.fingerprint(), _data_hash(config), to_mapping(config), model.bases()
-    )
-    joined = partial(collate, pad_id=model.tokenizer.pad_id, eos_id=model.tokenizer.eos_ids[0])
-    return train(
-        model,
-        TrainingData(dataset, joined, dataset.lengths(), dataset.groups(), held_out),
-        config,
-        origin,
-        precision=config.model.precision,
-        resume=None if point is None else point.read(origin),
-        title="train the reader",
-        tuned=config.model.checkpoint is not None,
-    )
+    logger.info("%d readings of %d queries", len(dataset), len(dataset.queries))
+    material = TrainingData(dataset, model.collator(), dataset.lengths(), dataset.groups(), held_out)
+    return train_network(config, model, material, KIND, _files(config), point, title="train the reader")
 
 
-def _data_hash(config: ReaderTrainConfig) -> str:
+def _files(config: ReaderTrainConfig) -> list[str | Path]:
     data = config.data
     files: list[str | Path] = [data.queries, data.run, data.corpus]
     if data.development is not None:
         files.append(data.development)
     if config.model.tower is not None and data.regions is not None:
         files.append(Path(data.regions) / "index.json")
-    return hash_files(files)
+    return files

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gemkr.training.checkpoints.imported import Imported
 
 HELP = (
     "turn a checkpoint that the authors of GeMKR, UniIR, VLM2Vec, LamRA or PreFLMR publish into one of ours"
@@ -38,6 +41,8 @@ def run(args: argparse.Namespace) -> int:
     require_writable(args.output, args.file)
     given = any(override.startswith("encoder.") for override in args.overrides)
     write = _encoder if given or has_section(args.config, "encoder") else _model
+    if write is _model and (Path(args.file).is_dir() or args.file.endswith(".safetensors")):
+        write = _reranker
     ignored = write(args)
     if ignored:
         print(f"not needed: {len(ignored)} tensors, such as {ignored[0]}")
@@ -76,13 +81,27 @@ def _model(args: argparse.Namespace) -> list[str]:
 def _encoder(args: argparse.Namespace) -> list[str]:
     """Write a checkpoint of an encoder; what of theirs is not needed."""
     from gemkr.config.files import load_part
-    from gemkr.training.checkpoints.checkpoint import save_checkpoint
     from gemkr.training.contrastive.published import EncoderChoice, import_encoder
 
-    result = import_encoder(args.file, load_part(args.config, "encoder", EncoderChoice, args.overrides))
+    choice = load_part(args.config, "encoder", EncoderChoice, args.overrides)
+    return _save(args, "encoder", import_encoder(args.file, choice))
+
+
+def _reranker(args: argparse.Namespace) -> list[str]:
+    """Write a checkpoint of a reranker that asks a vision-language model; what of theirs is not needed."""
+    from gemkr.config.files import load_part
+    from gemkr.rerankers.published import ModelChoice, import_reranker, require_vlm
+
+    choice = load_part(args.config, "model", ModelChoice, args.overrides)
+    return _save(args, "model", import_reranker(args.file, require_vlm(choice.model, args.file)))
+
+
+def _save(args: argparse.Namespace, part: str, result: Imported) -> list[str]:
+    from gemkr.training.checkpoints.checkpoint import save_checkpoint
+
     state = {"imported": Path(args.file).name, "beside": result.beside}
     save_checkpoint(args.output, result.origin, result.weights, state=state)
-    _count("encoder", list(result.weights.values()))
+    _count(part, list(result.weights.values()))
     return result.ignored
 
 

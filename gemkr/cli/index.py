@@ -12,6 +12,10 @@ from gemkr.cli.numbers import natural, not_negative, positive
 from gemkr.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+
     from gemkr.data.corpus import BadRows
     from gemkr.data.documents import DocumentStore
     from gemkr.fm_index import FMIndex
@@ -70,8 +74,8 @@ def _add_build_arguments(parser: argparse.ArgumentParser) -> None:
         "--memory-limit",
         type=not_negative,
         metavar="GB",
-        help="build in blocks that are merged, with temporary files beside the output, when the build would take more "
-        "memory than this",
+        help="keep the whole command within this memory: text waits in temporary files beside the output, and is sorted in "
+        "blocks that are merged where need be",
     )
     parser.add_argument(
         "--keep-white-space",
@@ -90,47 +94,32 @@ def run(args: argparse.Namespace) -> int:
 def _build(args: argparse.Namespace) -> int:
     """Tokenize, build, save, and print the figures."""
     from gemkr.cli.output import bytes_text, peak_memory, require_writable
-    from gemkr.data.corpus import BadRows, read_corpus
-    from gemkr.fm_index import FMIndex, estimate_build
+    from gemkr.data.corpus import BadRows
+    from gemkr.fm_index import FMIndex
     from gemkr.progress import progress_bar
-    from gemkr.text.tokenization import available_cores, tokenize_corpus
     from gemkr.text.tokenizer import load_tokenizer
 
     output = require_writable(args.output, args.corpus, args.tokenizer)
     replaced = _replaced(output)
     tokenizer = load_tokenizer(args.tokenizer, keep_white_space=args.keep_white_space)
     bad = BadRows() if args.skip_bad_rows else None
+    limit = None if args.memory_limit is None else int(_left(args.memory_limit * 1e9, peak_memory()))
     began = time.perf_counter()
-    with progress_bar(desc="tokenizing", unit=" documents") as bar:
-        corpus = tokenize_corpus(
-            read_corpus(
-                args.corpus, skip_bad_rows=bad, way_out="correct the row or skip bad rows (--skip-bad-rows)"
-            ),
-            tokenizer,
-            processes=args.threads,
-            progress=lambda documents, tokens: bar.update(documents - bar.n),
-        )
-    tokenized = time.perf_counter()
-    limit = None if args.memory_limit is None else int(args.memory_limit * 1e9)
-    expected = estimate_build(
-        len(corpus.tokens) + len(corpus),
-        len(corpus),
-        wide_symbols=tokenizer.vocab_size > 65535,
-        threads=args.threads or available_cores(),
-        memory_limit=limit,
-    )
-    print(_expectation(expected, output.parent), file=sys.stderr)
+    tokenized = began
     with progress_bar(total=1.0, bar_format="building: {percentage:3.0f}%|{bar}| {elapsed}{postfix}") as bar:
+
+        def plan(expected: dict[str, Any]) -> None:
+            nonlocal tokenized
+            tokenized = time.perf_counter()
+            print(_expectation(expected, output.parent), file=sys.stderr)
 
         def show(stage: str, share: float) -> None:
             bar.update(share - bar.n)
             if bar.postfix != stage:  # a log reports every stage once
                 bar.set_postfix_str(stage)
 
-        index = FMIndex.build_flat(
-            corpus.tokens,
-            corpus.offsets,
-            corpus.doc_ids,
+        index = FMIndex.build_parts(
+            _parts(args, tokenizer, bad, limit),
             tokenizer=tokenizer,
             sample_rate=args.sample_rate,
             document_array=args.document_array,
@@ -138,6 +127,7 @@ def _build(args: argparse.Namespace) -> int:
             progress=show,
             memory_limit=limit,
             work_folder=output.parent,
+            planned=plan,
         )
     built = time.perf_counter()
     if replaced is not None and replaced != index.corpus_hash:
@@ -160,6 +150,35 @@ def _build(args: argparse.Namespace) -> int:
     print(f"bits per token {8 * size / max(index.n_tokens, 1):.2f}")
     print(f"peak memory    {bytes_text(peak_memory())}")
     return 0
+
+
+def _left(limit: float, held: float) -> float:
+    """What a build may take under a limit, in bytes, beside what the command holds; of a limit below twice that, as much again."""
+    return max(limit - held, min(limit, held))
+
+
+def _parts(
+    args: argparse.Namespace, tokenizer: Tokenizer, bad: BadRows | None, limit: int | None
+) -> Iterator[tuple[np.ndarray, np.ndarray, list[str]]]:
+    """The tokenized corpus part by part. Under a memory limit ids are told apart by the index alone, unless bad rows are skipped."""
+    from gemkr.data.corpus import read_corpus
+    from gemkr.progress import progress_bar
+    from gemkr.text.tokenization import tokenized_parts
+    from gemkr.text.word_tokens import REMEMBERED_BYTES
+
+    documents = read_corpus(
+        args.corpus,
+        skip_bad_rows=bad,
+        way_out="correct the row or skip bad rows (--skip-bad-rows)",
+        check_distinct=limit is None or bad is not None,
+    )
+    remembered = REMEMBERED_BYTES if limit is None else min(REMEMBERED_BYTES, limit // 8)
+    with progress_bar(desc="tokenizing", unit=" documents") as bar:
+        for part in tokenized_parts(
+            documents, tokenizer, processes=args.threads, remembered_bytes=remembered
+        ):
+            yield part.tokens, part.counts, part.doc_ids
+            bar.update(len(part.doc_ids))
 
 
 def _replaced(output: Path) -> str | None:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ ROWS = {
 """The evaluations: their questions, and what changes of the packaged configuration."""
 MARK = "quickstart.json"
 """Stands in a folder whose contents a quickstart made and may replace."""
+PACKAGES = ("PIL", "torch", "transformers", "peft", "open_clip", "ultralytics")
+"""What the steps import, looked for before the first one begins."""
 RESULTS = (
     "data",
     "regions",
@@ -74,6 +77,9 @@ def run(args: argparse.Namespace) -> int:
     from gemkr.cli.output import require_writable
 
     require_writable(args.output / "results.json")
+    for package in PACKAGES:
+        if find_spec(package) is None:
+            raise ModuleNotFoundError(f"No module named {package!r}", name=package)
     claim_folder(args.output, args.seed)
     return Quickstart(args.output, args.seed, args.max_steps, args.limit).run()
 

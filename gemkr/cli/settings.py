@@ -10,18 +10,20 @@ from collections.abc import Iterator
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
+from gemkr.config.kinds import Variants
+
 if TYPE_CHECKING:
     from gemkr.config.kinds import Role
 
 HELP = "list the keys of a configuration file, with types, defaults and what they mean"
-KINDS = ("train", "contrastive", "pretrain", "reader", "eval")
+KINDS = ("train", "contrastive", "reranker", "pretrain", "reader", "eval")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "kind",
         choices=KINDS,
-        help="whose configuration: of `gemkr train` (for clues, or contrastive), pretrain, train-reader or eval",
+        help="whose configuration: of `gemkr train` (for clues, contrastive, or of a reranker), pretrain, train-reader or eval",
     )
 
 
@@ -30,11 +32,19 @@ def run(args: argparse.Namespace) -> int:
     from gemkr.answering.config import ReaderTrainConfig
     from gemkr.evaluation.config import EvalConfig
     from gemkr.models.encoders import ENCODERS
+    from gemkr.rerankers.config import RerankerTrainConfig
     from gemkr.retrievers.compose import RETRIEVERS
     from gemkr.training.config import PretrainConfig, TrainConfig
     from gemkr.training.contrastive.config import ContrastiveConfig
 
-    kinds = (TrainConfig, ContrastiveConfig, PretrainConfig, ReaderTrainConfig, EvalConfig)
+    kinds = (
+        TrainConfig,
+        ContrastiveConfig,
+        RerankerTrainConfig,
+        PretrainConfig,
+        ReaderTrainConfig,
+        EvalConfig,
+    )
     kind = dict(zip(KINDS, kinds, strict=True))[args.kind]
     print("\n".join(describe(kind)))
     if kind is EvalConfig:
@@ -66,23 +76,26 @@ def describe(kind: type, prefix: str = "", values: Any = None) -> Iterator[str]:
     for name, value in defaults.items():
         yield f"{prefix + '.' if prefix else ''}{name}: {_name(hints[name])}{_shown(value)}"
     for name, value in defaults.items():
-        section = _section(hints[name])
-        if section is not None:
+        for section in _sections(hints[name]):
             inner = value if is_dataclass(value) else None
             yield from describe(section, f"{prefix}.{name}" if prefix else name, inner)
 
 
-def _section(hint: Any) -> type | None:
-    """The dataclass that a setting holds, one or several of, or None."""
+def _sections(hint: Any) -> list[type]:
+    """The dataclasses that a setting may hold, one or several of; none for a section of a role, whose kinds are listed apart."""
     if is_dataclass(hint):
-        return None if hint.__name__ == "Section" else hint
-    parts = typing.get_args(hint) if typing.get_origin(hint) is not typing.Annotated else ()
-    return next((section for section in map(_section, parts) if section is not None), None)
+        return [] if hint.__name__ == "Section" else [hint]
+    if typing.get_origin(hint) is typing.Annotated:
+        allowed = typing.get_args(hint)[1]
+        return allowed.settings() if isinstance(allowed, Variants) else []
+    return next((found for found in map(_sections, typing.get_args(hint)) if found), [])
 
 
 def _name(hint: Any) -> str:
     """A type in words."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated and isinstance(parts[1], Variants):
+        return f"a section of a kind ({', '.join(parts[1].known)}; {parts[1].default} where none is named)"
     if origin is typing.Annotated and hasattr(parts[1], "known"):
         return f"a section of a kind ({', '.join(parts[1].known)}, or module:Class)"
     if origin is dict:

@@ -1,4 +1,4 @@
-"""`gemkr train`: fine-tuning on mined clues, or, where the configuration has a section `encoder`, contrastive training."""
+"""`gemkr train`: fine-tuning on mined clues, or contrastive training (section `encoder`), or that of a reranker (`rerank`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gemkr.training.loop.trainer import Outcome
 
-HELP = "fine-tune a model to write clues, or an encoder to find documents"
+HELP = "fine-tune a model to write clues, an encoder to find documents, or a reranker"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +39,13 @@ def run(args: argparse.Namespace) -> int:
 
         encoder = load_config(path, ContrastiveConfig, args.overrides)
         outcome = train_encoder(encoder, resume=args.resume)
+        return report(outcome, outcome.checkpoint)
+    if has_section(path, "rerank"):
+        from gemkr.rerankers.config import RerankerTrainConfig
+        from gemkr.rerankers.training import train_reranker
+
+        reranker = load_config(path, RerankerTrainConfig, args.overrides)
+        outcome = train_reranker(reranker, resume=args.resume)
         return report(outcome, outcome.checkpoint)
     from gemkr.training.config import TrainConfig
     from gemkr.training.early import check_finetuning

@@ -225,19 +225,23 @@ def _places(hint: Any, values: Any = None, prefix: str = "", within: tuple[type,
 
 def _is_string(kind: type, key: str) -> bool:
     """Whether the setting of `kind` at a dotted key is a string, or a string or none."""
-    hint: Any = kind
+    hints: tuple[Any, ...] = (kind,)
     for name in key.split("."):
-        if not dataclasses.is_dataclass(hint):
-            return False
-        hint = _without_none(typing.get_type_hints(hint).get(name))
-    return hint is str
+        known = [typing.get_type_hints(hint) for hint in hints if dataclasses.is_dataclass(hint)]
+        hints = tuple(inner for own in known for inner in _alternatives(own.get(name)))
+    return str in hints
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    """The types that a hint allows beside None."""
+    if typing.get_origin(hint) not in (types.UnionType, typing.Union):
+        return (hint,)
+    return tuple(a for a in typing.get_args(hint) if a is not type(None))
 
 
 def _without_none(hint: Any) -> Any:
     """The type that a hint allows beside None."""
-    if typing.get_origin(hint) not in (types.UnionType, typing.Union):
-        return hint
-    (inner,) = [a for a in typing.get_args(hint) if a is not type(None)]
+    (inner,) = _alternatives(hint)
     return inner
 
 
@@ -253,8 +257,9 @@ def _convert(
     origin = typing.get_origin(hint)
     if origin is Annotated:
         kind, allowed = typing.get_args(hint)
-        if kind is Section or Section in typing.get_args(kind):
-            return None if value is None and kind is not Section else allowed.read(value, where, base)
+        if hasattr(allowed, "read"):
+            optional = type(None) in typing.get_args(kind)
+            return None if value is None and optional else allowed.read(value, where, base)
         if isinstance(allowed, PathSetting):
             return allowed.locate(_text(value, where), base)
         number = _convert(value, kind, where, allows_infinity=allowed.allows_infinity)

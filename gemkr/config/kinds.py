@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,41 @@ class Role:
         cls = find_class(kind, self, where)
         settings = {key: value for key, value in values.items() if key != "kind"}
         return Section(where, kind, cls, from_mapping(settings, cls.Config, where, base))
+
+
+@dataclass(frozen=True)
+class Variants:
+    """Settings of one thing that comes in several kinds: `what` for messages, short names -> "module:Dataclass", and the kind of a
+    section that names none. `Annotated[One | Other, VARIANTS]` is the annotation of a setting that holds one of them."""
+
+    what: str
+    known: Mapping[str, str]
+    default: str
+
+    def settings(self, values: Any = None) -> list[type]:
+        """The dataclass of the kind that a section's `values` name; without values, those of all kinds."""
+        if not isinstance(values, Mapping):
+            return [self._class(kind) for kind in self.known]
+        kind = values.get("kind", self.default)
+        return [self._class(kind)] if kind in self.known else []
+
+    def read(self, values: Any, where: str, base: Path | None = None) -> Any:
+        """The settings of a section; ConfigError for an unknown kind, and as `from_mapping` raises."""
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"{where} must be a mapping, it is {values!r}")
+        kind = values.get("kind", self.default)
+        if kind not in self.known:
+            raise ConfigError(
+                f"{where}: the kind {kind!r} of {self.what} is unknown; known are {', '.join(self.known)}"
+            )
+        cls = self._class(kind)
+        named = {f.name for f in fields(cls)}
+        given = {key: value for key, value in values.items() if key != "kind" or key in named}
+        return from_mapping(given, cls, where, base)
+
+    def _class(self, kind: str) -> type:
+        module, _, name = self.known[kind].partition(":")
+        return getattr(import_module(module), name)
 
 
 def find_class(kind: str, role: Role, where: str) -> type:

@@ -50,7 +50,11 @@ class BadRows:
 
 
 def read_corpus(
-    path: str | Path, *, skip_bad_rows: BadRows | None = None, way_out: str = "correct or delete the row"
+    path: str | Path,
+    *,
+    skip_bad_rows: BadRows | None = None,
+    way_out: str = "correct or delete the row",
+    check_distinct: bool = True,
 ) -> Iterator[Document]:
     """Yield the documents of a corpus file in its order, or of a folder in that of its ids; ids are strings and distinct.
 
@@ -58,22 +62,25 @@ def read_corpus(
     UTF-8, or with an id that occurred before raises DataError naming file, line and `way_out`; when `skip_bad_rows` is
     given it is appended there instead and left out. A missing, unreadable, truncated or empty file, one in UTF-16, a header
     without the columns needed, a quote that is never closed and an unknown extension always raise DataError. Memory: the
-    ids read so far.
+    ids read so far; without `check_distinct` nothing, and ids that occur again pass.
     """
     path = Path(path)
     lines_of: dict[str, int] = {}
+    empty = True
     for file, line, parsed in _rows(path):
-        reason = parsed if isinstance(parsed, str) else _fault(parsed)
-        if reason is None and parsed.doc_id in lines_of:
+        reason = parsed if isinstance(parsed, str) else document_fault(parsed)
+        if reason is None and check_distinct and parsed.doc_id in lines_of:
             reason = f"the document id {parsed.doc_id!r} already stands in line {lines_of[parsed.doc_id]}"
         if reason is None:
-            lines_of[parsed.doc_id] = line
+            if check_distinct:
+                lines_of[parsed.doc_id] = line
+            empty = False
             yield parsed
         elif skip_bad_rows is None:
             raise DataError(f"{file}:{line}: {reason}; {way_out}")
         else:
             skip_bad_rows.rows.append(BadRow(str(file), line, reason))
-    if not lines_of:
+    if empty:
         skipped = f", {len(skip_bad_rows)} bad rows were skipped" if skip_bad_rows else ""
         raise DataError(
             f"the corpus {path} holds no document{skipped}; it needs at least one row with a text"
@@ -115,7 +122,8 @@ def _rows(path: Path) -> Iterator[tuple[Path, int, Document | str]]:
         yield path, line, parsed
 
 
-def _fault(document: Document) -> str | None:
+def document_fault(document: Document) -> str | None:
+    """What is wrong with a document, as a sentence without its end; None where nothing is."""
     fault = id_fault(document.doc_id, "document")
     if fault is not None:
         return fault

@@ -139,17 +139,22 @@ class DocumentStore(Sequence[Document]):
 
         The error names the first of the bad rows that were `passed_over`.
         """
-        if len(doc_ids) != len(self):
-            bad = f" and {len(passed_over)} bad rows ({passed_over.rows[0]})" if passed_over else ""
+        require_same_ids(doc_ids, self.doc_ids, passed_over)
+
+
+def require_same_ids(theirs: Sequence[str], ours: Sequence[str], passed_over: BadRows | None = None) -> None:
+    """Raise DataError unless an index with the ids `theirs` holds exactly the documents of a corpus with the ids `ours`."""
+    if len(theirs) != len(ours):
+        bad = f" and {len(passed_over)} bad rows ({passed_over.rows[0]})" if passed_over else ""
+        raise DataError(
+            f"the index holds {len(theirs)} documents, the corpus {len(ours)}{bad}; use the corpus that it was built from"
+        )
+    for number, (other, own) in enumerate(zip(theirs, ours)):
+        if other != own:
             raise DataError(
-                f"the index holds {len(doc_ids)} documents, the corpus {len(self)}{bad}; use the corpus that it was built from"
+                f"document {number} is {other!r} in the index and {own!r} in the corpus; use the corpus that the "
+                "index was built from"
             )
-        for number, (theirs, ours) in enumerate(zip(doc_ids, self.doc_ids)):
-            if theirs != ours:
-                raise DataError(
-                    f"document {number} is {theirs!r} in the index and {ours!r} in the corpus; use the corpus that the "
-                    "index was built from"
-                )
 
 
 def allowed_documents(doc_ids: Sequence[str], allowed: Collection[str]) -> np.ndarray:

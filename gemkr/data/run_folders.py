@@ -13,7 +13,7 @@ from gemkr.errors import DataError
 
 TRAIN, PRETRAIN, READER = "gemkr train", "gemkr pretrain", "gemkr train-reader"
 RETRIEVE = "gemkr eval or retrieve"
-KINDS = {"gemkr": TRAIN, "contrastive": TRAIN, "pretrain": PRETRAIN, "reader": READER}
+KINDS = {"gemkr": TRAIN, "contrastive": TRAIN, "reranker": TRAIN, "pretrain": PRETRAIN, "reader": READER}
 """The commands whose checkpoints say that they are of this kind."""
 
 

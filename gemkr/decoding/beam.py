@@ -141,7 +141,7 @@ def _search_batch(
                 break
             _keep_rows([beam for search in searches for beam in search.live], rows)
             parents, tokens, spans = parents[rows], tokens[rows], (spans[0][rows], spans[1][rows])
-        state = state.select(torch.from_numpy(parents).to(model.device))
+        state = state.select(torch.from_numpy(parents))
         logits, state = model.step(torch.from_numpy(tokens).to(model.device), state)
     return [search.results() for search in searches]
 

@@ -17,6 +17,7 @@ from gemkr.decoding import logits as choose
 from gemkr.decoding.logits import Candidates
 from gemkr.decoding.matcher import ClueMatcher
 from gemkr.errors import DecodingError, ModelError
+from gemkr.fm_index import IndexQueryError
 from gemkr.interfaces import TokenIndex
 from gemkr.text.borders import WORD
 
@@ -61,7 +62,13 @@ class DeviceIndex:
         follow = np.full(root.hi + 1, vocab, dtype=np.int32)
         for start in range(0, root.hi, CHUNK_ROWS):
             rows = np.arange(start, min(start + CHUNK_ROWS, root.hi), dtype=np.int64)
-            indptr, tokens, _ = index.next_tokens_many(rows, rows + 1)
+            try:
+                indptr, tokens, _ = index.next_tokens_many(rows, rows + 1)
+            except IndexQueryError as error:
+                raise DecodingError(
+                    "the device index needs one index of rows, this one has segments; compact the collection, or use the index "
+                    "on the host"
+                ) from error
             follow[rows[np.diff(indptr) > 0]] = tokens
         rows = np.flatnonzero(follow < vocab)
         places = np.sort((follow[rows].astype(np.int64) << 32) | rows)

@@ -32,9 +32,9 @@ class EnsembleState:
 
     def select(self, rows: Any) -> EnsembleState:
         """Rows `rows` (int64[B'], repeats and drops allowed); the old state stays valid."""
-        rows = torch.as_tensor(rows, dtype=torch.int64, device=self.rows.device)
         states = tuple(state.select(rows) for state in self.states)
-        return EnsembleState(states, self.logs, self.credit, self.rows[rows])
+        there = torch.as_tensor(rows, dtype=torch.int64, device=self.rows.device)
+        return EnsembleState(states, self.logs, self.credit, self.rows[there])
 
 
 class Ensemble:

@@ -15,9 +15,6 @@ from gemkr.fm_index import Span
 from gemkr.interfaces import TokenIndex
 from gemkr.text.borders import WORD, Borders
 
-PROBE_ROWS = 8
-"""Rows read first when looking for the only document of a span; doubled until two documents show."""
-
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
@@ -152,19 +149,8 @@ class ClueMatcher:
         return tuple(each.astype(np.int64, copy=False) for each in self.index.next_tokens_many(lo, hi))
 
     def only_document(self, lo: int, hi: int) -> int | None:
-        """The document that holds every occurrence of the span [lo, hi), or None if there are two or more.
-
-        Looks at few rows first, so that a wide span of many documents costs as little as a narrow one; only
-        a clue repeated within one document is read whole.
-        """
-        rows = PROBE_ROWS
-        while True:
-            docs, _ = self.index.documents(Span(int(lo), int(min(hi, lo + rows))), limit=2)
-            if len(docs) != 1:
-                return None
-            if lo + rows >= hi:
-                return int(docs[0])
-            rows *= 2
+        """The document that holds every occurrence of the span [lo, hi), or None if there are two or more."""
+        return self.index.only_document(Span(int(lo), int(hi)))
 
 
 def _sums(values: np.ndarray, indptr: np.ndarray) -> np.ndarray:

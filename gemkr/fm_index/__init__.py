@@ -20,6 +20,7 @@ from gemkr.fm_index.errors import (
 )
 from gemkr.fm_index.index import FMIndex, Span
 from gemkr.fm_index.plan import estimate_build
+from gemkr.fm_index.segmented import SegmentedIndex
 
 __all__ = [
     "FMIndex",
@@ -30,6 +31,7 @@ __all__ = [
     "IndexFormatError",
     "IndexQueryError",
     "IndexWriteError",
+    "SegmentedIndex",
     "Span",
     "TokenizerMismatchError",
     "estimate_build",

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, overload
 
+import numpy as np
+
+from gemkr.fm_index._core import xxh64
 from gemkr.fm_index.errors import IndexCorruptError
 
 if TYPE_CHECKING:
     from gemkr.fm_index._core import Index
+
+
+def hash_ids(ids: Iterable[str]) -> np.ndarray:
+    """uint64[n]: XXH64 of each id; about 0.3 µs each."""
+    return np.array([xxh64(doc_id.encode()) for doc_id in ids], np.uint64)
 
 
 class DocIds(Sequence[str]):

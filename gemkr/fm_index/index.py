@@ -31,6 +31,10 @@ Progress = Callable[[str, float], None]
 """Called as `progress(stage, share)`, share in [0, 1]; what it raises stops the build."""
 
 DEFAULT_CONTEXT_BITS = 4.0
+HELD_BYTES = 64 << 20
+"""Of tokens that a build under a memory limit holds while documents come in; a sixteenth of a smaller limit."""
+PROBE_ROWS = 8
+"""Rows read first when looking for the only document of a span; doubled until two documents show."""
 
 PARTS = {
     "precomputed contexts": ("context_buckets", "context_entries", "context_lists"),
@@ -147,6 +151,63 @@ class FMIndex(_core.Index):
         )
 
     @classmethod
+    def build_parts(
+        cls,
+        parts: Iterable[tuple[np.ndarray, np.ndarray, Sequence[str]]],
+        *,
+        vocab_size: int | None = None,
+        tokenizer: Fingerprinted | None = None,
+        sample_rate: int = 32,
+        document_array: bool = False,
+        threads: int = 0,
+        progress: Progress | None = None,
+        context_bits: float = DEFAULT_CONTEXT_BITS,
+        memory_limit: int | None = None,
+        work_folder: str | os.PathLike[str] | None = None,
+        planned: Callable[[dict[str, Any]], None] | None = None,
+    ) -> Self:
+        """`build` for documents that come in parts: (tokens one after the other, int64 number of tokens of each document, ids).
+
+        A part is not kept: with a memory_limit tokens beyond `HELD_BYTES` wait in work_folder, so the whole build keeps to the
+        limit. `planned` is called with `estimate_build`'s figures once all parts have come.
+        """
+        limit = _vocab_limit(vocab_size, tokenizer)
+        folder = os.fsencode(tempfile.gettempdir() if work_folder is None else work_folder)
+        held = 0 if memory_limit is None else max(min(HELD_BYTES, memory_limit // 16), 1)
+        try:
+            builder = _core.Builder(limit, held, folder)
+            for tokens, lengths, doc_ids in parts:
+                offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
+                np.cumsum(lengths, out=offsets[1:])
+                builder.add_flat(tokens, offsets)
+                _add_ids(builder, doc_ids)
+        except OSError as error:
+            raise IndexWriteError(
+                f"the build's temporary files: {error.strerror}; name another work_folder"
+            ) from error
+        if planned is not None:
+            planned(
+                estimate_build(
+                    builder.rows,
+                    builder.documents,
+                    wide_symbols=limit > 65535,
+                    threads=threads or len(os.sched_getaffinity(0)),
+                    memory_limit=memory_limit,
+                )
+            )
+        return cls._finish(
+            builder,
+            tokenizer,
+            sample_rate,
+            document_array,
+            threads,
+            context_bits,
+            progress,
+            memory_limit=memory_limit,
+            work_folder=work_folder,
+        )
+
+    @classmethod
     def _finish(
         cls,
         builder: _core.Builder,
@@ -248,17 +309,22 @@ class FMIndex(_core.Index):
 
     def check_tokenizer(self, tokenizer: Fingerprinted) -> None:
         """Raise TokenizerMismatchError unless the index was built with this tokenizer (or with none)."""
-        expected, size, own = self.tokenizer_fingerprint, tokenizer.vocab_size, self.vocab_size
-        other = expected and expected != tokenizer.fingerprint()
-        if not other and size >= own:
-            return
-        path = getattr(tokenizer, "path", None)
-        sizes = f"which has {size:,}" if size != own else f"which has {size:,} others"
-        raise TokenizerMismatchError(
-            f"the index{'' if self.path is None else f' {self.path}'} was built with a vocabulary of {own:,} tokens, not with the "
-            f"tokenizer{'' if path is None else f' {path}'}, {sizes}; give the tokenizer that it was built with, or build it again "
-            "with this one"
-        )
+        require_tokenizer(self, tokenizer)
+
+    def only_document(self, span: Span) -> int | None:
+        """The document that holds every occurrence of a span, None where there are two or more, or none.
+
+        Looks at few rows first, so that a wide span of many documents costs as little as a narrow one; only a pattern
+        repeated within one document is read whole.
+        """
+        rows = PROBE_ROWS
+        while True:
+            docs, _ = self.documents(Span(span.lo, min(span.hi, span.lo + rows)), limit=2)
+            if len(docs) != 1:
+                return None
+            if span.lo + rows >= span.hi:
+                return int(docs[0])
+            rows *= 2
 
     def info(self) -> dict[str, Any]:
         """The contents of the header: "sections" holds the bytes of each section, "bits_per_token" the price of each part."""
@@ -291,6 +357,21 @@ class FMIndex(_core.Index):
 
     def __repr__(self) -> str:
         return f"FMIndex({len(self)} documents, {self.n_tokens} tokens, vocabulary {self.vocab_size})"
+
+
+def require_tokenizer(index: Any, tokenizer: Fingerprinted) -> None:
+    """Raise TokenizerMismatchError unless the index was built with this tokenizer (or with none)."""
+    expected, size, own = index.tokenizer_fingerprint, tokenizer.vocab_size, index.vocab_size
+    other = expected and expected != tokenizer.fingerprint()
+    if not other and size >= own:
+        return
+    path = getattr(tokenizer, "path", None)
+    sizes = f"which has {size:,}" if size != own else f"which has {size:,} others"
+    raise TokenizerMismatchError(
+        f"the index{'' if index.path is None else f' {index.path}'} was built with a vocabulary of {own:,} tokens, not with the "
+        f"tokenizer{'' if path is None else f' {path}'}, {sizes}; give the tokenizer that it was built with, or build it again "
+        "with this one"
+    )
 
 
 def _vocab_limit(vocab_size: int | None, tokenizer: Fingerprinted | None) -> int:

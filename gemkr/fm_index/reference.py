@@ -103,6 +103,10 @@ class ReferenceIndex:
         best = sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))[:limit]
         return np.array([d for d, _ in best], np.int64), np.array([c for _, c in best], np.int64)
 
+    def only_document(self, span: Span) -> int | None:
+        docs, _ = self.documents(span)
+        return int(docs[0]) if len(docs) == 1 else None
+
     def documents_many(
         self, lo: np.ndarray, hi: np.ndarray, limit: int | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -15,8 +15,10 @@ import numpy as np
 from gemkr.config.ranges import Positive, Share
 from gemkr.errors import DataError, ModelError
 from gemkr.interfaces import LanguageModel
-from gemkr.models.gemkr.config import ModelConfig, model_files, require_passage, with_template
+from gemkr.models.gemkr.config import require_passage, with_template
 from gemkr.models.gemkr.prompt import IMAGE_MARK, Template
+from gemkr.models.vlm.config import VlmConfig
+from gemkr.models.writers.config import WriterConfig, writer_files
 from gemkr.text.tokenizer import Tokenizer, as_written
 from gemkr.types import Document, Query
 
@@ -29,10 +31,10 @@ OPENING = ("(", "[", "{", '"', "\n")
 
 @dataclass(frozen=True, kw_only=True)
 class AskingConfig:
-    """A language model of the LLaMA family, with a tower or without. A prompt has at most `max_prompt_tokens`;
+    """A language model of the LLaMA family, with a tower or without, or a vision-language model (`model.kind: vlm`). A prompt has at most `max_prompt_tokens`;
     `retrieval_weight` is the share of the score that the hits come with."""
 
-    model: ModelConfig
+    model: WriterConfig
     max_prompt_tokens: Positive = 512
     retrieval_weight: Share = 0.0
 
@@ -63,16 +65,17 @@ class Asked:
         as loading models does."""
         settings = with_template(config.model, kind)
         template = require_passage(settings, f"the reranker {kind}")
-        answers = answer_tokens(sources.tokenizer(settings), template, words, kind, remedy)
+        end = prompt_end(settings, template)
+        answers = answer_tokens(sources.tokenizer(settings), end, words, kind, remedy)
         model = sources.model(settings)
         pictures = regions = None
-        if settings.tower is not None and sources.pictures is not None:
-            pictures, regions = sources.pictures, sources.regions
+        if settings.sees_pictures and sources.pictures is not None:
+            pictures, regions = sources.pictures, sources.regions if settings.sees_regions else None
         build = model.input_builder(pictures, regions, max_prompt_tokens=limit)
         return cls(
             model,
             model.tokenizer,
-            lambda query, passage: build(_instructed(query), passage=passage),
+            lambda query, passage: build(instructed(query), passage=passage),
             answers,
         )
 
@@ -82,7 +85,7 @@ class Asked:
         return logits[:, self.answers].float().cpu().numpy().astype(np.float64)
 
 
-def _instructed(query: Query) -> Query:
+def instructed(query: Query) -> Query:
     """The query with its instruction, where there is one, before its question."""
     if not query.instruction:
         return query
@@ -91,16 +94,20 @@ def _instructed(query: Query) -> Query:
 
 def asking_files(config: AskingConfig, kind: str) -> dict[str, str | None]:
     """Every path that the model is read from."""
-    return {f"model.{what}": path for what, path in model_files(with_template(config.model, kind)).items()}
+    return {f"model.{what}": path for what, path in writer_files(with_template(config.model, kind)).items()}
 
 
-def answer_tokens(
-    tokenizer: Tokenizer, template: Template, words: Sequence[str], kind: str, remedy: str
-) -> list[int]:
-    """The token of each word behind a prompt of the template; ModelError for a word that is not one known token there, and for
+def prompt_end(model: WriterConfig, template: Template) -> str:
+    """The last text that a model reads before it answers: the template's own, or a chat's line end."""
+    if isinstance(model, VlmConfig) and model.chat:
+        return "\n"
+    return re.split(rf"\}}|{IMAGE_MARK}", template.sections[-1].replace("\\n", "\n"))[-1]
+
+
+def answer_tokens(tokenizer: Tokenizer, end: str, words: Sequence[str], kind: str, remedy: str) -> list[int]:
+    """The token of each word behind a prompt that ends in the text `end`; ModelError for a word that is not one known token there, and for
     two words of one token. `remedy` ends the sentence."""
     written = as_written(tokenizer)
-    end = re.split(rf"\}}|{IMAGE_MARK}", template.sections[-1].replace("\\n", "\n"))[-1]
     before = written.encode(end) if end else []
     space = " " if end and not end.endswith(OPENING) else ""
     found: dict[int, str] = {}
@@ -123,14 +130,15 @@ def answer_tokens(
 
 def candidate_texts(query: Query, documents: Sequence[Document], docs: np.ndarray, kind: str) -> list[str]:
     """Title and text of each candidate; DataError for one that has neither."""
-    texts = []
-    for doc in docs.tolist():
-        document = documents[doc]
-        text = " ".join(document.contents.split())
-        if not text:
-            raise DataError(
-                f"the document {document.doc_id!r}, a hit of the query {query.query_id!r}, has no text, and the reranker {kind} "
-                "reads nothing else; give it one, or rerank with an encoder that sees pictures (pointwise)"
-            )
-        texts.append(text)
-    return texts
+    return [passage_text(query, documents[doc], kind) for doc in docs.tolist()]
+
+
+def passage_text(query: Query, document: Document, kind: str) -> str:
+    """Title and text of a document that a query's reranker `kind` reads; DataError where it has neither."""
+    text = " ".join(document.contents.split())
+    if not text:
+        raise DataError(
+            f"the document {document.doc_id!r}, a hit of the query {query.query_id!r}, has no text, and the reranker {kind} "
+            "reads nothing else; give it one, or rerank with an encoder that sees pictures (pointwise)"
+        )
+    return text

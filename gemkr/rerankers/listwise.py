@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,18 +54,8 @@ class ListwiseScorer:
         return self.asked.logits([self.prompt(query, texts)])[0, : len(texts)]
 
     def prompt(self, query: Query, texts: Sequence[str]) -> Any:
-        """The prompt over numbered texts, each cut to an equal share of the tokens that the rest leaves."""
-        rest = self.asked.prompts(query, passage=numbered([""] * len(texts))).sample
-        room = self.max_prompt_tokens - len(rest.tokens) + len(rest.read)
-        if room < len(texts):
-            raise ModelError(
-                f"a prompt of {self.max_prompt_tokens} tokens has no room for {len(texts)} passages beside the query "
-                f"{query.query_id!r} and the template; raise max_prompt_tokens or lower window"
-            )
-        share = room // len(texts)
-        return self.asked.prompts(
-            query, passage=numbered([cut(self.asked.tokenizer, text, share) for text in texts])
-        )
+        """The prompt over numbered texts, as `list_prompt` makes it."""
+        return list_prompt(self.asked.prompts, self.asked.tokenizer, query, texts, self.max_prompt_tokens)
 
 
 class ListwiseReranker(PointwiseReranker):
@@ -85,7 +75,7 @@ class ListwiseReranker(PointwiseReranker):
             config,
             sources,
             KIND,
-            [str(number) for number in range(1, config.window + 1)],
+            number_words(config.window),
             "lower window (numbers above 9 are often several tokens), or let the template end in an opening bracket",
             limit=None,
         )
@@ -102,6 +92,27 @@ def windows(count: int, window: int) -> list[int]:
     """Where windows over more than `window` places start, the last places first: by half a window each, and at 0."""
     step = max(window // 2, 1)
     return [*range(count - window, 0, -step), 0]
+
+
+def list_prompt(
+    prompts: Callable[..., Any], tokenizer: Tokenizer, query: Query, texts: Sequence[str], most: int
+) -> Any:
+    """The prompt over numbered texts, each cut to an equal share of the `most` tokens that the rest leaves; `prompts(query,
+    passage=text)` builds one. ModelError where there is no room."""
+    rest = prompts(query, passage=numbered([""] * len(texts))).sample
+    room = most - rest.prompt_length + len(rest.read)
+    if room < len(texts):
+        raise ModelError(
+            f"a prompt of {most} tokens has no room for {len(texts)} passages beside the query {query.query_id!r} and the "
+            "template; raise max_prompt_tokens or lower window"
+        )
+    share = room // len(texts)
+    return prompts(query, passage=numbered([cut(tokenizer, text, share) for text in texts]))
+
+
+def number_words(window: int) -> list[str]:
+    """`1` to `window`: the answers that a model chooses among."""
+    return [str(number) for number in range(1, window + 1)]
 
 
 def numbered(texts: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ import numpy as np
 from gemkr.errors import DataError
 from gemkr.types import Document, Query
 
+COUNTED_TEXTS = 1024
+"""Texts whose terms are remembered: one query is scored more than once."""
 MANY = 16
 """From this part of the corpus on, scoring all of its documents is quicker than looking each one up."""
 
@@ -60,6 +63,7 @@ class BM25:
         self._weights: np.ndarray = engine.scores["data"]  # float32, one per (word, document)
         self._docs: np.ndarray = engine.scores["indices"]  # their documents, ascending within a word
         self._words: np.ndarray = engine.scores["indptr"]  # word w owns [words[w], words[w + 1])
+        self._counted = lru_cache(COUNTED_TEXTS)(self._count_terms)
 
     def __len__(self) -> int:
         return self._length
@@ -105,11 +109,10 @@ class BM25:
         scores = self.score_all(text)
         if allowed is not None:
             scores[~allowed] = 0
-        if 0 < k < self._length:
-            least = np.partition(scores, self._length - k)[self._length - k]
-            found = np.flatnonzero(scores >= max(least, np.finfo(np.float32).tiny))
-        else:
-            found = np.flatnonzero(scores > 0)
+        found = np.flatnonzero(scores > 0)
+        if 0 < k < len(found):  # few ties here, unlike among the zeros, which would slow the selection down
+            held = scores[found]
+            found = found[held >= np.partition(held, len(held) - k)[len(held) - k]]
         best = found[np.argsort(-scores[found], kind="stable")[: max(k, 0)]]
         return best.astype(np.int64), scores[best]
 
@@ -124,6 +127,9 @@ class BM25:
 
     def count_terms(self, text: str) -> list[tuple[int, int]]:
         """(term, occurrences) of the indexed words of a text, in the order of first occurrence."""
+        return list(self._counted(text))
+
+    def _count_terms(self, text: str) -> list[tuple[int, int]]:
         (ids,) = self._tokenizer.tokenize([text], update_vocab=False, show_progress=False, return_as="ids")
         counts: dict[int, int] = {}
         for word in ids:

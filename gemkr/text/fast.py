@@ -12,6 +12,7 @@ import numpy as np
 
 from gemkr.errors import TokenizerError
 from gemkr.text.pieces import PROBE, piece_bytes, vocabulary_fingerprint, word_starts
+from gemkr.text.words_apart import apart_in_json
 
 
 class FastTokenizer:
@@ -55,7 +56,9 @@ class FastTokenizer:
         self.special_ids = frozenset(
             added | {i for i in (self.bos_id, eos, self.unk_id, pad) if i is not None}
         )
-        self._marker = _space_marker(json.loads(description))
+        said = json.loads(description)
+        self._marker = _space_marker(said)
+        self.apart = apart_in_json(said)
         self._added = {i: token.content for i, token in engine.get_added_tokens_decoder().items()}
 
     @cached_property

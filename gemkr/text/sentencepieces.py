@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from gemkr.errors import TokenizerError
+from gemkr.text.model_file import kind_of
 from gemkr.text.pieces import PROBE, piece_bytes, vocabulary_fingerprint, word_starts
+from gemkr.text.words_apart import Apart, apart_in_sentencepiece
 
 
 class SentencePieceTokenizer:
@@ -43,6 +45,16 @@ class SentencePieceTokenizer:
     @cached_property
     def word_start(self) -> np.ndarray:
         return word_starts(self._pieces(), "▁", self.special_ids)
+
+    @cached_property
+    def apart(self) -> Apart | None:
+        """Which words may be tokenized one by one."""
+        try:
+            kind, rules = kind_of(self._model.serialized_model_proto())
+        except ValueError:
+            return None
+        unknown = "" if self.unk_id is None else self.piece(self.unk_id)
+        return apart_in_sentencepiece(kind, rules, self._pieces(), unknown)
 
     def encode(self, text: str) -> list[int]:
         return self._model.encode(text)

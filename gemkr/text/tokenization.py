@@ -1,4 +1,4 @@
-"""A corpus as one flat array of token ids: streamed, tokenized in several processes, compact in memory.
+"""A corpus as token ids: streamed part by part, or as one flat array, compact in memory.
 
 Knows nothing of indexes beyond what their builder takes. Documents are encoded without BOS or EOS.
 """
@@ -10,7 +10,7 @@ import multiprocessing
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import chain
@@ -21,6 +21,7 @@ import numpy as np
 
 from gemkr.errors import TokenizerError
 from gemkr.text.tokenizer import Tokenizer, fitted, load_tokenizer
+from gemkr.text.word_tokens import REMEMBERED_BYTES, TextEncoder
 from gemkr.types import Document
 
 CHUNK_CHARACTERS = 1 << 20
@@ -62,6 +63,15 @@ class TokenizedCorpus:
         return self.tokens[self.offsets[doc] : self.offsets[doc + 1]]
 
 
+@dataclass(frozen=True, slots=True)
+class TokenizedPart:
+    """Some documents in a row: their tokens one after the other, int64[n] how many each has, and their ids."""
+
+    tokens: np.ndarray
+    counts: np.ndarray
+    doc_ids: list[str]
+
+
 def tokenize_corpus(
     documents: Iterable[Document],
     tokenizer: Tokenizer,
@@ -71,40 +81,64 @@ def tokenize_corpus(
 ) -> TokenizedCorpus:
     """Tokenize `Document.contents` of every document, in order; the result is the same for any `processes`.
 
-    `processes` 0 means one per available core. Corpora below 8 Mi characters, and one core, stay in this process.
-    Beyond that new processes load the tokenizer from `tokenizer.path` (a script that calls this needs the usual
-    `if __name__ == "__main__"`). `progress(documents, tokens)` is called after each chunk with the totals so far.
-    Memory: the result, and a few chunks of 1 Mi characters per process.
+    As `tokenized_parts`. `progress(documents, tokens)` is called after each part with the totals so far. Memory: the
+    result, and a few parts.
     """
-    processes = processes or available_cores()
     flat = _GrowingArray(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32)
     lengths = _GrowingArray(np.uint32)
     doc_ids: list[str] = []
     digest = hashlib.sha256()
 
-    def contents(chunk: list[Document]) -> list[str]:
-        texts = [document.contents for document in chunk]
-        for document, text in zip(chunk, texts):
-            doc_ids.append(document.doc_id)
+    def hashed() -> Iterator[Document]:
+        for document in documents:
+            text = document.contents
             digest.update(f"{len(document.doc_id)} {len(text)} {document.doc_id}{text}".encode())
-        return texts
+            yield document
 
-    texts = (contents(chunk) for chunk in _chunks(documents))
-    head = [chunk for _, chunk in zip(range(SMALL_CORPUS_CHUNKS if processes > 1 else 0), texts)]
-    if len(head) < SMALL_CORPUS_CHUNKS:
-        encoded = (_encode(tokenizer, chunk) for chunk in chain(head, texts))
-    else:
-        encoded = _in_processes(tokenizer, chain(head, texts), processes)
-    done = 0
-    for tokens, counts in encoded:
-        flat.append(tokens)
-        lengths.append(counts)
-        done += len(counts)
+    for part in tokenized_parts(hashed(), tokenizer, processes=processes):
+        flat.append(part.tokens)
+        lengths.append(part.counts)
+        doc_ids += part.doc_ids
         if progress is not None:
-            progress(done, flat.size)
+            progress(len(doc_ids), flat.size)
     offsets = np.zeros(len(doc_ids) + 1, dtype=np.int64)
     np.cumsum(lengths.finish(), out=offsets[1:])
     return TokenizedCorpus(flat.finish(), offsets, doc_ids, digest.hexdigest())
+
+
+def tokenized_parts(
+    documents: Iterable[Document],
+    tokenizer: Tokenizer,
+    *,
+    processes: int = 0,
+    remembered_bytes: int = REMEMBERED_BYTES,
+) -> Iterator[TokenizedPart]:
+    """Read, normalize and tokenize documents in order, about a million characters at a time; nothing is kept.
+
+    `processes` 0 means one per available core. Corpora below 8 Mi characters, and one core, stay in this thread. Beyond that,
+    where words are apart (`TextEncoder`) they are tokenized in a thread while this one reads on; for other tokenizers new
+    processes load the tokenizer from `tokenizer.path` (a script that calls this needs the usual
+    `if __name__ == "__main__"`). Memory: a few parts per process, and `remembered_bytes` of words.
+    """
+    processes = processes or available_cores()
+    waiting: deque[list[str]] = deque()
+
+    def contents(chunk: list[Document]) -> list[str]:
+        waiting.append([document.doc_id for document in chunk])
+        return [document.contents for document in chunk]
+
+    texts = (contents(chunk) for chunk in _chunks(documents))
+    head = [chunk for _, chunk in zip(range(SMALL_CORPUS_CHUNKS if processes > 1 else 0), texts)]
+    encoder = TextEncoder(tokenizer, remembered_bytes=remembered_bytes)
+    encoded: Iterable[tuple[np.ndarray, np.ndarray]]
+    if len(head) < SMALL_CORPUS_CHUNKS:
+        encoded = map(encoder.encode, chain(head, texts))
+    elif encoder.by_words:
+        encoded = _in_a_thread(encoder, chain(head, texts))
+    else:
+        encoded = _in_processes(tokenizer, chain(head, texts), processes)
+    for tokens, counts in encoded:
+        yield TokenizedPart(tokens, counts, waiting.popleft())
 
 
 def available_cores() -> int:
@@ -146,12 +180,21 @@ def _chunks(documents: Iterable[Document]) -> Iterator[list[Document]]:
         yield chunk
 
 
-def _encode(tokenizer: Tokenizer, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """(token ids of all texts, uint32 length of each)."""
-    encoded = tokenizer.encode_batch(texts)
-    counts = np.fromiter(map(len, encoded), dtype=np.uint32, count=len(encoded))
-    dtype = np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32
-    return np.fromiter(chain.from_iterable(encoded), dtype=dtype, count=int(counts.sum())), counts
+def _in_a_thread(
+    encoder: TextEncoder, chunks: Iterable[list[str]]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Encode chunks in order while the next ones are read, at most two of them waiting."""
+    pending: deque[Future] = deque()
+    with ThreadPoolExecutor(1, thread_name_prefix="tokenizing") as pool:
+        try:
+            for chunk in chunks:
+                pending.append(pool.submit(encoder.encode, chunk))
+                if len(pending) > 2:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _in_processes(
@@ -184,17 +227,18 @@ def _in_processes(
 class _Worker:
     """What lives once per tokenizing process."""
 
-    tokenizer: Tokenizer
+    encoder: TextEncoder
 
     @classmethod
     def start(cls, path: Path, fingerprint: str) -> None:
-        cls.tokenizer = fitted(load_tokenizer(path), fingerprint)
-        if cls.tokenizer.fingerprint() != fingerprint:
+        tokenizer = fitted(load_tokenizer(path), fingerprint)
+        cls.encoder = TextEncoder(tokenizer)
+        if tokenizer.fingerprint() != fingerprint:
             raise TokenizerError(f"the tokenizer {path} changed while the corpus was tokenized; start again")
 
     @classmethod
     def encode(cls, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        return _encode(cls.tokenizer, texts)
+        return cls.encoder.encode(texts)
 
 
 def tokenizer_of(index: ForwardIndex, tokenizer: Tokenizer) -> Tokenizer:

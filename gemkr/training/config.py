@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from gemkr.config.paths import FilePath
 from gemkr.config.ranges import Natural, NotNegative, Positive, Share
-from gemkr.models.gemkr.config import ModelConfig
 from gemkr.models.hf.config import PromptConfig
+from gemkr.models.writers.config import WriterConfig
 from gemkr.training.loop.config import LoopConfig, OptimizerConfig
 
 
@@ -49,7 +49,7 @@ class RankLossConfig:
 class TrainConfig(LoopConfig):
     """One training experiment: `gemkr train CONFIG`."""
 
-    model: ModelConfig
+    model: WriterConfig
     data: TrainDataConfig
     rank_loss: RankLossConfig | None = None
 

@@ -18,7 +18,8 @@ from gemkr.data.clues import MinedClue, read_clues
 from gemkr.data.judged import JudgedClue, read_judged
 from gemkr.data.queries import read_queries
 from gemkr.errors import ConfigError, DataError
-from gemkr.models.gemkr.inputs import ClueTarget, Example
+from gemkr.models.gemkr.inputs import Example
+from gemkr.models.gemkr.rows import ClueTarget
 from gemkr.text.tokenizer import Tokenizer
 from gemkr.types import Query
 

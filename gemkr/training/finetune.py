@@ -1,30 +1,25 @@
-"""Fine-tuning a GeMKR on mined clues: puts model, data and loop together for one `TrainConfig`."""
+"""Fine-tuning a GeMKR or a VLM on mined clues: puts model, data and loop together for one `TrainConfig`."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-import torch
-
-from gemkr.config.files import to_mapping
 from gemkr.config.ranges import require_ranges
 from gemkr.data.clues import require_tokens
 from gemkr.data.run_folders import TRAIN
-from gemkr.models.gemkr.batch import RankWeight, collate
-from gemkr.models.gemkr.network import GeMKR, load_gemkr
-from gemkr.training.checkpoints.checkpoint import read_checkpoint
+from gemkr.models.gemkr.rows import RankWeight
+from gemkr.models.gemkr.writer import Writer
+from gemkr.models.writers.config import WriterConfig
 from gemkr.training.checkpoints.learned import notes_on
-from gemkr.training.checkpoints.origin import Origin, hash_files
-from gemkr.training.checkpoints.trained import load_into
 from gemkr.training.config import TrainConfig
 from gemkr.training.data import ClueDataset, PromptDataset, read_clue_dataset, read_judged_prompts
 from gemkr.training.loop.feed import TrainingData
 from gemkr.training.loop.resume import ResumeFrom, ResumePoint, find_resume, lock_output
-from gemkr.training.loop.trainer import Outcome, train
+from gemkr.training.loop.trainer import Outcome
+from gemkr.training.network import start_network, train_network
 from gemkr.vision.pictures import PictureFolder, require_pictures
 from gemkr.vision.store import RegionStore
 
@@ -44,7 +39,7 @@ def finetune(config: TrainConfig, *, resume: ResumeFrom = None) -> Outcome:
 
 
 def _finetune(config: TrainConfig, point: ResumePoint | None) -> Outcome:
-    pictures, regions = pictures_of(config)
+    pictures, regions = pictures_of(config.model, config.data)
     dataset = read_clue_dataset(config.data.queries, config.data.clues, not_built)
     development = None
     if config.data.development is not None:
@@ -54,10 +49,7 @@ def _finetune(config: TrainConfig, point: ResumePoint | None) -> Outcome:
     for part in (dataset, development):
         if part is not None:  # pictures that are missing are found out now, not in the third hour
             require_pictures(list(part.queries.values()), pictures, regions)
-    torch.manual_seed(config.seed)
-    model = load_gemkr(config.model)
-    if config.model.checkpoint is not None and point is None:
-        load_into(model, read_checkpoint(config.model.checkpoint))
+    model = start_network(config, point)
     build = model.input_builder(
         pictures,
         regions,
@@ -69,39 +61,19 @@ def _finetune(config: TrainConfig, point: ResumePoint | None) -> Outcome:
     if development is not None:
         require_tokens(development.clues, model.tokenizer, config.data.development)
         development = replace(development, build=build)
-    origin = Origin(
-        KIND,
-        model.tokenizer.fingerprint(),
-        _data_hash(config),
-        to_mapping(config),
-        model.bases(),
-    )
-    trained = model.trainable_parameters()
-    logger.info(
-        "%d clues of %d queries; %.2f M of %.2f M parameters learn",
-        len(dataset),
-        len(dataset.queries),
-        sum(p.numel() for p in trained.values()) / 1e6,
-        sum(p.numel() for p in model.parameters()) / 1e6,
-    )
+    logger.info("%d clues of %d queries", len(dataset), len(dataset.queries))
     data = _training_data(model, dataset, development, config)
-    checkpoint = None if point is None else point.read(origin)
-    tuned = config.model.checkpoint is not None
-    notes = notes_on(dataset.clues)
-    precision = config.model.precision
-    return train(
-        model, data, config, origin, precision=precision, resume=checkpoint, tuned=tuned, notes=notes
-    )
+    return train_network(config, model, data, KIND, _files(config), point, notes=notes_on(dataset.clues))
 
 
 def _training_data(
-    model: GeMKR, dataset: ClueDataset, development: ClueDataset | None, config: TrainConfig
+    model: Writer, dataset: ClueDataset, development: ClueDataset | None, config: TrainConfig
 ) -> TrainingData:
     """One row per clue, one prompt for up to `clues_per_prompt` clues of a query, or a prompt with clues to rank as well."""
     per_prompt, rank = config.data.clues_per_prompt, config.rank_loss
     require_ranges(config.data)
     weight = None if rank is None else RankWeight(rank.weight, rank.sharpness)
-    joined = partial(collate, pad_id=model.tokenizer.pad_id, eos_id=model.tokenizer.eos_ids[0], rank=weight)
+    joined = model.collator(weight)
     learned, held_out = dataset, development or ()
     if per_prompt > 1 or rank is not None:
         learned = PromptDataset.of(dataset, per_prompt)
@@ -111,13 +83,13 @@ def _training_data(
     return TrainingData(learned, joined, learned.lengths(), learned.groups(), held_out)
 
 
-def pictures_of(config: Any) -> tuple[PictureFolder | None, RegionStore | None]:
-    """What a model is shown of pictures in training, by the sections `model` and `data` of a configuration: some only where a
-    tower could see them."""
-    if config.model.tower is None or config.data.images is None:
+def pictures_of(model: WriterConfig, data: Any) -> tuple[PictureFolder | None, RegionStore | None]:
+    """What a model is shown of pictures in training, by its settings and the `images` and `regions` of its data: some only where it
+    could see them."""
+    if not model.sees_pictures or data.images is None:
         return None, None
-    regions = None if config.data.regions is None else RegionStore.open(config.data.regions)
-    return PictureFolder(config.data.images), regions
+    shown = model.sees_regions and data.regions is not None
+    return PictureFolder(data.images), RegionStore.open(data.regions) if shown else None
 
 
 def not_built(*given: Any, **settings: Any) -> NoReturn:
@@ -125,13 +97,13 @@ def not_built(*given: Any, **settings: Any) -> NoReturn:
     raise TypeError("the examples of a data set are built once the model is loaded")
 
 
-def _data_hash(config: TrainConfig) -> str:
-    """Of the query and clue files, and of the index of the region store, which holds its features' checksum."""
+def _files(config: TrainConfig) -> list[str | Path]:
+    """The query and clue files, and the index of the region store, which holds its features' checksum."""
     files: list[str | Path] = [config.data.queries, config.data.clues]
     if config.data.development is not None:
         files.append(config.data.development)
     if config.rank_loss is not None:
         files.append(config.rank_loss.clues)
-    if config.model.tower is not None and config.data.regions is not None:
+    if config.model.sees_regions and config.data.regions is not None:
         files.append(Path(config.data.regions) / "index.json")
-    return hash_files(files)
+    return files

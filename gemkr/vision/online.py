@@ -15,6 +15,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -31,27 +32,29 @@ if TYPE_CHECKING:
 
 
 class RegionExtractor:
-    """From one decoded picture to what a region store would hold of it."""
+    """From one decoded picture to what a region store would hold of it; without a tower to its boxes alone, for models that are
+    shown crops. `width` and `encoder` are those of the features."""
 
     def __init__(
-        self, detector: Detector, tower: Tower, rows: int | None = None, device: str = "cpu"
+        self, detector: Detector, tower: Tower | None, rows: int | None = None, device: str = "cpu"
     ) -> None:
         """`rows` is R, the most regions a picture may have; the detector's number unless given.
 
         The tower computes where it is. VisionError when its weights are not float32: stores are made with those.
         """
-        if tower.dtype != torch.float32:
+        if tower is not None and tower.dtype != torch.float32:
             raise VisionError(
                 f"the vision tower has {str(tower.dtype).removeprefix('torch.')} weights, region features are made with "
                 "float32 ones; load it again for the regions"
             )
         self.detector = detector
         self.tower = tower
+        self.width, self.encoder = (0, "") if tower is None else (tower.width, tower.fingerprint)
         self.rows = detector.config.regions if rows is None else rows
 
     @classmethod
     def like(
-        cls, store: RegionStore, tower: Tower, weights: str | None = None, device: str = "cpu"
+        cls, store: RegionStore, tower: Tower | None, weights: str | None = None, device: str = "cpu"
     ) -> RegionExtractor:
         """The extractor that a store was made with, configured from the store; `weights` where the file lies elsewhere now, `device` the
         detector's.
@@ -77,6 +80,8 @@ class RegionExtractor:
     def require_like(self, store: RegionStore) -> None:
         """VisionError unless a store holds what this extractor makes: same detector, settings, margin, rows, and tower."""
         require_same_detector(store.detector, self.detector.record, store.path)
+        if self.tower is None:
+            return
         if (store.rows, store.width) != (self.rows, self.tower.width):
             raise VisionError(
                 f"the region store {store.path} holds {store.rows} regions of width {store.width}, online ones are "
@@ -92,7 +97,10 @@ class RegionExtractor:
         """The regions of a decoded picture (RGB, upright)."""
         with _kept_threads():
             (found,) = self.detector.detect([image_id], [picture])
-        features = encode_boxes(self.tower, picture, found, self.rows, self.detector.config.margin)
+        if self.tower is None:
+            features = np.zeros((min(len(found.boxes), self.rows), 0), np.float32)
+        else:
+            features = encode_boxes(self.tower, picture, found, self.rows, self.detector.config.margin)
         n = len(features)
         rows = as_stored(features, self.rows, image_id)
         return PictureRegions(rows, n, found.boxes[:n], found.size, found.classes[:n], found.scores[:n])
@@ -215,8 +223,7 @@ class OnlineRegions:
         self._pictures = pictures
         self._store = store
         self.path: Path | str = "the pictures given" if store is None else store.path
-        self.width = extractor.tower.width
-        self.encoder = extractor.tower.fingerprint
+        self.width, self.encoder = extractor.width, extractor.encoder
 
     def __contains__(self, image_id: str) -> bool:
         return self._pictures.given(image_id) is not None or (

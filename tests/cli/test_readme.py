@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from toy_text import train_sentencepiece
 
 from gemkr.cli import build_parser, main
 from gemkr.config.files import load_config
@@ -61,6 +62,18 @@ def test_the_index_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_the_generative_example_runs() -> None:
     assert run_python(block("RandomLM"))["hit"].evidence
+
+
+def test_the_example_of_a_collection_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("corpus.csv").write_text("kid,text\na,a red kite\nb,a blue drum\n")
+    tokenizer = str(train_sentencepiece(tmp_path / "t.model"))
+    assert main(["collection", "create", "wiki", "corpus.csv", "--tokenizer", tokenizer]) == 0
+    assert [document.doc_id for document in run_python(block("Collection.open"))["collection"].documents] == [
+        "a",
+        "b",
+        "new",
+    ]
 
 
 def test_the_example_of_a_retriever_is_evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

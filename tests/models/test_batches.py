@@ -15,11 +15,12 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from gemkr.models.gemkr.batch import Batch, RankWeight, collate
+from gemkr.models.gemkr.batch import Batch, collate
 from gemkr.models.gemkr.config import ModelConfig
-from gemkr.models.gemkr.inputs import ClueTarget, Example
+from gemkr.models.gemkr.inputs import Example
 from gemkr.models.gemkr.network import GeMKR
 from gemkr.models.gemkr.prompt import Sample
+from gemkr.models.gemkr.rows import ClueTarget, RankWeight
 from gemkr.models.hf.llm import LLM
 
 EOS = 1

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import DynamicCache
 
 from gemkr.models.gemkr import branches
 from gemkr.models.gemkr.branches import BranchState
-from gemkr.models.hf.llm import LLM
+from gemkr.models.hf.llm import LLM, CacheState
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["plain", "fused"])
@@ -69,3 +70,25 @@ def test_selecting_beams_copies_no_keys(llm: LLM) -> None:
     assert after.cache.layers[0].keys.shape[0] == 3
     logits, _ = branches.step(llm, torch.tensor([3]), left)
     torch.testing.assert_close(logits[0], alone(llm, [11, 12, 2, 3]), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_step_never_waits_for_its_device() -> None:
+    """On torch's meta device there are no values, so that whatever would fetch one raises."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=40, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4
+    )
+    with torch.device("meta"):
+        llm = LLM(LlamaForCausalLM(config).eval())
+        tokens = torch.zeros(3, 5, dtype=torch.int64)
+        embeddings, visible = llm.embed(tokens), torch.ones(3, 5, 5, dtype=torch.bool)
+        _, cache = llm.extend(embeddings, visible, tokens, visible[:, 0], DynamicCache(config=config))
+        state = BranchState.root(CacheState(cache, torch.ones_like(tokens), tokens[:, 0]))
+        for rows in ([0, 0, 1, 2, 2], [4, 3, 3, 1], [0, 1]):
+            state = state.select(torch.tensor(rows, device="cpu"))
+            logits, state = branches.step(llm, torch.zeros(len(rows), dtype=torch.int64), state)
+            assert logits.shape == (len(rows), 40)
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        logits.argmax().item()

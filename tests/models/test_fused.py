@@ -20,8 +20,8 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from gemkr.errors import ModelError
 from gemkr.models.gemkr.batch import Batch, collate, hide_words
 from gemkr.models.gemkr.config import ModelConfig
-from gemkr.models.gemkr.inputs import ClueTarget
 from gemkr.models.gemkr.network import GeMKR
+from gemkr.models.gemkr.rows import ClueTarget
 from gemkr.models.hf.config import LoraConfig
 from gemkr.models.hf.fused_parts import LowRank, RMSNorm, SwiGLU, TargetLoss, keep_mask
 from gemkr.models.hf.llm import LLM, add_lora

@@ -27,9 +27,9 @@ from gemkr.errors import CheckpointError, ModelError
 from gemkr.fm_index import FMIndex
 from gemkr.models.gemkr.batch import hide_words
 from gemkr.models.gemkr.config import ModelConfig
-from gemkr.models.gemkr.inputs import ClueTarget
 from gemkr.models.gemkr.network import GeMKR, load_gemkr
 from gemkr.models.gemkr.outline import Outline
+from gemkr.models.gemkr.rows import ClueTarget
 from gemkr.models.hf.config import LoraConfig, PromptConfig, TextEncoderConfig
 from gemkr.models.hf.text_encoder import TextReader, load_text_encoder, outline_text_encoder
 from gemkr.models.weights import load_weights, trained_parameters

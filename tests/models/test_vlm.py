@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from tiny_vlm import VISION, save_tiny_vlm
 from gemkr.errors import ModelError
 from gemkr.models.hf.adapters import AdapterConfig
 from gemkr.models.hf.vlm import VlmEncoder
+from gemkr.models.hf.vlm_folder import VlmParts
 from gemkr.models.weights import weights_digest
 from gemkr.types import Document, Query
 
@@ -72,16 +74,24 @@ def twin(model: VlmEncoder, text: str, pixels: dict | None, before: str | None) 
     return torch.nn.functional.normalize(states[0, at], dim=-1).numpy()
 
 
-def prompt(family: str, settings: dict, text: str, count: int) -> str:
-    pad = "<|image_pad|>" * count
+def picture_tokens(model: VlmEncoder, family: str, pixels: dict, image: str) -> str:
+    """Counted by hand where a family writes nothing but picture tokens; else as the library does (see below)."""
+    if family == "llava":
+        return "<|image_pad|>" * 16
+    if family.startswith("qwen"):
+        return "<|image_pad|>" * (int(pixels["image_grid_thw"].prod()) // 4)
+    return model.reader.parts.show(model.reader.pictures.open(image), image)[1]
+
+
+def prompt(settings: dict, text: str, pad: str) -> str:
     if settings:
-        what = {(0, 1): "sentence", (1, 0): "image", (1, 1): "image and sentence"}[bool(count), bool(text)]
-        seen = f"<|vision_start|>{pad}<|vision_end|>" if count else ""
+        what = {(0, 1): "sentence", (1, 0): "image", (1, 1): "image and sentence"}[bool(pad), bool(text)]
+        seen = f"<|vision_start|>{pad}<|vision_end|>" if pad else ""
         return (
             f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{seen}{text}\nSummarize above {what} in "
             "one word: <|im_end|>\n<|im_start|>assistant\n<emb>."
         )
-    return (f"{pad}\n" if count else "") + text
+    return (f"{pad}\n" if pad else "") + text
 
 
 @pytest.mark.parametrize("settings", [{}, LAMRA], ids=["last", "before"])
@@ -94,35 +104,68 @@ def test_vectors_agree_with_the_twin(folder: Path, family: str, settings: dict) 
     texts += ["the blue bird", "", "tree. a boat", "a photo of the small red cat which is the big green tree"]
     vectors = []
     for item, text in zip([*queries, *documents], texts, strict=True):
-        pixels, count = None, 0
+        pixels, pad = None, ""
         if item.image is not None:
             pixels = dict(
                 model.reader.processor(images=[model.reader.pictures.open(item.image)], return_tensors="pt")
             )
-            count = 16 if family == "llava" else int(pixels["image_grid_thw"].prod()) // 4
-        vectors.append(
-            twin(model, prompt(family, settings, text, count), pixels, "<emb>" if settings else None)
-        )
+            pad = picture_tokens(model, family, pixels, item.image)
+        vectors.append(twin(model, prompt(settings, text, pad), pixels, "<emb>" if settings else None))
     np.testing.assert_allclose(found, vectors, atol=1e-5)
     assert min(np.abs(a - b).max() for a, b in pairwise(vectors)) > 0.01
 
 
-def test_picture_tokens_are_those_of_the_library(folder: Path) -> None:
-    pytest.importorskip("torchvision")
-    from transformers import Qwen2VLProcessor
-    from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
-
-    model = encoder(folder, "qwen2_vl")
-    reader = model.reader
-    template = "{% for message in messages %}{{ message }}{% endfor %}"
-    library = Qwen2VLProcessor(
-        reader.processor, reader.tokenizer, Qwen2VLVideoProcessor(patch_size=4), chat_template=template
+def library_processor(family: str, parts: VlmParts) -> Any:
+    """The library's own processor of the same parts; it needs torchvision for its class of video processors."""
+    from transformers import (
+        Idefics3Processor,
+        LlavaNextProcessor,
+        LlavaProcessor,
+        Qwen2VLProcessor,
+        Qwen3VLProcessor,
     )
-    picture = reader.pictures.open("two")
-    theirs = library(text=["<|image_pad|>\na red cat"], images=[picture], return_tensors="pt")
-    ours = reader.queries([Query("q", "a red cat", image="two")])
-    assert theirs["input_ids"].tolist() == ours["input_ids"].tolist()
-    assert torch.equal(theirs["pixel_values"], ours["pixel_values"])
+    from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
+    from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoProcessor
+
+    both = parts.processor, parts.tokenizer
+    parts.tokenizer.image_token = parts.image_token
+    if family == "qwen3_vl":
+        return Qwen3VLProcessor(*both, Qwen3VLVideoProcessor(patch_size=4))
+    if family.startswith("qwen"):
+        return Qwen2VLProcessor(*both, Qwen2VLVideoProcessor(patch_size=4))
+    if family.startswith("llava"):
+        kind = LlavaProcessor if family == "llava" else LlavaNextProcessor
+        return kind(
+            *both, patch_size=4, vision_feature_select_strategy="default", num_additional_image_tokens=1
+        )
+    return Idefics3Processor(*both, image_seq_len=4)
+
+
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family != "smolvlm"])
+def test_picture_tokens_are_those_of_the_library(folder: Path, family: str) -> None:
+    pytest.importorskip("torchvision")
+    reader = encoder(folder, family).reader
+    library = library_processor(family, reader.parts)
+    if family == "idefics3":  # which writes its own name of the picture token
+        library.image_token, library.image_token_id = reader.image_token, reader.image_id
+    for name in ("one", "two", "three"):
+        picture = reader.pictures.open(name)
+        theirs = library(text=["<|image_pad|>\na red cat"], images=[picture], return_tensors="pt")
+        ours = reader.queries([Query("q", "a red cat", image=name)])
+        assert theirs["input_ids"].tolist() == ours["input_ids"].tolist()
+        assert torch.equal(theirs["pixel_values"], ours["pixel_values"])
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(0, 0), (1, 2), (2, 2)])
+def test_smolvlm_writes_pictures_as_the_library_does(folder: Path, rows: int, columns: int) -> None:
+    from transformers.models.smolvlm.processing_smolvlm import get_image_prompt_string
+
+    parts = encoder(folder, "smolvlm").reader.parts
+    found = {"rows": [[rows]], "cols": [[columns]]}
+    ours = parts.family.expand(found, parts.processor, parts.config, parts.image_token)
+    assert ours == get_image_prompt_string(
+        rows, columns, 4, "<fake_token_around_image>", parts.image_token, "<global-img>"
+    )
 
 
 def test_what_is_read(folder: Path) -> None:
@@ -179,7 +222,7 @@ def test_adapters_never_touch_a_vision_tower(folder: Path, family: str, dora: bo
     """Nor does training without adapters: nothing between picture and language model learns, or is of other bytes."""
     plain = encoder(folder, family).network
     adapted = encoder(folder, family, adapters=AdapterConfig(r=2, targets=".*", dora=dora)).network
-    seeing = ("model.visual.", "model.vision_tower.", "model.multi_modal_projector.")
+    seeing = ("model.visual.", "model.vision_", "model.multi_modal_projector.", "model.connector.")
     before, after = (
         {name: tensor for name, tensor in network.state_dict().items() if name.startswith(seeing)}
         for network in (plain, adapted)

@@ -120,7 +120,7 @@ class Prefers:
 
     def prompts(self, query: Query, passage: str) -> SimpleNamespace:
         values = [float(word) for word in passage.split() if "(" not in word]
-        return SimpleNamespace(sample=SimpleNamespace(tokens=[], read=[]), values=values)
+        return SimpleNamespace(sample=SimpleNamespace(prompt_length=0, read=[]), values=values)
 
     def logits(self, prompts: list) -> np.ndarray:
         self.shown += 1

@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 from gemkr.cli import main
+from gemkr.collection.collection import Collection
 from gemkr.config.files import load_config
+from gemkr.data.corpus import read_corpus
 from gemkr.data.records import read_records
 from gemkr.errors import GemkrError
 from gemkr.evaluation.config import EvalConfig
@@ -26,6 +28,7 @@ from gemkr.training.checkpoints.checkpoint import save_checkpoint
 from gemkr.training.checkpoints.origin import Origin
 from gemkr.training.config import LlamaConfig
 from gemkr.training.pretrain import build_llama, save_llama
+from gemkr.types import Document
 
 TEXTS = [document.text for document in toy_corpus()]
 
@@ -118,6 +121,35 @@ def test_a_generative_evaluation_from_file_to_report(material: Path, tmp_path: P
     assert metrics["rows"]["same"] == metrics["rows"]["gemkr"]
     assert metrics["clues"]["per_query"] > 1
     assert list(read_records(tmp_path / "same" / "run.jsonl")) == rankings
+
+
+def test_a_collection_stands_for_corpus_and_index(material: Path, tmp_path: Path) -> None:
+    """The same runs from a collection and from the files of its live documents, in their order."""
+    collection = Collection.create(
+        tmp_path / "c", tokenizer=material / "t.model", documents=read_corpus(material / "corpus.csv")
+    )
+    extra = Document("extra", "a plain tea from Kenya")
+    collection.add([extra])
+    collection.delete(["d2", "d5"])
+    live = [d for d in [*read_corpus(material / "corpus.csv"), extra] if d.doc_id not in ("d2", "d5")]
+    tokenizer = load_tokenizer(material / "t.model")
+    index = FMIndex.build(
+        [tokenizer.encode(d.text) for d in live], [d.doc_id for d in live], tokenizer=tokenizer
+    )
+    index.save(tmp_path / "live.fmi")
+    rows = "".join(f'{d.doc_id},"{d.text}"\n' for d in live)
+    (tmp_path / "live.csv").write_text("kid,text\n" + rows)
+    runs = []
+    for name, corpus, file in [
+        ("ours", tmp_path / "c", tmp_path / "c"),
+        ("files", tmp_path / "live.csv", tmp_path / "live.fmi"),
+    ]:
+        settings = [f"corpus={corpus}", f"retrievers.gemkr.index={file}", f"output={tmp_path / name}"]
+        settings += ["retrievers.gemkr.decoding.max_tokens=2", "limit=1"]
+        assert main(["eval", str(material / "eval.yaml"), *settings, "evaluate=[gemkr, bm25]"]) == 0
+        runs.append([(tmp_path / name / each / "run.trec").read_text() for each in ("gemkr", "bm25")])
+    assert runs[0] == runs[1]
+    assert runs[0][0]
 
 
 def test_clues_that_end_with_words_rank_anew_as_they_ranked(material: Path, tmp_path: Path) -> None:

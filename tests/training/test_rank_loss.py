@@ -20,11 +20,11 @@ from gemkr.errors import ConfigError, DataError
 from gemkr.evaluation.judge import make_judge
 from gemkr.evaluation.rewards import clue_rewards, judge_clues
 from gemkr.fm_index import FMIndex
-from gemkr.models.gemkr.batch import RankWeight, collate
+from gemkr.models.gemkr.batch import collate
 from gemkr.models.gemkr.config import ModelConfig
-from gemkr.models.gemkr.inputs import ClueTarget
 from gemkr.models.gemkr.network import GeMKR, load_gemkr
 from gemkr.models.gemkr.rank_loss import rank_losses
+from gemkr.models.gemkr.rows import ClueTarget, RankWeight
 from gemkr.retrievers.generative.clue_documents import ClueDocuments
 from gemkr.retrievers.generative.config import ScoringConfig
 from gemkr.text.tokenizer import load_tokenizer

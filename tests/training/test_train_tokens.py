@@ -16,7 +16,7 @@ from tiny_flmr import MARKED, save_regions, save_tiny_text
 from tiny_pictures import WORDS, save_pictures, save_tiny_clip
 
 from gemkr.config.files import from_mapping
-from gemkr.errors import CheckpointError
+from gemkr.errors import CheckpointError, ConfigError
 from gemkr.evaluation.config import EvalConfig
 from gemkr.models.weights import weights_digest
 from gemkr.training.checkpoints.checkpoint import read_checkpoint
@@ -231,3 +231,11 @@ def test_chunks_of_tokens_give_the_gradients_of_the_whole_batch(size: int) -> No
 def test_sources_without_regions_are_enough_for_texts(folder: Path) -> None:
     config = configure(folder, folder / "none", section(folder, vision=None))
     assert config.encoder.build(SimpleNamespace(pictures=None)).width == 16
+
+
+def test_a_queue_is_for_encoders_of_one_vector(folder: Path, tmp_path: Path) -> None:
+    config = configure(folder, tmp_path / "run", section(folder), loss={"queue": {"size": 8}})
+    with pytest.raises(
+        ConfigError, match=r"loss\.queue keeps one vector a document and 'preflmr' makes one a token"
+    ):
+        train_encoder(config)

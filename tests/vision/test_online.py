@@ -118,6 +118,16 @@ def test_paths_bytes_and_decoded_pictures_are_the_same(
         online.path(ids[3])
 
 
+def test_boxes_alone_need_no_tower(pictures: PictureFolder, store: RegionStore) -> None:
+    online = OnlinePictures(RegionExtractor.like(store, None))
+    for name in ("s00", "empty", "turned"):
+        found, stored = online.regions.get(online.add(pictures.path(name))), store.get(name)
+        assert (found.count, found.classes, found.scores) == (stored.count, stored.classes, stored.scores)
+        assert np.array_equal(found.boxes, stored.boxes)
+        assert found.features.shape == (store.rows, 0)
+    assert online.regions.width == 0
+
+
 def test_the_number_of_threads_changes_nothing_and_stays(
     pictures: PictureFolder, store: RegionStore, tower: Tower
 ) -> None:

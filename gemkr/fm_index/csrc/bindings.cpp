@@ -2,6 +2,7 @@
 // includes pybind11.
 #include "bindings_batch.hpp"
 #include "bindings_build.hpp"
+#include "bindings_segments.hpp"
 #include "bindings_single.hpp"
 #include "hash.hpp"
 
@@ -37,7 +38,8 @@ PYBIND11_MODULE(_core, m) {
           py::arg("threads"), py::arg("memory_limit"), "What a build will take, guessed before it begins.");
 
     py::class_<PyBuilder>(m, "Builder", "Collects documents for a build.")
-        .def(py::init<u64>(), py::arg("vocab_limit"))
+        .def(py::init<u64, u64, const std::string&>(), py::arg("vocab_limit"), py::arg("held_bytes") = 0,
+             py::arg("work_folder") = "")
         .def("add", &add_document, py::arg("tokens"))
         .def("add_flat", &add_flat, py::arg("tokens"), py::arg("offsets"))
         .def("add_id",
@@ -96,6 +98,7 @@ PYBIND11_MODULE(_core, m) {
                                        make_span(0, static_cast<i64>(i.header().n_rows), 0));
                                })
         .def("__len__", [](const Index& i) { return i.header().n_docs; });
+    add_segments(m);
     for (PyMethodDef& method : fast_methods) {
         PyObject* descriptor = PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(index.ptr()), &method);
         if (!descriptor) throw py::error_already_set();

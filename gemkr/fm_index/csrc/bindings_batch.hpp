@@ -17,17 +17,22 @@ struct Batch {
     std::size_t count;
 };
 
-Batch batch_of(const Index& index, const Longs& lo, const Longs& hi) {
+Batch arrays_of(const Longs& lo, const Longs& hi) {
     if (lo.ndim() != 1 || hi.ndim() != 1 || lo.size() != hi.size())
         throw QueryError("lo and hi must be arrays of one dimension and equal length, got " + std::to_string(lo.size()) +
                          " and " + std::to_string(hi.size()) + " values");
-    const Batch batch{lo.data(), hi.data(), static_cast<std::size_t>(lo.size())};
+    return {lo.data(), hi.data(), static_cast<std::size_t>(lo.size())};
+}
+
+Batch batch_of(const Index& index, const Longs& lo, const Longs& hi) {
+    const Batch batch = arrays_of(lo, hi);
     index.check_spans(batch.lo, batch.hi, batch.count);
     return batch;
 }
 
-py::tuple extend_many(const Index& index, const Longs& lo, const Longs& hi, const Longs& tokens) {
-    const Batch batch = batch_of(index, lo, hi);
+// `Searched` is an Index or Segments; the batch has been checked as far as it can be here.
+template <class Searched>
+py::tuple extend_batch(const Searched& index, const Batch& batch, const Longs& lo, const Longs& tokens) {
     if (tokens.ndim() != 1 || tokens.size() != lo.size())
         throw QueryError("there are " + std::to_string(lo.size()) + " spans but " + std::to_string(tokens.size()) +
                          " tokens; give one token per span");
@@ -42,21 +47,22 @@ py::tuple extend_many(const Index& index, const Longs& lo, const Longs& hi, cons
     return py::make_tuple(std::move(out_lo), std::move(out_hi));
 }
 
-void fill_mask(const Index& index, const Longs& lo, const Longs& hi, py::array& out) {
-    const Batch batch = batch_of(index, lo, hi);
-    const auto words = static_cast<py::ssize_t>(ceil_div(index.view().vocab_size, 32));
-    const bool fits = out.ndim() == 2 && out.shape(0) == lo.size() && out.shape(1) == words &&
+template <class Searched>
+void fill_batch(const Searched& index, const Batch& batch, u64 vocab_size, py::array& out) {
+    const auto words = static_cast<py::ssize_t>(ceil_div(vocab_size, 32));
+    const auto rows = static_cast<py::ssize_t>(batch.count);
+    const bool fits = out.ndim() == 2 && out.shape(0) == rows && out.shape(1) == words &&
                       out.dtype().equal(py::dtype::of<u32>()) && (out.flags() & py::array::c_style) && out.writeable();
     if (!fits)
-        throw QueryError("out must be a writable, contiguous uint32 array of shape (" + std::to_string(lo.size()) + ", " +
+        throw QueryError("out must be a writable, contiguous uint32 array of shape (" + std::to_string(rows) + ", " +
                          std::to_string(words) + ")");
     u32* to = static_cast<u32*>(out.mutable_data());
     const py::gil_scoped_release release;
     index.fill_mask(batch.lo, batch.hi, batch.count, to);
 }
 
-py::tuple next_tokens_many(const Index& index, const Longs& lo, const Longs& hi) {
-    const Batch batch = batch_of(index, lo, hi);
+template <class Searched>
+py::tuple successors_batch(const Searched& index, const Batch& batch) {
     SuccessorTable table;
     py::object tokens, counts;
     table.allocate = [&](std::size_t size) {
@@ -71,6 +77,18 @@ py::tuple next_tokens_many(const Index& index, const Longs& lo, const Longs& hi)
         index.successors_many(batch.lo, batch.hi, batch.count, table);
     }
     return py::make_tuple(to_array(table.offsets), tokens, counts);
+}
+
+py::tuple extend_many(const Index& index, const Longs& lo, const Longs& hi, const Longs& tokens) {
+    return extend_batch(index, batch_of(index, lo, hi), lo, tokens);
+}
+
+void fill_mask(const Index& index, const Longs& lo, const Longs& hi, py::array& out) {
+    fill_batch(index, batch_of(index, lo, hi), index.view().vocab_size, out);
+}
+
+py::tuple next_tokens_many(const Index& index, const Longs& lo, const Longs& hi) {
+    return successors_batch(index, batch_of(index, lo, hi));
 }
 
 std::size_t limit_of(const std::optional<i64>& limit) {

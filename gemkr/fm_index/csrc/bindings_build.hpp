@@ -14,7 +14,8 @@ namespace gemkr {
 namespace {
 
 struct PyBuilder {
-    explicit PyBuilder(u64 vocab_limit) : text(vocab_limit) {}
+    PyBuilder(u64 vocab_limit, u64 held_bytes, const std::string& work_folder)
+        : text(vocab_limit, held_bytes, work_folder) {}
     TextBuilder text;
     IdTable ids;
     bool has_ids = false;

@@ -92,7 +92,7 @@ private:
         out.rows = n_;
         out.documents = documents();
         for (u64 doc = 0; doc < documents(); ++doc) out.longest = std::max(out.longest, starts_[doc + 1] - starts_[doc]);
-        out.text_bytes = text_.collected_bytes();
+        out.text_bytes = text_.held_bytes();
         out.symbol_bytes = text_.narrow() ? 2 : 4;
         out.wide_rows = options_.wide_rows;
         out.sigma = header_.sigma;
@@ -120,9 +120,10 @@ private:
         Sym* const symbols = bwt.as<Sym>();
         {
             Buffer rows(n_ * sizeof(Row));
-            suffix_sort_bwt<Sym, Row>(text_.symbols().as<Sym>(), rows.as<Row>(), symbols, n_, text_.tokens().size(),
+            if (!whole_text_.size()) whole_text_ = text_.take_symbols();
+            suffix_sort_bwt<Sym, Row>(whole_text_.as<Sym>(), rows.as<Row>(), symbols, n_, text_.tokens().size(),
                                       pool_.threads(), [this](double share) { report("suffix sort", share); }, tie_bytes);
-            text_.symbols().release();
+            whole_text_.release();
             report("samples", 0);
             keep(take_samples(rows.as<Row>(), symbols));
         }
@@ -138,8 +139,11 @@ private:
         SpillFile transform(options_.work_folder);
         {
             BlockFiles files(options_.work_folder);
-            files.text.write(0, text_.symbols().data(), n_ * sizeof(Sym));
-            text_.symbols().release();
+            if (whole_text_.size())
+                files.text.write(0, whole_text_.data(), n_ * sizeof(Sym));
+            else
+                text_.take_symbols(files.text);
+            whole_text_.release();
             const std::vector<Block> blocks = cut_blocks(starts_, block_rows, options_.sample_rate);
             for (std::size_t k = 0; k < blocks.size(); ++k) {
                 const std::string stage = "block " + std::to_string(k + 1) + " of " + std::to_string(blocks.size());
@@ -223,6 +227,7 @@ private:
     const BuildOptions& options_;
     Pool pool_;
     u64 n_;
+    Buffer whole_text_;  // symbols, while it lies in memory
     std::vector<u64>& starts_;
     unsigned row_bits_, doc_bits_;
     CodeBook book_;

@@ -1,5 +1,8 @@
-// The file: header, section table, sections; how they are written, opened and checked. docs/index-format.md is
-// the specification. Knows sizes and places, not what the sections mean to a query (that is view.hpp).
+// The file: header, section table, sections; how they are written, opened and checked. docs/index-format.md
+// describes the whole. Knows sizes and places, not what the sections mean to a query (that is view.hpp).
+//
+// Packed: integers of a fixed width (packed.hpp). bits(x): the length of x in binary, 0 for 0. Document numbers are
+// max(1, bits(documents - 1)) wide.
 #pragma once
 
 #include <array>
@@ -16,24 +19,24 @@ constexpr char MAGIC[9] = "GEMKRFMI";
 constexpr u64 ALIGNMENT = 64;
 
 enum SectionId : unsigned {
-    LEVELS,
-    ALPHABET,
-    TOKENS,
-    SYMBOLS,
-    LEAVES,
-    SUPERS,
-    WAVELET,
-    CONTEXT_BUCKETS,
-    CONTEXT_ENTRIES,
-    CONTEXT_LISTS,
-    MARKS,
-    SAMPLES,
-    STARTS,
-    ENDS,
-    DOC_ARRAY,
-    ID_OFFSETS,
-    IDS,
-    TOKENIZER,
+    LEVELS,           // LevelRecord per level
+    ALPHABET,         // per token id: its symbol u32, 0 where the corpus does not hold it
+    TOKENS,           // per symbol: its token id u32, all ones for the separator
+    SYMBOLS,          // SymbolRecord per symbol
+    LEAVES,           // symbols of the leaves u32, level by level; all ones fill up
+    SUPERS,           // per level and 256 lines: four u64 (Level::supers)
+    WAVELET,          // per level of k digits: k / 224 + 1 lines of 64 bytes
+    CONTEXT_BUCKETS,  // u32 per bucket of 2^shift rows: its first entry; one more at the end
+    CONTEXT_ENTRIES,  // packed: first row mod 2^shift, size (bits(n_rows)), place in the lists (bits(their bytes))
+    CONTEXT_LISTS,    // successor lists (contexts.hpp), then 16 zero bytes
+    MARKS,            // lines of 64 bytes: marks before the line u64, 448 bits
+    SAMPLES,          // packed, bits(n_rows / rate): position / rate of the marked rows, in row order
+    STARTS,           // packed, bits(n_rows): position of each document in the text, and n_rows
+    ENDS,             // packed: for the k-th separator of the transform, the document that ends there
+    DOC_ARRAY,        // packed: the document of every row; empty without HAS_DOC_ARRAY
+    ID_OFFSETS,       // packed, bits(bytes of ids): where each id begins, and their end; empty without HAS_IDS
+    IDS,              // the ids in UTF-8, one after the other; without HAS_IDS the document numbers are the ids
+    TOKENIZER,        // the tokenizer's fingerprint in UTF-8
     SECTION_COUNT
 };
 
@@ -53,12 +56,12 @@ struct Header {
     u64 n_tokens;
     u64 n_docs;
     u64 vocab_size;
-    u64 sigma;
+    u64 sigma;  // symbols in use, the separator included; 0 for no documents
     u64 level_count;
     u64 leaf_count;
     u64 sample_rate;
     u64 flags;
-    u64 corpus_hash;
+    u64 corpus_hash;     // XXH64 of each document's length (u64) and tokens (u32), then of all ids
     u64 context_budget;  // bytes that entries and lists were allowed to take
     u64 context_count;
     u64 context_shift;

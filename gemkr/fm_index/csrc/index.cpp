@@ -11,6 +11,7 @@
 
 #include "contexts.hpp"
 #include "packed.hpp"
+#include "twins.hpp"
 
 namespace gemkr {
 
@@ -167,28 +168,8 @@ void Index::extend_many(const i64* lo, const i64* hi, const i64* tokens, i64* ou
 void Index::fill_mask(const i64* lo, const i64* hi, std::size_t count, u32* out) const {
     const std::size_t words = ceil_div(view_.vocab_size, 32);
     if (words == 0 || count == 0) return;
-    // Chains of equal spans: first_of[k] is the first row with the span of row k, next_same[k] its next twin.
-    constexpr u32 END = ~u32{0};
-    const std::size_t table_size = std::size_t{1} << bit_width(2 * count);
-    std::vector<u32> table(table_size, END), next_same(count, END), last_same(count), first_rows;
-    first_rows.reserve(count);
-    for (std::size_t k = 0; k < count; ++k) {
-        u64 slot = (static_cast<u64>(lo[k]) * 0x9E3779B97F4A7C15u ^ static_cast<u64>(hi[k])) * 0xD6E8FEB86659FD93u;
-        for (slot >>= 64 - bit_width(2 * count);; slot = (slot + 1) & (table_size - 1)) {
-            const u32 first = table[slot];
-            if (first == END) {
-                table[slot] = static_cast<u32>(k);
-                last_same[k] = static_cast<u32>(k);
-                first_rows.push_back(static_cast<u32>(k));
-                break;
-            }
-            if (lo[first] == lo[k] && hi[first] == hi[k]) {
-                next_same[last_same[first]] = static_cast<u32>(k);
-                last_same[first] = static_cast<u32>(k);
-                break;
-            }
-        }
-    }
+    const Twins twins(lo, hi, count);
+    const std::vector<u32>&first_rows = twins.first, &next_same = twins.next;
     pool()->run(ceil_div(first_rows.size(), PIECE), [&](std::size_t piece) {
         const std::size_t from = piece * PIECE, to = std::min(first_rows.size(), from + PIECE);
         Job jobs[PIECE];
@@ -200,7 +181,7 @@ void Index::fill_mask(const i64* lo, const i64* hi, std::size_t count, u32* out)
         }
         kernels_->fill_rows(view_, jobs, busy, out, words, thread_scratch());
         for (std::size_t k = from; k < to; ++k)
-            for (u32 row = next_same[first_rows[k]]; row != END; row = next_same[row])
+            for (u32 row = next_same[first_rows[k]]; row != Twins::END; row = next_same[row])
                 std::memcpy(out + row * words, out + first_rows[k] * words, words * 4);
     });
 }

@@ -47,7 +47,7 @@ struct Kernels {
                         std::size_t count);
     // Separators in rows [lo, hi).
     u64 (*count_ends)(const View&, u64 lo, u64 hi);
-    // Sets bit t of row job.id of out (words_per_row words each) for every successor t. Rows must be zero.
+    // Sets bit t of row job.id of out (words_per_row words each) for every successor t; other bits stay.
     void (*fill_rows)(const View&, const Job* jobs, std::size_t count, u32* out, std::size_t words_per_row, Scratch&);
     // Appends to scratch.found the successors of every job, sorted by job number and token, without the help of
     // precomputed lists.

@@ -191,8 +191,10 @@ void each_token(const View& view, const ListView& list, Each&& each) {
 
 void fill_from_list(const View& view, const ListView& list, u32* row, std::size_t words) {
     if (list.bitmap) {
-        std::memcpy(row, list.low, words * 4);
-        if (view.vocab_size % 32) row[words - 1] &= static_cast<u32>(low_bits(view.vocab_size % 32));
+        const std::size_t whole = view.vocab_size / 32;
+        for (std::size_t w = 0; w < whole; ++w) row[w] |= load_unaligned<u32>(list.low + 4 * w);
+        if (whole < words)
+            row[whole] |= load_unaligned<u32>(list.low + 4 * whole) & static_cast<u32>(low_bits(view.vocab_size % 32));
         return;
     }
     each_token(view, list, [&](u32 token) {

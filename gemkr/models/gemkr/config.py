@@ -55,6 +55,24 @@ class ModelConfig:
     fused: bool = False
     checkpoint: FilePath | None = None
 
+    @property
+    def base(self) -> str:
+        """The LLM, for messages."""
+        return self.llm
+
+    @property
+    def vocabulary(self) -> str:
+        """Where the tokenizer lies."""
+        return self.tokenizer or self.llm
+
+    @property
+    def sees_pictures(self) -> bool:
+        return self.tower is not None
+
+    @property
+    def sees_regions(self) -> bool:
+        return self.tower is not None
+
 
 def model_files(model: ModelConfig) -> dict[str, str | None]:
     """Every path that a model is read from, by what is read there."""
@@ -79,10 +97,15 @@ def with_template(model: ModelConfig, name: str) -> ModelConfig:
 
 def require_passage(model: ModelConfig, who: str) -> Template:
     """The model's template; ModelError unless it shows `who` a passage."""
-    template = Template.load(model.prompt.template)
+    return require_passage_in(model.prompt.template, who)
+
+
+def require_passage_in(name: str, who: str) -> Template:
+    """The template of that name or path; ModelError unless it shows `who` a passage."""
+    template = Template.load(name)
     if not any("{passage}" in section for section in template.sections):
         raise ModelError(
-            f"the prompt template {model.prompt.template} has no {{passage}}, so that {who} would never see one; add a line with "
+            f"the prompt template {name} has no {{passage}}, so that {who} would never see one; add a line with "
             "it, or leave model.prompt.template out"
         )
     return template

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,19 +19,11 @@ from gemkr.errors import ModelError
 from gemkr.models.gemkr.config import ModelConfig
 from gemkr.models.gemkr.projector import reading_order
 from gemkr.models.gemkr.prompt import Sample, Template, VisualSlot, build_sample
+from gemkr.models.gemkr.rows import ClueTarget
 from gemkr.models.hf.text_encoder import TextReader
 from gemkr.text.tokenizer import Tokenizer
 from gemkr.types import Query
 from gemkr.vision.protocols import Pictures, Regions
-
-
-@dataclass(frozen=True, slots=True)
-class ClueTarget:
-    """A clue behind a prompt: `learned` as a text to write, `reward` in [0, 1] where it was judged."""
-
-    tokens: tuple[int, ...]
-    learned: bool = True
-    reward: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +104,12 @@ class InputBuilder:
                 f"{regions.encoder[:12]}, the model's tower has width {width} and is {str(encoder)[:12]}; encode the "
                 "regions with the model's tower"
             )
+
+    def under(self, template: Template, max_prompt_tokens: int | None) -> InputBuilder:
+        """The same builder under another template and limit."""
+        other = copy(self)
+        other.template, other.max_prompt_tokens = template, max_prompt_tokens
+        return other
 
     @property
     def sees_pictures(self) -> bool:

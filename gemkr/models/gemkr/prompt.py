@@ -16,9 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from gemkr.config.paths import is_name
-from gemkr.data.clues import FORMS
-from gemkr.errors import DataError, ModelError
-from gemkr.text.normalize import normalize
+from gemkr.errors import ModelError
+from gemkr.models.gemkr.fields import Fields, fit, shown_fields
 from gemkr.text.tokenizer import Tokenizer, as_written
 from gemkr.types import Query
 
@@ -30,7 +29,6 @@ IGNORED_LABEL = -100
 SEPARATOR, FULL_STOP = ",", "."
 """Visual tokens of regions are enumerated as `<r1> , <r2> .`, the way a language model has read lists."""
 _FIELD = re.compile(r"\{(question|caption|detections|form|passage)\}")
-_SHORTENED_FIRST = ("detections", "caption", "question")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +93,7 @@ class Template:
             raise ModelError(f"the prompt template {path} is not UTF-8 text; save it as UTF-8") from error
         return Template.parse(text, f"the prompt template {path}")
 
-    def render(self, fields: dict[str, str], image: bool) -> tuple[str, str | None]:
+    def render(self, fields: Fields, image: bool) -> tuple[str, str | None]:
         """The prompt's text before the image slot and after it; (text, None) when there is no image."""
         halves: list[list[str]] = [[], []]
         seen = 0
@@ -160,38 +158,23 @@ def build_sample(
 
     Raises DataError for a query without anything to answer, ModelError when the template leaves no room for it.
     """
-    if form is not None and form not in FORMS:
-        raise ModelError(f"the clue form {form!r} is unknown; use {' or '.join(FORMS)}")
-    fields = {
-        "question": normalize(query.question),
-        "caption": normalize(query.caption or "") if caption else "",
-        "detections": normalize(" , ".join(query.detections)) if detections else "",
-        "form": form or "",
-        "passage": " ".join((passage or "").split()),
-    }
-    if image is None and not any(fields[name] for name in _SHORTENED_FIRST):
-        raise DataError(
-            f"the query {query.query_id!r} has no question and no picture that the model could see; give it one of them"
-        )
+    fields = shown_fields(
+        query,
+        form=form,
+        caption=caption,
+        detections=detections,
+        passage=passage,
+        picture=image is not None,
+    )
     template = template or default_template()
-    prompt, visual = _encode(template.render(fields, image is not None), image, tokenizer)
-    if max_prompt_tokens is not None and len(prompt) > max_prompt_tokens and fields["passage"]:
-        fields["passage"] = _fitting(fields, template, image, tokenizer, max_prompt_tokens)
-        prompt, visual = _encode(template.render(fields, image is not None), image, tokenizer)
-    while max_prompt_tokens is not None and len(prompt) > max_prompt_tokens:
-        name = next((name for name in _SHORTENED_FIRST if fields[name]), None)
-        if name is None:
-            raise ModelError(
-                f"the prompt of query {query.query_id!r} has {len(prompt)} tokens without any text of the query, "
-                f"allowed are {max_prompt_tokens}; raise max_prompt_tokens or shorten the template"
-            )
-        fields[name] = " ".join(fields[name].split()[:-1])
-        if image is None and not any(fields[name] for name in _SHORTENED_FIRST):
-            raise ModelError(
-                f"a prompt of {max_prompt_tokens} tokens has no room for a word of the query {query.query_id!r} beside the "
-                "template's; raise max_prompt_tokens or shorten the template"
-            )
-        prompt, visual = _encode(template.render(fields, image is not None), image, tokenizer)
+    prompt, visual = fit(
+        fields,
+        lambda fields: _encode(template.render(fields, image is not None), image, tokenizer),
+        lambda encoded: len(encoded[0]),
+        max_prompt_tokens,
+        query.query_id,
+        picture=image is not None,
+    )
     start = int(tokenizer.bos_id is not None)
     prompt[start:start] = [0] * read
     visual = [position + read for position in visual]
@@ -203,23 +186,6 @@ def build_sample(
         np.arange(start, start + read),
         len(prompt),
     )
-
-
-def _fitting(
-    fields: dict[str, str],
-    template: Template,
-    image: VisualSlot | Sequence[str] | None,
-    tokenizer: Tokenizer,
-    most: int,
-) -> str:
-    """As many of the passage's first words as a prompt of `most` tokens has room for, found by halving."""
-    words, fits, over = fields["passage"].split(), 0, len(fields["passage"].split())
-    while over - fits > 1:
-        middle = (fits + over) // 2
-        shorter = {**fields, "passage": " ".join(words[:middle])}
-        length = len(_encode(template.render(shorter, image is not None), image, tokenizer)[0])
-        fits, over = (middle, over) if length <= most else (fits, middle)
-    return " ".join(words[:fits])
 
 
 def _encode(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gemkr.models.gemkr.batch import Clues
+from gemkr.models.gemkr.rows import Clues
 
 
 def ranked_loss(log_probs: Tensor, clues: Clues) -> Tensor:

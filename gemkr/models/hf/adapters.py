@@ -16,7 +16,7 @@ from gemkr.config.ranges import Positive, Share
 from gemkr.errors import ModelError, first_line
 from gemkr.models.weights import new_weights
 
-VISION = re.compile(r"(^|\.)(vision_\w+|visual|visual_\w+|image_\w+|multi_modal_projector)(\.|$)")
+VISION = re.compile(r"(^|\.)(vision_\w+|visual|visual_\w+|image_\w+|multi_modal_projector|connector)(\.|$)")
 """Modules of a vision tower, or between one and the rest, under the names of transformers' models."""
 
 
@@ -40,27 +40,13 @@ def prepare(network: nn.Module, adapters: AdapterConfig | None, *, fresh: Sequen
     if adapters is None:
         network.requires_grad_(True)
         return
-    try:
-        pattern = re.compile(adapters.targets)
-    except re.error as error:
-        raise ModelError(
-            f"adapters.targets {adapters.targets!r} is no regular expression: {error}"
-        ) from error
-    names = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
-    matched = [name for name in names if pattern.fullmatch(name)]
-    chosen = [name for name in matched if not VISION.search(name) and name.split(".")[0] not in fresh]
-    if not chosen:
-        seen = f"only parts of a vision tower, such as {matched[0]!r}" if matched else "no linear module"
-        shown = next((name for name in names if not VISION.search(name)), "none")
-        raise ModelError(
-            f"adapters.targets {adapters.targets!r} matches {seen}; the network has {len(names)} linear modules, such as {shown!r}"
-        )
+    targets = linear_layers(network, adapters.targets, "adapters.targets", without=fresh)
     network.requires_grad_(False)
     import peft
 
     settings = peft.LoraConfig(
         r=adapters.r, lora_alpha=adapters.alpha, lora_dropout=adapters.dropout, use_dora=adapters.dora,
-        target_modules="|".join(map(re.escape, chosen)),
+        target_modules=targets,
     )  # fmt: skip
     try:
         with new_weights():
@@ -72,3 +58,29 @@ def prepare(network: nn.Module, adapters: AdapterConfig | None, *, fresh: Sequen
             parameter.requires_grad_(True)
         if parameter.requires_grad:
             parameter.data = parameter.data.to(torch.float32)
+
+
+def linear_layers(
+    network: nn.Module, targets: str, setting: str, *, without: Sequence[str] = (), within: str = ""
+) -> str:
+    """A regex of the full names of the linear modules that `targets` matches, those of a vision tower left out, and those of the
+    parts `without`; with `within`, those in that part alone. ModelError for a regex that is broken or matches none."""
+    try:
+        pattern = re.compile(targets)
+    except re.error as error:
+        raise ModelError(f"{setting} {targets!r} is no regular expression: {error}") from error
+    names = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    known = [
+        name
+        for name in names
+        if not VISION.search(name) and name.split(".")[0] not in without and name.startswith(within)
+    ]
+    chosen = [name for name in known if pattern.fullmatch(name)]
+    if not chosen:
+        matched = [name for name in names if pattern.fullmatch(name)]
+        seen = f"only parts of a vision tower, such as {matched[0]!r}" if matched else "no linear module"
+        shown = next((name for name in names if not VISION.search(name)), "none")
+        raise ModelError(
+            f"{setting} {targets!r} matches {seen}; the network has {len(names)} linear modules, such as {shown!r}"
+        )
+    return "|".join(map(re.escape, chosen))

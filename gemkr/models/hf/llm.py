@@ -103,12 +103,12 @@ class LLM(nn.Module):
     def logits(self, embeddings: torch.Tensor, mask: torch.Tensor, last: int) -> torch.Tensor:
         """float32[B, last, V] at the last positions of left-padded [B, T, hidden], mask int64[B, T]."""
         if self.fused:
-            states = self.hidden(embeddings, _causal(mask), _positions(mask), mask.bool())
+            states = self.hidden(embeddings, _causal(mask), row_positions(mask), mask.bool())
             return self.head(states[:, -last:]).float()
         output = self.model(
             inputs_embeds=embeddings,
             attention_mask=mask,
-            position_ids=_positions(mask),
+            position_ids=row_positions(mask),
             use_cache=False,
             logits_to_keep=last,
         )
@@ -116,7 +116,7 @@ class LLM(nn.Module):
 
     def prefill(self, embeddings: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, CacheState]:
         """As `logits` with last = 1, keeping keys and values: float32[B, V] and the state of B rows."""
-        positions = _positions(mask)
+        positions = row_positions(mask)
         if self.fused:
             states, cache = self._pass.extend(embeddings, _causal(mask), positions, mask.bool())
             return self.head(states[:, -1]).float(), CacheState(cache, mask, positions[:, -1] + 1)
@@ -247,12 +247,16 @@ def _add_dropout(model: nn.Module, share: float) -> None:
         place.register_forward_hook(drop)
 
 
-def add_lora(model: nn.Module, lora: LoraConfig) -> None:
-    """Put trainable low-rank adapters into a frozen model; ModelError when the targets match nothing."""
+def add_lora(model: nn.Module, lora: LoraConfig, targets: str | None = None) -> None:
+    """Put trainable low-rank adapters into a frozen model, at `targets` in place of the settings' own; ModelError when the
+    targets match nothing."""
     import peft
 
     settings = peft.LoraConfig(
-        r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=lora.targets
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=targets or lora.targets,
     )
     try:
         peft.inject_adapter_in_model(settings, model)
@@ -266,7 +270,7 @@ def _causal(mask: torch.Tensor) -> torch.Tensor:
     return real[:, None] & real.new_ones(real.shape[1], real.shape[1]).tril()
 
 
-def _positions(mask: torch.Tensor) -> torch.Tensor:
+def row_positions(mask: torch.Tensor) -> torch.Tensor:
     """int64[B, T]: 0 at the first real token of a left-padded row."""
     return (mask.cumsum(dim=1) - 1).clamp(min=0)
 

@@ -24,6 +24,7 @@ class SentenceNetwork(nn.Module):
     def __init__(self, model: nn.Module, *, unit: bool) -> None:
         super().__init__()
         self.model, self.unit = model, unit
+        self.width = model.get_embedding_dimension()
 
     def forward(self, inputs: Inputs) -> Tensor:
         vectors = self.model(dict(inputs))["sentence_embedding"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,11 +11,12 @@ from torch import Tensor, nn
 
 from gemkr.config.paths import FilePath
 from gemkr.config.ranges import Positive
-from gemkr.errors import ModelError, first_line
+from gemkr.errors import ModelError
 from gemkr.models.embedder import Embedder, Inputs
 from gemkr.models.hf.adapters import VISION, AdapterConfig, prepare
-from gemkr.models.hf.folder import UNREADABLE, load_folder
+from gemkr.models.hf.folder import load_folder
 from gemkr.models.hf.llm import PRECISIONS
+from gemkr.models.hf.vlm_folder import load_parts
 from gemkr.models.hf.vlm_reader import VlmReader
 
 
@@ -34,7 +34,7 @@ class VlmNetwork(nn.Module):
 
 
 class VlmEncoder(Embedder):
-    """An `Encoder` over a local folder of Qwen2-VL, Qwen2.5-VL, Qwen3-VL or LLaVA."""
+    """An `Encoder` over a local folder of Qwen2-VL, Qwen2.5-VL, Qwen3-VL, LLaVA, LLaVA-NeXT, Idefics3 or SmolVLM."""
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
@@ -63,21 +63,12 @@ class VlmEncoder(Embedder):
 
         if config.precision not in PRECISIONS:
             raise ModelError(f"the precision {config.precision!r} is unknown; use {', '.join(PRECISIONS)}")
-        tokenizer, processor, outline = load_parts(config.folder)
+        parts = load_parts(config.folder)
         reader = VlmReader(
-            tokenizer, processor, sources.pictures, outline,
+            parts, sources.pictures,
             template=config.template, image=config.image, pool=config.pool, max_tokens=config.max_tokens,
         )  # fmt: skip
-        limits = {"shortest_edge": config.min_pixels, "longest_edge": config.max_pixels}
-        if limits := {name: limit for name, limit in limits.items() if limit is not None}:
-            if not reader.family.typed:
-                raise ModelError(
-                    "min_pixels and max_pixels are for models that take pictures of any size; leave them out"
-                )
-            processor.size = {
-                **{name: processor.size[name] for name in ("shortest_edge", "longest_edge")},
-                **limits,
-            }
+        parts.limit_pixels(config.min_pixels, config.max_pixels)
         model = load_folder(AutoModel, config.folder, "VLM", PRECISIONS[config.precision])
         network = VlmNetwork(model)
         prepare(network, config.adapters, fresh=())
@@ -98,22 +89,3 @@ class VlmEncoder(Embedder):
     def input_files(config: Config) -> dict[str, str | None]:
         """The folder and the checkpoint."""
         return {"encoder": config.folder, "encoder.checkpoint": config.checkpoint}
-
-
-def load_parts(folder: str) -> tuple[Any, Any, Any]:
-    """Tokenizer, image processor (by PIL) and configuration of a local folder; ModelError where one cannot be loaded."""
-    from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
-
-    if not Path(folder).is_dir():
-        raise ModelError(f"the VLM folder {folder} is not there; give a local Hugging Face folder")
-    try:
-        return (
-            AutoTokenizer.from_pretrained(folder, local_files_only=True),
-            AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil"),
-            AutoConfig.from_pretrained(folder, local_files_only=True),
-        )
-    except UNREADABLE as error:
-        raise ModelError(
-            f"the VLM folder {folder} lacks a tokenizer, an image processor or a configuration that can be loaded: "
-            f"{first_line(error)}"
-        ) from error

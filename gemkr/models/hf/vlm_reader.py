@@ -1,20 +1,15 @@
-"""What a vision-language model is shown of a query or document: a template, filled with a text and a picture's tokens.
-
-The picture's tokens are counted and put in here, and pictures are prepared by PIL, so that no processor of the library is needed
-that would want torchvision.
-"""
+"""What a vision-language model is shown of a query or document: a template, filled with a text and a picture's tokens."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from gemkr.errors import ModelError
+from gemkr.models.hf.vlm_folder import VlmParts
 from gemkr.types import Document, Query
 from gemkr.vision.protocols import Pictures
 
@@ -33,40 +28,6 @@ BEFORE = "before:"
 PLACES = re.compile(r"\{(image|text|kind)\}")
 
 
-@dataclass(frozen=True)
-class Family:
-    """How the models of a family take pictures: `count(picture's tensors, row)` is the number of its tokens."""
-
-    prepare: Callable[[Any, Sequence[Any]], dict[str, Tensor]]
-    count: Callable[[dict[str, Tensor], int, Any, Any], int]
-    typed: bool
-    """Whether the model wants to be told which tokens are pictures."""
-
-
-def _grid_count(inputs: dict[str, Tensor], row: int, processor: Any, config: Any) -> int:
-    return int(inputs["image_grid_thw"][row].prod()) // processor.merge_size**2
-
-
-def _square_count(inputs: dict[str, Tensor], row: int, processor: Any, config: Any) -> int:
-    side = config.vision_config.image_size // config.vision_config.patch_size
-    return side**2 + (config.vision_feature_select_strategy != "default")
-
-
-def _prepared(processor: Any, pictures: Sequence[Any]) -> dict[str, Tensor]:
-    found = processor(images=list(pictures), return_tensors="np")
-    return {name: torch.as_tensor(values) for name, values in found.items()}
-
-
-QWEN = Family(_prepared, _grid_count, typed=True)
-FAMILIES = {
-    "qwen2_vl": QWEN,
-    "qwen2_5_vl": QWEN,
-    "qwen3_vl": QWEN,
-    "llava": Family(_prepared, _square_count, typed=False),
-}
-"""`model_type` of a configuration -> how it takes pictures."""
-
-
 class VlmReader:
     """Reads items into `input_ids`, `attention_mask` int64[n, T], padded on the right, and the model's own picture tensors.
 
@@ -76,26 +37,20 @@ class VlmReader:
 
     def __init__(
         self,
-        tokenizer: Any,
-        processor: Any,
+        parts: VlmParts,
         pictures: Pictures | None,
-        config: Any,
         *,
         template: str,
         image: str | None,
         pool: str,
         max_tokens: int,
     ) -> None:
-        """ModelError for a template without {text}, a model of an unknown family, or a pool that the template has no token for."""
+        """ModelError for a template without {text}, or a pool that the template has no token for."""
         known = TEMPLATES.get(template, ("{tokens}", template))
         self.image, self.template = (known[0] if image is None else image), known[1]
         if "{text}" not in self.template:
             raise ModelError(
                 f"the template {template!r} has no {{text}} in it; put it there, or name one of {', '.join(TEMPLATES)}"
-            )
-        if config.model_type not in FAMILIES:
-            raise ModelError(
-                f"models of the type {config.model_type!r} cannot be embedders here; known are {', '.join(FAMILIES)}"
             )
         if pool.startswith(BEFORE):
             before = pool.removeprefix(BEFORE)
@@ -107,10 +62,10 @@ class VlmReader:
             self.template = self.template[:place]
         elif pool != "last":
             raise ModelError(f"pool is {pool!r}; use last or {BEFORE}TOKEN")
-        self.family, self.config = FAMILIES[config.model_type], config
-        self.tokenizer, self.processor, self.pictures = tokenizer, processor, pictures
-        self.max_tokens, self.image_id = max_tokens, config.image_token_id
-        self.image_token = tokenizer.convert_ids_to_tokens(self.image_id)
+        self.parts, self.family, self.pictures = parts, parts.family, pictures
+        self.tokenizer, self.processor = parts.tokenizer, parts.processor
+        self.max_tokens, self.image_id = max_tokens, parts.config.image_token_id
+        self.image_token = parts.image_token
 
     def queries(self, queries: Sequence[Query]) -> dict[str, Tensor]:
         """The instruction (where there is one) before the question, and the picture."""
@@ -134,13 +89,14 @@ class VlmReader:
                 raise ModelError(
                     f"{name} has the picture {image!r} and no folder of pictures is known; set images"
                 )
-        shown = [self.pictures.open(image) for image in images if image is not None]
-        inputs = self.family.prepare(self.processor, shown) if shown else {}
-        rows, seen = [], 0
-        for text, image in zip(texts, images, strict=True):
-            count = 0 if image is None else self.family.count(inputs, seen, self.processor, self.config)
-            seen += image is not None
-            rows.append(self.tokenizer(self._prompt(text, count))["input_ids"])
+        shown, rows = [], []
+        for text, image, name in zip(texts, images, names, strict=True):
+            tokens = ""
+            if image is not None:
+                found, tokens = self.parts.show(self.pictures.open(image), f"the picture {image!r} of {name}")
+                shown.append(found)
+            rows.append(self.tokenizer(self._prompt(text, tokens))["input_ids"])
+        inputs = self.family.join(shown)
         inputs["input_ids"] = torch.full(
             (len(rows), max(map(len, rows), default=0)), self._pad, dtype=torch.int64
         )
@@ -157,13 +113,13 @@ class VlmReader:
         pad = self.tokenizer.pad_token_id
         return 0 if pad is None or pad == self.image_id else pad
 
-    def _prompt(self, text: str, count: int) -> str:
-        """The template with a text and `count` picture tokens; 0 for no picture."""
+    def _prompt(self, text: str, tokens: str) -> str:
+        """The template with a text and a picture's tokens; none for no picture."""
         text = self._cut(text.replace(self.image_token, ""))
         values = {
             "text": text,
-            "image": self.image.replace("{tokens}", self.image_token * count) if count else "",
-            "kind": KINDS[bool(count), bool(text) or not count],
+            "image": self.image.replace("{tokens}", tokens) if tokens else "",
+            "kind": KINDS[bool(tokens), bool(text) or not tokens],
         }
         return PLACES.sub(lambda place: values[place[1]], self.template)
 

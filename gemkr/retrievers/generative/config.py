@@ -9,7 +9,7 @@ from gemkr.config.paths import FilePath
 from gemkr.config.ranges import Positive, Power
 from gemkr.config.section import Section
 from gemkr.decoding.config import DecodingConfig
-from gemkr.models.gemkr.config import ModelConfig
+from gemkr.models.writers.config import WriterConfig
 from gemkr.scorers import SCORERS
 
 
@@ -52,8 +52,8 @@ class GenerativeConfig:
     """
 
     index: FilePath
-    model: ModelConfig
-    ensemble: tuple[ModelConfig, ...] = ()
+    model: WriterConfig
+    ensemble: tuple[WriterConfig, ...] = ()
     decoding: DecodingConfig = DecodingConfig()
     scoring: ScoringConfig = field(default_factory=ScoringConfig)
     form: str | None = None

@@ -17,8 +17,8 @@ from gemkr.text.tokenizer import Tokenizer
 from gemkr.types import Query
 
 if TYPE_CHECKING:
-    from gemkr.fm_index import FMIndex
-    from gemkr.models.gemkr.network import GeMKR
+    from gemkr.fm_index import FMIndex, SegmentedIndex
+    from gemkr.models.gemkr.writer import Writer
     from gemkr.sources import Sources
 
 Prompts = Callable[[Query], Any]
@@ -32,7 +32,7 @@ class Parts:
     prompts: Prompts
     index: TokenIndex
     tokenizer: Tokenizer
-    models: tuple[GeMKR, ...]
+    models: tuple[Writer, ...]
     readers: tuple[Prompts, ...]
 
 
@@ -44,8 +44,8 @@ def load_parts(config: GenerativeConfig, sources: Sources) -> Parts:
     """
     index = check_parts(config, sources)
     pictures = regions = None
-    if config.model.tower is not None and sources.pictures is not None:
-        pictures, regions = sources.pictures, sources.regions
+    if config.model.sees_pictures and sources.pictures is not None:
+        pictures, regions = sources.pictures, sources.regions if config.model.sees_regions else None
         from gemkr.vision.pictures import require_pictures
 
         require_pictures(sources.queries, pictures, regions)
@@ -53,7 +53,7 @@ def load_parts(config: GenerativeConfig, sources: Sources) -> Parts:
     tokenizer = require_compatible(index, model)
     models = (model, *_members(model, config, sources))
 
-    def reader(member: GeMKR) -> Prompts:
+    def reader(member: Writer) -> Prompts:
         build = member.input_builder(pictures, regions, max_prompt_tokens=config.max_prompt_tokens)
         return lambda query: build(query, form=config.form)
 
@@ -65,7 +65,7 @@ def load_parts(config: GenerativeConfig, sources: Sources) -> Parts:
     return Parts(Ensemble(list(models)), prompts_of_all(readers), index, tokenizer, models, readers)
 
 
-def check_parts(config: GenerativeConfig, sources: Sources) -> FMIndex:
+def check_parts(config: GenerativeConfig, sources: Sources) -> FMIndex | SegmentedIndex:
     """The index, after the checks that need no model: settings, kinds of checkpoints, and whether the model's tokenizer makes of the
     corpus what the index holds. Raises as `load_parts`."""
     from gemkr.decoding.beam import check_settings
@@ -86,7 +86,7 @@ def prompts_of_all(readers: tuple[Prompts, ...]) -> Prompts:
     return lambda query: tuple(read(query) for read in readers)
 
 
-def require_compatible(index: FMIndex, model: GeMKR) -> Tokenizer:
+def require_compatible(index: FMIndex | SegmentedIndex, model: Writer) -> Tokenizer:
     """The model's tokenizer as the index read its texts; raises unless the index can steer the model: same tokenizer,
     vocabulary not wider than the logits."""
     tokenizer = tokenizer_of(index, model.tokenizer)
@@ -98,11 +98,11 @@ def require_compatible(index: FMIndex, model: GeMKR) -> Tokenizer:
     return tokenizer
 
 
-def _members(model: GeMKR, config: GenerativeConfig, sources: Sources) -> list[GeMKR]:
+def _members(model: Writer, config: GenerativeConfig, sources: Sources) -> list[Writer]:
     members = [sources.model(member) for member in config.ensemble]
     for member, settings in zip(members, config.ensemble, strict=True):
         if member.tokenizer.fingerprint() != model.tokenizer.fingerprint():
             raise ConfigError(
-                f"the ensemble's {settings.llm} has another tokenizer than {config.model.llm}; use models with one tokenizer"
+                f"the ensemble's {settings.base} has another tokenizer than {config.model.base}; use models with one tokenizer"
             )
     return members

@@ -14,7 +14,7 @@ from gemkr.data.documents import allowed_documents
 from gemkr.data.queries import batches
 from gemkr.decoding.config import DecodingConfig
 from gemkr.interfaces import Allowed, DocumentScorer, LanguageModel, TokenIndex
-from gemkr.models.gemkr.config import model_files
+from gemkr.models.writers.config import writer_files
 from gemkr.retrievers.generative.clue_documents import ClueDocuments
 from gemkr.retrievers.generative.config import GenerativeConfig, ScoringConfig
 from gemkr.retrievers.generative.scoring import scorer_of
@@ -81,9 +81,9 @@ class GenerativeRetriever:
     @staticmethod
     def input_files(config: GenerativeConfig) -> dict[str, str | None]:
         """Every path that index, models and document scorer are read from."""
-        files = {"index": config.index, **_prefixed("model", model_files(config.model))}
+        files = {"index": config.index, **_prefixed("model", writer_files(config.model))}
         for number, member in enumerate(config.ensemble):
-            files |= _prefixed(f"ensemble.{number}", model_files(member))
+            files |= _prefixed(f"ensemble.{number}", writer_files(member))
         return files | _prefixed("scoring.inside_span", section_files(config.scoring.inside_span))
 
     def retrieve(self, queries: Iterable[Query], k: int, *, allowed: Allowed = None) -> Iterator[Ranking]:

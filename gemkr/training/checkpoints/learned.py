@@ -9,12 +9,12 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from gemkr.models.gemkr.config import ModelConfig
+from gemkr.models.writers.config import WriterConfig
 from gemkr.training.checkpoints.folder import read_state
 
 if TYPE_CHECKING:
     from gemkr.data.clues import MinedClue
-    from gemkr.fm_index import FMIndex
+    from gemkr.fm_index import FMIndex, SegmentedIndex
 
 CLUE_LENGTHS, CLUE_SAMPLE = "clue_lengths", "clue_sample"
 """In the state of a final checkpoint: how many of the clues it learned have 0, 1, 2, ... tokens; and some of these clues."""
@@ -36,7 +36,7 @@ def notes_on(clues: Sequence[MinedClue]) -> dict[str, Any]:
     return {CLUE_LENGTHS: lengths, CLUE_SAMPLE: sample}
 
 
-def warn_of_long_clues(config: ModelConfig, max_tokens: int) -> None:
+def warn_of_long_clues(config: WriterConfig, max_tokens: int) -> None:
     """A warning where a model learned clues that are longer than the `max_tokens` of decoding: mining's longest clue
     and decoding's are one setting. Nothing for a checkpoint without such a record."""
     lengths = _recorded(config, CLUE_LENGTHS)
@@ -49,7 +49,7 @@ def warn_of_long_clues(config: ModelConfig, max_tokens: int) -> None:
         )  # fmt: skip
 
 
-def warn_of_other_corpus(config: ModelConfig, index: FMIndex) -> None:
+def warn_of_other_corpus(config: WriterConfig, index: FMIndex | SegmentedIndex) -> None:
     """A warning where clues that a model learned occur in the index another number of times than when they were mined: the
     corpus was another one then. Nothing for a checkpoint without such a record."""
     sample = _recorded(config, CLUE_SAMPLE)
@@ -63,5 +63,5 @@ def warn_of_other_corpus(config: ModelConfig, index: FMIndex) -> None:
         )  # fmt: skip
 
 
-def _recorded(config: ModelConfig, what: str) -> list[Any]:
+def _recorded(config: WriterConfig, what: str) -> list[Any]:
     return [] if config.checkpoint is None else read_state(config.checkpoint).get(what, [])

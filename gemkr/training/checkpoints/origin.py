@@ -16,6 +16,7 @@ Fingerprint = str | Sequence[float]
 """Of frozen weights: their hash, or a sample of their values, which stays the same in another precision."""
 BASES = {
     "llm": ("LLM", "model.llm", ("model", "llm")),
+    "vlm": ("VLM", "model.folder", ("model", "folder")),
     "tower": ("vision tower", "model.tower", ("model", "tower", "weights")),
     "text_encoder": (
         "text encoder",
@@ -34,7 +35,7 @@ that every value of the sample stays within it passes for the same."""
 @dataclass(frozen=True)
 class Origin:
     """What a checkpoint belongs to: `kind` of model, tokenizer fingerprint, data hash, the resolved configuration, and what
-    distinguishes the frozen weights under it from others (`GeMKR.bases`)."""
+    distinguishes the frozen weights under it from others (`Writer.bases`)."""
 
     kind: str
     tokenizer: str
@@ -52,7 +53,7 @@ class Origin:
     @property
     def owner(self) -> str:
         """The model that the checkpoint belongs to, for messages: by its path, else by its tokenizer."""
-        llm = self.setting("model", "llm")
+        llm = self.setting("model", "llm") or self.setting("model", "folder")
         return f"an LLM with the tokenizer {self.tokenizer[:12]}" if llm is None else f"the LLM {llm}"
 
 

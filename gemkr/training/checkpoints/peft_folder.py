@@ -1,4 +1,4 @@
-"""Adapters of a vision-language model as peft saves them (VLM2Vec, LamRA-Ret): `adapter_config.json` and `adapter_model.safetensors`.
+"""Adapters of a vision-language model as peft saves them (VLM2Vec, LamRA): `adapter_config.json` and `adapter_model.safetensors`.
 
 From FACTS: VLM2Vec trains r 16, alpha 64, DoRA; LamRA-Ret r 64 / alpha 128, then, merged in between, r 128 / alpha 256, on all linear modules of the LLM.
 Unverified, since no published file was at hand: their modules' names, taken to be those of transformers before 4.52
@@ -62,11 +62,16 @@ def read_adapters(folder: str | Path) -> tuple[dict[str, Tensor], Mapping[str, A
     return tensors, settings
 
 
-def require_adapters(ours: AdapterConfig | None, theirs: Mapping[str, Any], where: str | Path) -> None:
-    """CheckpointError unless adapters of our settings compute what theirs do."""
+def require_adapters(
+    ours: AdapterConfig | None,
+    theirs: Mapping[str, Any],
+    where: str | Path,
+    section: str = "encoder.adapters",
+) -> None:
+    """CheckpointError unless adapters of our settings, those of `section`, compute what theirs do."""
     if ours is None:
         raise CheckpointError(
-            f"the checkpoint {where} holds adapters and the encoder has none; set encoder.adapters"
+            f"the checkpoint {where} holds adapters and the {section.partition('.')[0]} has none; set {section}"
         )
     if theirs.get("peft_type") != "LORA":
         raise CheckpointError(
@@ -83,9 +88,10 @@ def require_adapters(ours: AdapterConfig | None, theirs: Mapping[str, Any], wher
         )
     for own, name in (("r", "r"), ("alpha", "lora_alpha"), ("dora", "use_dora")):
         if (needed := theirs.get(name, False)) != getattr(ours, own):
+            part, _, key = section.partition(".")
             raise CheckpointError(
-                f"the adapters {where} have {name}: {needed!r}, the encoder adapters.{own}: {getattr(ours, own)!r}; set "
-                f"encoder.adapters.{own} to theirs"
+                f"the adapters {where} have {name}: {needed!r}, the {part} {key}.{own}: {getattr(ours, own)!r}; set "
+                f"{section}.{own} to theirs"
             )
 
 

@@ -2,7 +2,19 @@
 
 Their file is a torch archive with a state dict under `model`, of what their training changes: LoRA on the LLM's queries
 and values, one table with the learned prefixes of all blocks, one gate per head and block, and the projection into the
-LLM. Knows names and shapes (docs/reproduce.md lists them), not what a model computes; unpickles nothing but tensors.
+LLM. Knows names and shapes, not what a model computes; unpickles nothing but tensors.
+Theirs (shapes of the paper), and ours:
+
+    llama_model.base_model.model.model.layers.N.self_attn.{q,v}_proj.lora_{A,B}.weight  [8, 4096], [4096, 8]
+        llm.model.model.layers.N...lora_{A,B}.default.weight (newer peft: theirs is lora_A.default.weight too)
+    visual_encoder.adapter_query.weight  [20 x 10, 1408], first prefixed block first
+        ...blocks.N.attn.prefix  [10, 1408] each
+    visual_encoder.blocks.N.attn.gate, N = 19 .. 38  [1, 16, 1, 1]
+        ...blocks.N.attn.gate  [16]
+    llama_proj.{weight,bias}  [4096, 1408], [4096]
+        projector.linear
+    ln_vision.{weight,bias}, mostly absent  [1408]
+        projector.norm
 """
 
 from __future__ import annotations

@@ -10,20 +10,23 @@ import torch
 from gemkr.data.run_folders import KINDS, PRETRAIN
 from gemkr.errors import CheckpointError
 from gemkr.models.gemkr.config import ModelConfig
-from gemkr.models.gemkr.network import GeMKR, load_gemkr
+from gemkr.models.gemkr.writer import Writer
+from gemkr.models.vlm.config import VlmConfig
 from gemkr.models.weights import load_weights
+from gemkr.models.writers.load import load_writer
 from gemkr.text.tokenizer import fitted
 from gemkr.training.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from gemkr.training.checkpoints.manifest import CONFIG, read_manifest
 from gemkr.training.checkpoints.origin import require_bases, require_tokenizer
 
 SHAPING = ("tower", "prefix", "visual_tokens", "text_encoder", "prompt", "lora")
+VLM_SHAPING = ("kind", "chat", "crops", "min_pixels", "max_pixels")
 """Model settings that must be those of the training run; others (paths, precision) may change."""
 PATHS = ("config", "weights", "folder", "template", "dropout")
 """Settings inside them that may differ: where files lie, and what decoding has no use for."""
 
 
-def load_model(config: ModelConfig) -> GeMKR:
+def load_model(config: ModelConfig | VlmConfig) -> Writer:
     """Load base models and the checkpoint's trained parameters, ready to decode.
 
     Raises CheckpointError when the checkpoint was trained with another tokenizer, on other frozen weights, or with other
@@ -31,7 +34,7 @@ def load_model(config: ModelConfig) -> GeMKR:
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if config.checkpoint is None:
-        return load_gemkr(config, device=device)
+        return load_writer(config, device=device)
     checkpoint = read_checkpoint(config.checkpoint)
     if KINDS.get(checkpoint.origin.kind) == PRETRAIN:
         raise CheckpointError(
@@ -39,12 +42,12 @@ def load_model(config: ModelConfig) -> GeMKR:
             f"{checkpoint.path.parent / 'model'} and model.checkpoint to one of gemkr train"
         )
     _require_same_shape(config, checkpoint.origin.config.get("model") or {}, config.checkpoint)
-    model = load_gemkr(config, device=device)
+    model = load_writer(config, device=device)
     load_into(model, checkpoint)
     return model
 
 
-def require_kind(config: ModelConfig, kind: str, command: str) -> None:
+def require_kind(config: ModelConfig | VlmConfig, kind: str, command: str) -> None:
     """CheckpointError for a checkpoint of another kind than `command` writes; nothing is loaded."""
     if config.checkpoint is None:
         return
@@ -56,7 +59,7 @@ def require_kind(config: ModelConfig, kind: str, command: str) -> None:
         )
 
 
-def load_into(model: GeMKR, checkpoint: Checkpoint) -> None:
+def load_into(model: Writer, checkpoint: Checkpoint) -> None:
     """Load a checkpoint's trained parameters; CheckpointError when it is of another tokenizer, other frozen weights or
     another size."""
     tokenizer = fitted(model.tokenizer, checkpoint.origin.tokenizer)  # older ones did not normalize texts
@@ -70,7 +73,7 @@ def load_into(model: GeMKR, checkpoint: Checkpoint) -> None:
     )
 
 
-def _require_same_shape(config: ModelConfig, trained: dict, where: str) -> None:
+def _require_same_shape(config: ModelConfig | VlmConfig, trained: dict, where: str) -> None:
     ours, theirs = _shape(asdict(config)), _shape(trained)
     for name, value in theirs.items():
         if ours.get(name) != value:
@@ -83,7 +86,7 @@ def _require_same_shape(config: ModelConfig, trained: dict, where: str) -> None:
 def _shape(model: dict) -> dict:
     """The settings that training fixed, by dotted name; a section that is null counts as one value."""
     shape = {}
-    for section in SHAPING:
+    for section in (*SHAPING, *VLM_SHAPING):
         values = model.get(section)
         if isinstance(values, dict):
             shape |= {f"{section}.{name}": value for name, value in values.items() if name not in PATHS}

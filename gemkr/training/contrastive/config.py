@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from gemkr.config.paths import FilePath
-from gemkr.config.ranges import AboveZero, Natural, Positive
+from gemkr.config.ranges import AboveZero, Decay, Natural, Positive, Share
 from gemkr.config.section import Section
 from gemkr.models.encoders import ALL_ENCODERS
 from gemkr.training.loop.config import LoopConfig
@@ -34,13 +34,26 @@ class NegativesConfig(Window):
 
 
 @dataclass(frozen=True)
+class QueueConfig:
+    """BLIP's momentum queue: negatives are also the last `size` documents (and, with `symmetric`, queries) as a copy of the encoder
+    saw them, which follows it by 1 - `momentum` a batch. A share `alpha` of what is right is what that copy finds alike; it rises
+    from 0 in the first `ramp_steps` batches."""
+
+    size: Positive = 57_600
+    momentum: Decay = 0.995
+    alpha: Share = 0.4
+    ramp_steps: Natural = 0
+
+
+@dataclass(frozen=True)
 class LossConfig:
     """InfoNCE over the documents of a batch, those of all devices: similarities (of late interaction: MaxSim) divided by `temperature`, which is learned where it is `learnable`
-    (down to 0.01); with `symmetric`, from documents to queries as well."""
+    (down to 0.01); with `symmetric`, from documents to queries as well. BLIP: learnable from 0.07, symmetric, a `queue`."""
 
     temperature: AboveZero = 0.02
     learnable: bool = False
     symmetric: bool = False
+    queue: QueueConfig | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,8 @@ from torch.utils.checkpoint import checkpoint
 from gemkr.models.embedder import Inputs
 from gemkr.training.contrastive.config import LossConfig
 from gemkr.training.contrastive.data import ContrastiveBatch
-from gemkr.training.contrastive.gather import gathered
+from gemkr.training.contrastive.gather import NONE, gathered
+from gemkr.training.contrastive.queue import MomentumQueue, soft_loss
 
 SHARPEST = math.log(100)
 """The largest logarithm of 1 / temperature that is learned, as in CLIP."""
@@ -81,6 +82,7 @@ class ContrastiveModel(nn.Module):
         self.network, self.config = network, config
         start = torch.tensor(-math.log(config.temperature))
         self.log_scale = nn.Parameter(start) if config.learnable else None
+        self.queue = None if config.queue is None else MomentumQueue(network, config.queue)
 
     def forward(self, batch: ContrastiveBatch) -> Tensor:
         queries, documents = self._encode(batch.queries), self._encode(batch.documents)
@@ -89,12 +91,62 @@ class ContrastiveModel(nn.Module):
         scale = 1 / self.config.temperature
         if self.log_scale is not None:
             scale = self.log_scale.clamp(max=SHARPEST).exp()
-        losses = info_nce(
-            queries, documents, targets, answers(positives, numbers), scale, symmetric=self.config.symmetric
-        )
+        if self.queue is None:
+            relevant = answers(positives, numbers)
+            losses = info_nce(queries, documents, targets, relevant, scale, symmetric=self.config.symmetric)
+        else:
+            losses = self._queued(self.queue, batch, queries, documents, targets, numbers, positives, scale)
         return losses[start : start + len(batch.targets)].mean()
+
+    def carried(self) -> dict[str, Tensor]:
+        """What a resumed run needs beside parameters and optimizer: the queue."""
+        return {} if self.queue is None else self.queue.carried()
+
+    def recall(self, tensors: Mapping[str, Tensor]) -> None:
+        """The inverse of `carried`."""
+        if self.queue is not None:
+            self.queue.recall(tensors)
 
     def _encode(self, chunks: tuple[Inputs, ...]) -> Tensor:
         if len(chunks) == 1 or not torch.is_grad_enabled():
             return joined([self.network(chunk) for chunk in chunks])
         return joined([checkpoint(self.network, chunk, use_reentrant=False) for chunk in chunks])
+
+    def _queued(
+        self,
+        queue: MomentumQueue,
+        batch: ContrastiveBatch,
+        queries: Tensor,
+        documents: Tensor,
+        targets: Tensor,
+        numbers: Tensor,
+        positives: Tensor,
+        scale: Tensor | float,
+    ) -> Tensor:
+        """float32[B] of all processes: `soft_loss` against the copy's vectors of this batch and of the queue, which takes them in."""
+        with torch.no_grad():
+            follower = queue.follow(self.network) if self.training else queue.follower.eval()
+            own = [
+                torch.cat([follower(chunk) for chunk in side]) for side in (batch.queries, batch.documents)
+            ]
+            copied_queries, copied_documents = (gathered(vectors)[1] for vectors in own)
+        wanted, alpha = numbers[targets], queue.alpha()
+        others = torch.cat([copied_documents, queue.documents])
+        known = torch.cat([numbers, queue.documents_wanted])
+        right = wanted[:, None] == known
+        left_out = (answers(positives, known) & ~right) | (known == NONE)
+        losses = soft_loss(queries, copied_queries, others, right, left_out, scale, alpha)
+        if self.config.symmetric:
+            others = torch.cat([copied_queries, queue.queries])
+            known = torch.cat([wanted, queue.queries_wanted])
+            right = wanted[:, None] == known
+            of_batch = answers(positives, wanted).T & ~right[:, : len(wanted)]
+            left_out = torch.cat([of_batch, (queue.queries_wanted == NONE).expand(len(wanted), -1)], dim=1)
+            copies = copied_documents[targets]
+            losses = losses + soft_loss(documents[targets], copies, others, right, left_out, scale, alpha)
+            losses = losses / 2
+        if self.training:
+            queue.put("documents", copied_documents, numbers)
+            queue.put("queries", copied_queries, wanted)
+            queue.steps += 1
+        return losses

@@ -16,6 +16,7 @@ from gemkr.models.encoders import ALL_ENCODERS
 from gemkr.models.weights import trained_parameters
 from gemkr.training.checkpoints import flmr, peft_folder, uniir
 from gemkr.training.checkpoints.encoder import KIND, NETWORK, bases_of
+from gemkr.training.checkpoints.imported import Imported
 from gemkr.training.checkpoints.origin import Origin, hash_files
 from gemkr.training.checkpoints.published import read_published
 from gemkr.training.checkpoints.renaming import renamed
@@ -27,16 +28,6 @@ class EncoderChoice:
     """The part of a configuration that says which encoder a checkpoint is for."""
 
     encoder: Annotated[Section, ALL_ENCODERS]
-
-
-@dataclass(frozen=True)
-class Imported:
-    """What a checkpoint of ours needs; `ignored`: their tensors that no vector depends on; `beside`: plain values in their file."""
-
-    origin: Origin
-    weights: dict[str, Tensor]
-    ignored: list[str]
-    beside: dict[str, Any]
 
 
 def import_encoder(file: str | Path, choice: EncoderChoice) -> Imported:

@@ -20,6 +20,7 @@ from gemkr.data.run_folders import TRAIN
 from gemkr.data.trec import read_run
 from gemkr.errors import ConfigError, DataError
 from gemkr.models.encoders import ALL_ENCODERS
+from gemkr.models.token_embedder import TokenEmbedder
 from gemkr.training.checkpoints.encoder import KIND, bases_of, put_in_encoder
 from gemkr.training.checkpoints.origin import Origin, hash_files
 from gemkr.training.contrastive.config import ContrastiveConfig
@@ -58,7 +59,7 @@ def train_encoder(config: ContrastiveConfig, *, resume: ResumeFrom = None) -> Ou
 
 
 def _train(config: ContrastiveConfig, point: ResumePoint | None) -> Outcome:
-    for part in (config.loss, config.negatives):
+    for part in (config.loss, config.loss.queue, config.negatives):
         if part is not None:
             require_ranges(part)
     torch.manual_seed(config.seed)
@@ -71,6 +72,10 @@ def _train(config: ContrastiveConfig, point: ResumePoint | None) -> Outcome:
         raise ConfigError(
             f"an encoder of the kind {config.encoder.kind!r} has no network and reader, so that it cannot be trained here; use one of "
             f"{', '.join(ALL_ENCODERS.known)}"
+        )
+    if config.loss.queue is not None and isinstance(encoder, TokenEmbedder):
+        raise ConfigError(
+            f"loss.queue keeps one vector a document and {config.encoder.kind!r} makes one a token; leave loss.queue out"
         )
     documents = DocumentStore.open(config.corpus)
     run = None if config.negatives is None else read_run(config.negatives.run)

@@ -31,6 +31,8 @@ NEW_LAYERS = tuple(
         "patch_output",
     )
 )
+CARRIED = "carried/"
+"""Before the names of what a model keeps from step to step beside its parameters, among the tensors of the optimizer."""
 _STATE_PARTS = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -86,6 +88,17 @@ def optimizer_tensors(
         for part, value in optimizer.state.get(parameter, {}).items():
             tensors[f"{part}/{name}"] = value.detach().cpu().contiguous()
     return tensors
+
+
+def carried_tensors(carried: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What a model keeps from step to step, under names of its own."""
+    return {f"{CARRIED}{name}": value for name, value in carried.items()}
+
+
+def split_carried(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """(the optimizer's tensors, what the model keeps from step to step)."""
+    carried = {name.removeprefix(CARRIED): t for name, t in tensors.items() if name.startswith(CARRIED)}
+    return {name: t for name, t in tensors.items() if not name.startswith(CARRIED)}, carried
 
 
 def restore_optimizer(

@@ -6,7 +6,7 @@ Each step is a function of (seed, step) alone: the random generators are seeded 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -90,6 +90,17 @@ class Stepper:
         self.model.train()
         losses, count = self.accelerator.reduce(total).tolist()
         return losses / count
+
+    def carried(self) -> dict[str, Tensor]:
+        """What the model keeps from step to step beside its parameters."""
+        model = self.accelerator.unwrap_model(self.model)
+        return model.carried() if hasattr(model, "carried") else {}
+
+    def recall(self, tensors: Mapping[str, Tensor]) -> None:
+        """The inverse of `carried`."""
+        model = self.accelerator.unwrap_model(self.model)
+        if hasattr(model, "recall"):
+            model.recall(tensors)
 
     def require_sound(self, where: str) -> None:
         """Raise ModelError, which begins with `where`, once a gradient was not a number, and with it the weights: such weights

@@ -1,7 +1,7 @@
 """The training loop: one for fine-tuning and pre-training, on one device or on many, resumable to the last digit.
 
-It needs of a model only `model(batch) -> mean loss over the batch's targets` and parameters that require gradients,
-of the data a dataset, a collator and an order. As each step is a function of (seed, step) alone (`step`), a resumed run
+It needs of a model only `model(batch) -> mean loss over the batch's targets` and parameters that require gradients (and, where it
+keeps something else from step to step, `carried()` and `recall(tensors)`), of the data a dataset, a collator and an order. As each step is a function of (seed, step) alone (`step`), a resumed run
 repeats what an uninterrupted one does. Knows nothing of queries.
 """
 
@@ -36,7 +36,12 @@ from gemkr.training.checkpoints.origin import Origin
 from gemkr.training.loop.config import LoopConfig
 from gemkr.training.loop.feed import BatchFeed, TrainingData
 from gemkr.training.loop.log import FIRST_LOSS, RunLog, flat_loss_message
-from gemkr.training.loop.optimizer import optimizer_tensors, restore_optimizer
+from gemkr.training.loop.optimizer import (
+    carried_tensors,
+    optimizer_tensors,
+    restore_optimizer,
+    split_carried,
+)
 from gemkr.training.loop.schedule import WarmupCosine
 from gemkr.training.loop.step import Stepper
 from gemkr.training.loop.stop import stop_signals
@@ -126,9 +131,9 @@ class _Trainer:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continue after `checkpoint`; CheckpointError when it does not fit."""
         load_weights(self.stepper.parameters, checkpoint.weights, f"the checkpoint {checkpoint.path}")
-        restore_optimizer(
-            self.stepper.optimizer, self.stepper.parameters, checkpoint.optimizer, str(checkpoint.path)
-        )
+        tensors, carried = split_carried(checkpoint.optimizer)
+        restore_optimizer(self.stepper.optimizer, self.stepper.parameters, tensors, str(checkpoint.path))
+        self.stepper.recall(carried)
         state = checkpoint.state
         for name, here in (("world_size", self.accelerator.num_processes), ("total_steps", self.total)):
             if state[name] != here:
@@ -222,7 +227,8 @@ class _Trainer:
                 step_folder(self.output, self.step),
                 self.origin,
                 self.stepper.parameters,
-                optimizer=optimizer_tensors(self.stepper.optimizer, self.stepper.parameters),
+                optimizer=optimizer_tensors(self.stepper.optimizer, self.stepper.parameters)
+                | carried_tensors(self.stepper.carried()),
                 state={
                     "step": self.step,
                     "total_steps": self.total,

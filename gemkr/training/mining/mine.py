@@ -165,7 +165,8 @@ class Miner:
         spans = self._spans(answer)
         if not 0 < sum(span.count for span in spans) <= self.settings.common:
             return None
-        return np.unique(np.concatenate([self._index.documents(s)[0] for s in spans])).astype(np.int64)
+        lo, hi = np.array([(span.lo, span.hi) for span in spans], dtype=np.int64).T.copy()
+        return np.unique(self._index.documents_many(lo, hi)[1]).astype(np.int64)
 
     def occurrences(self, answer: str) -> int:
         """How often the answer's tokens stand in the corpus, in the usual spellings."""

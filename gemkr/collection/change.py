@@ -1,0 +1,257 @@
+"""A change of a collection: from one generation to the next, or to nothing.
+
+Parts are written beside those that stand; then the manifest is replaced. Whatever stops a change before that, the old generation
+stands, and what was written is cleared away, at the latest by the next change.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from gemkr.collection.generation import Generation, sorted_places, stray_parts
+from gemkr.collection.manifest import is_collection, read_manifest, write_manifest
+from gemkr.collection.segment import (
+    OpenSegment,
+    SegmentWriter,
+    docs_of,
+    open_negative,
+    open_segment,
+    sync_part,
+    write_negative,
+    write_places,
+)
+from gemkr.data.corpus import document_fault
+from gemkr.errors import DataError
+from gemkr.files import lock
+from gemkr.text.tokenizer import Tokenizer
+from gemkr.types import Document
+
+LOCK = ".lock"
+SMALL_TOKENS = 1 << 16
+"""Segments up to this size are merged into the next one that is added."""
+LARGEST_MERGE = 1 << 24
+"""Tokens of a merge that adding does by itself; beyond, `compact` is asked for."""
+CHUNK = 4096
+
+
+@contextmanager
+def changing(folder: Path, newest: Callable[[], Generation]) -> Iterator[Change]:
+    """A change of the newest generation, committed at the end; one at a time. `newest` opens it once nobody else can change it.
+
+    DataError when another process is at it, or nothing can be written.
+    """
+    try:
+        held = lock(folder / LOCK)
+    except DataError as error:
+        raise DataError(
+            f"another process is changing the collection {folder}; wait until it has ended"
+        ) from error
+    except OSError as error:
+        raise DataError(f"the collection {folder} cannot be changed ({error.strerror})") from error
+    with held:
+        change = Change(newest())
+        change.clear()
+        try:
+            yield change
+            change.commit()
+        except OSError as error:
+            change.clear()
+            raise DataError(
+                f"the collection {folder} cannot be written ({error.strerror}), it stays at generation "
+                f"{change.before.manifest.generation}; make room and try again"
+            ) from error
+        except BaseException:
+            change.clear()
+            raise
+        change.clear()
+
+
+class Change:
+    """The parts of the next generation while they are put together; `before` is the one that stands."""
+
+    def __init__(self, before: Generation) -> None:
+        self.before, self.folder = before, before.folder
+        self.manifest = before.manifest
+        self.segments = list(before.segments)
+        self.negatives = list(before.negatives)
+        self.deleted = before.deleted
+        self._serial = before.manifest.next_serial
+
+    def append(
+        self,
+        documents: Iterable[Document],
+        tokenizer: Callable[[], Tokenizer],
+        *,
+        replace: bool,
+        memory_limit: int | None = None,
+        processes: int = 1,
+    ) -> None:
+        """A segment of new documents. Those whose id is there are refused, or with `replace` take the old ones' place at the end.
+
+        DataError names a document that cannot be taken.
+        """
+        replaced: list[np.ndarray] = []
+        checked = self._checked(documents, replaced if replace else None)
+        first = next(checked, None)
+        if first is None:
+            return
+        part = self._write(
+            lambda writer: writer.add(_chain(first, checked), tokenizer(), processes), memory_limit
+        )
+        if replaced:
+            self.remove(np.concatenate(replaced, axis=1))
+        self.segments.append(part)
+
+    def _checked(
+        self, documents: Iterable[Document], replaced: list[np.ndarray] | None
+    ) -> Iterator[Document]:
+        seen: set[str] = set()
+        stream = iter(documents)
+        while chunk := list(islice(stream, CHUNK)):
+            for document in chunk:
+                fault = document_fault(document)
+                if fault is None and document.image == "":
+                    fault = f"the document {document.doc_id!r} has an empty image id"
+                if fault is None and document.doc_id in seen:
+                    fault = f"the document id {document.doc_id!r} is given twice"
+                if fault is not None:
+                    raise DataError(f"{fault}; nothing was added to {self.folder}")
+                seen.add(document.doc_id)
+            found, segments, docs = self.before.documents.find([document.doc_id for document in chunk])
+            if len(found) and replaced is None:
+                raise DataError(
+                    f"the document id {chunk[int(found.min())].doc_id!r} is already in the collection {self.folder}, nothing was "
+                    "added; update it, or give the new document another id"
+                )
+            if len(found):
+                replaced.append(self.places(segments, docs))
+            yield from chunk
+
+    def places(self, segments: np.ndarray, docs: np.ndarray) -> np.ndarray:
+        """int64[2, n]: documents of segments by position, as serials and documents."""
+        serials = np.array([segment.part.serial for segment in self.before.segments], np.int64)
+        return np.stack([serials[segments], docs])
+
+    def remove(self, places: np.ndarray) -> None:
+        """Delete the documents at `places` int64[2, n]: a negative segment of them, with those of small ones before it."""
+        if not places.shape[1]:
+            return
+        self.deleted = sorted_places(np.concatenate([self.deleted, places], axis=1))
+        size = sum(self._tokens_at(places))
+        while self.negatives and self.negatives[-1].part.tokens <= max(2 * size, SMALL_TOKENS):
+            absorbed = self.negatives.pop()
+            size += absorbed.part.tokens
+            places = np.concatenate([places, absorbed.places], axis=1)
+        self._add_negative(places)
+
+    def settle(self) -> None:
+        """Merge small segments at the end, so that many small changes leave few segments, and drop those without documents."""
+        for at in reversed(range(len(self.segments))):
+            if len(self._deleted_of(at)) == len(self.segments[at].index):
+                self.merge(at, at + 1)
+        at = len(self.segments) - 1
+        size = self.segments[at].part.tokens if at > 0 else 0
+        while at > 0 and self.segments[at - 1].part.tokens <= max(2 * size, SMALL_TOKENS):
+            size += self.segments[at - 1].part.tokens
+            if size + self._negative_tokens(at - 1) > LARGEST_MERGE:
+                break
+            at -= 1
+        if at < len(self.segments) - 1:
+            self.merge(at, len(self.segments))
+
+    def merge(self, start: int, stop: int, memory_limit: int | None = None) -> None:
+        """Replace segments [start, stop) by one of their live documents."""
+        merged = self.segments[start:stop]
+        deleted = [self._deleted_of(at) for at in range(start, stop)]
+
+        def copy(writer: SegmentWriter) -> None:
+            for segment, gone in zip(merged, deleted, strict=True):
+                writer.copy(segment, gone)
+
+        live = sum(len(s.index) - len(gone) for s, gone in zip(merged, deleted, strict=True))
+        self.segments[start:stop] = [self._write(copy, memory_limit)] if live else []
+        serials = [segment.part.serial for segment in merged]
+        self.deleted = self.deleted[:, ~np.isin(self.deleted[0], serials)]
+        touched = [negative for negative in self.negatives if np.isin(negative.places[0], serials).any()]
+        self.negatives = [negative for negative in self.negatives if negative not in touched]
+        left = [negative.places[:, ~np.isin(negative.places[0], serials)] for negative in touched]
+        if left and sum(places.shape[1] for places in left):
+            self._add_negative(np.concatenate(left, axis=1))
+
+    def commit(self) -> None:
+        """Make the parts the next generation; nothing where nothing was changed and the collection is there."""
+        before = self.before
+        same = np.array_equal(self.deleted, before.deleted)
+        begun = before.manifest.generation > 0
+        if (
+            begun
+            and same
+            and self.segments == list(before.segments)
+            and self.negatives == list(before.negatives)
+        ):
+            return
+        deleted = before.manifest.deleted if same else None
+        if not same and self.deleted.shape[1]:
+            deleted = write_places(self.folder, self._next(), self.deleted)
+        self.manifest = before.manifest.next(
+            next_serial=self._serial,
+            segments=tuple(segment.part for segment in self.segments),
+            negatives=tuple(negative.part for negative in self.negatives),
+            deleted=deleted,
+        )
+        for part in self.manifest.parts:
+            if part.serial >= before.manifest.next_serial:
+                sync_part(self.folder, part)
+        write_manifest(self.folder, self.manifest)
+
+    def clear(self) -> None:
+        """Delete what no manifest names."""
+        standing = read_manifest(self.folder) if is_collection(self.folder) else self.before.manifest
+        for path in stray_parts(self.folder, standing):
+            with suppress(OSError):
+                shutil.rmtree(path)
+        for path in self.folder.glob(".collection.json.*.part"):
+            path.unlink(missing_ok=True)
+
+    def _write(self, fill: Callable[[SegmentWriter], None], memory_limit: int | None) -> OpenSegment:
+        writer = SegmentWriter(self.folder, self._next(), self.manifest.tokenizer)
+        try:
+            fill(writer)
+            part = writer.finish(memory_limit)
+        finally:
+            writer.close()
+        return open_segment(self.folder, part, self.manifest.tokenizer)
+
+    def _add_negative(self, places: np.ndarray) -> None:
+        by_serial = {segment.part.serial: segment for segment in self.segments}
+        part = write_negative(
+            self.folder, self._next(), self.manifest.tokenizer, sorted_places(places), by_serial
+        )
+        self.negatives.append(open_negative(self.folder, part, self.manifest.tokenizer))
+
+    def _tokens_at(self, places: np.ndarray) -> Iterator[int]:
+        by_serial = {segment.part.serial: segment.index for segment in self.segments}
+        return (by_serial[serial].doc_length(doc) for serial, doc in places.T.tolist())
+
+    def _deleted_of(self, at: int) -> np.ndarray:
+        return docs_of(self.deleted, self.segments[at].part.serial)
+
+    def _negative_tokens(self, at: int) -> int:
+        """Tokens of the negative segments that a merge of the segment would write anew."""
+        serial = self.segments[at].part.serial
+        return sum(n.part.tokens for n in self.negatives if len(docs_of(n.places, serial)))
+
+    def _next(self) -> int:
+        self._serial += 1
+        return self._serial - 1
+
+
+def _chain(first: Document, rest: Iterator[Document]) -> Iterator[Document]:
+    yield first
+    yield from rest

@@ -1,0 +1,232 @@
+"""Collection: a corpus that is searched while it changes, in one folder.
+
+A collection object shows one generation until it is refreshed or changes the collection itself. Documents are added as segments
+and deleted by negative segments, so a change costs what it changes; `compact` merges all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gemkr.collection.change import LOCK, changing
+from gemkr.collection.documents import CollectionDocuments
+from gemkr.collection.generation import Generation, open_generation
+from gemkr.collection.manifest import PARTS, Manifest, TokenizerRecord, is_collection
+from gemkr.errors import DataError, TokenizerError
+from gemkr.files import require_writable_folder
+from gemkr.fm_index import FMIndex, SegmentedIndex
+from gemkr.text.tokenizer import Tokenizer, fitted, load_tokenizer
+from gemkr.types import Document
+
+SHOWN_IDS = 3
+
+
+class Collection:
+    """Make one with `create` or `open`. Any number of processes may read a collection, one at a time may change it."""
+
+    def __init__(
+        self, folder: Path, generation: Generation, tokenizer_path: str | Path | None = None
+    ) -> None:
+        """Use `create` or `open`."""
+        self.folder = folder
+        self._now = generation
+        self._tokenizer_path = tokenizer_path
+        self._tokenizer: Tokenizer | None = None
+
+    @classmethod
+    def create(
+        cls,
+        folder: str | Path,
+        *,
+        tokenizer: str | Path,
+        documents: Iterable[Document] = (),
+        keep_white_space: bool = False,
+        memory_limit: int | None = None,
+        processes: int = 1,
+    ) -> Collection:
+        """A new collection of these documents, maybe none; the folder must be new or empty.
+
+        The tokenizer (a sentencepiece model or Hugging Face folder) stays where it is; the collection records its path and
+        fingerprint. `memory_limit` (bytes) and `processes` (that tokenize, 0: one per core) as for `gemkr index build`.
+        Raises DataError, TokenizerError, IndexBuildError; then no collection is left.
+        """
+        folder = Path(folder)
+        if is_collection(folder):
+            raise DataError(
+                f"{folder} is a collection already; add documents to it, or choose another folder"
+            )
+        loaded = load_tokenizer(tokenizer, keep_white_space=keep_white_space)
+        require_writable_folder(folder)
+        if any(path.name not in (LOCK, PARTS) for path in folder.iterdir()):
+            raise DataError(f"{folder} holds other files; choose a new folder for the collection")
+        record = TokenizerRecord(
+            str(Path(tokenizer).resolve()), loaded.fingerprint(), loaded.vocab_size, keep_white_space
+        )
+        made = cls(folder, Generation(folder, Manifest(0, record)), tokenizer)
+        made._tokenizer = loaded
+
+        def nothing() -> Generation:
+            if is_collection(folder):
+                raise DataError(
+                    f"{folder} is a collection already; add documents to it, or choose another folder"
+                )
+            return made._now
+
+        with changing(folder, nothing) as change:
+            change.append(
+                documents, lambda: loaded, replace=False, memory_limit=memory_limit, processes=processes
+            )
+        made.refresh()
+        return made
+
+    @classmethod
+    def open(cls, folder: str | Path, *, tokenizer: str | Path | None = None) -> Collection:
+        """The newest generation of a collection. `tokenizer`: where it is now, if it was moved; only adding needs it.
+
+        Milliseconds, whatever the number of documents. DataError names what is missing or damaged; nothing is served then.
+        """
+        folder = Path(folder)
+        return cls(folder, open_generation(folder), tokenizer)
+
+    @property
+    def index(self) -> FMIndex | SegmentedIndex:
+        """The index of this generation's live documents; stays valid, whatever becomes of the collection."""
+        return self._now.index
+
+    @property
+    def documents(self) -> CollectionDocuments:
+        """This generation's live documents, numbered as in the index."""
+        return self._now.documents
+
+    @property
+    def generation(self) -> int:
+        """Counts the changes of the collection."""
+        return self._now.manifest.generation
+
+    @property
+    def fingerprint(self) -> str:
+        """Hexadecimal SHA-256 of this generation's contents."""
+        return self._now.manifest.fingerprint
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of all documents; TokenizerError where it is gone or another one stands in its place."""
+        if self._tokenizer is None:
+            record = self._now.manifest.tokenizer
+            path = self._tokenizer_path or record.path
+            if not Path(path).exists():
+                raise TokenizerError(
+                    f"the tokenizer {path} of the collection {self.folder} does not exist; name where it is (--tokenizer)"
+                )
+            found = fitted(load_tokenizer(path), record.fingerprint)
+            if found.fingerprint() != record.fingerprint:
+                raise TokenizerError(
+                    f"the tokenizer {path} is not the one that the collection {self.folder} was made with; give that one"
+                )
+            self._tokenizer = found
+        return self._tokenizer
+
+    def __len__(self) -> int:
+        return len(self._now.index)
+
+    def __repr__(self) -> str:
+        return f"Collection({str(self.folder)!r}, generation {self.generation}, {len(self)} documents)"
+
+    def add(
+        self, documents: Iterable[Document], *, memory_limit: int | None = None, processes: int = 1
+    ) -> None:
+        """Append documents; all of them or, with a DataError, none: for an id that is there already, or a document without text
+        and picture. Cost: that of an index of these documents, and now and then of a merge of small segments."""
+        with changing(self.folder, self._newest) as change:
+            change.append(
+                documents,
+                lambda: self.tokenizer,
+                replace=False,
+                memory_limit=memory_limit,
+                processes=processes,
+            )
+            change.settle()
+        self.refresh()
+
+    def update(
+        self, documents: Iterable[Document], *, memory_limit: int | None = None, processes: int = 1
+    ) -> None:
+        """Append documents in place of those with their ids, if there are any, in one step; all of them or, with a DataError,
+        none."""
+        with changing(self.folder, self._newest) as change:
+            change.append(
+                documents,
+                lambda: self.tokenizer,
+                replace=True,
+                memory_limit=memory_limit,
+                processes=processes,
+            )
+            change.settle()
+        self.refresh()
+
+    def delete(self, doc_ids: Iterable[str], ignore_missing: bool = False) -> None:
+        """Delete documents. DataError names ids that are not there, and nothing is deleted, unless `ignore_missing`.
+
+        Cost: that of an index of these documents.
+        """
+        if isinstance(doc_ids, str):
+            raise DataError(f"doc_ids must be a list of document ids, it is the text {doc_ids!r}")
+        ids = list(dict.fromkeys(doc_ids))
+        with changing(self.folder, self._newest) as change:
+            found, segments, docs = change.before.documents.find(ids)
+            if len(found) < len(ids) and not ignore_missing:
+                raise DataError(_missing(self.folder, ids, found))
+            change.remove(change.places(segments, docs))
+            change.settle()
+        self.refresh()
+
+    def compact(self, memory_limit: int | None = None) -> None:
+        """Merge all segments into one without deleted documents; nothing where that is so already. `memory_limit`: bytes, as for
+        `gemkr index build`. Readers keep their generation. Cost: that of an index of all documents, and reading their tokens
+        out of the segments."""
+        with changing(self.folder, self._newest) as change:
+            if len(change.segments) > 1 or change.deleted.shape[1]:
+                change.merge(0, len(change.segments), memory_limit)
+        self.refresh()
+
+    def verify(self) -> None:
+        """Read all files of this generation and compare the checksums; DataError names what is damaged. About 1 s per GB."""
+        self._now.verify()
+
+    def refresh(self) -> int:
+        """Go to the newest generation; its number. Milliseconds; parts that are open already stay so."""
+        self._now = self._newest()
+        return self.generation
+
+    def info(self) -> dict[str, Any]:
+        """What this generation is made of."""
+        manifest = self._now.manifest
+        return {
+            "generation": manifest.generation,
+            "documents": len(self),
+            "tokens": self.index.n_tokens,
+            "deleted": 0 if manifest.deleted is None else manifest.deleted.documents,
+            "segments": len(manifest.segments),
+            "negative segments": len(manifest.negatives),
+            "bytes": sum(file.bytes for part in manifest.parts for file in part.files.values()),
+            "tokenizer": manifest.tokenizer.path,
+            "tokenizer fingerprint": manifest.tokenizer.fingerprint,
+        }
+
+    def _newest(self) -> Generation:
+        return open_generation(self.folder, self._now)
+
+
+def _missing(folder: Path, ids: Sequence[str], found: np.ndarray) -> str:
+    """The sentence about ids that are not there."""
+    there = set(found.tolist())
+    missing = [repr(doc_id) for place, doc_id in enumerate(ids) if place not in there]
+    more = f" and {len(missing) - SHOWN_IDS} more" if len(missing) > SHOWN_IDS else ""
+    return (
+        f"the collection {folder} holds no document {', '.join(missing[:SHOWN_IDS])}{more}, nothing was deleted; correct the ids, "
+        "or ignore missing ones (--ignore-missing)"
+    )

@@ -1,0 +1,139 @@
+"""collection.json: which parts make up a generation of a collection, their sizes and checksums. Replaced in one step.
+
+A part is a folder `parts/NNNNNN` that is never changed: a segment, a negative segment, or the list of deleted documents.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from gemkr.errors import DataError
+from gemkr.files import sync_folder, write_atomically
+
+FILE = "collection.json"
+PARTS = "parts"
+FORMAT, VERSION = "gemkr collection", 1
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """A file of a part: its size, and its hexadecimal SHA-256."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """An immutable folder of a collection; `serial` is its name and never used again, `files` what it holds."""
+
+    serial: int
+    documents: int
+    tokens: int
+    files: dict[str, FileRecord]
+
+    @property
+    def name(self) -> str:
+        return f"{self.serial:06d}"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizerRecord:
+    """The tokenizer of all segments: where it was, and what tells it from others."""
+
+    path: str
+    fingerprint: str
+    vocab_size: int
+    keep_white_space: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One generation: segments in the order of their documents, negative segments, and the list of deleted documents (None:
+    nothing is deleted). `next_serial` is that of the next part."""
+
+    generation: int
+    tokenizer: TokenizerRecord
+    next_serial: int = 1
+    segments: tuple[Part, ...] = ()
+    negatives: tuple[Part, ...] = ()
+    deleted: Part | None = None
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        return (*self.segments, *self.negatives, *([] if self.deleted is None else [self.deleted]))
+
+    @property
+    def fingerprint(self) -> str:
+        """Hexadecimal SHA-256 of the contents: of the checksums of all segments and of what is deleted."""
+        parts = (*self.segments, *([] if self.deleted is None else [self.deleted]))
+        return hashlib.sha256(json.dumps([asdict(p)["files"] for p in parts]).encode()).hexdigest()
+
+    def next(self, **changes: Any) -> Manifest:
+        """The generation after this one."""
+        return replace(self, generation=self.generation + 1, **changes)
+
+
+def part_folder(folder: Path, part: Part) -> Path:
+    return folder / PARTS / part.name
+
+
+def is_collection(path: str | Path) -> bool:
+    """Whether a folder is a collection."""
+    return (Path(path) / FILE).is_file()
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Make this the collection's generation. Raises DataError; the old one then stands."""
+    body = asdict(manifest)
+    text = {"format": FORMAT, "version": VERSION, "checksum": _checksum(body), **body}
+    write_atomically(folder / FILE, json.dumps(text, indent=1) + "\n")
+    sync_folder(folder)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The newest generation. DataError where there is no collection, a damaged one, or one of a newer version."""
+    path = folder / FILE
+    try:
+        text = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(
+            f"{folder} is no collection, it holds no {FILE}; make one with gemkr collection create"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"the collection {folder} is damaged: {FILE} cannot be read ({error}); restore it from a copy"
+        ) from error
+    if not isinstance(text, dict) or text.get("format") != FORMAT:
+        raise DataError(f"{path} is not the manifest of a collection; restore it from a copy")
+    if text.get("version") != VERSION:
+        raise DataError(
+            f"the collection {folder} has format version {text.get('version')}, this gemkr reads {VERSION}; use the gemkr "
+            "that wrote it, or a newer one"
+        )
+    body = {key: value for key, value in text.items() if key not in ("format", "version", "checksum")}
+    if text.get("checksum") != _checksum(body):
+        raise DataError(
+            f"the collection {folder} is damaged: {FILE} does not fit its checksum; restore it from a copy"
+        )
+    return Manifest(
+        body["generation"],
+        TokenizerRecord(**body["tokenizer"]),
+        body["next_serial"],
+        tuple(map(_part, body["segments"])),
+        tuple(map(_part, body["negatives"])),
+        None if body["deleted"] is None else _part(body["deleted"]),
+    )
+
+
+def _part(record: dict[str, Any]) -> Part:
+    files = {name: FileRecord(**file) for name, file in record["files"].items()}
+    return Part(**{**record, "files": files})
+
+
+def _checksum(body: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,96 @@
+"""Shards in processes of this machine, spoken to through pipes."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from gemkr.collection.shards import ShardedIndex, ShardServer
+from gemkr.errors import GemkrError, ShardError, first_line
+
+
+class ProcessShard:
+    """A `Shard`: a process that has a collection open; it ends with this one, or with `close`."""
+
+    def __init__(self, folder: str | Path) -> None:
+        """Starts the process without waiting for it."""
+        context = multiprocessing.get_context("spawn")
+        self.name = str(folder)
+        self._pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(str(folder), theirs), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def send(self, method: str, *args: Any) -> None:
+        try:
+            self._pipe.send((method, args))
+        except OSError as error:
+            raise self._gone(error) from error
+
+    def receive(self) -> Any:
+        try:
+            done, value = self._pipe.recv()
+        except (EOFError, OSError) as error:
+            raise self._gone(error) from error
+        if not done:
+            raise value
+        return value
+
+    def close(self) -> None:
+        """End the process."""
+        self._pipe.close()
+        self.process.join(1)
+        self.process.kill()
+        self.process.join()
+
+    def _gone(self, error: Exception) -> ShardError:
+        self.process.join(1)
+        return ShardError(
+            f"the shard {self.name} died (exit status {self.process.exitcode}, {first_line(error)}); start it again, or ask for "
+            "partial answers"
+        )
+
+
+class LocalShards:
+    """A context in which collections are searched as one, each in a process of its own: `with LocalShards(folders) as index`."""
+
+    def __init__(self, folders: Sequence[str | Path], *, partial: bool = False) -> None:
+        self.shards = [ProcessShard(folder) for folder in folders]
+        self._partial = partial
+
+    def __enter__(self) -> ShardedIndex:
+        try:
+            return ShardedIndex(self.shards, partial=self._partial)
+        except BaseException:
+            self.close()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        for shard in self.shards:
+            shard.close()
+
+
+def _serve(folder: str, pipe: Connection) -> None:
+    """Answer calls until the other side is gone; errors of gemkr are answers."""
+    server: ShardServer | None = None
+    while True:
+        try:
+            method, args = pipe.recv()
+        except (EOFError, KeyboardInterrupt):
+            return
+        try:
+            if server is None:
+                server = ShardServer(folder)
+            answer = (True, getattr(server, method)(*args))
+        except GemkrError as error:
+            answer = (False, error)
+        pipe.send(answer)

@@ -1,0 +1,381 @@
+"""ShardedIndex: several collections as one index, each searched in a process of its own, here or on other machines.
+
+Every call of the index is one message to each shard and one merge of the answers: counts are added, documents follow each other
+shard by shard. Knows shards as something that takes messages (`Shard`), not what carries them.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any, Protocol, overload
+
+import numpy as np
+
+from gemkr.collection.collection import Collection
+from gemkr.errors import GemkrError, ShardError
+from gemkr.fm_index import FMIndex, IndexQueryError, SegmentedIndex, Span
+from gemkr.fm_index.index import Fingerprinted, require_tokenizer
+
+SHARD_BITS = 56
+MOST_SHARDS = 1 << 63 - SHARD_BITS
+CACHED_SPANS = 1 << 15
+IDS_READ = 4096
+
+
+class Shard(Protocol):
+    """One shard: `send` hands over a call of `ShardServer`, `receive` waits for its result. Both raise ShardError when it is gone."""
+
+    name: str
+
+    def send(self, method: str, *args: Any) -> None: ...
+
+    def receive(self) -> Any: ...
+
+
+class ShardServer:
+    """What runs where a shard is: a generation of a collection. Every method is one message."""
+
+    def __init__(self, folder: str | Path) -> None:
+        index = Collection.open(folder).index
+        self._index = SegmentedIndex([index]) if isinstance(index, FMIndex) else index
+        self.extend_many, self.next_tokens_many = self._index.extend_many, self._index.next_tokens_many
+        self.documents, self.only_document = self._index.documents, self._index.only_document
+        self.count_ends, self.locate = self._index.count_ends, self._index.locate
+        self.extract, self.doc_length = self._index.extract, self._index.doc_length
+
+    def describe(self) -> dict[str, Any]:
+        """What the whole is put together from."""
+        index = self._index
+        names = ("vocab_size", "n_tokens", "n_rows", "tokenizer_fingerprint", "corpus_hash")
+        return {"documents": len(index), **{name: getattr(index, name) for name in names}}
+
+    def mask(self, lo: np.ndarray, hi: np.ndarray) -> np.ndarray:
+        """uint32[n, words]: what `fill_mask` writes."""
+        out = np.empty((len(lo), self._index.mask_words), np.uint32)
+        self._index.fill_mask(lo, hi, out)
+        return out
+
+    def ids(self, start: int, stop: int) -> list[str]:
+        """The ids of documents [start, stop)."""
+        return self._index.doc_ids[start:stop]
+
+    def pattern(self, lo: int) -> np.ndarray:
+        """The tokens behind a span."""
+        return self._index._core.pattern(lo)
+
+    def first_occurrences(self, span: Span) -> list[tuple[list[int], int]]:
+        """The occurrences of a span (a part of one, for example), in order: the tokens before each, read backwards, and the
+        document."""
+        docs, ends = self._index._core.occurrences(span.lo, span.hi)
+        pairs = zip(docs.tolist(), ends.tolist(), strict=True)
+        return sorted((self._index.extract(doc, 0, end)[::-1].tolist(), doc) for doc, end in pairs)
+
+
+class ShardedIndex:
+    """The queries of `SegmentedIndex` over shards; documents are numbered shard by shard.
+
+    A shard that is gone makes a query fail with its name, or with `partial`, answers are those of the shards that are left,
+    `searched` says which share of the documents they hold, and `lost` names the others. One query at a time.
+    """
+
+    path: Path | None = None
+
+    def __init__(self, shards: Sequence[Shard], *, partial: bool = False) -> None:
+        """Raises ShardError for no shard, too many, or shards of several tokenizers."""
+        if not 0 < len(shards) <= MOST_SHARDS:
+            raise ShardError(f"there are {len(shards)} shards; give 1 to {MOST_SHARDS}")
+        self._shards, self.partial = list(shards), partial
+        self._alive = list(range(len(shards)))
+        self.lost: list[str] = []
+        found = self._ask("describe", lambda s: ())
+        self._facts = [found.get(s) for s in range(len(shards))]
+        facts = [each for each in self._facts if each is not None]
+        if not facts:
+            raise ShardError("no shard answers; start them again")
+        if len({(each["vocab_size"], each["tokenizer_fingerprint"]) for each in facts}) > 1:
+            raise ShardError("the shards were made with different tokenizers; make all with one")
+        self.vocab_size: int = facts[0]["vocab_size"]
+        self.tokenizer_fingerprint: str = facts[0]["tokenizer_fingerprint"]
+        counts = [0 if each is None else each["documents"] for each in self._facts]
+        self._first = np.cumsum([0, *counts])
+        self._states: dict[int, tuple[list[int], list[int]]] = {}
+        self.doc_ids: Sequence[str] = ShardIds(self)
+
+    def __len__(self) -> int:
+        return int(self._first[-1])
+
+    @property
+    def n_tokens(self) -> int:
+        return sum(self._facts[s]["n_tokens"] for s in self._alive)
+
+    @property
+    def n_rows(self) -> int:
+        return sum(self._facts[s]["n_rows"] for s in self._alive)
+
+    @property
+    def mask_words(self) -> int:
+        return -(-self.vocab_size // 32)
+
+    @property
+    def root(self) -> Span:
+        return Span(0, self.n_rows, 0)
+
+    @property
+    def corpus_hash(self) -> str:
+        """Those of the shards, joined."""
+        return "-".join("lost" if each is None else each["corpus_hash"] for each in self._facts)
+
+    @property
+    def searched(self) -> float:
+        """The share of all documents that answers come from."""
+        return sum(self._facts[s]["documents"] for s in self._alive) / max(len(self), 1)
+
+    def check_tokenizer(self, tokenizer: Fingerprinted) -> None:
+        """As `FMIndex.check_tokenizer`."""
+        require_tokenizer(self, tokenizer)
+
+    def search(self, tokens: Sequence[int]) -> Span:
+        span = self.root
+        for token in tokens:
+            span = self.extend(span, token)
+        return span
+
+    def extend(self, span: Span, token: int) -> Span:
+        token = token if 0 <= token < 1 << 62 else -1
+        lo, hi = self.extend_many(np.array([span.lo]), np.array([span.hi]), np.array([token]))
+        return Span(int(lo[0]), int(hi[0]), span.length + 1)
+
+    def extend_many(
+        self, lo: np.ndarray, hi: np.ndarray, tokens: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        los, his = self._resolve(lo, hi)
+        return self._extended(los, his, np.asarray(tokens))
+
+    def _extended(
+        self, los: np.ndarray, his: np.ndarray, tokens: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        found = self._ask("extend_many", lambda s: (los[s], his[s], tokens))
+        los, his = np.zeros_like(los), np.zeros_like(his)
+        for s, (new_lo, new_hi) in found.items():
+            los[s], his[s] = new_lo, new_hi
+        counts = his - los
+        holder = np.argmax(counts > 0, axis=0)
+        totals = counts.sum(axis=0)
+        codes = np.where(totals > 0, (holder << SHARD_BITS) | los[holder, np.arange(len(holder))], 0)
+        for code, *state in zip(codes.tolist(), los.T.tolist(), his.T.tolist(), strict=True):
+            if code:
+                self._keep(code, *state)
+        return codes, codes + totals
+
+    def next_tokens(self, span: Span) -> tuple[np.ndarray, np.ndarray]:
+        _, tokens, counts = self.next_tokens_many(np.array([span.lo]), np.array([span.hi]))
+        return tokens, counts
+
+    def next_tokens_many(self, lo: np.ndarray, hi: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        los, his = self._resolve(lo, hi)
+        found = self._ask("next_tokens_many", lambda s: (los[s], his[s])).values()
+        rows = [np.repeat(np.arange(len(lo)), np.diff(indptr)) for indptr, _, _ in found]
+        empty = np.zeros(0, np.int64)
+        keys = np.concatenate(
+            [empty, *(row * self.vocab_size + f[1] for row, f in zip(rows, found, strict=True))]
+        )
+        counts = np.concatenate([empty, *(f[2] for f in found)])
+        order = np.argsort(keys, kind="stable")
+        keys, counts = keys[order], counts[order]
+        starts = np.flatnonzero(np.diff(keys, prepend=-1))
+        sums = np.add.reduceat(counts, starts) if len(starts) else empty
+        row, token = np.divmod(keys[starts], max(self.vocab_size, 1))
+        return np.searchsorted(row, np.arange(len(lo) + 1)).astype(np.int64), token, sums
+
+    def fill_mask(self, lo: np.ndarray, hi: np.ndarray, out: np.ndarray) -> None:
+        los, his = self._resolve(lo, hi)
+        out[:] = 0
+        for mask in self._ask("mask", lambda s: (los[s], his[s])).values():
+            out |= mask
+
+    def count_ends(self, span: Span) -> int:
+        return sum(self._ask("count_ends", self._spans(span)).values())
+
+    def documents(self, span: Span, limit: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """As `SegmentedIndex.documents`; for a part of a span of k occurrences, the shards send k occurrences each."""
+        los, his = self._resolve([span.lo], [span.hi], whole=False)
+        wanted = span.hi - span.lo
+        if wanted < int((his - los).sum()):
+            return self._first_documents(los[:, 0], his[:, 0], wanted, limit)
+        found = self._ask("documents", lambda s: (Span(int(los[s, 0]), int(his[s, 0])), limit))
+        empty = np.zeros(0, np.int64)
+        docs = np.concatenate([empty, *(part[0] + self._first[s] for s, part in found.items())])
+        counts = np.concatenate([empty, *(part[1] for part in found.values())])
+        order = np.lexsort((docs, -counts))[:limit]
+        return docs[order], counts[order]
+
+    def _first_documents(
+        self, los: np.ndarray, his: np.ndarray, wanted: int, limit: int | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        most = np.minimum(his - los, wanted)
+        found = self._ask("first_occurrences", lambda s: (Span(int(los[s]), int(los[s] + most[s])),))
+        lists = [[(key, doc + int(self._first[s])) for key, doc in part] for s, part in found.items()]
+        first = [doc for _, doc in islice(heapq.merge(*lists), wanted)]
+        docs, counts = np.unique(np.array(first, np.int64), return_counts=True)
+        order = np.lexsort((docs, -counts))[:limit]
+        return docs[order], counts[order].astype(np.int64)
+
+    def documents_many(
+        self, lo: np.ndarray, hi: np.ndarray, limit: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        found = [self.documents(Span(int(a), int(b)), limit) for a, b in zip(lo, hi, strict=True)]
+        empty = np.zeros(0, np.int64)
+        indptr = np.cumsum([0, *(len(docs) for docs, _ in found)], dtype=np.int64)
+        return indptr, *(np.concatenate([empty, *part]) for part in zip(*found))
+
+    def only_document(self, span: Span) -> int | None:
+        los, his = self._resolve([span.lo], [span.hi])
+        holders = np.flatnonzero(his[:, 0] > los[:, 0])
+        if len(holders) != 1:
+            return None
+        s = int(holders[0])
+        doc = self._ask("only_document", lambda s: (Span(int(los[s, 0]), int(his[s, 0])),), [s]).get(s)
+        return None if doc is None else doc + int(self._first[s])
+
+    def locate(self, span: Span, limit: int | None = None) -> np.ndarray:
+        """(document, offset) of each occurrence, int64[count, 2], sorted."""
+        found = self._ask("locate", self._spans(span))
+        places = [part + np.array([self._first[s], 0]) for s, part in found.items()]
+        return np.concatenate([np.zeros((0, 2), np.int64), *places])[:limit]
+
+    def extract(self, doc: int, start: int = 0, stop: int | None = None) -> np.ndarray:
+        s, inside = self.place(doc)
+        return self._one(s, "extract", inside, start, stop)
+
+    def doc_length(self, doc: int) -> int:
+        s, inside = self.place(doc)
+        return self._one(s, "doc_length", inside)
+
+    def place(self, doc: int) -> tuple[int, int]:
+        """(shard, document there) of a document."""
+        if not 0 <= doc < len(self):
+            raise IndexQueryError(f"document {doc} is not among the {len(self)} documents of this index")
+        s = int(np.searchsorted(self._first, doc, side="right")) - 1
+        return s, doc - int(self._first[s])
+
+    def _spans(self, span: Span) -> Callable[[int], tuple]:
+        """The argument of a call about one whole span, for each shard."""
+        los, his = self._resolve([span.lo], [span.hi])
+        return lambda s: (Span(int(los[s, 0]), int(his[s, 0]), span.length),)
+
+    def _resolve(
+        self, lo: Sequence[int] | np.ndarray, hi: Sequence[int] | np.ndarray, *, whole: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """int64[shards, n] twice: the spans of each shard, empty ones of those that are lost. IndexQueryError for spans of elsewhere,
+        and with `whole` for parts."""
+        lo, hi = np.asarray(lo, np.int64), np.asarray(hi, np.int64)
+        los, his = np.zeros((2, len(self._shards), len(lo)), np.int64)
+        for k, (a, b) in enumerate(zip(lo.tolist(), hi.tolist(), strict=True)):
+            if a >= b:
+                continue
+            los[:, k], his[:, k] = self._state(a)
+        gone = [s for s in range(len(self._shards)) if s not in self._alive]
+        his[gone] = los[gone]
+        live, given = (his - los).sum(axis=0), hi - lo
+        wrong = (given < 0) | ((given > live) & (not gone)) | ((given < live) & whole & (given > 0))
+        if wrong.any():
+            k = int(np.argmax(wrong))
+            raise IndexQueryError(
+                f"span [{lo[k]}, {hi[k]}) is not one of a pattern of these shards; use spans of this index only"
+            )
+        return los, his
+
+    def _state(self, code: int) -> tuple[list[int], list[int]]:
+        if code == 0:
+            return [0] * len(self._shards), [0 if f is None else f["n_rows"] for f in self._facts]
+        state = self._states.get(code)
+        if state is None:
+            s = code >> SHARD_BITS
+            if not 0 <= s < len(self._shards):
+                raise IndexQueryError(
+                    f"no span of these shards begins at {code}; use spans of this index only"
+                )
+            span = self.search(self._one(s, "pattern", code & (1 << SHARD_BITS) - 1).tolist())
+            if span.lo != code:
+                raise IndexQueryError(
+                    f"no span of these shards begins at {code}; use spans of this index only"
+                )
+            state = self._states[code]
+        return state
+
+    def _keep(self, code: int, los: list[int], his: list[int]) -> None:
+        if len(self._states) >= CACHED_SPANS:
+            for old in list(islice(self._states, CACHED_SPANS // 4)):
+                del self._states[old]
+        self._states[code] = (los, his)
+
+    def _one(self, s: int, method: str, *args: Any) -> Any:
+        """One shard's answer; ShardError where it is lost."""
+        if s not in self._alive:
+            raise ShardError(f"the shard {self._shards[s].name} is lost; start it again")
+        answers = self._ask(method, lambda s: args, [s])
+        if s not in answers:
+            raise ShardError(f"the shard {self._shards[s].name} is lost; start it again")
+        return answers[s]
+
+    def _ask(
+        self, method: str, args: Callable[[int], tuple], shards: Sequence[int] | None = None
+    ) -> dict[int, Any]:
+        """The answers of the shards that are alive: all get the call before the first answer is waited for."""
+        sent, answers = [], {}
+        faults: list[Exception] = []
+        for s in list(self._alive) if shards is None else shards:
+            try:
+                self._shards[s].send(method, *args(s))
+                sent.append(s)
+            except ShardError as error:
+                self._lose(s, error, faults)
+        for s in sent:  # all, whatever becomes of one, so that no answer is left for the next call
+            try:
+                answers[s] = self._shards[s].receive()
+            except ShardError as error:
+                self._lose(s, error, faults)
+            except GemkrError as error:
+                faults.append(error)
+        if faults:
+            raise faults[0]
+        return answers
+
+    def _lose(self, s: int, error: ShardError, faults: list[Exception]) -> None:
+        if not self.partial:
+            faults.append(error)
+            return
+        self._alive = [each for each in self._alive if each != s]
+        self.lost.append(self._shards[s].name)
+
+
+class ShardIds(Sequence[str]):
+    """The ids of all documents, read from the shards a few thousand at a time."""
+
+    def __init__(self, index: ShardedIndex) -> None:
+        self._index = index
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    @overload
+    def __getitem__(self, doc: int) -> str: ...
+    @overload
+    def __getitem__(self, doc: slice) -> list[str]: ...
+    def __getitem__(self, doc: int | slice) -> str | list[str]:
+        if isinstance(doc, slice):
+            return [self[d] for d in range(*doc.indices(len(self)))]
+        number = doc.__index__() + (len(self) if doc < 0 else 0)
+        if not 0 <= number < len(self):
+            raise IndexError(f"document {doc} is not among the {len(self)} documents of this index")
+        s, inside = self._index.place(number)
+        return self._index._one(s, "ids", inside, inside + 1)[0]
+
+    def __iter__(self) -> Iterator[str]:
+        first = self._index._first.tolist()
+        for s, (start, stop) in enumerate(pairwise(first)):
+            for at in range(0, stop - start, IDS_READ):
+                yield from self._index._one(s, "ids", at, min(at + IDS_READ, stop - start))

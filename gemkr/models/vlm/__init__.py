@@ -1,0 +1,1 @@
+"""A vision-language model that reads picture and question itself and writes clues."""

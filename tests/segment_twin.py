@@ -1,0 +1,56 @@
+"""Compares an index of segments with the naive twin over the live documents, call for call."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gemkr.fm_index import Span
+from gemkr.fm_index.reference import ReferenceIndex
+from gemkr.interfaces import TokenIndex
+
+
+def patterns_of(docs: list[list[int]], most: int = 40) -> list[list[int]]:
+    """The empty pattern, substrings of deleted and of live documents, and one that is nowhere."""
+    found = {tuple(doc[i : i + n]) for doc in docs for i in range(len(doc)) for n in (1, 2, 3, 7)}
+    return [[], *map(list, sorted(found)[:most]), [39, 0, 39]]
+
+
+def assert_agree(index: TokenIndex, twin: ReferenceIndex, patterns: list[list[int]]) -> int:
+    """Compare every method for every pattern; returns the number of comparisons."""
+    assert (len(index), index.n_tokens, index.n_rows) == (len(twin), twin.n_tokens, twin.n_rows)
+    assert list(index.doc_ids) == twin.doc_ids
+    assert [index.doc_ids[d] for d in range(len(twin))] == twin.doc_ids
+    for doc in range(len(twin)):
+        assert index.extract(doc).tolist() == twin.extract(doc).tolist()
+        assert index.extract(doc, 1, 3).tolist() == twin.extract(doc, 1, 3).tolist()
+        assert index.doc_length(doc) == twin.doc_length(doc)
+    ours, theirs = [index.search(p) for p in patterns], [twin.search(p) for p in patterns]
+    for span, expected in zip(ours, theirs):
+        assert (span.count, span.length) == (expected.count, expected.length)
+        for got, want in zip(index.next_tokens(span), twin.next_tokens(expected), strict=True):
+            assert got.tolist() == want.tolist()
+        assert index.count_ends(span) == twin.count_ends(expected)
+        assert index.only_document(span) == twin.only_document(expected)
+        for limit in (None, 0, 2):
+            for got, want in zip(index.documents(span, limit), twin.documents(expected, limit), strict=True):
+                assert got.tolist() == want.tolist()
+            assert index.locate(span, limit).tolist() == twin.locate(expected, limit).tolist()
+        for first in {1, 2, span.count // 2, span.count - 1} & set(range(span.count)):
+            part, same = Span(span.lo, span.lo + first), Span(expected.lo, expected.lo + first)
+            for got, want in zip(index.documents(part), twin.documents(same), strict=True):
+                assert got.tolist() == want.tolist()
+        for token in [*range(5), index.vocab_size - 1, index.vocab_size, -1, 1 << 80]:
+            assert index.extend(span, token).count == twin.extend(expected, token).count
+    a, b = [np.array(list(zip(*spans)), np.int64) for spans in (ours, theirs)]
+    step = np.arange(len(patterns)) % 5
+    assert (
+        np.diff(index.extend_many(*a, step), axis=0).tolist()
+        == np.diff(twin.extend_many(*b, step), axis=0).tolist()
+    )
+    np.testing.assert_equal(index.next_tokens_many(*a), twin.next_tokens_many(*b))
+    np.testing.assert_equal(index.documents_many(*a, 3), twin.documents_many(*b, 3))
+    masks = [np.full((len(patterns), index.mask_words), 0xFFFFFFFF, np.uint32) for _ in range(2)]
+    index.fill_mask(*a, masks[0])
+    twin.fill_mask(*b, masks[1])
+    np.testing.assert_array_equal(masks[0], masks[1])
+    return 30 * len(patterns)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -17,6 +18,7 @@ from gemkr.models.hf.folder import load_folder
 from gemkr.models.token_embedder import TokenEmbedder
 from gemkr.models.uniir.reader import load_image_reading, load_text_reading
 from gemkr.models.weights import new_weights
+from gemkr.types import Document, Query, QueryVector
 
 LEARNS = {
     "text": ("query_text", "query_linear", "document_text", "document_linear"),
@@ -107,6 +109,31 @@ class PreFLMREncoder(TokenEmbedder):
             "image_tokens": config.image_tokens,
         }
         return cls(network, reader, batch_size=config.batch_size, facts=facts)
+
+    def describe_query(self, query: Query) -> list[QueryVector]:
+        """What each vector of `encode_queries([query])` stands for, in order."""
+        found = self.reader.described_tokens(query)
+        if query.image is None:
+            return found
+        whole, regions = self.reader.described_boxes(query)
+        network = self.network
+        found += [QueryVector("picture", (0.0, 0.0, 1.0, 1.0))] * network.image_tokens
+        side = round(network.patches**0.5)
+        left, top, right, bottom = whole
+        across, down = (right - left) / max(side, 1), (bottom - top) / max(side, 1)
+        for row in range(side):
+            for column in range(side):
+                x, y = left + column * across, top + row * down
+                found.append(QueryVector("patch", (x, y, x + across, y + down), patch=True))
+        for number, box in enumerate(regions, 1):
+            found += [QueryVector(f"region {number}", box)] * network.image_tokens
+        return found
+
+    def describe_document(self, document: Document) -> np.ndarray:
+        """int64[m, 2]: the characters of `document.contents` that each of its vectors stands for; none (0, 0) for markers and pictures."""
+        ranges = self.reader.document_ranges(document)
+        extra = 0 if document.image is None else self.network.image_tokens
+        return np.concatenate([ranges, np.zeros((extra, 2), np.int64)])
 
     @staticmethod
     def input_files(config: Config) -> dict[str, str | None]:

@@ -64,7 +64,7 @@ def test_readers_answer_in_an_evaluation_with_the_model_that_was_trained(path: P
     models = [answer.reader.config.model for answer in answers if answer is not None]
     (ours,) = [model for model in models if model.checkpoint.startswith(f"{trained.output}/")]
     for setting in (*SHAPING, "llm", "tokenizer", "train_llm"):
-        assert getattr(ours, setting) == getattr(trained.model, setting), setting
+        assert getattr(ours, setting, None) == getattr(trained.model, setting, None), setting
 
 
 @pytest.mark.parametrize("path", EVAL, ids=name)
@@ -90,4 +90,4 @@ def test_evaluations_describe_the_model_that_was_trained(path: Path) -> None:
             (model, ours) for model, found in zip(members, sources, strict=True) for ours in found
         ):
             for setting in (*SHAPING, "llm", "tokenizer", "train_llm"):
-                assert getattr(model, setting) == getattr(ours, setting), setting
+                assert getattr(model, setting, None) == getattr(ours, setting, None), setting

@@ -30,11 +30,13 @@ SHOWN_CLUES = 8
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table: `values` maps metric names to (mean, low, high) of the 95 % interval."""
+    """One line of the table: `values` maps metric names to (mean, low, high) of the 95 % interval; one of `other_queries` is not
+    compared with the rest."""
 
     name: str
     values: Mapping[str, tuple[float, float, float]]
     note: str = ""
+    other_queries: bool = False
 
     @classmethod
     def of(cls, name: str, scores: Scores, note: str = "") -> Row:
@@ -100,7 +102,10 @@ def _tiles(rows: Sequence[Row]) -> str:
 def results_table(rows: Sequence[Row]) -> str:
     """The HTML table of scored rows, the best value of each metric marked."""
     metrics = list(dict.fromkeys(metric for row in rows for metric in row.values))
-    best = {m: max(row.values[m][0] for row in rows if m in row.values) for m in metrics}
+    compared = [row for row in rows if not row.other_queries]
+    best = {
+        m: max((row.values[m][0] for row in compared if m in row.values), default=math.nan) for m in metrics
+    }
     scale = {m: max(max(row.values[m][2] for row in rows if m in row.values), 1e-9) for m in metrics}
     head = "".join(f"<th>{escape(metric)}</th>" for metric in metrics)
     body = []
@@ -112,7 +117,9 @@ def results_table(rows: Sequence[Row]) -> str:
                 cells.append("<td>&ndash;</td>")
                 continue
             mean, low, high = row.values[metric]
-            css_class = ' class="best"' if mean == best[metric] and len(rows) > 1 else ""
+            css_class = (
+                ' class="best"' if mean == best[metric] and len(compared) > 1 and row in compared else ""
+            )
             cells.append(
                 f'<td{css_class} title="95 % interval {number(low)} to {number(high)}">{number(mean)}'
                 f"{_interval(mean / scale[metric], low / scale[metric], high / scale[metric])}</td>"

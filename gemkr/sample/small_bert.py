@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused0]", "[unused1]")
@@ -31,3 +33,12 @@ def write_small_bert(folder: str | Path, texts: Iterable[str]) -> int:
         model = BertModel(config, add_pooling_layer=False)
     model.save_pretrained(folder)
     return len(words)
+
+
+def texts_of(folder: str | Path) -> Iterator[str]:
+    """The passages and training questions of a folder of `materialize`."""
+    folder = Path(folder)
+    for _, text in csv.reader((folder / "corpus.csv").open(encoding="utf-8", newline="")):
+        yield text
+    for line in (folder / "train.jsonl").read_text(encoding="utf-8").splitlines():
+        yield json.loads(line)["question"]

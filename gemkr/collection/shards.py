@@ -17,7 +17,7 @@ import numpy as np
 from gemkr.collection.collection import Collection
 from gemkr.errors import GemkrError, ShardError
 from gemkr.fm_index import FMIndex, IndexQueryError, SegmentedIndex, Span
-from gemkr.fm_index.index import Fingerprinted, require_tokenizer
+from gemkr.fm_index.tokenizers import Fingerprinted, require_tokenizer
 
 SHARD_BITS = 56
 MOST_SHARDS = 1 << 63 - SHARD_BITS

@@ -10,20 +10,17 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 
 import gemkr.fm_index._core as _core
 from gemkr.fm_index._core import Span
-from gemkr.fm_index.errors import (
-    IndexBuildError,
-    IndexFormatError,
-    IndexWriteError,
-    TokenizerMismatchError,
-)
+from gemkr.fm_index.collect import add_ids, collect_parts, vocab_limit
+from gemkr.fm_index.errors import IndexBuildError, IndexFormatError, IndexWriteError
 from gemkr.fm_index.ids import DocIds
 from gemkr.fm_index.plan import estimate_build
+from gemkr.fm_index.tokenizers import Fingerprinted, require_tokenizer
 
 __all__ = ["FMIndex", "Progress", "Span"]
 
@@ -31,8 +28,6 @@ Progress = Callable[[str, float], None]
 """Called as `progress(stage, share)`, share in [0, 1]; what it raises stops the build."""
 
 DEFAULT_CONTEXT_BITS = 4.0
-HELD_BYTES = 64 << 20
-"""Of tokens that a build under a memory limit holds while documents come in; a sixteenth of a smaller limit."""
 PROBE_ROWS = 8
 """Rows read first when looking for the only document of a span; doubled until two documents show."""
 
@@ -42,15 +37,6 @@ PARTS = {
     "document array": ("doc_array",),
     "document ids": ("id_offsets", "ids"),
 }
-
-
-class Fingerprinted(Protocol):
-    """What an index records of a tokenizer."""
-
-    @property
-    def vocab_size(self) -> int: ...
-
-    def fingerprint(self) -> str: ...
 
 
 class FMIndex(_core.Index):
@@ -98,10 +84,10 @@ class FMIndex(_core.Index):
         Cost: about 0.1 µs and 8.5 bytes per token on one thread. Raises IndexBuildError, and IndexWriteError
         for temporary files that cannot be written.
         """
-        builder = _core.Builder(_vocab_limit(vocab_size, tokenizer))
+        builder = _core.Builder(vocab_limit(vocab_size, tokenizer))
         for doc in docs:
             builder.add(doc)
-        _add_ids(builder, doc_ids)
+        add_ids(builder, doc_ids)
         return cls._finish(
             builder,
             tokenizer,
@@ -135,9 +121,9 @@ class FMIndex(_core.Index):
 
         offsets: int64[documents + 1] from 0 to len(tokens). Raises IndexBuildError.
         """
-        builder = _core.Builder(_vocab_limit(vocab_size, tokenizer))
+        builder = _core.Builder(vocab_limit(vocab_size, tokenizer))
         builder.add_flat(np.asarray(tokens), np.asarray(offsets))
-        _add_ids(builder, doc_ids)
+        add_ids(builder, doc_ids)
         return cls._finish(
             builder,
             tokenizer,
@@ -168,23 +154,12 @@ class FMIndex(_core.Index):
     ) -> Self:
         """`build` for documents that come in parts: (tokens one after the other, int64 number of tokens of each document, ids).
 
-        A part is not kept: with a memory_limit tokens beyond `HELD_BYTES` wait in work_folder, so the whole build keeps to the
+        A part is not kept: with a memory_limit tokens beyond `collect.HELD_BYTES` wait in work_folder, so the whole build keeps to the
         limit. `planned` is called with `estimate_build`'s figures once all parts have come.
         """
-        limit = _vocab_limit(vocab_size, tokenizer)
+        limit = vocab_limit(vocab_size, tokenizer)
         folder = os.fsencode(tempfile.gettempdir() if work_folder is None else work_folder)
-        held = 0 if memory_limit is None else max(min(HELD_BYTES, memory_limit // 16), 1)
-        try:
-            builder = _core.Builder(limit, held, folder)
-            for tokens, lengths, doc_ids in parts:
-                offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
-                np.cumsum(lengths, out=offsets[1:])
-                builder.add_flat(tokens, offsets)
-                _add_ids(builder, doc_ids)
-        except OSError as error:
-            raise IndexWriteError(
-                f"the build's temporary files: {error.strerror}; name another work_folder"
-            ) from error
+        builder = collect_parts(parts, limit, memory_limit, folder)
         if planned is not None:
             planned(
                 estimate_build(
@@ -357,43 +332,6 @@ class FMIndex(_core.Index):
 
     def __repr__(self) -> str:
         return f"FMIndex({len(self)} documents, {self.n_tokens} tokens, vocabulary {self.vocab_size})"
-
-
-def require_tokenizer(index: Any, tokenizer: Fingerprinted) -> None:
-    """Raise TokenizerMismatchError unless the index was built with this tokenizer (or with none)."""
-    expected, size, own = index.tokenizer_fingerprint, tokenizer.vocab_size, index.vocab_size
-    other = expected and expected != tokenizer.fingerprint()
-    if not other and size >= own:
-        return
-    path = getattr(tokenizer, "path", None)
-    sizes = f"which has {size:,}" if size != own else f"which has {size:,} others"
-    raise TokenizerMismatchError(
-        f"the index{'' if index.path is None else f' {index.path}'} was built with a vocabulary of {own:,} tokens, not with the "
-        f"tokenizer{'' if path is None else f' {path}'}, {sizes}; give the tokenizer that it was built with, or build it again "
-        "with this one"
-    )
-
-
-def _vocab_limit(vocab_size: int | None, tokenizer: Fingerprinted | None) -> int:
-    limit = vocab_size if vocab_size is not None else getattr(tokenizer, "vocab_size", None)
-    if limit is None:
-        return 0
-    if not 1 <= limit < 2**31:
-        raise IndexBuildError(f"vocab_size is {limit}, it must be 1 to {2**31 - 1}")
-    return limit
-
-
-def _add_ids(builder: _core.Builder, doc_ids: Iterable[str] | None) -> None:
-    if doc_ids is None:
-        return
-    builder.expect_ids()
-    for doc_id in doc_ids:
-        if not isinstance(doc_id, str):
-            raise IndexBuildError(f"document id {doc_id!r} is a {type(doc_id).__name__}, ids are strings")
-        try:
-            builder.add_id(doc_id)
-        except UnicodeEncodeError as error:
-            raise IndexBuildError(f"document id {doc_id!r} cannot be written as UTF-8") from error
 
 
 def _drop(part: Path) -> None:

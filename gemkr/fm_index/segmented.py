@@ -16,7 +16,8 @@ import numpy as np
 import gemkr.fm_index._core as _core
 from gemkr.fm_index._core import Span
 from gemkr.fm_index.errors import IndexQueryError
-from gemkr.fm_index.index import Fingerprinted, FMIndex, require_tokenizer
+from gemkr.fm_index.index import FMIndex
+from gemkr.fm_index.tokenizers import Fingerprinted, require_tokenizer
 
 _NONE = np.zeros(0, np.int64)
 

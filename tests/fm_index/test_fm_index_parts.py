@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_index import image_of
 
-from gemkr.fm_index import FMIndex, IndexBuildError, IndexWriteError, _core, estimate_build, index
+from gemkr.fm_index import FMIndex, IndexBuildError, IndexWriteError, _core, collect, estimate_build
 
 ROOT = Path(__file__).resolve().parents[2]
 CORPORA = st.lists(
@@ -55,7 +56,7 @@ def test_parts_end_in_the_same_bytes(docs, sizes, vocab_size, held, block_rows):
 
 
 def test_parts_under_a_limit_are_planned_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index, "HELD_BYTES", 1 << 16)
+    monkeypatch.setattr(collect, "HELD_BYTES", 1 << 16)
     rng = np.random.default_rng(0)
     docs = [rng.zipf(1.3, 400).clip(1, 3000).tolist() for _ in range(1500)]
     ids = [f"d{k}" for k in range(len(docs))]
@@ -72,6 +73,33 @@ def test_parts_under_a_limit_are_planned_and_kept(tmp_path: Path, monkeypatch: p
     assert image_of(built) == image_of(FMIndex.build(docs, ids, vocab_size=3001, threads=1))
     (plan,) = plans
     assert plan["peak_bytes"] <= limit
+    assert list(tmp_path.iterdir()) == []
+
+
+COLLECT = """
+import resource, sys
+import numpy as np
+from gemkr.fm_index import _core
+tokens = np.arange(400_000, dtype=np.uint16) % 1000
+offsets = np.array([0, len(tokens)])
+builder = _core.Builder(1000, 1 << 20, sys.argv[1])
+builder.add_flat(tokens, offsets)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for _ in range(79):
+    builder.add_flat(tokens, offsets)
+assert builder.rows == 80 * 400_001
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ru_maxrss counts kilobytes on Linux")
+def test_tokens_beyond_the_limit_lie_in_no_memory(tmp_path: Path) -> None:
+    """64 MB of tokens come in while the process grows by less than 8."""
+    done = subprocess.run(
+        [sys.executable, "-c", COLLECT, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 8_000
     assert list(tmp_path.iterdir()) == []
 
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from toy_text import TEXTS, documents, train_byte_level, train_sentencepiece
 
-from gemkr.errors import TokenizerError
+from gemkr.errors import DataError, TokenizerError
 from gemkr.fm_index import FMIndex
 from gemkr.fm_index.errors import TokenizerMismatchError
 from gemkr.text import tokenization
 from gemkr.text.normalize import normalize
 from gemkr.text.tokenization import require_same_texts, tokenize_corpus, tokenizer_of
 from gemkr.text.tokenizer import Tokenizer, as_written, fitted, load_tokenizer
+from gemkr.text.word_tokens import TextEncoder
 from gemkr.types import Document
 
 HARD = [
@@ -211,9 +213,11 @@ def test_tokenized_corpus(tokenizer: Tokenizer) -> None:
     assert seen[-1] == (len(TEXTS), len(corpus.tokens))
 
 
+@pytest.mark.parametrize("by_words", [True, False], ids=["thread", "processes"])
 def test_any_number_of_processes_gives_the_same(
-    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+    tokenizer: Tokenizer, by_words: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(TextEncoder, "by_words", property(lambda encoder: by_words))
     monkeypatch.setattr(tokenization, "CHUNK_CHARACTERS", 200)
     many = [Document(str(i), " ".join(TEXTS) + f" {i}") for i in range(24)]
     one = tokenize_corpus(many, tokenizer, processes=1)
@@ -222,6 +226,19 @@ def test_any_number_of_processes_gives_the_same(
     assert np.array_equal(one.offsets, two.offsets)
     assert (one.doc_ids, one.corpus_hash) == (two.doc_ids, two.corpus_hash)
     assert one.tokens.size > 1 << 11
+
+
+def test_what_stops_the_reading_stops_the_tokenizing(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokenization, "CHUNK_CHARACTERS", 200)
+
+    def broken() -> Iterator[Document]:
+        yield from (Document(str(i), " ".join(TEXTS)) for i in range(24))
+        raise DataError("row 25 is bad")
+
+    with pytest.raises(DataError, match="row 25"):
+        tokenize_corpus(broken(), tokenizer, processes=2)
 
 
 def test_the_corpus_hash_tells_texts_and_ids_apart(tokenizer: Tokenizer) -> None:

@@ -151,13 +151,13 @@ def test_every_character_beside_words(encoders: dict[str, tuple[Tokenizer, TextE
 
 
 @pytest.mark.shared
-def test_the_whole_corpus_under_the_llama_tokenizer(shared_data: Path) -> None:
+def test_passages_under_the_llama_tokenizer(shared_data: Path) -> None:
     from itertools import islice
 
     from gemkr.data.corpus import read_corpus
 
     tokenizer = load_tokenizer(shared_data / "llama_tokenizer" / "tokenizer.model")
-    documents = islice(read_corpus(shared_data / "corpora" / "wiki112k.csv.gz"), 0, 6000)
+    documents = islice(read_corpus(shared_data / "corpora" / "wiki112k.csv.gz"), 2000)
     batch = [document.contents for document in documents]
     encoder = TextEncoder(tokenizer)
     assert encoder.by_words

@@ -45,7 +45,9 @@ def load_parts(config: GenerativeConfig, sources: Sources) -> Parts:
     index = check_parts(config, sources)
     pictures = regions = None
     if config.model.sees_pictures and sources.pictures is not None:
-        pictures, regions = sources.pictures, sources.regions if config.model.sees_regions else None
+        pictures = sources.pictures
+        if any(settings.sees_regions for settings in (config.model, *config.ensemble)):
+            regions = sources.regions
         from gemkr.vision.pictures import require_pictures
 
         require_pictures(sources.queries, pictures, regions)

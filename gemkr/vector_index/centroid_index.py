@@ -32,7 +32,7 @@ from gemkr.vector_index.token_parts import Part
 
 MANIFEST = "index.json"
 FORMAT = "centroids 1"
-SAMPLE = 48
+SAMPLE = 16
 """Tokens for each centroid that k-means learns from."""
 LEAST_SAMPLE = 8
 SEARCHES = frozenset({"probes", "prune", "candidates", "decoded", "rescored"})

@@ -30,7 +30,7 @@ SAMPLE = 64
 LEAST_SAMPLE = 39
 """Vectors for each list below which faiss warns that lists are badly learned."""
 CODE_BITS = 4
-ITERATIONS = 8
+ITERATIONS = 6
 """Of k-means over token vectors."""
 SEARCHES = frozenset({"probes", "rescore"})
 """Settings that change how an index is searched, not what it is."""

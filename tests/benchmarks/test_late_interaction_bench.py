@@ -33,4 +33,4 @@ def test_engines_are_measured_side_by_side(tmp_path: Path) -> None:
     assert results["centroid 4 bits"]["rows"][0]["recall"] > 0.9
     lines = [line for line in done.stdout.splitlines() if line.startswith("|")]
     assert lines[0].startswith("| engine | setting | recall |")
-    assert len(lines) == 2 + 1 + 3
+    assert len(lines) == 2 + 1 + 4

@@ -17,7 +17,7 @@ from gemkr.data.trec import read_run
 
 def test_the_results_have_every_row_and_metric(quickstart_folder: Path) -> None:
     results = json.loads((quickstart_folder / "results.json").read_text())
-    rows = {"full", "no_regions", "no_picture", "no_index", "bm25", "fusion", "find_scenes"}
+    rows = {"full", "no_regions", "no_picture", "no_index", "bm25", "fusion", "preflmr", "find_scenes"}
     assert rows <= results["rows"].keys()
     for name, row in results["rows"].items():
         assert row["queries"] == 16 or (name == "find_scenes" and row["queries"] > 5)

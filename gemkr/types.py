@@ -108,6 +108,27 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class QueryVector:
+    """What one vector of a query stands for: a token's text, or a part of its picture: `box` (left, top, right, bottom) in shares of
+    its width and height. `patch`: one of many small parts."""
+
+    text: str = ""
+    box: tuple[float, float, float, float] | None = None
+    patch: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TokenMatch:
+    """What a query's vector found in a document: its best token, `document.contents[start:stop]` (empty for a marker or a picture), and
+    their inner product. A document's MaxSim is the sum of the scores."""
+
+    vector: QueryVector
+    start: int
+    stop: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
 class Ranking:
     """The answer to one query: hits, best first; for generative retrievers also all clues written."""
 

@@ -1,4 +1,4 @@
-"""`gemkr import-checkpoint FILE`: a checkpoint that the authors of GeMKR, UniIR, VLM2Vec or LamRA publish, as one of ours."""
+"""`gemkr import-checkpoint FILE`: a checkpoint that the authors of GeMKR, UniIR, VLM2Vec, LamRA or PreFLMR publish, as one of ours."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gemkr.training.checkpoints.imported import Imported
 
-HELP = "turn a checkpoint that the authors of GeMKR, UniIR, VLM2Vec or LamRA publish into one of ours"
+HELP = (
+    "turn a checkpoint that the authors of GeMKR, UniIR, VLM2Vec, LamRA or PreFLMR publish into one of ours"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file",
         metavar="FILE",
-        help="their torch file, such as checkpoint_4.pth or clip_sf_large.pth, or a folder of adapters",
+        help="their torch file, such as checkpoint_4.pth or clip_sf_large.pth, a folder of adapters, or of PreFLMR",
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as model.llm=FOLDER")
     parser.add_argument(

@@ -29,10 +29,15 @@ ROWS = {
     "no_picture": ("test", ("images=null", "regions=null", "clue_control=false")),
     "no_index": ("test", ("evaluate=[free_text]",)),
     "bm25": ("test", ("evaluate=[bm25]",)),
+    "fusion": ("test", ("evaluate=[fusion]",)),
     "unseen_facts": ("held_out_combinations", ("clue_control=false",)),
     "unseen_no_index": ("held_out_combinations", ("evaluate=[free_text]",)),
 }
 """The evaluations: their questions, and what changes of the packaged configuration."""
+TOKENS = "preflmr"
+"""The row of late interaction, which learns and is evaluated under packaged configurations of its own."""
+SCENES = "find_scenes"
+"""The row of the second task, which has a packaged configuration of its own: pictures are found by a text."""
 MARK = "quickstart.json"
 """Stands in a folder whose contents a quickstart made and may replace."""
 PACKAGES = ("PIL", "torch", "transformers", "peft", "open_clip", "ultralytics")
@@ -41,6 +46,9 @@ RESULTS = (
     "data",
     "regions",
     "train",
+    "clip",
+    "bert",
+    "preflmr",
     "eval",
     "boxes.jsonl",
     "clues.jsonl",
@@ -57,8 +65,11 @@ TITLES = {
     "no_picture": "without the picture",
     "no_index": "without the FM-index",
     "bm25": "BM25 of the question",
+    "fusion": "gemkr and BM25, fused by rank",
     "unseen_facts": "gemkr, facts never asked for in training",
     "unseen_no_index": "the same without the FM-index",
+    TOKENS: "late interaction: a miniature PreFLMR",
+    SCENES: "another task, clip_sf: find the scene of a country's large flag by its name",
 }
 
 
@@ -141,13 +152,19 @@ class Quickstart:
 
     def _prepare(self) -> None:
         from gemkr.sample import models_folder
+        from gemkr.sample.flag_clip import write_flag_clip
         from gemkr.sample.materialize import materialize
+        from gemkr.sample.scene_task import write_scene_task
+        from gemkr.sample.small_bert import texts_of, write_small_bert
 
         models = models_folder()
-        for name in ("data", "regions", "regions.part", "train", "eval"):
+        for name in ("data", "regions", "regions.part", "train", "clip", "bert", "preflmr", "eval"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         with self._step("render scenes"):
             materialize(self._data, self.seed)
+            write_scene_task(self._data)
+            write_flag_clip(models, self.folder / "clip")
+            write_small_bert(self.folder / "bert", texts_of(self._data))
         images, boxes, regions = self._data / "images", self.folder / "boxes.jsonl", self.folder / "regions"
         for left in (boxes, boxes.with_name(f"{boxes.name}.part")):
             left.unlink(missing_ok=True)
@@ -183,6 +200,8 @@ class Quickstart:
         limit = [f"max_steps={self.max_steps}"] if self.max_steps else []
         with self._step("train"):
             _gemkr("train", "quickstart", f"output={self._model}", f"seed={self.seed}", *limit)
+        with self._step("train preflmr"):
+            _gemkr("train", "quickstart_preflmr", f"seed={self.seed}", *limit)
 
     @property
     def _model(self) -> Path:
@@ -190,8 +209,8 @@ class Quickstart:
 
     def _evaluate(self) -> dict[str, dict[str, Any]]:
         rows = {}
+        limit = [f"limit={self.limit}"] if self.limit else []
         for name, (file, changes) in ROWS.items():
-            limit = [f"limit={self.limit}"] if self.limit else []
             output = self.folder / "eval" / name
             with self._step(f"eval {name}"):
                 words = [
@@ -203,6 +222,14 @@ class Quickstart:
                 ]
                 _gemkr("eval", "quickstart", *words)
             rows |= {name if main else "random_document": row for main, row in _rows(output)}
+        output = self.folder / "eval" / TOKENS
+        with self._step(f"eval {TOKENS}"):
+            _gemkr("eval", "quickstart_preflmr", f"output={output}", *limit)
+        ((_, rows[TOKENS]),) = _rows(output)
+        output = self.folder / "eval" / SCENES
+        with self._step(f"eval {SCENES}"):
+            _gemkr("eval", "quickstart_scenes", f"output={output}", *limit)
+        ((_, rows[SCENES]),) = _rows(output)
         return rows
 
     def _write(self, rows: dict[str, dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""`gemkr regions detect|encode`: from a folder of pictures to a region store."""
+"""`gemkr regions detect|rois|encode`: from a folder of pictures to a region store."""
 
 from __future__ import annotations
 
@@ -42,6 +42,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--preview", type=natural, default=0, metavar="N", help="draw the boxes of N pictures"
     )
     detect.add_argument("--preview-dir", metavar="FOLDER", help="where to (default: BOXES.preview)")
+    rois = commands.add_parser(
+        "rois", help="the boxes that FLMR's data sets name (the column ROIs), as jsonl"
+    )
+    rois.add_argument("queries", metavar="QUERIES", help="jsonl or parquet with img_path and ROIs")
+    rois.add_argument("images", metavar="IMAGES", help="the folder of their pictures")
+    rois.add_argument(
+        "-o", "--output", required=True, metavar="BOXES.jsonl", help="the file of boxes to write"
+    )
     encode = commands.add_parser("encode", help="CLIP features of the boxes, as a memory-mapped store")
     encode.add_argument("images", metavar="IMAGES", help="the folder that the boxes were found in")
     encode.add_argument("boxes", metavar="BOXES.jsonl", help="from `gemkr regions detect`")
@@ -72,6 +80,16 @@ def run(args: argparse.Namespace) -> int:
     from gemkr.vision.device import require_device
     from gemkr.vision.pictures import PictureFolder
 
+    if args.action == "rois":
+        from gemkr.cli.output import require_writable
+        from gemkr.vision.rois import write_rois
+
+        require_writable(args.output, args.queries)
+        count, boxes = write_rois(
+            args.queries, PictureFolder(args.images, way_out="take its row out"), args.output
+        )
+        print(f"{count} pictures, {boxes} boxes -> {args.output}")
+        return 0
     require_device(args.device)
     pictures = PictureFolder(args.images, way_out="skip it with --skip-missing")
     return _detect(args, pictures) if args.action == "detect" else _encode(args, pictures)

@@ -21,7 +21,7 @@ from gemkr.errors import DataError
 from gemkr.interfaces import Allowed, TokenEncoder, TokenVectorIndex, TokenVectors
 from gemkr.models.encoders import TOKEN_ENCODERS
 from gemkr.retrievers.embedding import REMEDY, Embedded, blocks_of
-from gemkr.types import Hit, Query, Ranking
+from gemkr.types import Document, Hit, Query, Ranking, TokenMatch
 from gemkr.vector_index.maxsim import joined_tokens
 from gemkr.vector_index.token_exact import ExactTokenIndex
 from gemkr.vector_index.token_indexes import TOKEN_INDEXES
@@ -91,6 +91,27 @@ class LateInteractionRetriever:
                 found = zip(its_scores, its_docs, strict=True)
                 hits = tuple(Hit(self.doc_ids[doc], score) for score, doc in found if doc >= 0)
                 yield Ranking(query.query_id, hits)
+
+    @property
+    def explains(self) -> bool:
+        """Whether `explain` can say what vectors stand for."""
+        return hasattr(self.encoder, "describe_query")
+
+    def explain(self, query: Query, document: Document) -> tuple[TokenMatch, ...]:
+        """What each vector of a query found in a document, in the order of the vectors; none for a document without a token. Both are
+        encoded anew."""
+        asked, held = self.encoder.encode_queries([query]), self.encoder.encode_documents([document])
+        if not len(held.values):
+            return ()
+        products = asked.values.astype(np.float32) @ held.values.astype(np.float32).T
+        best = products.argmax(axis=1)
+        ranges = self.encoder.describe_document(document)[best].tolist()
+        vectors = self.encoder.describe_query(query)
+        scores = products.max(axis=1).tolist()
+        return tuple(
+            TokenMatch(vector, start, stop, score)
+            for vector, (start, stop), score in zip(vectors, ranges, scores, strict=True)
+        )
 
     @staticmethod
     def embed(config: Config, sources: Sources, *, progress: bool = True) -> Embedded:

@@ -30,6 +30,8 @@ SAMPLE = 64
 LEAST_SAMPLE = 39
 """Vectors for each list below which faiss warns that lists are badly learned."""
 CODE_BITS = 4
+ITERATIONS = 6
+"""Of k-means over token vectors."""
 SEARCHES = frozenset({"probes", "rescore"})
 """Settings that change how an index is searched, not what it is."""
 
@@ -242,3 +244,39 @@ def _lists(lists: int | None, n: int) -> int:
             f"{n} documents are too few for approximate search, which needs {1 << CODE_BITS}; use index: exact"
         )
     return min(round(2 * n**0.5), most) if lists is None else lists
+
+
+def k_means(vectors: np.ndarray, k: int) -> np.ndarray:
+    """float32[k, width]: centroids of vectors float32[n, width], n >= k; the same every time."""
+    import faiss
+
+    learner = faiss.Kmeans(
+        vectors.shape[1], k, niter=ITERATIONS, seed=0, min_points_per_centroid=1, max_points_per_centroid=len(vectors)
+    )  # fmt: skip
+    learner.train(np.ascontiguousarray(vectors, np.float32))
+    return learner.centroids.reshape(k, -1)
+
+
+class Nearest:
+    """Which of many centroids is nearest to a vector; among more than FEW, of those in the groups of centroids next to it."""
+
+    FEW = 1024
+    GROUPS_SEEN = 8
+
+    def __init__(self, centroids: np.ndarray) -> None:
+        """`centroids` float32[k, width]."""
+        import faiss
+
+        k, width = centroids.shape
+        self._index = faiss.IndexFlatL2(width)
+        if k > self.FEW:
+            groups = faiss.IndexFlatL2(width)
+            self._index = faiss.IndexIVFFlat(groups, width, round(k**0.5), faiss.METRIC_L2)
+            self._index.cp.min_points_per_centroid = 1
+            self._index.nprobe = self.GROUPS_SEEN
+            self._index.train(centroids)
+        self._index.add(centroids)
+
+    def __call__(self, vectors: np.ndarray) -> np.ndarray:
+        """int64[n] of vectors float32[n, width]."""
+        return self._index.search(np.ascontiguousarray(vectors, np.float32), 1)[1][:, 0]

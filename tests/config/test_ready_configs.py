@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gemkr.answering.config import ReaderTrainConfig
-from gemkr.config.files import load_config
+from gemkr.config.files import has_section, load_config
+from gemkr.config.section import Section
 from gemkr.evaluation.config import EvalConfig
 from gemkr.evaluation.metrics import parse_metrics
 from gemkr.models.gemkr.prompt import Template
 from gemkr.retrievers.generative.config import GenerativeConfig
 from gemkr.training.checkpoints.trained import SHAPING
 from gemkr.training.config import PretrainConfig, TrainConfig
+from gemkr.training.contrastive.config import ContrastiveConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = [ROOT / "gemkr" / "configs", *sorted((ROOT / "benchmarks").glob("*/configs"))]
@@ -29,9 +32,10 @@ def files(folder: str, command: str) -> list[Path]:
     ]
 
 
+CONTRASTIVE = [path for path in files("train_configs", "train") if has_section(path, "encoder")]
 PRETRAIN, TRAIN, READER, EVAL = (
     files("pretrain_configs", "pretrain"),
-    files("train_configs", "train"),
+    [path for path in files("train_configs", "train") if path not in CONTRASTIVE],
     files("reader_configs", "reader"),
     files("eval_configs", "eval"),
 )
@@ -44,7 +48,7 @@ def name(path: Path) -> str:
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every variable without a default that some file names."""
-    for path in (*PRETRAIN, *TRAIN, *READER, *EVAL):
+    for path in (*PRETRAIN, *TRAIN, *CONTRASTIVE, *READER, *EVAL):
         for name in re.findall(r"oc\.env:(\w+)\}", path.read_text()):
             monkeypatch.setenv(name, f"/somewhere/{name.lower()}")
 
@@ -57,6 +61,20 @@ def test_training_configurations_load_and_name_templates_that_exist(path: Path) 
     assert template is None or Template.load(template).sections
 
 
+@pytest.mark.parametrize("path", CONTRASTIVE, ids=name)
+def test_encoders_are_evaluated_as_they_were_trained(path: Path) -> None:
+    """Under all settings but the checkpoint."""
+    trained = load_config(path, ContrastiveConfig)
+    encoders = [
+        encoder.config
+        for other in EVAL
+        for section in load_config(other, EvalConfig).retrievers.values()
+        if isinstance(encoder := getattr(section.config, "encoder", None), Section)
+    ]
+    (ours,) = [e for e in encoders if (getattr(e, "checkpoint", None) or "").startswith(f"{trained.output}/")]
+    assert replace(ours, checkpoint=None) == trained.encoder.config
+
+
 @pytest.mark.parametrize("path", READER, ids=name)
 def test_readers_answer_in_an_evaluation_with_the_model_that_was_trained(path: Path) -> None:
     trained = load_config(path, ReaderTrainConfig)
@@ -64,7 +82,7 @@ def test_readers_answer_in_an_evaluation_with_the_model_that_was_trained(path: P
     models = [answer.reader.config.model for answer in answers if answer is not None]
     (ours,) = [model for model in models if model.checkpoint.startswith(f"{trained.output}/")]
     for setting in (*SHAPING, "llm", "tokenizer", "train_llm"):
-        assert getattr(ours, setting) == getattr(trained.model, setting), setting
+        assert getattr(ours, setting, None) == getattr(trained.model, setting, None), setting
 
 
 @pytest.mark.parametrize("path", EVAL, ids=name)
@@ -90,4 +108,4 @@ def test_evaluations_describe_the_model_that_was_trained(path: Path) -> None:
             (model, ours) for model, found in zip(members, sources, strict=True) for ours in found
         ):
             for setting in (*SHAPING, "llm", "tokenizer", "train_llm"):
-                assert getattr(model, setting) == getattr(ours, setting), setting
+                assert getattr(model, setting, None) == getattr(ours, setting, None), setting

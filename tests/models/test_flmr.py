@@ -207,3 +207,36 @@ def test_settings_that_do_not_fit(folder: Path) -> None:
         encoder(folder, text="clip")
     with pytest.raises(ModelError, match=r"the text folder .* is not there"):
         encoder(folder, text="none")
+
+
+@pytest.mark.parametrize("case", ["preflmr", "flmr"])
+def test_every_vector_is_described(folder: Path, case: str) -> None:
+    model = encoder(folder, **CASES[case])
+    found = model.encode_queries(QUERIES)
+    for number, query in enumerate(QUERIES):
+        described = model.describe_query(query)
+        assert len(described) == found.offsets[number + 1] - found.offsets[number]
+        patches = [vector for vector in described if vector.patch]
+        assert len(patches) == (4 if query.image and case == "preflmr" else 0)
+        regions = {vector.text for vector in described if vector.text.startswith("region")}
+        assert len(regions) == len(BOXES.get(query.image, [])[: model.reader.reading.regions])
+    words = [vector.text for vector in model.describe_query(QUERIES[0])]
+    assert words == ["[CLS]", "[unused0]", "a", "red", "cat", "[SEP]"] + ["[MASK]"] * (
+        6 if case == "preflmr" else 0
+    )
+    documents = model.encode_documents(DOCUMENTS)
+    for number, document in enumerate(DOCUMENTS):
+        ranges = model.describe_document(document)
+        assert len(ranges) == documents.offsets[number + 1] - documents.offsets[number]
+    both = DOCUMENTS[4]
+    assert [both.contents[a:b] for a, b in model.describe_document(both)] == [
+        "", "", "tree", "a", "boat", "of", "the", "dog", "", "", "", ""
+    ]  # fmt: skip
+
+
+def test_patches_lie_where_the_tower_sees_them(folder: Path) -> None:
+    """A picture of 24 x 32 is scaled to 16 at its shorter edge, and 16 x 16 are cut from its middle."""
+    model = encoder(folder)
+    patches = [vector.box for vector in model.describe_query(Query("q", image="one")) if vector.patch]
+    assert patches[0] == pytest.approx((0.0, 0.125, 0.5, 0.5))
+    assert patches[3] == pytest.approx((0.5, 0.5, 1.0, 0.875))

@@ -37,13 +37,27 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class ShownDocument:
-    """One retrieved document: `clue` and `answer` are half-open character ranges of `document.contents`."""
+    """One retrieved document: `clue` and `answer` are half-open character ranges of `document.contents`; `matched` are such ranges with
+    a weight in (0, 1]: what the query's vectors found there."""
 
     document: Document
     score: float
     relevant: bool
     clue: tuple[tuple[int, int], ...] = ()
     answer: tuple[tuple[int, int], ...] = ()
+    matched: tuple[tuple[int, int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Heat:
+    """A part of a picture, corners in shares of it, and how much it found in the first document, 0 to 1; `label` says what."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    weight: float
+    label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +70,7 @@ class Card:
     """(text, log-probability), best first."""
     picture: Path | None = None
     boxes: tuple[Box, ...] = ()
+    heat: tuple[Heat, ...] = ()
 
     @property
     def right(self) -> bool:

@@ -9,8 +9,10 @@ from gemkr.errors import VisionError
 from gemkr.evaluation.evaluate import Evaluation
 from gemkr.evaluation.report.answers import answers_section
 from gemkr.evaluation.report.cards import Box, choose_queries, make_card
+from gemkr.evaluation.report.matches import Explain, with_matches
 from gemkr.evaluation.report.page import Row, write_report
 from gemkr.retrievers.generative.config import GenerativeConfig
+from gemkr.retrievers.late_interaction import LateInteractionRetriever
 from gemkr.sources import Sources
 from gemkr.text.tokenization import tokenizer_of
 from gemkr.text.tokenizer import Tokenizer
@@ -30,6 +32,7 @@ def write_eval_report(path: Path, found: Evaluation) -> Path:
     }
     tokenizer = _tokenizer(found) if any(ranking.clues for ranking in result.rankings.values()) else None
     match = judge.match if judge.match in MATCHES else "word"
+    explain = _explain(found)
     cards = []
     for query_id in choose_queries(right, config.cards, seed=config.seed):
         query, ranking = by_id[query_id], result.rankings[query_id]
@@ -45,7 +48,7 @@ def write_eval_report(path: Path, found: Evaluation) -> Path:
             picture=picture,
             boxes=boxes,
         )
-        cards.append(card)
+        cards.append(with_matches(card, explain) if explain is not None else card)
     subtitle = (
         f"{len(right):,} queries of {Path(config.require('queries')).name} over {len(sources.documents):,} documents "
         f"of {Path(config.corpus).name}"
@@ -87,6 +90,14 @@ def _tokenizer(found: Evaluation) -> Tokenizer | None:
     if not isinstance(settings, GenerativeConfig):
         return None
     return tokenizer_of(sources.index(settings.index), sources.tokenizer(settings.model))
+
+
+def _explain(found: Evaluation) -> Explain | None:
+    """What says which token of a document every vector of a query found, where the main retriever is one of late interaction."""
+    if not issubclass(found.sources.section(found.main).cls, LateInteractionRetriever):
+        return None
+    retriever = found.sources.retriever(found.main)
+    return retriever.explain if retriever.explains else None
 
 
 def shown_boxes(regions: RegionStore, image: str) -> list[Box]:

@@ -19,7 +19,7 @@ from string import Template
 
 from gemkr.errors import VisionError
 from gemkr.evaluation.metrics import Scores
-from gemkr.evaluation.report.cards import Box, Card, ShownDocument
+from gemkr.evaluation.report.cards import Box, Card, Heat, ShownDocument
 from gemkr.evaluation.report.table import number
 from gemkr.files import write_atomically
 
@@ -30,11 +30,13 @@ SHOWN_CLUES = 8
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table: `values` maps metric names to (mean, low, high) of the 95 % interval."""
+    """One line of the table: `values` maps metric names to (mean, low, high) of the 95 % interval; one of `other_queries` is not
+    compared with the rest."""
 
     name: str
     values: Mapping[str, tuple[float, float, float]]
     note: str = ""
+    other_queries: bool = False
 
     @classmethod
     def of(cls, name: str, scores: Scores, note: str = "") -> Row:
@@ -100,7 +102,10 @@ def _tiles(rows: Sequence[Row]) -> str:
 def results_table(rows: Sequence[Row]) -> str:
     """The HTML table of scored rows, the best value of each metric marked."""
     metrics = list(dict.fromkeys(metric for row in rows for metric in row.values))
-    best = {m: max(row.values[m][0] for row in rows if m in row.values) for m in metrics}
+    compared = [row for row in rows if not row.other_queries]
+    best = {
+        m: max((row.values[m][0] for row in compared if m in row.values), default=math.nan) for m in metrics
+    }
     scale = {m: max(max(row.values[m][2] for row in rows if m in row.values), 1e-9) for m in metrics}
     head = "".join(f"<th>{escape(metric)}</th>" for metric in metrics)
     body = []
@@ -112,7 +117,9 @@ def results_table(rows: Sequence[Row]) -> str:
                 cells.append("<td>&ndash;</td>")
                 continue
             mean, low, high = row.values[metric]
-            css_class = ' class="best"' if mean == best[metric] and len(rows) > 1 else ""
+            css_class = (
+                ' class="best"' if mean == best[metric] and len(compared) > 1 and row in compared else ""
+            )
             cells.append(
                 f'<td{css_class} title="95 % interval {number(low)} to {number(high)}">{number(mean)}'
                 f"{_interval(mean / scale[metric], low / scale[metric], high / scale[metric])}</td>"
@@ -168,7 +175,11 @@ def _card(card: Card) -> str:
     if query.detections:
         facts.append(f"<dt>seen</dt><dd>{escape(', '.join(query.detections))}</dd>")
     documents = "".join(_document(shown, rank) for rank, shown in enumerate(card.documents, 1))
-    picture = _picture(card.picture, card.boxes, query.image or "") if card.picture else ""
+    picture = _picture(card.picture, card.boxes, query.image or "", card.heat) if card.picture else ""
+    if picture and card.heat:
+        picture += (
+            "<p class=heat-note>the warmer, the more a part of the picture found in the first document</p>"
+        )
     layout = "" if picture or card.clues else " plain"
     return (
         f'<article class="card {kind}{layout}"><header><span class="verdict">{verdict}</span>'
@@ -208,10 +219,12 @@ def _document(shown: ShownDocument, rank: int) -> str:
 def _marked(shown: ShownDocument) -> str:
     """The part of the text around its first clue (or answer), clues and answers marked."""
     text = shown.document.contents
-    spans = sorted(shown.clue or shown.answer)
+    spans = (
+        sorted(shown.clue or shown.answer) or [(a, b) for a, b, weight in shown.matched if weight == 1][:1]
+    )
     start, stop = excerpt(text, spans[0] if spans else (0, 0))
     edges = {start, stop}
-    for low, high in (*shown.clue, *shown.answer):
+    for low, high in (*shown.clue, *shown.answer, *((a, b) for a, b, _ in shown.matched)):
         edges |= {min(max(low, start), stop), min(max(high, start), stop)}
     cuts = sorted(edges)
     parts = ["… " if start else ""]
@@ -221,8 +234,11 @@ def _marked(shown: ShownDocument) -> str:
             for kind, ranges in (("clue", shown.clue), ("answer", shown.answer))
             if any(a <= low and high <= b for a, b in ranges)
         ]
+        weight = max((w for a, b, w in shown.matched if a <= low and high <= b), default=0.0)
+        kinds += ["match"] if weight else []
+        style = f' style="--w:{weight:.2f}"' if weight else ""
         piece = escape(text[low:high])
-        parts.append(f'<mark class="{" ".join(kinds)}">{piece}</mark>' if kinds else piece)
+        parts.append(f'<mark class="{" ".join(kinds)}"{style}>{piece}</mark>' if kinds else piece)
     parts.append(" …" if stop < len(text) else "")
     return "".join(parts)
 
@@ -241,14 +257,14 @@ def excerpt(text: str, span: tuple[int, int], width: int = EXCERPT) -> tuple[int
     return start, stop
 
 
-def _picture(path: Path, boxes: Sequence[Box], name: str) -> str:
+def _picture(path: Path, boxes: Sequence[Box], name: str, heat: Sequence[Heat] = ()) -> str:
     """The picture as a data URL with its boxes drawn over it, or a word in its place where it cannot be read."""
     try:
         data, width, height = small_jpeg(path)
     except VisionError:
         return f"<p class=none>the picture {escape(name)} cannot be read</p>"
     unit = max(width, height) / 100
-    shapes = []
+    shapes = [_warm(part, width, height) for part in heat]
     for place, box in enumerate(boxes):
         x, y = box.left * width, box.top * height
         w, h = (box.right - box.left) * width, (box.bottom - box.top) * height
@@ -268,6 +284,16 @@ def _picture(path: Path, boxes: Sequence[Box], name: str) -> str:
     return (
         f'<figure><img alt="picture {escape(name)}" loading="lazy" src="data:image/jpeg;base64,{data}">'
         f'<svg viewBox="0 0 {width} {height}" aria-hidden="true">{"".join(shapes)}</svg></figure>'
+    )
+
+
+def _warm(part: Heat, width: int, height: int) -> str:
+    """A part of the picture under its colour; what it found, to who points at it."""
+    x, y = part.left * width, part.top * height
+    w, h = (part.right - part.left) * width, (part.bottom - part.top) * height
+    return (
+        f'<rect class="heat" x="{x:.1f}" y="{y:.1f}" width="{w:.1f}" height="{h:.1f}" style="--w:{part.weight:.2f}">'
+        f"<title>{escape(part.label)}</title></rect>"
     )
 
 

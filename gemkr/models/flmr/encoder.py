@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -17,6 +18,7 @@ from gemkr.models.hf.folder import load_folder
 from gemkr.models.token_embedder import TokenEmbedder
 from gemkr.models.uniir.reader import load_image_reading, load_text_reading
 from gemkr.models.weights import new_weights
+from gemkr.types import Document, Query, QueryVector
 
 LEARNS = {
     "text": ("query_text", "query_linear", "document_text", "document_linear"),
@@ -43,7 +45,7 @@ class PreFLMREncoder(TokenEmbedder):
         rest `learns`, the vision tower with `train_vision` alone. Vectors of `width` numbers; a picture gives `image_tokens` of them,
         each of up to `regions` crops as many again (boxes from the configuration's region store), and its patches pass
         `mapping_layers`, which see `seen_tokens` states of the question. `mask_padding`: queries are filled up with [MASK] tokens, which
-        are scored; `black_picture`: a query without a picture is shown a black one, as in the published evaluations."""
+        are scored; without `score_question` the text beside a picture is read only (the `mapping` stage); `black_picture`: a query without a picture is shown a black one, as in the published evaluations."""
 
         text: FilePath
         vision: FilePath | None = None
@@ -62,6 +64,7 @@ class PreFLMREncoder(TokenEmbedder):
         query_marker: str = "[unused0]"
         document_marker: str = "[unused1]"
         mask_padding: bool = True
+        score_question: bool = True
         black_picture: bool = False
         batch_size: Positive = 32
 
@@ -94,7 +97,7 @@ class PreFLMREncoder(TokenEmbedder):
             sources.put_in(network, config.checkpoint)
         reading = Reading(
             query_tokens=config.query_tokens, document_tokens=config.document_tokens, query_marker=config.query_marker,
-            document_marker=config.document_marker, mask_padding=config.mask_padding, regions=config.regions,
+            document_marker=config.document_marker, mask_padding=config.mask_padding, score_question=config.score_question, regions=config.regions,
             black_picture=config.black_picture,
         )  # fmt: skip
         reader = FLMRReader(
@@ -106,6 +109,31 @@ class PreFLMREncoder(TokenEmbedder):
             "image_tokens": config.image_tokens,
         }
         return cls(network, reader, batch_size=config.batch_size, facts=facts)
+
+    def describe_query(self, query: Query) -> list[QueryVector]:
+        """What each vector of `encode_queries([query])` stands for, in order."""
+        found = self.reader.described_tokens(query)
+        if query.image is None:
+            return found
+        whole, regions = self.reader.described_boxes(query)
+        network = self.network
+        found += [QueryVector("picture", (0.0, 0.0, 1.0, 1.0))] * network.image_tokens
+        side = round(network.patches**0.5)
+        left, top, right, bottom = whole
+        across, down = (right - left) / max(side, 1), (bottom - top) / max(side, 1)
+        for row in range(side):
+            for column in range(side):
+                x, y = left + column * across, top + row * down
+                found.append(QueryVector("patch", (x, y, x + across, y + down), patch=True))
+        for number, box in enumerate(regions, 1):
+            found += [QueryVector(f"region {number}", box)] * network.image_tokens
+        return found
+
+    def describe_document(self, document: Document) -> np.ndarray:
+        """int64[m, 2]: the characters of `document.contents` that each of its vectors stands for; none (0, 0) for markers and pictures."""
+        ranges = self.reader.document_ranges(document)
+        extra = 0 if document.image is None else self.network.image_tokens
+        return np.concatenate([ranges, np.zeros((extra, 2), np.int64)])
 
     @staticmethod
     def input_files(config: Config) -> dict[str, str | None]:

@@ -4,30 +4,36 @@ from __future__ import annotations
 
 import string
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gemkr.errors import ModelError
 from gemkr.models.uniir.reader import open_picture, picture_size
-from gemkr.types import Document, Query
+from gemkr.types import Document, Query, QueryVector
 from gemkr.vision.boxes import PictureBoxes
 from gemkr.vision.crops import crop_boxes
 from gemkr.vision.protocols import Pictures, Regions
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom, in shares of a picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
     """How texts and pictures are read: lengths in tokens with markers, markers as the tokenizer spells them, whether queries are
-    filled up with [MASK] tokens that are scored, how many regions count, and whether a query without a picture is shown a black one."""
+    filled up with [MASK] tokens that are scored, whether a question's tokens are scored at all beside a picture, how many regions
+    count, and whether a query without a picture is shown a black one."""
 
     query_tokens: int
     document_tokens: int
     query_marker: str
     document_marker: str
     mask_padding: bool
+    score_question: bool
     regions: int
     black_picture: bool
 
@@ -86,6 +92,8 @@ class FLMRReader:
             padding = attended == 0
             tokens[padding] = self.tokenizer.mask_token_id
             scored |= padding & scored.any(dim=1, keepdim=True)
+        if not self.reading.score_question:
+            scored &= torch.tensor([image is None for image in images])[:, None]
         found = {"query_tokens": tokens, "attended": attended, "scored": scored}
         opened = [
             open_picture(self._pictures, image, name) if image else None for image, name in zip(images, names)
@@ -110,6 +118,40 @@ class FLMRReader:
         ]
         found = {"document_tokens": tokens, "attended": attended, "scored": scored}
         return found | self._pixels(opened, fill=False)
+
+    def described_tokens(self, query: Query) -> list[QueryVector]:
+        """The scored tokens of a query, as the tokenizer spells them."""
+        found = self.queries([replace(query, image=None)]) if query.question or query.instruction else None
+        if found is None or (query.image is not None and not self.reading.score_question):
+            return []
+        tokens = found["query_tokens"][0][found["scored"][0]].tolist()
+        return [QueryVector(token) for token in self.tokenizer.convert_ids_to_tokens(tokens)]
+
+    def described_boxes(self, query: Query) -> tuple[Box, list[Box]]:
+        """The part of a query's picture that the vision tower sees, and the boxes of its regions, in shares of the picture."""
+        width, height = open_picture(self._pictures, query.image, f"the query {query.query_id!r}").size
+        boxes = (
+            boxes_of(self._regions, query.image).boxes[: self.reading.regions] if self.reading.regions else []
+        )
+        regions = [
+            (x0 / width, y0 / height, x1 / width, y1 / height)
+            for x0, y0, x1, y1 in np.asarray(boxes).tolist()
+        ]
+        return seen_part(self.processor, width, height), regions
+
+    def document_ranges(self, document: Document) -> np.ndarray:
+        """int64[m, 2]: the characters of the scored tokens of a document's contents; (0, 0) for markers."""
+        limit = self.reading.document_tokens - 3
+        found = self.tokenizer(
+            document.contents, add_special_tokens=False, truncation=True, max_length=limit, return_offsets_mapping=True
+        )  # fmt: skip
+        kept = [
+            place
+            for token, place in zip(found["input_ids"], found["offset_mapping"], strict=True)
+            if token not in self._punctuation
+        ]
+        rows = [(0, 0), (0, 0), *kept, (0, 0)] if kept else []
+        return np.array(rows, np.int64).reshape(-1, 2)
 
     def _query_row(self, query: Query) -> tuple[list[int], list[bool]]:
         instruction = (query.instruction or "").strip().rstrip(":").rstrip()
@@ -186,3 +228,14 @@ def boxes_of(regions: Regions, image: str) -> PictureBoxes:
     boxes = PictureBoxes(image, found.size, found.boxes, found.classes, found.scores)
     boxes.require_inside()
     return boxes
+
+
+def seen_part(processor: Any, width: int, height: int) -> Box:
+    """What of a picture of this size remains when its shortest edge is scaled and the middle is cut out, as CLIP's processor does."""
+    shortest = (processor.size or {}).get("shortest_edge")
+    if not getattr(processor, "do_center_crop", False) or not shortest:
+        return 0.0, 0.0, 1.0, 1.0
+    down, across = picture_size(processor)
+    scale = shortest / min(width, height)
+    x, y = min(1.0, across / (width * scale)) / 2, min(1.0, down / (height * scale)) / 2
+    return 0.5 - x, 0.5 - y, 0.5 + x, 0.5 + y

@@ -1,4 +1,4 @@
-"""Encoders and cross-encoders from local folders of the library sentence-transformers; its only door here.
+"""Encoders, token encoders and cross-encoders from local folders of the library sentence-transformers; its only door here.
 
 Plain Hugging Face folders of text encoders work too: the library then takes the mean of their states.
 """
@@ -22,7 +22,7 @@ from gemkr.config.ranges import Positive
 from gemkr.errors import ModelError, first_line
 from gemkr.models.hf.folder import UNREADABLE, without_bars
 from gemkr.models.hf.sentence_network import SentenceNetwork, SentenceReader
-from gemkr.models.weights import weights_digest
+from gemkr.models.weights import new_weights, weights_digest
 from gemkr.types import Document, Query
 
 SIMILARITIES = {"cosine": True, "dot": False}
@@ -167,6 +167,23 @@ class CrossEncoderModel:
         pairs = [(text, passage) for passage in passages]
         scores = self._model.predict(pairs, batch_size=self._batch_size, show_progress_bar=False)
         return np.asarray(scores, np.float32)
+
+
+def load_multi_vector(folder: str, *, query_tokens: int | None, document_tokens: int | None) -> Any:
+    """A model with one vector a token, in evaluation mode; texts are cut to so many tokens where that is given. A projection that the
+    folder does not hold is the same one every time. ModelError where the folder cannot be loaded."""
+    from sentence_transformers import MultiVectorEncoder
+
+    with new_weights():
+        model = _load(MultiVectorEncoder, folder, "multi-vector", None)
+    first = model[0]
+    if query_tokens is not None:
+        if first.query_expansion is not None:
+            first.query_expansion = {**first.query_expansion, "length": query_tokens}
+        first.query_length = query_tokens
+    if document_tokens is not None:
+        first.document_length = document_tokens
+    return model
 
 
 def _load(kind: Any, folder: str, what: str, device: str | None) -> Any:

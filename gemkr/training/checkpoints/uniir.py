@@ -74,7 +74,7 @@ def sources_of(kind: str) -> Callable[[Iterable[str]], dict[str, Source]]:
     """What finds, for tensors of an encoder of this kind by our names, those of theirs; CheckpointError for a kind that is none of theirs."""
     if kind not in UNUSED:
         raise CheckpointError(
-            f"published checkpoints are read into encoders of the kinds {', '.join(UNUSED)} and vlm, the configuration has {kind!r}; "
+            f"published checkpoints are read into encoders of the kinds {', '.join(UNUSED)}, vlm and preflmr, the configuration has {kind!r}; "
             "set encoder.kind"
         )
     find = _of_clip if kind.startswith("clip") else _of_blip

@@ -8,7 +8,7 @@ from typing import Annotated
 from gemkr.config.paths import FilePath
 from gemkr.config.ranges import AboveZero, Decay, Natural, Positive, Share
 from gemkr.config.section import Section
-from gemkr.models.encoders import ENCODERS
+from gemkr.models.encoders import ALL_ENCODERS
 from gemkr.training.loop.config import LoopConfig
 
 
@@ -47,7 +47,7 @@ class QueueConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """InfoNCE over the documents of a batch, those of all devices: inner products divided by `temperature`, which is learned where it is `learnable`
+    """InfoNCE over the documents of a batch, those of all devices: similarities (of late interaction: MaxSim) divided by `temperature`, which is learned where it is `learnable`
     (down to 0.01); with `symmetric`, from documents to queries as well. BLIP: learnable from 0.07, symmetric, a `queue`."""
 
     temperature: AboveZero = 0.02
@@ -60,17 +60,18 @@ class LossConfig:
 class ContrastiveConfig(LoopConfig):
     """Contrastive training of an encoder: `gemkr train CONFIG` with a section `encoder`.
 
-    Learns from the `queries` that have `positives` in the corpus; pictures are found in `images`. Of a batch, `chunk_size` items at
+    Learns from the `queries` that have `positives` in the corpus; pictures are found in `images`, their boxes in the store `regions`. Of a batch, `chunk_size` items at
     a time are held with what their gradients need (null: all at once); results are the same, memory is not (GradCache).
     With `sub_batch`, the batch of all devices is filled with blocks of that many samples of one data set each, which makes the
     documents of others harder negatives. A query's data set is what stands before the first ":" in its id, as in M-BEIR, or
     else its `instruction`.
     """
 
-    encoder: Annotated[Section, ENCODERS]
+    encoder: Annotated[Section, ALL_ENCODERS]
     corpus: FilePath
     queries: FilePath
     images: FilePath | None = None
+    regions: FilePath | None = None
     negatives: NegativesConfig | None = None
     loss: LossConfig = LossConfig()
     chunk_size: Positive | None = None

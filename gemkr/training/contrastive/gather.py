@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor
 
 NONE = -1
@@ -13,13 +14,19 @@ NONE = -1
 
 
 def gathered(vectors: Tensor, *labels: Tensor) -> tuple[int, Tensor, *tuple[Tensor, ...]]:
-    """(place of the first own row, rows [n, width] of every process in the order of the processes, the `labels` int64[n, ...] of
-    these rows). n may differ between processes; a label's columns are filled up with NONE. Gradients flow back to the owner of a row.
+    """(place of the first own row, rows [n, width] or [n, T, width] of every process in the order of the processes, the `labels` int64[n,
+    ...] of these rows). n and T may differ between processes; tokens are filled up with zeros, a label's columns with NONE. Gradients flow back to the owner of a row.
 
     What is given where there is one process.
     """
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return 0, vectors, *labels
+    if vectors.ndim == 3:
+        length = torch.tensor(vectors.shape[1], device=vectors.device)
+        dist.all_reduce(length, op=dist.ReduceOp.MAX)
+        vectors = F.pad(vectors, (0, 0, 0, int(length) - vectors.shape[1]))
+        start, rows, *found = gathered(vectors.flatten(1), *labels)
+        return start, rows.unflatten(1, vectors.shape[1:]), *found
     counts = [torch.zeros(1, dtype=torch.int64, device=vectors.device) for _ in range(dist.get_world_size())]
     dist.all_gather(counts, torch.tensor([len(vectors)], device=vectors.device))
     sizes = torch.cat(counts).tolist()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -29,13 +29,13 @@ def info_nce(
     *,
     symmetric: bool,
 ) -> Tensor:
-    """float32[B]: each query's -log softmax of scale * inner products at its target.
+    """float32[B]: each query's -log softmax of scale * similarities at its target.
 
-    `queries` [B, width], `documents` [D, width], `targets` int64[B], `relevant` bool[B, D]. Another document that answers a query is
+    `queries` [B, width], `documents` [D, width], or of one vector a token, as `similarities` takes them; `targets` int64[B], `relevant` bool[B, D]. Another document that answers a query is
     no negative of it: it is left out. With `symmetric`, the mean of that and the loss of the target among the queries, where those
     that it answers too are left out.
     """
-    logits = (queries.float() @ documents.float().T) * scale
+    logits = similarities(queries.float(), documents.float()) * scale
     own = F.one_hot(targets, logits.shape[1]).bool()
     loss = F.cross_entropy(logits.masked_fill(relevant & ~own, -math.inf), targets, reduction="none")
     if not symmetric:
@@ -44,6 +44,24 @@ def info_nce(
     back = logits[:, targets].T  # row b: the document of query b against all queries
     others = relevant[:, targets].T & (rows[:, None] != rows)
     return (loss + F.cross_entropy(back.masked_fill(others, -math.inf), rows, reduction="none")) / 2
+
+
+def similarities(queries: Tensor, documents: Tensor) -> Tensor:
+    """float[B, D]: inner products of [B, width] and [D, width]; MaxSim of tokens [B, S, width] and [D, T, width], where vectors of
+    zeros are none (-inf for a document without a token). Memory: B * S * D * T numbers."""
+    if queries.ndim == 2:
+        return queries @ documents.T
+    present = documents.detach().any(dim=-1)
+    products = torch.einsum("bsw,dtw->bsdt", queries, documents)
+    return products.masked_fill(~present, -math.inf).amax(dim=-1).sum(dim=1)
+
+
+def joined(chunks: Sequence[Tensor]) -> Tensor:
+    """Chunks one after another; those of tokens are filled up with zeros to the longest."""
+    if chunks[0].ndim == 2:
+        return torch.cat(list(chunks))
+    length = max(chunk.shape[1] for chunk in chunks)
+    return torch.cat([F.pad(chunk, (0, 0, 0, length - chunk.shape[1])) for chunk in chunks])
 
 
 def answers(positives: Tensor, numbers: Tensor) -> Tensor:
@@ -91,8 +109,8 @@ class ContrastiveModel(nn.Module):
 
     def _encode(self, chunks: tuple[Inputs, ...]) -> Tensor:
         if len(chunks) == 1 or not torch.is_grad_enabled():
-            return torch.cat([self.network(chunk) for chunk in chunks])
-        return torch.cat([checkpoint(self.network, chunk, use_reentrant=False) for chunk in chunks])
+            return joined([self.network(chunk) for chunk in chunks])
+        return joined([checkpoint(self.network, chunk, use_reentrant=False) for chunk in chunks])
 
     def _queued(
         self,

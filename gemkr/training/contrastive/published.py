@@ -1,8 +1,9 @@
-"""A published checkpoint of an encoder (UniIR's, or adapters of a vision-language model) as one of `gemkr train`."""
+"""A published checkpoint of an encoder (UniIR's, PreFLMR's, or adapters of a vision-language model) as one of `gemkr train`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,9 +12,9 @@ from torch import Tensor
 from gemkr.config.files import to_mapping
 from gemkr.config.section import Section
 from gemkr.errors import CheckpointError
-from gemkr.models.encoders import ENCODERS
+from gemkr.models.encoders import ALL_ENCODERS
 from gemkr.models.weights import trained_parameters
-from gemkr.training.checkpoints import peft_folder, uniir
+from gemkr.training.checkpoints import flmr, peft_folder, uniir
 from gemkr.training.checkpoints.encoder import KIND, NETWORK, bases_of
 from gemkr.training.checkpoints.imported import Imported
 from gemkr.training.checkpoints.origin import Origin, hash_files
@@ -26,11 +27,12 @@ from gemkr.training.contrastive.run import Material, vocabulary_hash
 class EncoderChoice:
     """The part of a configuration that says which encoder a checkpoint is for."""
 
-    encoder: Annotated[Section, ENCODERS]
+    encoder: Annotated[Section, ALL_ENCODERS]
 
 
 def import_encoder(file: str | Path, choice: EncoderChoice) -> Imported:
-    """Read a published checkpoint for an encoder: a torch file of UniIR's, or peft's folder where the encoder is a `vlm`.
+    """Read a published checkpoint for an encoder: a torch file of UniIR's, peft's folder where the encoder is a `vlm`, a folder of
+    safetensors where it is a `preflmr`.
 
     Builds the encoder, whose folder must be there. Raises CheckpointError in one sentence for what does not fit.
     """
@@ -46,6 +48,12 @@ def import_encoder(file: str | Path, choice: EncoderChoice) -> Imported:
         peft_folder.require_adapters(settings.adapters, theirs, file)
         files = [folder / peft_folder.CONFIG, folder / peft_folder.WEIGHTS]
         find, unused = peft_folder.sources, peft_folder.NOTHING
+    elif kind == "preflmr":
+        whole, theirs = flmr.read_flmr(file)
+        flmr.require_settings(settings, theirs, file)
+        state = flmr.without_copies(whole, separate=settings.separate, where=file)
+        files = sorted(Path(file).glob("*.safetensors")) if Path(file).is_dir() else [Path(file)]
+        find, unused = partial(flmr.sources, separate=settings.separate), flmr.UNUSED
     else:
         find = uniir.sources_of(kind)
         if settings.adapters is not None:

@@ -19,7 +19,8 @@ from gemkr.data.queries import read_queries
 from gemkr.data.run_folders import TRAIN
 from gemkr.data.trec import read_run
 from gemkr.errors import ConfigError, DataError
-from gemkr.models.encoders import ENCODERS
+from gemkr.models.encoders import ALL_ENCODERS
+from gemkr.models.token_embedder import TokenEmbedder
 from gemkr.training.checkpoints.encoder import KIND, bases_of, put_in_encoder
 from gemkr.training.checkpoints.origin import Origin, hash_files
 from gemkr.training.contrastive.config import ContrastiveConfig
@@ -30,6 +31,7 @@ from gemkr.training.loop.order import SubBatches
 from gemkr.training.loop.resume import ResumeFrom, ResumePoint, find_resume, lock_output
 from gemkr.training.loop.trainer import Outcome, train
 from gemkr.vision.pictures import PictureFolder
+from gemkr.vision.store import RegionStore
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +41,7 @@ class Material:
     """What an encoder is built from."""
 
     pictures: PictureFolder | None
+    regions: RegionStore | None = None
 
     def put_in(self, network: nn.Module, checkpoint: str | Path) -> None:
         """Load what an earlier training taught."""
@@ -60,12 +63,19 @@ def _train(config: ContrastiveConfig, point: ResumePoint | None) -> Outcome:
         if part is not None:
             require_ranges(part)
     torch.manual_seed(config.seed)
-    material = Material(None if config.images is None else PictureFolder(config.images))
+    material = Material(
+        None if config.images is None else PictureFolder(config.images),
+        None if config.regions is None else RegionStore.open(config.regions),
+    )
     encoder = config.encoder.build(material)
     if not (hasattr(encoder, "network") and hasattr(encoder, "reader")):
         raise ConfigError(
             f"an encoder of the kind {config.encoder.kind!r} has no network and reader, so that it cannot be trained here; use one of "
-            f"{', '.join(ENCODERS.known)}"
+            f"{', '.join(ALL_ENCODERS.known)}"
+        )
+    if config.loss.queue is not None and isinstance(encoder, TokenEmbedder):
+        raise ConfigError(
+            f"loss.queue keeps one vector a document and {config.encoder.kind!r} makes one a token; leave loss.queue out"
         )
     documents = DocumentStore.open(config.corpus)
     run = None if config.negatives is None else read_run(config.negatives.run)

@@ -13,7 +13,7 @@ class OptimizerConfig:
     """AdamW with linear warm-up and cosine decay (the paper's defaults).
 
     `projector_lr` is the peak rate of everything but the LLM, `text_encoder_lr` that of the text encoder,
-    `embedding_lr` that of the LLM's token embeddings, `new_lr` that of an encoder's new layers (fusion, pooler). A warm-up takes at most a quarter of a run. Gradients longer than `max_grad_norm` are cut to it; null cuts none.
+    `embedding_lr` that of the LLM's token embeddings, `new_lr` that of an encoder's new layers (fusion, pooler, projections, mapping). A warm-up takes at most a quarter of a run. Gradients longer than `max_grad_norm` are cut to it; null cuts none.
     """
 
     lr: AboveZero = 6e-5

@@ -18,7 +18,19 @@ UNDECAYED_WORDS = ("bias", "gate", "norm", "ln_")
 LLM_PREFIX = "llm."
 TEXT_ENCODER_PREFIX = "text_encoder."
 EMBEDDINGS = "embed_tokens"
-NEW_LAYERS = ("network.fusion.", "network.pooler.")
+NEW_LAYERS = tuple(
+    f"network.{part}."
+    for part in (
+        "fusion",
+        "pooler",
+        "query_linear",
+        "document_linear",
+        "image_mapping",
+        "patch_input",
+        "patch_layers",
+        "patch_output",
+    )
+)
 CARRIED = "carried/"
 """Before the names of what a model keeps from step to step beside its parameters, among the tensors of the optimizer."""
 _STATE_PARTS = ("step", "exp_avg", "exp_avg_sq")

@@ -1,0 +1,60 @@
+"""What late interaction found, for a card of the report: weights of the tokens of each document, and a heat map of the picture.
+
+Knows retrievers only by what explains a hit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from gemkr.evaluation.report.cards import Card, Heat
+from gemkr.types import Document, Query, TokenMatch
+
+Explain = Callable[[Query, Document], Sequence[TokenMatch]]
+
+
+def with_matches(card: Card, explain: Explain) -> Card:
+    """The card with what every vector of its query found in each document, and its picture's patches (or, without them, its regions)
+    by what they found in the first."""
+    documents, heat = [], ()
+    for rank, shown in enumerate(card.documents):
+        matches = explain(card.query, shown.document)
+        documents.append(replace(shown, matched=tuple(weighted(matches))))
+        if rank == 0 and card.picture is not None:
+            heat = tuple(heat_of(matches, shown.document.contents))
+    return replace(card, documents=tuple(documents), heat=heat)
+
+
+def weighted(matches: Sequence[TokenMatch]) -> list[tuple[int, int, float]]:
+    """(start, stop, weight) of the tokens that vectors found, in order: the sum of their scores, as a share of the largest."""
+    sums: dict[tuple[int, int], float] = {}
+    for match in matches:
+        if match.start < match.stop:
+            place = match.start, match.stop
+            sums[place] = sums.get(place, 0.0) + max(match.score, 0.0)
+    most = max(sums.values(), default=0.0)
+    return [(*place, total / most) for place, total in sorted(sums.items()) if total > 0]
+
+
+def heat_of(matches: Sequence[TokenMatch], text: str) -> list[Heat]:
+    """Parts of the picture by their scores, from the least (0) to the largest (1); the best of a part's vectors counts."""
+    parts = [match for match in matches if match.vector.patch]
+    parts = parts or [match for match in matches if match.vector.text.startswith("region")]
+    best: dict[tuple[float, float, float, float], TokenMatch] = {}
+    for match in parts:
+        box = match.vector.box
+        if box is not None and (box not in best or match.score > best[box].score):
+            best[box] = match
+    scores = [match.score for match in best.values()]
+    if not scores:
+        return []
+    low, span = min(scores), max(max(scores) - min(scores), 1e-9)
+    return [
+        Heat(
+            *box,
+            (match.score - low) / span,
+            f"{text[match.start : match.stop] or match.vector.text} {match.score:.2f}",
+        )
+        for box, match in best.items()
+    ]

@@ -1,0 +1,45 @@
+"""A second task of the sample, with pictures as documents: find the held-out scenes that show a country's flag.
+
+    everything.jsonl     the passages, and the test scenes as documents without a text
+    scenes.txt           the pool of the task: the scenes
+    scene_queries.jsonl  for each country that some test scene shows: its name, and these scenes
+
+Only large flags can be told from a whole picture of 64 x 64, so the gold scenes are those of one large flag.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from gemkr.files import write_atomically
+from gemkr.sample.corpus import documents
+from gemkr.sample.facts import countries
+
+POOL = "scenes"
+
+
+def write_scene_task(folder: str | Path) -> int:
+    """Write the three files beside the `scenes.jsonl` of a folder of `materialize`; returns the number of queries."""
+    folder = Path(folder)
+    scenes = map(json.loads, (folder / "scenes.jsonl").read_text(encoding="utf-8").splitlines())
+    tested = [scene for scene in scenes if scene["split"] == "test"]
+    rows: list[dict[str, object]] = [{"id": doc_id, "text": text} for doc_id, text in documents().items()]
+    rows += [{"id": scene["scene"], "image": scene["scene"]} for scene in tested]
+    gold: dict[str, list[str]] = {name: [] for name in countries()}
+    for scene in tested:
+        if scene["large"]:
+            gold[scene["flags"][0]["country"]].append(scene["scene"])
+    queries = [
+        {"query_id": f"find-{name.lower()}", "question": name, "positives": found, "pool": POOL}
+        for name, found in gold.items()
+        if found
+    ]
+    write_atomically(folder / "everything.jsonl", _lines(rows))
+    write_atomically(folder / "scenes.txt", "".join(f"{scene['scene']}\n" for scene in tested))
+    write_atomically(folder / "scene_queries.jsonl", _lines(queries))
+    return len(queries)
+
+
+def _lines(rows: list[dict[str, object]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

@@ -1,0 +1,114 @@
+"""Token vectors in few bytes: the number of the nearest centroid, and for each number a code of 2, 4 or 8 bits of what is left.
+
+After ColBERTv2's residual compression. Here a number's scale is learned for each of the width's axes, and levels by Lloyd's method.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from gemkr.errors import DataError
+from gemkr.vector_index.faiss_index import Nearest, k_means
+
+BITS = (2, 4, 8)
+MOST_CENTROIDS = 1 << 16
+ROUNDS = 20
+PARTS = ("centroids", "scales", "levels")
+UNIT = 1e-2
+"""Vectors whose lengths are all so near to 1 are decoded to length 1."""
+
+
+@dataclass(frozen=True)
+class ResidualCodec:
+    """`centroids` float32[K, width]; number d of what is left is `scales`[d] times one of the `levels` float32[2 ** bits], rising."""
+
+    centroids: np.ndarray
+    scales: np.ndarray
+    levels: np.ndarray
+    unit: bool
+
+    @classmethod
+    def learned(cls, sample: np.ndarray, centroids: int, bits: int) -> ResidualCodec:
+        """From token vectors float[n, width], n >= centroids, by k-means; the same for the same sample.
+
+        DataError for widths that do not fill whole bytes.
+        """
+        width = sample.shape[1]
+        if width * bits % 8:
+            raise DataError(
+                f"vectors of {width} numbers at {bits} bits do not fill whole bytes; set index.bits to 8"
+            )
+        sample = sample.astype(np.float32, copy=False)
+        lengths = np.linalg.norm(sample, axis=1)
+        found = k_means(sample, centroids)
+        rest = sample - found[Nearest(found)(sample)]
+        scales = np.sqrt((rest**2).mean(axis=0))
+        scaled = np.sort((rest / np.where(scales > 0, scales, 1))[:: max(1, len(rest) // 4096)].ravel())
+        return cls(
+            found,
+            scales.astype(np.float32),
+            _levels(scaled, 1 << bits),
+            bool((abs(lengths - 1) < UNIT).all()),
+        )
+
+    @property
+    def bits(self) -> int:
+        """Of the code of a number."""
+        return len(self.levels).bit_length() - 1
+
+    @cached_property
+    def _nearest(self) -> Nearest:
+        return Nearest(self.centroids)
+
+    @cached_property
+    def table(self) -> np.ndarray:
+        """float32[256, 8 / bits]: the levels that a byte names, its lowest bits first."""
+        places = np.arange(0, 8, self.bits)
+        return np.ascontiguousarray(self.levels[(np.arange(256)[:, None] >> places) & (len(self.levels) - 1)])
+
+    def encoded(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(centroids uint16[n], residual codes uint8[n, width * bits / 8]) of vectors float[n, width]."""
+        values = values.astype(np.float32, copy=False)
+        codes = self._nearest(values)
+        rest = (values - self.centroids[codes]) / np.where(self.scales > 0, self.scales, 1)
+        borders = (self.levels[1:] + self.levels[:-1]) / 2
+        numbers = np.searchsorted(borders, rest).astype(np.uint8)
+        each = 8 // self.bits
+        grouped = numbers.reshape(len(numbers), -1, each) << np.arange(0, 8, self.bits, dtype=np.uint8)
+        return codes.astype(np.uint16), np.bitwise_or.reduce(grouped, axis=2)
+
+    def decoded(self, codes: np.ndarray, residuals: np.ndarray) -> np.ndarray:
+        """float32[n, width] of what `encoded` gave."""
+        rest = self.table[residuals].reshape(len(codes), -1)
+        values = self.centroids[codes] + self.scales * rest
+        if self.unit:
+            lengths = np.linalg.norm(values, axis=1, keepdims=True)
+            values = values / np.where(lengths > 0, lengths, 1)
+        return values
+
+    def save(self, folder: Path) -> None:
+        """Write its arrays into a folder."""
+        for name in PARTS:
+            np.save(folder / f"{name}.npy", getattr(self, name))
+
+    @classmethod
+    def open(cls, folder: Path, *, unit: bool) -> ResidualCodec:
+        """Read what `save` wrote; OSError or ValueError where that fails."""
+        return cls(*(np.load(folder / f"{name}.npy", allow_pickle=False) for name in PARTS), unit)
+
+
+def _levels(numbers: np.ndarray, count: int) -> np.ndarray:
+    """float32[count], rising: where the mean square distance of sorted numbers to the nearest one is least (Lloyd's method)."""
+    levels = np.quantile(numbers, (np.arange(count) + 0.5) / count)
+    sums = np.concatenate([[0.0], np.cumsum(numbers, dtype=np.float64)])
+    for _ in range(ROUNDS):
+        ends = np.searchsorted(numbers, (levels[1:] + levels[:-1]) / 2)
+        edges = np.concatenate([[0], ends, [len(numbers)]])
+        counts = np.diff(edges)
+        means = np.diff(sums[edges]) / np.maximum(counts, 1)
+        levels = np.where(counts > 0, means, levels)
+    return np.sort(levels).astype(np.float32)

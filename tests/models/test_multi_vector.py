@@ -1,0 +1,89 @@
+"""Token encoders of sentence-transformers: folders of a ColBERT give the vectors that the library gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import MultiVectorEncoder
+from sentence_transformers.base.modules import Dense, Transformer
+from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+from sentence_transformers.sentence_transformer.modules import Normalize
+from tiny_encoder import save_tiny_encoder
+from tiny_flmr import MARKED
+
+from gemkr.errors import ModelError
+from gemkr.models.hf.multi_vector import MultiVectorTokenEncoder
+from gemkr.types import Document, Query
+
+QUERIES = [Query("a", "a red cat"), Query("b", "which one", instruction="find a photo of the house")]
+DOCUMENTS = [
+    Document("a", "the blue bird, one."),
+    Document("none"),
+    Document("b", "a boat of the dog", "tree"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ColBERT: a marker for each side, queries filled up to 12 tokens, punctuation left out of documents."""
+    folder = tmp_path_factory.mktemp("colbert")
+    save_tiny_encoder(folder / "bert", MARKED)
+    expansion = {"strategy": "fixed", "attend": False, "length": 12}
+    first = Transformer(str(folder / "bert"), query_expansion=expansion, document_length=9)
+    torch.manual_seed(0)
+    project = Dense(
+        24, 8, bias=False, activation_function=torch.nn.Identity(), module_input_name="token_embeddings"
+    )
+    modules = [
+        first,
+        project,
+        MultiVectorMask(skiplist_words=[",", "."]),
+        Normalize(module_input_name="token_embeddings"),
+    ]
+    model = MultiVectorEncoder(modules=modules, prompts={"query": "[unused0] ", "document": "[unused1] "})
+    model.save(str(folder / "colbert"))
+    return folder
+
+
+def encoder(folder: Path, name: str = "colbert", **settings: object) -> MultiVectorTokenEncoder:
+    config = MultiVectorTokenEncoder.Config(folder=str(folder / name), **settings)
+    return MultiVectorTokenEncoder.from_config(config, None)
+
+
+def test_vectors_are_those_of_the_library(folder: Path) -> None:
+    own, theirs = encoder(folder), MultiVectorEncoder(str(folder / "colbert"), local_files_only=True)
+    texts = ["a red cat", "find a photo of the house which one"]
+    for found, expected in (
+        (own.encode_queries(QUERIES), theirs.encode_query(texts, convert_to_numpy=True)),
+        (own.encode_documents(DOCUMENTS[::2]), theirs.encode_document([d.contents for d in DOCUMENTS[::2]], convert_to_numpy=True)),
+    ):  # fmt: skip
+        assert np.diff(found.offsets).tolist() == [len(vectors) for vectors in expected]
+        np.testing.assert_allclose(found.values, np.concatenate(expected), atol=1e-5)
+    assert np.diff(own.encode_queries(QUERIES).offsets).tolist() == [12, 12]
+    assert np.diff(own.encode_documents(DOCUMENTS).offsets)[1] == 0
+    assert own.width == 8
+
+
+def test_a_plain_folder_is_given_the_same_projection_every_time(folder: Path) -> None:
+    one, other = encoder(folder, "bert"), encoder(folder, "bert")
+    assert one.width == 128
+    assert one.fingerprint == other.fingerprint
+    assert one.fingerprint != encoder(folder, "bert", document_tokens=5).fingerprint
+
+
+def test_texts_are_cut_where_it_is_asked_for(folder: Path) -> None:
+    short = encoder(folder, query_tokens=7, document_tokens=6)
+    assert np.diff(short.encode_queries(QUERIES).offsets).tolist() == [7, 7]
+    assert np.diff(
+        short.encode_documents([Document("d", "a red cat of the big green house")]).offsets
+    ).tolist() == [6]
+
+
+def test_what_cannot_be_read(folder: Path) -> None:
+    with pytest.raises(ModelError, match="the query 'q' has no question, and this encoder reads texts only"):
+        encoder(folder).encode_queries([Query("q", image="one")])
+    with pytest.raises(ModelError, match=r"the multi-vector folder .* is not there"):
+        encoder(folder, "none")

@@ -1,0 +1,233 @@
+"""The importer of PreFLMR, on state dicts with its names in miniature, held against a module that computes as its authors' does."""
+
+from __future__ import annotations
+
+import json
+import string
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from tiny_flmr import save_tiny_text
+from tiny_pictures import save_pictures, save_tiny_clip
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, BertConfig, CLIPConfig, CLIPVisionModel
+from transformers.models.bert.modeling_bert import BertEncoder
+
+from gemkr.cli import main
+from gemkr.config.files import from_mapping
+from gemkr.errors import CheckpointError
+from gemkr.models.token_embedder import TokenEmbedder
+from gemkr.training.contrastive.published import EncoderChoice, import_encoder
+from gemkr.training.contrastive.run import Material
+from gemkr.types import Document, Query
+from gemkr.vision.pictures import PictureFolder
+
+SIZES = {
+    "width": 8,
+    "query_tokens": 12,
+    "document_tokens": 20,
+    "image_tokens": 4,
+    "seen_tokens": 7,
+    "train_vision": True,
+}
+QUERIES = [
+    Query("b", "a red cat", image="one", instruction="find a photo:"),
+    Query(
+        "l", "which one is the small dog of the big green house", image="two", instruction="find the photo:"
+    ),
+]
+DOCUMENTS = [Document("d", "the blue bird, a boat."), Document("e", "a tree")]
+
+
+class Wrapped(nn.Module):
+    """A model under the name that their wrapper gives it."""
+
+    def __init__(self, name: str, model: nn.Module) -> None:
+        super().__init__()
+        setattr(self, name, model)
+
+
+class Theirs(nn.Module):
+    """Names, shapes and sums of `FLMRModelForRetrieval` with a transformer mapping network."""
+
+    def __init__(self, text: Any, vision: Any, separate: bool) -> None:
+        super().__init__()
+        self.context_text_encoder = Wrapped("bert_model", AutoModel.from_config(text))
+        self.context_text_encoder_linear = nn.Linear(24, 8, bias=False)
+        self.context_vision_encoder = Wrapped("vision_model", CLIPVisionModel(vision))
+        self.context_vision_projection = Wrapped(
+            "model", nn.Sequential(nn.Linear(20, 16), nn.Tanh(), nn.Linear(16, 32))
+        )
+        self.transformer_mapping_input_linear = nn.Linear(20, 24)
+        mapping = BertConfig(
+            hidden_size=24, num_attention_heads=2, intermediate_size=32, num_hidden_layers=1, is_decoder=True,
+            add_cross_attention=True, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+        )  # fmt: skip
+        mapping._attn_implementation = "eager"
+        self.transformer_mapping_network = BertEncoder(mapping)
+        self.transformer_mapping_output_linear = nn.Linear(24, 8)
+        self.query_text_encoder, self.query_text_encoder_linear = (
+            self.context_text_encoder,
+            self.context_text_encoder_linear,
+        )
+        if separate:
+            self.query_text_encoder = Wrapped("bert_model", AutoModel.from_config(text))
+            self.query_text_encoder_linear = nn.Linear(24, 8, bias=False)
+        self.query_vision_encoder, self.query_vision_projection = (
+            self.context_vision_encoder,
+            self.context_vision_projection,
+        )
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, std=0.3)
+
+    def state(self) -> dict[str, Tensor]:
+        """As their save leaves it: with CLIP's name of the tower inside, and copies of what is shared."""
+        state = {}
+        for name, value in self.state_dict().items():
+            state[
+                name.replace("_vision_encoder.vision_model.", "_vision_encoder.vision_model.vision_model.")
+            ] = value.clone()
+        return state
+
+    @torch.no_grad()
+    def query(self, tokens: Tensor, attended: Tensor, pixels: Tensor, end: int) -> Tensor:
+        states = self.query_text_encoder.bert_model(tokens, attention_mask=attended).last_hidden_state
+        ends = (tokens == end).int().argmax(1)
+        places = torch.arange(tokens.shape[1])
+        counts = (tokens != 0) & ((places > ends[:, None]) | (places < 2))
+        text = self.query_text_encoder_linear(states) * counts[:, :, None]
+        seen = self.query_vision_encoder.vision_model(pixels, output_hidden_states=True)
+        whole = self.query_vision_projection.model(seen.last_hidden_state[:, 0]).view(len(tokens), -1, 8)
+        patches = self.transformer_mapping_network(
+            self.transformer_mapping_input_linear(seen.hidden_states[-2][:, 1:]),
+            encoder_hidden_states=states[:, :7],
+        ).last_hidden_state
+        every = torch.cat([text, whole, self.transformer_mapping_output_linear(patches)], dim=1)
+        return F.normalize(every, dim=-1)
+
+    @torch.no_grad()
+    def document(self, tokens: Tensor, attended: Tensor, skipped: set[int]) -> Tensor:
+        states = self.context_text_encoder.bert_model(tokens, attention_mask=attended).last_hidden_state
+        counts = torch.tensor([[x not in skipped and x != 0 for x in row] for row in tokens.tolist()])
+        return F.normalize(self.context_text_encoder_linear(states) * counts[:, :, None], dim=-1)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("preflmr")
+    save_tiny_text(home / "bert")
+    save_tiny_clip(home / "clip")
+    save_pictures(home / "images", ["one", "two"])
+    return home
+
+
+def theirs(home: Path, separate: bool) -> Theirs:
+    torch.manual_seed(8)
+    vision = CLIPConfig.from_pretrained(home / "clip").vision_config
+    return Theirs(AutoConfig.from_pretrained(home / "bert"), vision, separate).eval()
+
+
+def section(home: Path, **changes: Any) -> dict[str, Any]:
+    return {"kind": "preflmr", "text": str(home / "bert"), "vision": str(home / "clip"), **SIZES, **changes}
+
+
+def choice(values: dict[str, Any]) -> EncoderChoice:
+    return from_mapping({"encoder": values}, EncoderChoice, "test")
+
+
+def publish(module: Theirs, folder: Path, separate: bool, **settings: Any) -> Path:
+    """Two files of tensors and their settings."""
+    folder.mkdir(exist_ok=True)
+    state = module.state()
+    names = sorted(state)
+    for number, part in enumerate((names[::2], names[1::2])):
+        save_file({name: state[name] for name in part}, folder / f"model-0000{number}-of-00002.safetensors")
+    config = {"dim": 8, "mapping_network_prefix_length": 4, "transformer_mapping_cross_attention_length": 7}
+    config |= {"separate_query_and_context_text_encoder": separate, "mask_instruction_token": ":"} | settings
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.parametrize("separate", [True, False])
+def test_an_imported_checkpoint_gives_their_vectors(home: Path, tmp_path: Path, separate: bool) -> None:
+    module = theirs(home, separate)
+    folder = publish(module, tmp_path / "published", separate)
+    values = section(home, separate=separate)
+    (tmp_path / "flmr.yaml").write_text(json.dumps({"encoder": values}))
+    output = tmp_path / "imported"
+    assert (
+        main(["import-checkpoint", str(folder), "-o", str(output), "--config", str(tmp_path / "flmr.yaml")])
+        == 0
+    )
+    pictures = Material(PictureFolder(home / "images"))
+    model: TokenEmbedder = choice(values | {"checkpoint": str(output)}).encoder.build(pictures)
+    tokenizer, read = model.reader.tokenizer, model.reader.queries(QUERIES)
+    found = module.query(
+        read["query_tokens"], read["attended"], read["pixels"], tokenizer.convert_tokens_to_ids(":")
+    )
+    own = model.encode_queries(QUERIES)
+    expected = [row[row.any(dim=1)].numpy() for row in found]
+    assert np.diff(own.offsets).tolist() == [len(row) for row in expected]
+    np.testing.assert_allclose(own.values, np.concatenate(expected), atol=1e-5)
+    skipped = {tokenizer.encode(mark, add_special_tokens=False)[0] for mark in string.punctuation} - {
+        tokenizer.unk_token_id
+    }
+    read = model.reader.documents(DOCUMENTS)
+    found = module.document(read["document_tokens"], read["attended"], skipped)
+    own = model.encode_documents(DOCUMENTS)
+    np.testing.assert_allclose(
+        own.values, np.concatenate([row[row.any(dim=1)].numpy() for row in found]), atol=1e-5
+    )
+
+
+def test_every_tensor_is_accounted_for(home: Path, tmp_path: Path) -> None:
+    folder = publish(theirs(home, True), tmp_path / "published", True)
+    file = folder / "model-00000-of-00002.safetensors"
+    state = load_file(file)
+    values = choice(section(home, separate=True))
+    gone = next(name for name in state if "attention.self.query.weight" in name and "context_text" in name)
+    for change, message in (
+        ({n: v for n, v in state.items() if n != gone}, f"lacks {gone.replace('.', '.')}"),
+        (state | {"extra.weight": torch.ones(1)}, r"has the unknown extra\.weight"),
+        (state | {gone: torch.ones(3, 3)}, r"has shape \[3, 3\] instead of \[24, 24\]"),
+        (state | {gone: torch.full((24, 24), torch.nan)}, "holds NaN or infinity in document_text"),
+    ):
+        save_file(change, file)
+        with pytest.raises(CheckpointError, match=message):
+            import_encoder(folder, values)
+    save_file(state, file)
+    with pytest.raises(
+        CheckpointError, match=r"has separate_query_and_context_text_encoder: True.*set encoder\.separate"
+    ):
+        import_encoder(folder, choice(section(home)))
+    (folder / "config.json").unlink()
+    with pytest.raises(
+        CheckpointError, match=r"which differ, and the encoder has one for both; set encoder\.separate: true"
+    ):
+        import_encoder(folder, choice(section(home)))
+    with pytest.raises(CheckpointError, match=r"has shape .* instead of|lacks"):
+        import_encoder(folder, choice(section(home, separate=True, image_tokens=2)))
+    with pytest.raises(CheckpointError, match=r"set encoder\.learns: all and encoder\.train_vision: true"):
+        import_encoder(folder, choice(section(home, separate=True, train_vision=False)))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(
+        CheckpointError, match="holds no safetensors file; give the folder of a published PreFLMR"
+    ):
+        import_encoder(tmp_path / "empty", values)
+    (tmp_path / "empty" / "model.safetensors").write_bytes(b"junk")
+    with pytest.raises(CheckpointError, match=r"cannot be read .*; download it again"):
+        import_encoder(tmp_path / "empty", values)
+
+
+def test_settings_that_the_published_config_contradicts(home: Path, tmp_path: Path) -> None:
+    folder = publish(theirs(home, True), tmp_path / "p", True, transformer_mapping_cross_attention_length=32)
+    with pytest.raises(
+        CheckpointError,
+        match=r"cross_attention_length: 32, the encoder seen_tokens: 7; set encoder\.seen_tokens",
+    ):
+        import_encoder(folder, choice(section(home, separate=True)))

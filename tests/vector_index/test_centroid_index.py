@@ -1,0 +1,222 @@
+"""The centroid index: codes decode to what was encoded, candidates come from every query vector, and all of it agrees with exact search
+where everything is looked at."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from token_twins import drawn, maxsim
+
+from gemkr.errors import ConfigError, DataError
+from gemkr.interfaces import TokenVectors
+from gemkr.vector_index import _maxsim
+from gemkr.vector_index.centroid_index import CentroidIndex
+from gemkr.vector_index.maxsim import joined_tokens, picked
+from gemkr.vector_index.token_codec import ResidualCodec
+from gemkr.vector_index.token_exact import ExactTokenIndex
+
+Config = CentroidIndex.Config
+ALL = {"probes": 10_000, "prune": 0.0, "candidates": 10_000, "decoded": 10_000, "rescored": 10_000}
+
+
+def clustered(
+    random: np.random.Generator, documents: int, width: int = 16, noise: float = 0.4
+) -> TokenVectors:
+    """Documents of 5 to 20 tokens around 40 centres; the first has none."""
+    centres = drawn(random, [1] * 40, width, np.float64).values
+    lengths = [0, *random.integers(5, 20, documents - 1).tolist()]
+    values = centres[random.integers(0, 40, sum(lengths))]
+    values = values + noise * random.standard_normal(values.shape) / width**0.5
+    values /= np.linalg.norm(values, axis=1, keepdims=True)
+    return TokenVectors(values.astype(np.float16), np.cumsum([0, *lengths]))
+
+
+def questions(random: np.random.Generator, tokens: TokenVectors, n: int) -> TokenVectors:
+    """Some tokens of a document each, with noise."""
+    rows = []
+    for doc in random.integers(1, len(tokens.offsets) - 1, n):
+        own = tokens.values[tokens.offsets[doc] : tokens.offsets[doc + 1]][:6].astype(np.float32)
+        own = own + 0.2 * random.standard_normal(own.shape) / own.shape[1] ** 0.5
+        rows.append(own / np.linalg.norm(own, axis=1, keepdims=True))
+    return TokenVectors(np.concatenate(rows).astype(np.float32), np.cumsum([0, *map(len, rows)]))
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_codes_decode_to_about_what_was_encoded(bits: int) -> None:
+    random = np.random.default_rng(0)
+    values = clustered(random, 100, noise=1.0).values
+    codec = ResidualCodec.learned(values, 16, bits)
+    codes, residuals = codec.encoded(values)
+    assert (codes.dtype, residuals.dtype, residuals.shape[1]) == (np.uint16, np.uint8, 16 * bits // 8)
+    error = np.linalg.norm(codec.decoded(codes, residuals) - values, axis=1).mean()
+    plain = np.linalg.norm(codec.centroids[codes] - values.astype(np.float32), axis=1).mean()
+    assert error < {2: 0.5, 4: 0.15, 8: 0.02}[bits] * plain
+    assert codec.bits == bits
+    assert codec.unit
+    np.testing.assert_allclose(np.linalg.norm(codec.decoded(codes, residuals), axis=1), 1, atol=1e-5)
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 1000), st.sampled_from([2, 4, 8]), st.sampled_from([8, 16, 20, 36]), st.booleans())
+def test_kernels_agree_with_decoding(seed: int, bits: int, width: int, unit: bool) -> None:
+    """MaxSim over codes is that over what they decode to, and by centroid that over the centroids alone."""
+    random = np.random.default_rng(seed)
+    tokens = clustered(random, 12, width)
+    learned = ResidualCodec.learned(tokens.values, 4, bits)
+    codec = ResidualCodec(learned.centroids, learned.scales, learned.levels, unit)
+    codes, residuals = codec.encoded(tokens.values)
+    queries = drawn(random, [int(random.integers(1, 40))], width, np.float32)
+    docs = random.permutation(12)[:7]
+    found = _maxsim.coded(
+        codes, residuals, codec.centroids, codec.table, codec.scales, unit, tokens.offsets, docs, queries.values, queries.offsets
+    )  # fmt: skip
+    decoded = TokenVectors(codec.decoded(codes, residuals), tokens.offsets)
+    np.testing.assert_allclose(found, maxsim(queries, decoded)[:, docs], atol=1e-3)
+    lanes = -(-len(queries.values) // 16) * 16
+    products = np.full((4, lanes), 9.0, np.float32)
+    products[:, : len(queries.values)] = codec.centroids @ queries.values.T
+    found = _maxsim.by_centroid(products, len(queries.values), codes, tokens.offsets, docs)
+    centres = TokenVectors(codec.centroids[codes], tokens.offsets)
+    np.testing.assert_allclose(found, maxsim(queries, centres)[0, docs], atol=1e-3)
+
+
+def test_candidates_gain_what_every_query_vector_finds() -> None:
+    """Each vector counts a document once, by its best probe; pruned probes and documents that may not count give nothing."""
+    offsets, docs = np.array([0, 3, 4, 6]), np.array([0, 1, 2, 1, 2, 3], np.uint32)
+    probes = np.array([[0, 1], [2, -1], [1, 2]])
+    gains = np.array([[0.5, 0.0], [0.25, 9.0], [1.0, 0.125]], np.float32)
+    found = dict(
+        zip(*(a.tolist() for a in _maxsim.candidates(offsets, docs, probes, gains, 4, None)), strict=True)
+    )
+    assert found == {0: 0.5, 1: 1.5, 2: 0.5 + 0.25 + 0.125, 3: 0.25 + 0.125}
+    allowed = np.array([0, 0, 1, 1], np.uint8)
+    found = dict(
+        zip(*(a.tolist() for a in _maxsim.candidates(offsets, docs, probes, gains, 4, allowed)), strict=True)
+    )
+    assert found == {2: 0.875, 3: 0.375}
+    with pytest.raises(ValueError, match="a probe is no centroid"):
+        _maxsim.candidates(offsets, docs, np.array([[3]]), np.ones((1, 1), np.float32), 4, None)
+    with pytest.raises(ValueError, match="a list holds a document that is not there"):
+        _maxsim.candidates(offsets, docs, probes, gains, 3, None)
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_looking_at_everything_is_exact_search(bits: int) -> None:
+    random = np.random.default_rng(bits)
+    tokens = clustered(random, 150)
+    queries = questions(random, tokens, 8)
+    index = CentroidIndex.build(Config(bits=bits, lists=32, **ALL), tokens)
+    for allowed in (None, random.random(150) < 0.3):
+        expected = ExactTokenIndex(tokens).search(queries, 12, allowed)
+        found = index.search(queries, 12, allowed)
+        np.testing.assert_allclose(found[0], expected[0], atol=1e-5)
+        assert np.array_equal(found[1], expected[1])
+
+
+def test_a_few_probes_find_nearly_all() -> None:
+    random = np.random.default_rng(7)
+    tokens = clustered(random, 400)
+    queries = questions(random, tokens, 20)
+    exact = ExactTokenIndex(tokens).search(queries, 10)[1]
+    config = Config(bits=4, lists=64, probes=6, candidates=150, decoded=60, rescored=30)
+    index = CentroidIndex.build(config, tokens)
+    share = np.mean(
+        [len(set(a) & set(b)) / 10 for a, b in zip(index.search(queries, 10)[1], exact, strict=True)]
+    )
+    assert share > 0.95
+    decoded = CentroidIndex(Config(bits=8, probes=6, rescored=0), index.codec, index.parts).search(
+        queries, 10
+    )[1]
+    share = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(decoded, exact, strict=True)])
+    assert share > 0.85
+    assert (
+        index.bytes_per_token < 2 + 16 * 4 / 8 + 4 + 8
+    )  # a centroid, codes, a place in a list, and what all share
+
+
+def test_the_image_vectors_at_the_end_of_a_query_find_documents_too() -> None:
+    """PLAID in PreFLMR looks for candidates with the first 32 vectors only; here the fortieth is enough."""
+    random = np.random.default_rng(9)
+    tokens = clustered(random, 300)
+    far = -tokens.values.astype(np.float32).mean(axis=0)
+    far /= np.linalg.norm(far)
+    wanted = tokens.values[tokens.offsets[77] : tokens.offsets[78]].astype(np.float32)
+    query = np.vstack([np.tile(far, (39, 1)) * 0.05, wanted])
+    queries = TokenVectors(query.astype(np.float32), np.array([0, len(query)]))
+    config = Config(bits=4, lists=40, probes=2, candidates=20, decoded=10, rescored=5)
+    assert CentroidIndex.build(config, tokens).search(queries, 1)[1][0, 0] == 77
+
+
+def test_documents_are_added_deleted_and_kept(tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    tokens, more = clustered(random, 120), clustered(random, 40)
+    index = CentroidIndex.build(Config(lists=32, **ALL), tokens)
+    assert index.add(more).tolist() == list(range(120, 160))
+    index.delete(np.array([5, 130]))
+    both = joined_tokens([tokens, more], 16)
+    queries = questions(random, both, 10)
+    alive = np.ones(160, bool)
+    alive[[5, 130]] = False
+    expected = ExactTokenIndex(both).search(queries, 15, alive)
+    index.save(tmp_path / "index")
+    index.save(tmp_path / "index")  # over an earlier state
+    for found in (index, CentroidIndex.open(tmp_path / "index", Config(lists=32, **ALL), tokens)):
+        scores, docs = found.search(queries, 15)
+        assert np.array_equal(docs, expected[1])
+        np.testing.assert_allclose(scores, expected[0], atol=1e-5)
+        assert not np.isin(docs, [5, 130]).any()
+    assert [path.name for path in tmp_path.iterdir()] == ["index"]
+    with pytest.raises(DataError, match="there is no document 160 among the 160"):
+        index.delete(np.array([160]))
+    with pytest.raises(DataError, match="the index holds vectors of 16 numbers"):
+        index.add(drawn(random, [2], 8))
+
+
+def test_rankings_are_never_short() -> None:
+    random = np.random.default_rng(5)
+    tokens = clustered(random, 60)
+    config = Config(lists=32, probes=1, candidates=2, decoded=2, rescored=1)
+    scores, docs = CentroidIndex.build(config, tokens).search(questions(random, tokens, 3), 80)
+    assert (np.sort(docs[:, :59]) == np.arange(1, 60)).all()  # document 0 has no token
+    assert (docs[:, 59:] == -1).all()
+    assert (scores[:, 59:] == -np.inf).all()
+
+
+def test_an_index_lies_in_the_folder_of_its_tokens(tmp_path: Path) -> None:
+    random = np.random.default_rng(6)
+    tokens = clustered(random, 100)
+    config = Config(lists=32, bits=2)
+    with pytest.raises(DataError, match="have no centroid index of these settings; make it with gemkr embed"):
+        CentroidIndex.from_config(config, tokens, tmp_path)
+    assert CentroidIndex.prepare(config, tokens, tmp_path)
+    assert not CentroidIndex.prepare(Config(lists=32, bits=2, probes=3), tokens, tmp_path)
+    memory, stored = CentroidIndex.build(config, tokens), CentroidIndex.from_config(config, tokens, tmp_path)
+    queries = questions(random, tokens, 5)
+    assert np.array_equal(memory.search(queries, 5)[1], stored.search(queries, 5)[1])
+    path = CentroidIndex.path(config, tokens, tmp_path)
+    other = picked(tokens, np.arange(100)[::-1])
+    with pytest.raises(DataError, match="is of other token vectors"):
+        CentroidIndex.open(path, config, other)
+    (path / "index.json").write_text(json.dumps({"format": "centroids 9"}))
+    with pytest.raises(DataError, match="has the format 'centroids 9'"):
+        CentroidIndex.open(path)
+    (path / "index.json").write_text("{")
+    with pytest.raises(DataError, match="cannot be read"):
+        CentroidIndex.open(path)
+
+
+def test_settings_that_cannot_be() -> None:
+    tokens = clustered(np.random.default_rng(0), 20)
+    with pytest.raises(ConfigError, match=r"index.bits is 3; use 2, 4, 8"):
+        Config(bits=3)
+    with pytest.raises(DataError, match=r"index.lists is 999, and \d+ tokens allow for"):
+        CentroidIndex.build(Config(lists=999), tokens)
+    with pytest.raises(DataError, match="3 tokens are too few for a centroid index; use index: exact"):
+        CentroidIndex.build(Config(), picked(drawn(np.random.default_rng(0), [3], 16), np.array([0])))
+    with pytest.raises(DataError, match="at 2 bits do not fill whole bytes"):
+        CentroidIndex.build(Config(bits=2, lists=4), drawn(np.random.default_rng(0), [60], 6))

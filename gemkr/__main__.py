@@ -2,6 +2,8 @@
 
 import sys
 
+SERVICE = ("fastapi", "uvicorn", "starlette", "prometheus_client")
+
 
 def main() -> int:
     """The command line; one sentence in place of a traceback where the C++ extension is not built, or a package of the
@@ -24,9 +26,8 @@ def _remedy(error: ImportError) -> str | None:
     package = (error.name or "gemkr").partition(".")[0]
     if not isinstance(error, ModuleNotFoundError) or package == "gemkr":
         return None
-    return (
-        f"this command needs the package {package}, which is not installed; pip install 'gemkr[model,yolo]'"
-    )
+    extra = "serve" if package in SERVICE else "model,yolo"
+    return f"this command needs the package {package}, which is not installed; pip install 'gemkr[{extra}]'"
 
 
 if __name__ == "__main__":

@@ -376,10 +376,12 @@ def test_an_extension_that_is_not_built_is_one_sentence(tmp_path: Path) -> None:
     assert "run `make install`" in line
 
 
-@pytest.mark.parametrize("package", ["PIL", "torch"])
+@pytest.mark.parametrize("package", ["PIL", "torch", "uvicorn"])
 def test_a_package_that_is_not_installed_is_one_sentence(tmp_path: Path, package: str) -> None:
+    service = package == "uvicorn"
+    command, extra = (["serve", "x"], "serve") if service else (["quickstart", "-o", "runs"], "model,yolo")
     code = (
-        f"import sys; sys.modules[{package!r}] = None; sys.argv = ['gemkr', 'quickstart', '-o', 'runs']; "
+        f"import sys; sys.modules[{package!r}] = None; sys.argv = ['gemkr', *{command!r}]; "
         "from gemkr.__main__ import main; raise SystemExit(main())"
     )
     done = subprocess.run(
@@ -389,5 +391,5 @@ def test_a_package_that_is_not_installed_is_one_sentence(tmp_path: Path, package
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert line == (
-        f"gemkr: this command needs the package {package}, which is not installed; pip install 'gemkr[model,yolo]'"
+        f"gemkr: this command needs the package {package}, which is not installed; pip install 'gemkr[{extra}]'"
     )

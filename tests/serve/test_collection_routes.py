@@ -73,7 +73,7 @@ def test_what_other_processes_do_is_followed(url: str, service: Service) -> None
     assert NEW.doc_id not in found(client)
 
 
-def test_questions_are_answered_while_the_collection_changes(url: str) -> None:
+def test_questions_are_answered_while_the_collection_changes(url: str, service: Service) -> None:
     client, stop, wrong = Client(url, key="k"), threading.Event(), []
     there = {name: client.ask("Giraffes", retriever=name).hits[0] for name in ("bm25", "tiny")}
 
@@ -93,6 +93,7 @@ def test_questions_are_answered_while_the_collection_changes(url: str) -> None:
         client.add([Document(f"n{number}", f"Note number {number} of the kiosk.")])
         if number % 2:
             client.delete([f"n{number - 1}"])
+            Collection.open(service.config.corpus).compact()
     stop.set()
     for thread in threads:
         thread.join()

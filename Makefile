@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install quickstart okvqa-cpu okvqa-ablations okvqa-encoder okvqa-llama text-encoder base-llm test lint format sample-models clean
+.PHONY: help install quickstart okvqa-cpu okvqa-ablations okvqa-encoder okvqa-llama text-encoder base-llm test lint format sample-models chromium clean
 
 help:
 	@echo "make quickstart     install, then run the whole system on the embedded sample (runs/quickstart/report.html)"
@@ -49,7 +49,10 @@ okvqa-llama: base-llm text-encoder
 okvqa-encoder: text-encoder
 	$(BIN)/python -m benchmarks.okvqa.encoder
 
-test: $(STAMP)
+chromium:
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || echo "no Chromium: the browser tests are skipped; install it to run them"
+
+test: $(STAMP) chromium
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder

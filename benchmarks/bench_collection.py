@@ -15,14 +15,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from index_measures import BATCH, TextSampler, spans
 
+from gemkr.collection.change import changing
 from gemkr.collection.collection import Collection
+from gemkr.collection.segment import SegmentWriter
 from gemkr.data.corpus import read_corpus
 from gemkr.fm_index import FMIndex, SegmentedIndex
 from gemkr.text.tokenization import TokenizedCorpus, tokenize_corpus
@@ -152,52 +154,73 @@ def segmented(corpus: TokenizedCorpus, vocab: int, segments: int, gone: np.ndarr
 
 
 def measure_changes(documents: list[Document], model: Path, folder: Path) -> dict:
-    """Seconds of each change of a collection of the corpus, whose last 3,000 documents are added to the rest."""
-    results: dict = {"documents": len(documents)}
-    began = time.perf_counter()
-    collection = Collection.create(folder / "changes", tokenizer=model, documents=documents[:-3000])
-    results["create_s"] = time.perf_counter() - began
-    for name, act in {
-        "add_1000_s": [lambda i=i: collection.add(documents[-1000 * i :][:1000]) for i in (3, 2, 1)],
-        "delete_1000_s": [
-            lambda i=i: collection.delete([d.doc_id for d in documents[i::100][:1000]]) for i in range(3)
-        ],
-        "delete_1_s": [lambda i=i: collection.delete([documents[-i].doc_id]) for i in (1, 2, 3)],
-        "add_1_s": [lambda i=i: collection.add([documents[-i]]) for i in (1, 2, 3)],
+    """The cost of each change of a collection of the corpus, whose last 3,000 documents are added to the rest."""
+    made: list[Collection] = []
+    place, first = folder / "changes", documents[:-3000]
+    results: dict = {
+        "documents": len(documents),
+        "create": cost(lambda: made.append(Collection.create(place, tokenizer=model, documents=first))),
+    }
+    (collection,) = made
+    _ = collection.tokenizer
+    gone = [[document.doc_id for document in documents[i::100][:1000]] for i in range(3)]
+    for name, acts in {
+        "add 1,000": [lambda i=i: collection.add(documents[-1000 * i :][:1000]) for i in (3, 2, 1)],
+        "delete 1,000": [lambda ids=ids: collection.delete(ids) for ids in gone],
+        "delete 1": [lambda i=i: collection.delete([documents[-i].doc_id]) for i in (1, 2, 3)],
+        "add 1": [lambda i=i: collection.add([documents[-i]]) for i in (1, 2, 3)],
     }.items():
-        results[name] = []
-        for each in act:
-            began = time.perf_counter()
-            each()
-            results[name].append(round(time.perf_counter() - began, 3))
-    results["before_compaction"] = collection.info()
+        results[name] = [cost(act) for act in acts]
+    results["before compaction"] = collection.info()
     tokens = collection.index.n_tokens
-    began = time.perf_counter()
-    collection.compact()
-    results["compact_s"] = time.perf_counter() - began
-    results["compact_mtok_s"] = tokens / results["compact_s"] / 1e6
-    began = time.perf_counter()
-    collection.verify()
-    results["verify_s"] = time.perf_counter() - began
+    results["compact"] = cost(collection.compact)
+    results["compact Mtok per CPU second"] = tokens / results["compact"]["cpu_s"] / 1e6
+    results["verify"] = cost(collection.verify)
     return results
+
+
+def cost(act: Callable) -> dict[str, float]:
+    """Wall and CPU seconds."""
+    began, cpu = time.perf_counter(), time.process_time()
+    act()
+    return {
+        "s": round(time.perf_counter() - began, 3),
+        "cpu_s": round(time.process_time() - cpu, 3),
+    }
 
 
 def measure_open(model: Path, folder: Path, count: int) -> dict:
     """The quickest of five openings, each in a fresh process."""
-
-    def documents() -> Iterator[Document]:
-        words = ["river", "honey", "tokyo", "giraffe", "garden", "seven", "north", "light", "stone", "paper"]
-        rng = np.random.default_rng(1)
-        for start in range(0, count, 10_000):
-            for row, picks in enumerate(rng.integers(0, len(words), (min(10_000, count - start), 5))):
-                yield Document(f"doc{start + row}", " ".join(words[pick] for pick in picks))
-
+    collection = Collection.create(folder, tokenizer=model)
     began = time.perf_counter()
-    Collection.create(folder, tokenizer=model, documents=documents(), processes=0)
+    with changing(folder, lambda: collection._now) as change:
+        change.segments.append(change._write(lambda writer: fill(writer, collection, count), None))
     seconds = time.perf_counter() - began
     command = [sys.executable, "-c", OPEN, str(folder)]
     runs = [json.loads(subprocess.run(command, capture_output=True, check=True).stdout) for _ in range(5)]
-    return min(runs, key=lambda run: run["open_ms"]) | {"create_s": seconds}
+    return min(runs, key=lambda run: run["open_ms"]) | {
+        "create_s": seconds,
+        "bytes": collection.refresh() and collection.info()["bytes"],
+    }
+
+
+def fill(writer: SegmentWriter, collection: Collection, count: int, block: int = 1_000_000) -> None:
+    """So many documents, each one of 1,000 sentences of five words; written a million at a time, past `add`, which takes them one
+    by one."""
+    words = ["river", "honey", "tokyo", "giraffe", "garden", "seven", "north", "light", "stone", "paper"]
+    rng = np.random.default_rng(1)
+    texts = [" ".join(words[pick] for pick in picks) for picks in rng.integers(0, len(words), (1000, 5))]
+    tokens = [np.array(collection.tokenizer.encode(text)) for text in texts]
+    lengths = np.array([[0, len(text), 0] for text in texts])
+    for start in range(0, count, block):
+        picks = rng.integers(0, len(texts), min(block, count - start))
+        writer._spill.add(
+            np.concatenate([tokens[p] for p in picks]), np.array([len(tokens[p]) for p in picks])
+        )
+        writer._texts._stream.write("".join([texts[p] for p in picks]).encode())
+        bounds = np.cumsum(lengths[picks].ravel()) + writer._texts._bounds[-1]
+        writer._texts._bounds.frombytes(bounds.astype(np.int64).tobytes())
+        writer.doc_ids += [f"doc{n}" for n in range(start, start + len(picks))]
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import numpy as np
 from gemkr.config.files import from_mapping
 from gemkr.data.corpus import read_corpus
 from gemkr.evaluation.config import EvalConfig
-from gemkr.retrievers.dense import embed
+from gemkr.retrievers.dense import DenseRetriever
 from gemkr.vector_index.store import VECTORS
 
 
@@ -58,7 +58,7 @@ def main() -> int:
         def ours(number: int) -> None:
             values["retrievers"]["own"]["vectors"] = str(home / f"vectors{number}")
             config = from_mapping(values, EvalConfig, "benchmark")
-            embed(config.retrievers["own"].config, sources, progress=False)
+            DenseRetriever.embed(config.retrievers["own"].config, sources, progress=False)
             found["ours"] = np.load(home / f"vectors{number}" / VECTORS)
 
         sources = from_mapping(values, EvalConfig, "benchmark").sources()

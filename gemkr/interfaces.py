@@ -5,7 +5,7 @@ Tensors are named in comments only: this file imports no torch.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -97,6 +97,27 @@ class Retriever(Protocol):
     """
 
     def retrieve(self, queries: Iterable[Query], k: int, *, allowed: Allowed = None) -> Iterator[Ranking]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class GrowingClue:
+    """A clue as it stands after a step of a search; `log_prob` is that of its tokens so far, `finished` whether it is done."""
+
+    tokens: tuple[int, ...]
+    text: str
+    log_prob: float
+    finished: bool
+
+
+class Watch(Protocol):
+    """Looks on while a retriever writes clues.
+
+    Called for each query of a batch after each step that leaves it something to write, in the thread that retrieves; `growing()` makes
+    the clues, best first. False stops the query's search, which then finds nothing. A retriever that can be looked at has a
+    method `watched(watch)`, which gives the same retriever, looked at (gemkr/decoding/watch.py).
+    """
+
+    def __call__(self, query: Query, growing: Callable[[], list[GrowingClue]]) -> bool: ...
 
 
 class DocumentScorer(Protocol):

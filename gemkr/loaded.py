@@ -35,17 +35,67 @@ def load(path: str | Path, overrides: Iterable[str] = (), *, retriever: str | No
     return LoadedRetriever(config, retriever or config.evaluated[0])
 
 
-class LoadedRetriever:
-    """A retriever of a configuration, its corpus and its detector; hits carry their documents."""
+class Material:
+    """What the retrievers of one configuration share at question time: their sources, and what takes pictures."""
 
-    def __init__(self, config: EvalConfig, name: str) -> None:
-        """Loads everything; ConfigError for a name without a section."""
-        self.config, self.name = config, name
+    def __init__(self, config: EvalConfig, names: Iterable[str]) -> None:
+        """For the retrievers `names`; ConfigError for a name without a section. Loads detector and tower, no retriever."""
+        self.config = config
         self.sources: Sources = replace(config, queries=None, limit=None).sources()
-        self.sources.section(name)
+        self.names = tuple(names)
+        for name in self.names:
+            self.sources.section(name)
         self.online = self._online_pictures()
         if self.online is not None:
             self.sources.pictures, self.sources.regions = self.online, self.online.regions
+
+    def takes_pictures(self, name: str) -> bool:
+        """Whether a retriever uses pictures."""
+        return reads_pictures(name, self.sources.sections)
+
+    def _online_pictures(self) -> OnlinePictures | None:
+        """What takes pictures; None where no retriever uses them."""
+        if not any(map(self.takes_pictures, self.names)):
+            return None
+        from gemkr.vision.online import OnlinePictures
+
+        return OnlinePictures(self._region_extractor(), self.sources.pictures, self.sources.regions)
+
+    def _region_extractor(self) -> RegionExtractor | None:
+        """What finds and encodes the regions of a picture; None where the retrievers read whole pictures only."""
+        models = map(self._model, self.names)
+        model = next((model for model in models if model is not None), None)
+        store = self.sources.regions
+        if model is None or (store is None and self.config.detector is None):
+            return None
+        from gemkr.vision.detect import Detector
+        from gemkr.vision.encode import load_tower
+        from gemkr.vision.online import RegionExtractor
+
+        tower = None if model.tower is None else load_tower(model.tower)
+        if self.config.detector is None:
+            return RegionExtractor.like(store, tower)
+        rows = None if store is None else store.rows
+        return RegionExtractor(Detector(self.config.detector), tower, rows)
+
+    def _model(self, name: str) -> WriterConfig | None:
+        """The first model that is shown regions by the retriever, or by one that it is built over."""
+        section = self.sources.section(name)
+        if isinstance(section.config, GenerativeConfig):
+            return section.config.model if section.config.model.sees_regions else None
+        inner = (self._model(part) for part in parts_of(section))
+        return next((model for model in inner if model is not None), None)
+
+
+class LoadedRetriever:
+    """A retriever of a configuration, its corpus and its detector; hits carry their documents."""
+
+    def __init__(self, config: EvalConfig, name: str, material: Material | None = None) -> None:
+        """Loads everything that `material`, shared with other retrievers, has not loaded; ConfigError for a name without a section."""
+        self.config, self.name = config, name
+        self.material = material or Material(config, [name])
+        self.sources = self.material.sources
+        self.online = self.material.online if self.material.takes_pictures(name) else None
         self.retriever = self.sources.retriever(name)
         self._questions = 0
 
@@ -87,34 +137,3 @@ class LoadedRetriever:
         for ranking in self.retriever.retrieve(queries, k, allowed=allowed):
             hits = tuple(replace(hit, document=by_id(hit.doc_id)) for hit in ranking.hits)
             yield replace(ranking, hits=hits)
-
-    def _online_pictures(self) -> OnlinePictures | None:
-        """What takes pictures; None where the retriever does not use them."""
-        if not reads_pictures(self.name, self.sources.sections):
-            return None
-        from gemkr.vision.online import OnlinePictures
-
-        return OnlinePictures(self._region_extractor(), self.sources.pictures, self.sources.regions)
-
-    def _region_extractor(self) -> RegionExtractor | None:
-        """What finds and encodes the regions of a picture; None where the retriever reads whole pictures only."""
-        model, store = self._model(self.name), self.sources.regions
-        if model is None or (store is None and self.config.detector is None):
-            return None
-        from gemkr.vision.detect import Detector
-        from gemkr.vision.encode import load_tower
-        from gemkr.vision.online import RegionExtractor
-
-        tower = None if model.tower is None else load_tower(model.tower)
-        if self.config.detector is None:
-            return RegionExtractor.like(store, tower)
-        rows = None if store is None else store.rows
-        return RegionExtractor(Detector(self.config.detector), tower, rows)
-
-    def _model(self, name: str) -> WriterConfig | None:
-        """The first model that is shown regions by the retriever, or by one that it is built over."""
-        section = self.sources.section(name)
-        if isinstance(section.config, GenerativeConfig):
-            return section.config.model if section.config.model.sees_regions else None
-        inner = (self._model(part) for part in parts_of(section))
-        return next((model for model in inner if model is not None), None)

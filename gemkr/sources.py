@@ -6,6 +6,7 @@ retriever.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -108,6 +109,15 @@ class Sources:
         """A collection, in the generation that it had when it was first asked for."""
         folder = Path(folder).resolve()
         return self.once(("collection", folder), lambda: Collection.open(folder))
+
+    def renewed(self) -> Sources:
+        """The same material over the newest generation of its collections: models, tokenizers and pictures are shared, all that
+        depends on documents is loaded anew."""
+        other = copy.copy(self)
+        for name in ("documents", "bm25"):
+            other.__dict__.pop(name, None)
+        other._made = {key: made for key, made in self._made.items() if key[0] in ("model", "tokenizer")}
+        return other
 
     def index(self, path: str | Path) -> FMIndex | SegmentedIndex:
         """An index file's, or a collection's; DataError unless it holds the corpus of the configuration."""

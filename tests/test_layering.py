@@ -21,7 +21,7 @@ FLOORS = [
     {"sources"},
     {"retrievers", "rerankers", "answering"},
     {"evaluation"},
-    {"loaded", "sample", "serve"},
+    {"loaded", "sample", "serve", "client"},
     {"cli"},
 ]
 DOORS = {
@@ -37,6 +37,7 @@ DOORS = {
     "vllm": {"gemkr/decoding/engines/vllm.py"},
     "pybind11": set(),
 }
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 OUTSIDE = {"benchmarks", "data_process", "tests", "train", "eval"}
 """What nothing in the package may import."""
 TORCH_SIDE = {"torch", "transformers", "peft", "accelerate", "open_clip", "ultralytics", "timm", "bm25s"}
@@ -168,7 +169,7 @@ def names_of(path: Path) -> set[str]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     names: set[str] = set()
     for node in _walk_top(tree):
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        if isinstance(node, DEFINITIONS):
             names.add(node.name)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             names.add(node.id)
@@ -188,7 +189,7 @@ def _walk_top(tree: ast.Module) -> list[ast.AST]:
     while waiting:
         node = waiting.pop()
         found.append(node)
-        if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        if not isinstance(node, DEFINITIONS):
             waiting += ast.iter_child_nodes(node)
     return found
 

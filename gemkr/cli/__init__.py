@@ -42,6 +42,7 @@ COMMANDS = {
     "answer": "gemkr.cli.answer",
     "eval": "gemkr.cli.eval",
     "settings": "gemkr.cli.settings",
+    "serve": "gemkr.cli.serve",
     "quickstart": "gemkr.cli.quickstart",
 }
 

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     from gemkr.loaded import load
 
     if args.config == "quickstart":
-        _require_quickstart()
+        require_quickstart()
     loaded = load(args.config, args.overrides, retriever=args.retriever)
     ranking = loaded.ask(args.question, args.picture, k=args.k)
     if args.json:
@@ -62,7 +62,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _require_quickstart() -> None:
+def require_quickstart() -> None:
+    """ConfigError where the packaged configuration has no quickstart to read."""
     from gemkr.cli.quickstart import FOLDER_VARIABLE, MARK
     from gemkr.errors import ConfigError
 

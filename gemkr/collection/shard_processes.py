@@ -14,7 +14,8 @@ from gemkr.errors import GemkrError, ShardError, first_line
 
 
 class ProcessShard:
-    """A `Shard`: a process that has a collection open; it ends with this one, or with `close`."""
+    """A `Shard`: a process that has a collection open; it ends with this one, or with `close`. A script that makes one needs the
+    usual `if __name__ == "__main__"`."""
 
     def __init__(self, folder: str | Path) -> None:
         """Starts the process without waiting for it."""

@@ -19,6 +19,7 @@ from gemkr.decoding.hypotheses import Finished
 from gemkr.decoding.logits import normalizer
 from gemkr.decoding.matcher import ClueMatcher
 from gemkr.decoding.search import QuerySearch
+from gemkr.decoding.watch import SearchWatch
 from gemkr.errors import DecodingError
 from gemkr.fm_index import Span
 from gemkr.interfaces import LanguageModel, TokenIndex
@@ -41,6 +42,7 @@ def generate_clues(
     fold: np.ndarray | None = None,
     borders: Borders | None = None,
     tokenizer: Any = None,
+    watch: SearchWatch | None = None,
 ) -> list[list[Clue]]:
     """Write up to `beam_size` clues for each prompt, best first; every clue is a substring of the corpus.
 
@@ -59,7 +61,7 @@ def generate_clues(
     `group_by_head`; `word_break` (bool[V]: the token cannot belong to the word before it, punctuation for
     example; default `word_start`) says where a head ends, and `fold` (int64[V]: the token that stands for it,
     its lower-case form for example; default itself) which heads are the same. `tokenizer.decode` fills the clues' text, which is
-    empty without one. Equal token sequences of several groups are given once.
+    empty without one. Equal token sequences of several groups are given once. A prompt whose search `watch` stops has no clues.
     A prompt's clues do not depend on `batch_size`, as far as the model's logits do not. Raises DecodingError
     for settings or an index that leave nothing to decode, ModelError for a vocabulary wider than the logits
     or logits that are NaN.
@@ -84,7 +86,7 @@ def generate_clues(
     )
     constraint = IndexConstraint(matcher, model.eos_token_ids)
     words = Words(word_start if word_break is None else word_break, fold)
-    results = beam_search(model, constraint, prompts, settings, words=words)
+    results = beam_search(model, constraint, prompts, settings, words=words, watch=watch)
     every = [found for finished in results for found in finished]
     spans = np.array([(f.lo, f.hi, f.tokens[-1]) for f in every], dtype=np.int64).reshape(-1, 3).T
     counts = iter(matcher.endings(*np.ascontiguousarray(spans)).tolist() if every else ())
@@ -98,12 +100,14 @@ def beam_search(
     settings: DecodingConfig,
     *,
     words: Words | None = None,
+    watch: SearchWatch | None = None,
 ) -> list[list[Finished]]:
     """The search of `generate_clues` under any constraint; at most `beam_size` results per prompt, best first."""
     results: list[list[Finished]] = []
     for start in range(0, len(prompts), settings.batch_size):
         batch = prompts[start : start + settings.batch_size]
-        results += _search_batch(model, constraint, batch, settings, words or Words())
+        looking = None if watch is None else _from(start, watch)
+        results += _search_batch(model, constraint, batch, settings, words or Words(), looking)
     return results
 
 
@@ -114,6 +118,7 @@ def _search_batch(
     prompts: Sequence[Any],
     settings: DecodingConfig,
     words: Words,
+    watch: SearchWatch | None,
 ) -> list[list[Finished]]:
     searches = [QuerySearch(settings, constraint, words, row) for row in range(len(prompts))]
     spans, tokens = constraint.start(len(prompts)), np.zeros(len(prompts), dtype=np.int64)
@@ -127,6 +132,10 @@ def _search_batch(
                 search.go_on(step, most)
         else:
             advance([s for s in searches if s.live], step, spans)
+        if watch is not None:
+            for number, search in enumerate(searches):
+                if search.live and not watch(number, search):
+                    search.stop()
         beams = [beam for search in searches for beam in search.live]
         if not beams:
             break
@@ -144,6 +153,11 @@ def _search_batch(
         state = state.select(torch.from_numpy(parents))
         logits, state = model.step(torch.from_numpy(tokens).to(model.device), state)
     return [search.results() for search in searches]
+
+
+def _from(start: int, watch: SearchWatch) -> SearchWatch:
+    """The watch of a batch whose first prompt is number `start`."""
+    return lambda number, search: watch(start + number, search)
 
 
 def _share_rows(beams: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:

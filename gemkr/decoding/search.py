@@ -148,6 +148,19 @@ class QuerySearch:
                     longer.append(child)
             self.groups[g] = longer
 
+    def growing(self) -> list[tuple[tuple[int, ...], float, bool]]:
+        """(tokens, log-probability, finished) of all clues as they stand, best first, each token sequence once; at most `beam_size`."""
+        clues = [(beam.tokens, beam.log_prob, False) for beam in self.live]
+        clues += [(clue.tokens, clue.log_prob, True) for pool in self.pools for clue in pool.clues]
+        best = {clue[0]: clue for clue in sorted(clues, key=lambda clue: clue[1])}
+        return list(reversed(best.values()))[: self.settings.beam_size]
+
+    def stop(self) -> None:
+        """Give up: nothing grows any more, and nothing was found."""
+        self.groups = [[] for _ in self.groups]
+        for pool in self.pools:
+            pool.clues.clear()
+
     def results(self) -> list[Finished]:
         """All finished clues, best first, each token sequence once, at most `beam_size`."""
         clues = sorted((c for pool in self.pools for c in pool.clues), key=lambda c: -c.score)

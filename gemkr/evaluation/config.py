@@ -9,8 +9,9 @@ from gemkr.answering.config import CLOSED_BOOK, AnswerConfig
 from gemkr.config.paths import FilePath
 from gemkr.config.ranges import Natural, Positive, Seed
 from gemkr.config.section import Section
+from gemkr.config.service import ServiceConfig
 from gemkr.errors import ConfigError
-from gemkr.retrievers.compose import RETRIEVERS, check_sections
+from gemkr.retrievers.compose import RETRIEVERS, answers_new_questions, check_sections
 from gemkr.sources import Sources
 from gemkr.vision.config import DetectorConfig
 
@@ -44,7 +45,7 @@ class EvalConfig:
     corpus). Relevance comes from `qrels`, else from answers
     under `match`. `cards` is the number of queries that the report shows one by one; with `clue_control`, the clues of the first
     retriever are also ranked with a random document of each, which shows their share of the ranking. With `answer`, a reader
-    answers the queries from the passages found.
+    answers the queries from the passages found. `serve` is for `gemkr serve`.
     """
 
     corpus: FilePath
@@ -64,16 +65,18 @@ class EvalConfig:
     clue_control: bool = True
     cards: Natural = 60
     answer: AnswerConfig | None = None
+    serve: ServiceConfig = ServiceConfig()
     seed: Seed = 0
 
     def __post_init__(self) -> None:
         """Raises ConfigError for incompatible sections, and names in `evaluate` that have no section."""
         check_sections(self.retrievers)
-        for name in self.evaluate:
-            if name not in self.retrievers:
-                raise ConfigError(
-                    f"evaluate names {name!r}, which has no section in retrievers; there are {', '.join(self.retrievers)}"
-                )
+        for key, names in (("evaluate", self.evaluate), ("serve.retrievers", self.serve.retrievers)):
+            for name in names:
+                if name not in self.retrievers:
+                    raise ConfigError(
+                        f"{key} names {name!r}, which has no section in retrievers; there are {', '.join(self.retrievers)}"
+                    )
         if self.answer is not None:
             self._check_answer(self.answer)
 
@@ -102,6 +105,16 @@ class EvalConfig:
     def evaluated(self) -> tuple[str, ...]:
         """The names of the retrievers to evaluate, each once, the main one first."""
         return tuple(dict.fromkeys(self.evaluate)) or tuple(self.retrievers)
+
+    @property
+    def served(self) -> tuple[str, ...]:
+        """The names of the retrievers that the service answers with, each once, the default first."""
+        chosen = tuple(dict.fromkeys(self.serve.retrievers))
+        return chosen or tuple(
+            name
+            for name in dict.fromkeys((*self.evaluated, *self.retrievers))
+            if answers_new_questions(name, self.retrievers)
+        )
 
     @property
     def answered(self) -> tuple[str, ...]:

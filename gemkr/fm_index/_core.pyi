@@ -139,6 +139,9 @@ class Index:
     def extract(self, doc: int, start: int = 0, stop: int | None = None) -> Longs:
         """Token ids [start, stop) of a document. Cost: stop steps of L lines each."""
 
+    def extract_many(self, docs: ArrayLike) -> tuple[Longs, Longs]:
+        """All tokens of documents, in lock step: (tokens, offsets int64[n + 1])."""
+
     def doc_length(self, doc: int) -> int: ...
     def extend_many(self, lo: ArrayLike, hi: ArrayLike, tokens: ArrayLike) -> tuple[Longs, Longs]:
         """`extend` for n states in lock step; empty results are (0, 0)."""

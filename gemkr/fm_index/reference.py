@@ -126,6 +126,11 @@ class ReferenceIndex:
     def extract(self, doc: int, start: int = 0, stop: int | None = None) -> np.ndarray:
         return np.array(self._docs[doc][start:stop], np.int64)
 
+    def extract_many(self, docs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        found = [self.extract(doc) for doc in docs.tolist()]
+        offsets = np.cumsum([0, *map(len, found)], dtype=np.int64)
+        return np.concatenate([np.zeros(0, np.int64), *found]), offsets
+
     def doc_length(self, doc: int) -> int:
         return len(self._docs[doc])
 

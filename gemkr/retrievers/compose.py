@@ -95,6 +95,14 @@ def reads_pictures(name: str, sections: Mapping[str, Section]) -> bool:
     )
 
 
+def answers_new_questions(name: str, sections: Mapping[str, Section]) -> bool:
+    """Whether a retriever, and those that it is built over, rank documents for queries that no file or run has named."""
+    section = sections[name]
+    return not getattr(section.cls, "known_queries_only", False) and all(
+        answers_new_questions(part, sections) for part in parts_of(section)
+    )
+
+
 def _refuse_circle(name: str, sections: Mapping[str, Section], above: tuple[str, ...]) -> None:
     if name in above:
         circle = " of ".join([*above[above.index(name) :], name])

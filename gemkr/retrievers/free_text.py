@@ -5,6 +5,7 @@ Measures what constraining the decoder contributes. Everything but the constrain
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,9 +18,10 @@ from gemkr.decoding.beam import beam_search, check_settings, require_words
 from gemkr.decoding.config import DecodingConfig
 from gemkr.decoding.constraint import NoConstraint, check_vocabulary
 from gemkr.decoding.matcher import ClueMatcher
+from gemkr.decoding.watch import search_watch
 from gemkr.errors import ConfigError
 from gemkr.fm_index import Span
-from gemkr.interfaces import Allowed, DocumentScorer, LanguageModel, TokenIndex
+from gemkr.interfaces import Allowed, DocumentScorer, LanguageModel, TokenIndex, Watch
 from gemkr.retrievers.generative.clue_documents import ClueDocuments
 from gemkr.retrievers.generative.config import ScoringConfig
 from gemkr.retrievers.generative.retriever import GenerativeRetriever
@@ -70,6 +72,7 @@ class FreeTextRetriever:
         self._characters = ClueMatcher(index, borders=borders_of(tokenizer, size, words=False))
         check_settings(self.decoding)
         require_words(self.decoding, self._words.word_break)
+        self._watch: Watch | None = None
 
     @classmethod
     def from_config(cls, config: Config, sources: Sources) -> FreeTextRetriever:
@@ -95,6 +98,12 @@ class FreeTextRetriever:
         """Nothing besides what the retriever `of` reads."""
         return {}
 
+    def watched(self, watch: Watch) -> FreeTextRetriever:
+        """This retriever, its texts looked at while they grow; all parts are shared."""
+        other = copy.copy(self)
+        other._watch = watch
+        return other
+
     def retrieve(self, queries: Iterable[Query], k: int, *, allowed: Allowed = None) -> Iterator[Ranking]:
         """Rankings in the order of the queries; a query none of whose texts occurs gets no hits."""
         lookup = self.lookup
@@ -104,7 +113,10 @@ class FreeTextRetriever:
         constraint = NoConstraint(self.model.eos_token_ids, self.decoding.min_tokens)
         for batch in batches(queries, self.decoding.batch_size):
             prompts = [self.prompts(query) for query in batch]
-            found = beam_search(self.model, constraint, prompts, self.decoding, words=self._words)
+            watch = search_watch(self._watch, batch, self.tokenizer)
+            found = beam_search(
+                self.model, constraint, prompts, self.decoding, words=self._words, watch=watch
+            )
             for query, texts in zip(batch, found, strict=True):
                 clues = self._clues([(t.tokens, t.log_prob, t.score) for t in texts])
                 yield Ranking(query.query_id, scorer.rank(query, clues, k), tuple(clues))

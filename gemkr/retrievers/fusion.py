@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gemkr.config.ranges import NotNegative, Positive
+from gemkr.decoding.watch import watched
 from gemkr.errors import ConfigError
-from gemkr.interfaces import Allowed, Retriever
+from gemkr.interfaces import Allowed, Retriever, Watch
 from gemkr.types import Hit, Query, Ranking, Run
 
 if TYPE_CHECKING:
@@ -89,6 +90,12 @@ class FusionRetriever:
     def input_files(config: Config) -> dict[str, str | None]:
         """Nothing besides what the fused retrievers read."""
         return {}
+
+    def watched(self, watch: Watch) -> FusionRetriever:
+        """The same fusion, over the retrievers looked at."""
+        return FusionRetriever(
+            [watched(retriever, watch) for retriever in self.retrievers], depth=self.depth, k=self.k
+        )
 
     def retrieve(self, queries: Iterable[Query], k: int, *, allowed: Allowed = None) -> Iterator[Ranking]:
         """One ranking of at most k hits per query, in order."""

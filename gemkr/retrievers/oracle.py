@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 class OracleRetriever:
     """The first k documents with an answer among the first `depth` of a retriever, in its order; none for a query without."""
 
+    known_queries_only = True
+
     @dataclass(frozen=True, kw_only=True)
     class Config:
         """The retriever `of`, of whose first `depth` documents those that hold an answer (under `match`) are kept."""

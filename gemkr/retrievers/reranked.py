@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from gemkr.config.ranges import Positive
 from gemkr.config.section import Section, section_files
-from gemkr.interfaces import Allowed, Reranker, Retriever
+from gemkr.decoding.watch import watched
+from gemkr.interfaces import Allowed, Reranker, Retriever, Watch
 from gemkr.rerankers import RERANKERS
 from gemkr.types import Query, Ranking
 
@@ -39,6 +40,10 @@ class RerankedRetriever:
     def input_files(config: Config) -> dict[str, str | None]:
         """What the reranker reads; the retriever's own files are added by composition."""
         return section_files(config.reranker)
+
+    def watched(self, watch: Watch) -> RerankedRetriever:
+        """The same reranking, over the retriever looked at."""
+        return RerankedRetriever(watched(self.retriever, watch), self.reranker, depth=self.depth)
 
     def retrieve(self, queries: Iterable[Query], k: int, *, allowed: Allowed = None) -> Iterator[Ranking]:
         """One ranking of at most min(k, depth) hits per query, in order."""

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 class RescoredRetriever:
     """Ranks documents by clues that are known already: `clues[query_id]`, spans of the lookup's own index."""
 
+    known_queries_only = True
+
     @dataclass(frozen=True, kw_only=True)
     class Config:
         """The clues in the run of the generative retriever `of`; settings of `scoring` that are not given are that retriever's."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 class SavedRetriever:
     """Gives each query the hits that a run holds for it; one that the run found nothing for gets none."""
 
+    known_queries_only = True
+
     @dataclass(frozen=True, kw_only=True)
     class Config:
         """The file of a run: TREC, or run.jsonl with its evidence."""

@@ -69,6 +69,7 @@ def assert_agree(index: FMIndex, twin: ReferenceIndex, docs: list[list[int]], un
         ("documents_many", (lo, hi, 2)),
         ("locate_rows", (np.arange(twin.root.hi),)),
         ("docs_of_rows", (np.arange(twin.root.hi),)),
+        ("extract_many", (np.arange(len(twin))[::-1],)),
     ]:
         got, want = getattr(index, method)(*args), getattr(twin, method)(*args)
         np.testing.assert_equal(got, want, err_msg=method)

@@ -147,3 +147,41 @@ def test_imported_adapters_give_their_scores(
     config.write_text(text)
     assert main([*words, "-o", str(tmp_path / "other")]) == 1
     assert "are of a vision-language model; set model.kind: vlm" in capsys.readouterr().err
+
+
+def test_sixteen_queries_of_every_form_are_learned(tmp_path: Path) -> None:
+    """Texts, pictures, and both, each with one passage to be told from its neighbour's; what learns are adapters alone."""
+    save_tiny_vlm(tmp_path / "vlm", "qwen2_vl", [*ANSWERS, *WORDS])
+    save_pictures(tmp_path / "images", [f"q{i}" for i in range(16)])
+    queries, documents = [], []
+    for number in range(16):
+        words = [WORDS[(number * step + 3) % len(WORDS)] for step in (1, 5, 7)]
+        form = "tib"[number % 3]
+        query = {"query_id": f"q{number}", "positives": [f"d{number}"]}
+        query |= {} if form == "i" else {"question": " ".join(words)}
+        queries.append(query | ({} if form == "t" else {"image": f"q{number}"}))
+        documents.append({"id": f"d{number}", "text": " ".join(words[::-1]) + " tree"})
+    for name, rows in (("queries", queries), ("corpus", documents)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    places = [(q, (q + other) % 16, rank) for q in range(16) for rank, other in enumerate((q % 2, 1 - q % 2))]
+    (tmp_path / "first.trec").write_text("".join(f"q{q} Q0 d{d} {r} {9 - r} x\n" for q, d, r in places))
+    (tmp_path / "one.txt").write_text("{question}\n<ImageHere>\n{passage}\n")
+    lora = LORA | {"r": 16, "alpha": 32}
+    values = {
+        "model": {"kind": "vlm", "folder": "vlm", "lora": lora}, "output": "trained", "epochs": 35, "workers": 0, "batch_size": 8,
+        "rerank": {
+            "queries": "queries.jsonl", "corpus": "corpus.jsonl", "run": "first.trec", "images": "images", "samples": ["yes", "no"],
+            "pointwise_template": "one.txt",
+        },
+        "optimizer": {"lr": 8e-3, "min_lr": 2e-3, "warmup_steps": 5, "weight_decay": 0.0}, "save_every": 1000,
+    }  # fmt: skip
+    (tmp_path / "train.yaml").write_text(yaml.safe_dump(values))
+    assert main(["train", str(tmp_path / "train.yaml")]) == 0
+    right = []
+    for checkpoint in (None, "trained/final"):
+        settings = {"lora": lora, "checkpoint": checkpoint, "prompt": {"template": "one.txt"}}
+        made, read = scorer(tmp_path, KINDS[0], **settings)
+        pairs = [made.score(query, np.array([n, (n + 1) % 16])) for n, query in enumerate(read)]
+        right.append(np.mean([own > other for own, other in pairs]))
+    assert right[0] < 0.8
+    assert right[1] == 1.0

@@ -81,6 +81,7 @@ PYBIND11_MODULE(_core, m) {
         .def("locate_rows", &locate_rows, py::arg("rows"))
         .def("docs_of_rows", &docs_of_rows, py::arg("rows"))
         .def("extract", &extract, py::arg("doc"), py::arg("start") = 0, py::arg("stop") = py::none())
+        .def("extract_many", &extract_many, py::arg("docs"))
         .def("doc_length", [](const Index& i, i64 doc) {
             i.check_doc(doc);
             return i.doc_length(static_cast<u64>(doc));

@@ -193,6 +193,24 @@ py::array_t<i64> extract(const Index& index, i64 doc, i64 start, const std::opti
     return out;
 }
 
+py::tuple extract_many(const Index& index, const Longs& docs) {
+    std::vector<u64> wanted(docs.data(), docs.data() + docs.size());
+    py::array_t<i64> offsets(docs.size() + 1);
+    i64* at = offsets.mutable_data();
+    at[0] = 0;
+    for (std::size_t k = 0; k < wanted.size(); ++k) {
+        index.check_doc(docs.data()[k]);
+        at[k + 1] = at[k] + static_cast<i64>(index.doc_length(wanted[k]));
+    }
+    py::array_t<i64> tokens(static_cast<py::ssize_t>(at[wanted.size()]));
+    i64* to = tokens.mutable_data();
+    {
+        const py::gil_scoped_release release;
+        index.extract_many(wanted.data(), at, wanted.size(), to);
+    }
+    return py::make_tuple(std::move(tokens), std::move(offsets));
+}
+
 py::dict info(const Index& index) {
     const Header& h = index.header();
     py::dict sections;

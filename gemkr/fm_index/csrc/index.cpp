@@ -230,6 +230,14 @@ void Index::successors_many(const i64* lo, const i64* hi, std::size_t count, Suc
     });
 }
 
+void Index::extract_many(const u64* docs, const i64* offsets, std::size_t count, i64* out) const {
+    constexpr std::size_t SHARE = 256;
+    pool()->run(ceil_div(count, SHARE), [&](std::size_t piece) {
+        const std::size_t from = piece * SHARE;
+        kernels_->extract_many(view_, docs + from, offsets + from, std::min(SHARE, count - from), out);
+    });
+}
+
 std::vector<u64> Index::positions_of(const u64* rows, std::size_t count) const {
     constexpr std::size_t SHARE = 256;
     std::vector<u64> out(count);

@@ -67,6 +67,8 @@ public:
     void fill_mask(const i64* lo, const i64* hi, std::size_t count, u32* out) const;
     // Successors of every span, as the table describes.
     void successors_many(const i64* lo, const i64* hi, std::size_t count, SuccessorTable& out) const;
+    // The tokens of documents, as the kernel of this name; offsets must be those of their lengths. Threaded.
+    void extract_many(const u64* docs, const i64* offsets, std::size_t count, i64* out) const;
     std::vector<Occurrence> locate_rows(const u64* rows, std::size_t count) const;
     std::vector<u64> docs_of_rows(const u64* rows, std::size_t count) const;
 

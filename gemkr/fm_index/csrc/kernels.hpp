@@ -58,6 +58,9 @@ struct Kernels {
     void (*positions)(const View&, const u64* rows, u64* out, std::size_t count);
     // The tokens [start, stop) of a document; stop is at most its length. Throws CorruptError.
     void (*extract)(const View&, u64 doc, u64 start, u64 stop, i64* out);
+    // All tokens of several documents, in lock step: those of docs[k] go to out[offsets[k]] .. out[offsets[k + 1]], which is its
+    // length. Throws CorruptError.
+    void (*extract_many)(const View&, const u64* docs, const i64* offsets, std::size_t count, i64* out);
 
     // Called while an index is built, on a view whose numbers can be trusted.
     // For every suffix of the documents, the number of suffixes of the view that are smaller: counts it in

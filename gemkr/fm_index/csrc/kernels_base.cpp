@@ -10,7 +10,7 @@ namespace gemkr {
 const Kernels base_kernels = {
     "base",         base::extend, base::extend_many, base::count_ends, base::fill_rows,
     base::walk, base::decode, base::positions,   base::extract,
-    base::insert,
+    base::extract_many, base::insert,
 };
 
 const Kernels& best_kernels() {

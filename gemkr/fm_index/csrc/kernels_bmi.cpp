@@ -23,7 +23,7 @@ namespace gemkr {
 const Kernels bmi_kernels = {
     "bmi",         bmi::extend, bmi::extend_many, bmi::count_ends, bmi::fill_rows,
     bmi::walk, bmi::decode, bmi::positions,   bmi::extract,
-    bmi::insert,
+    bmi::extract_many, bmi::insert,
 };
 
 }  // namespace gemkr

@@ -357,6 +357,50 @@ void extract(const View& view, u64 doc, u64 start, u64 stop, i64* out) {
     }
 }
 
+void extract_many(const View& view, const u64* docs, const i64* offsets, std::size_t count, i64* out) {
+    struct Walk {
+        Descent d;
+        u64 doc;
+        i64 *to, *stop;
+        u32 level;
+    };
+    Walk walks[IN_FLIGHT];
+    std::size_t active = 0, next = 0;
+    auto admit = [&](std::size_t k) {
+        while (next < count) {
+            const std::size_t id = next++;
+            if (offsets[id] == offsets[id + 1]) continue;
+            walks[k] = {{docs[id], 0}, docs[id], out + offsets[id], out + offsets[id + 1], 0};
+            prefetch_place(view.levels[0], docs[id]);
+            return true;
+        }
+        return false;
+    };
+    while (active < IN_FLIGHT && admit(active)) ++active;
+    while (active) {
+        for (std::size_t k = 0; k < active;) {
+            Walk& w = walks[k];
+            const u32 symbol = w.level < view.level_count ? descend(view.levels[w.level], w.d) : 0;
+            bool done = false;
+            if (symbol == NO_TOKEN) {
+                if (++w.level < view.level_count) prefetch_place(view.levels[w.level], w.d.at);
+            } else {
+                if (symbol == 0 || symbol >= view.sigma)
+                    throw CorruptError("section 'wavelet' ends document " + std::to_string(w.doc) + " too early");
+                *w.to++ = view.tokens[symbol];
+                done = w.to == w.stop;
+                w.d = {clamp_to(w.d.at + static_cast<u64>(view.symbols[symbol].delta), view.n_rows - 1), 0};
+                w.level = 0;
+                if (!done) prefetch_place(view.levels[0], w.d.at);
+            }
+            if (!done || admit(k))
+                ++k;
+            else
+                walks[k] = walks[--active];
+        }
+    }
+}
+
 }  // namespace
 
 }  // namespace gemkr::GEMKR_ISA

@@ -6,6 +6,7 @@ Puts beam search and ranking together and streams rankings. It sees the model as
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,8 @@ from gemkr.config.section import section_files
 from gemkr.data.documents import allowed_documents
 from gemkr.data.queries import batches
 from gemkr.decoding.config import DecodingConfig
-from gemkr.interfaces import Allowed, DocumentScorer, LanguageModel, TokenIndex
+from gemkr.decoding.watch import search_watch
+from gemkr.interfaces import Allowed, DocumentScorer, LanguageModel, TokenIndex, Watch
 from gemkr.models.writers.config import writer_files
 from gemkr.retrievers.generative.clue_documents import ClueDocuments
 from gemkr.retrievers.generative.config import GenerativeConfig, ScoringConfig
@@ -53,7 +55,7 @@ class GenerativeRetriever:
         self.tokenizer = tokenizer
         self.prompts = prompts
         self.decoding = decoding or DecodingConfig()
-        self._word_start = widened(tokenizer.word_start, index.vocab_size)
+        self.word_start = widened(tokenizer.word_start, index.vocab_size)
         self.words: Words = words_of(tokenizer, index.vocab_size)
         words = self.decoding.ends_at_words
         self.borders = borders_of(tokenizer, index.vocab_size, words=words)
@@ -61,6 +63,7 @@ class GenerativeRetriever:
             index, scoring or ScoringConfig(), second, self.borders if words else None
         )
         self.scorer = scorer_of(self.lookup)
+        self._watch: Watch | None = None
 
     @classmethod
     def from_config(cls, config: GenerativeConfig, sources: Sources) -> GenerativeRetriever:
@@ -86,6 +89,12 @@ class GenerativeRetriever:
             files |= _prefixed(f"ensemble.{number}", writer_files(member))
         return files | _prefixed("scoring.inside_span", section_files(config.scoring.inside_span))
 
+    def watched(self, watch: Watch) -> GenerativeRetriever:
+        """This retriever, its clues looked at while they grow; all parts are shared."""
+        other = copy.copy(self)
+        other._watch = watch
+        return other
+
     def retrieve(self, queries: Iterable[Query], k: int, *, allowed: Allowed = None) -> Iterator[Ranking]:
         """Rankings of at most k hits in the order of the queries, as each batch of `batch_size` is done.
 
@@ -102,11 +111,12 @@ class GenerativeRetriever:
                 self.index,
                 [self.prompts(query) for query in batch],
                 self.decoding,
-                word_start=self._word_start,
+                word_start=self.word_start,
                 word_break=self.words.word_break,
                 fold=self.words.fold,
                 borders=self.borders,
                 tokenizer=self.tokenizer,
+                watch=search_watch(self._watch, batch, self.tokenizer),
             )
             for query, clues in zip(batch, written, strict=True):
                 yield Ranking(query.query_id, scorer.rank(query, clues, k), tuple(clues))

@@ -1,0 +1,226 @@
+"""What requests and answers hold, as OpenAPI shows it. pydantic only."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Message(BaseModel):
+    """Unknown fields are refused, so that a misspelled one is not passed over."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=False)
+
+
+class Question(Message):
+    """One question: words, a picture, or both."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "question": "What is the capital of the country whose flag hangs on the left?",
+                    "picture": "test-0000",
+                },
+                {"question": "Which city was once called Edo?", "retriever": "bm25", "k": 3},
+            ]
+        },
+    )
+
+    question: str = Field("", description="the question")
+    picture: str | None = Field(
+        None, description="id of a picture: POST /v1/pictures gives one, GET /v1/pictures lists some"
+    )
+    picture_base64: str | None = Field(None, description="or the picture file itself, in base64")
+    box: tuple[Share, Share, Share, Share] | None = Field(
+        None,
+        description="ask about this part of the picture alone: left, top, right, bottom as shares of its sides",
+    )
+    instruction: str | None = Field(None, description="what is looked for, for encoders that read it")
+    caption: str | None = Field(None, description="a caption of the picture, for models that read it")
+    retriever: str | None = Field(None, description="its name; left out, the first of GET /v1/retrievers")
+    k: int = Field(5, ge=1, description="how many passages")
+    pool: str | None = Field(None, description="answer from this part of the corpus alone")
+    evidence: bool = Field(True, description="send the clues of each passage, and where they stand in it")
+    clues: bool = Field(True, description="send all clues that the model wrote")
+
+    @field_validator("question", "instruction", "caption", "picture", "retriever", "pool")
+    @classmethod
+    def _is_text(cls, value: str | None) -> str | None:
+        if value is not None and any("\ud800" <= character <= "\udfff" for character in value):
+            raise ValueError("holds half of a surrogate pair, which is no text")
+        return value
+
+    @model_validator(mode="after")
+    def _asks(self) -> Question:
+        if self.picture is not None and self.picture_base64 is not None:
+            raise ValueError("give a picture by its id or in base64, not both")
+        if self.box is not None:
+            if self.picture is None and self.picture_base64 is None:
+                raise ValueError("a box is part of a picture; give one")
+            left, top, right, bottom = self.box
+            if not (left < right and top < bottom):
+                raise ValueError("a box is left, top, right, bottom, with left < right and top < bottom")
+        if not self.question.strip() and self.picture is None and self.picture_base64 is None:
+            raise ValueError("the question is empty; write one, or give a picture")
+        return self
+
+    def picture_bytes(self) -> bytes | None:
+        """The decoded picture; ValueError for what is no base64."""
+        if self.picture_base64 is None:
+            return None
+        try:
+            return base64.b64decode(self.picture_base64, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise ValueError("picture_base64 is no base64; encode the bytes of the picture file") from error
+
+
+class Questions(Message):
+    """Several questions at once."""
+
+    queries: list[Question] = Field(min_length=1)
+
+
+class NewDocument(Message):
+    """A document to add."""
+
+    doc_id: str = Field(min_length=1, max_length=200, pattern=r"^\S+$")
+    text: str = Field(min_length=1)
+    title: str = ""
+
+
+class NewDocuments(Message):
+    """Documents to add to the collection."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"documents": [{"doc_id": "note-1", "text": "The kiosk opens at nine."}]}]
+        },
+    )
+
+    documents: list[NewDocument] = Field(min_length=1, max_length=1000)
+
+
+class Evidence(BaseModel):
+    text: str
+    log_prob: float
+    start: int
+    stop: int
+
+
+class Hit(BaseModel):
+    """A passage. `marks` are half-open ranges of characters (code points) of `text` where its clues stand."""
+
+    doc_id: str
+    score: float
+    title: str = ""
+    text: str = ""
+    image: str | None = None
+    evidence: list[Evidence] = []
+    marks: list[tuple[int, int]] = []
+
+
+class Clue(BaseModel):
+    text: str
+    tokens: list[int]
+    log_prob: float
+    score: float
+    occurrences: int
+
+
+class RankingMessage(BaseModel):
+    """The passages for one question, best first; `together` questions were retrieved in one batch."""
+
+    retriever: str
+    hits: list[Hit]
+    clues: list[Clue] = []
+    seconds: dict[str, float]
+    together: int
+
+
+class Rankings(BaseModel):
+    """One ranking per query, in order."""
+
+    rankings: list[RankingMessage]
+
+
+class DocumentMessage(BaseModel):
+    doc_id: str
+    title: str
+    text: str
+    image: str | None
+
+
+class RetrieverMessage(BaseModel):
+    name: str
+    kind: str
+    pictures: bool
+    clues: bool
+
+
+class Continuation(BaseModel):
+    token: int
+    text: str
+    count: int
+    documents: int | None
+
+
+class Following(BaseModel):
+    """What may follow a text. `documents` is null where they are too many to count; `may_end`: a clue may end here."""
+
+    tokens: list[int]
+    text: str
+    count: int
+    documents: int | None
+    doc_ids: list[str]
+    may_end: bool
+    continuations: int
+    next: list[Continuation]
+
+
+class FoundBox(BaseModel):
+    box: tuple[float, float, float, float]
+    label: str
+    score: float
+
+
+class PictureMessage(BaseModel):
+    """A picture that questions may name by `id` for a while, and the boxes found in it."""
+
+    id: str
+    width: int
+    height: int
+    boxes: list[FoundBox]
+
+
+class Problem(BaseModel):
+    """RFC 9457: `detail` is one sentence that says what is wrong and what to do."""
+
+    type: Literal["about:blank"] = "about:blank"
+    title: str
+    status: int
+    detail: str
+
+
+class Written(BaseModel):
+    """What became of the collection."""
+
+    documents: int
+    generation: int
+
+
+def finite(value: Any) -> Any:
+    """A JSON value with null in place of numbers that JSON does not have."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: finite(one) for key, one in value.items()}
+    return [finite(one) for one in value] if isinstance(value, list) else value

@@ -1,0 +1,108 @@
+"""From a configuration to a listening process, or several: uvicorn, signals, and what the environment hands to workers."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import uvicorn
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
+
+from gemkr.config.files import load_config
+from gemkr.config.packaged import find_config
+from gemkr.errors import ConfigError, GemkrError
+from gemkr.evaluation.config import EvalConfig
+from gemkr.serve.app import KEY_VARIABLE, STOP_SECONDS, create_app
+from gemkr.serve.metrics import FOLDER_VARIABLE
+from gemkr.serve.service import Service
+
+WORK_VARIABLE = "GEMKR_SERVE"
+"""Tells worker processes what to load."""
+BACKLOG = 512
+HUNG_SECONDS = 60
+"""A worker that has not answered its parent for so long is replaced."""
+
+
+def read(config: str, overrides: Sequence[str], changes: dict[str, Any]) -> EvalConfig:
+    """A configuration, its section `serve` changed by the command line."""
+    loaded = load_config(find_config(config, "eval"), EvalConfig, list(overrides))
+    return replace(loaded, serve=replace(loaded.serve, **changes))
+
+
+def serve(config: str, overrides: Sequence[str], changes: dict[str, Any], workers: int) -> None:
+    """Listen until SIGTERM or Ctrl-C, then finish what was taken in. ConfigError for an address that cannot be had."""
+    settings = read(config, overrides, changes)
+    listener = _listen(settings.serve.host, settings.serve.port)
+    for name in ("uvicorn", "uvicorn.error"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    signal.signal(
+        signal.SIGTERM, lambda *_: None
+    )  # what uvicorn hands the signal back to when it has stopped
+    with listener:
+        if workers == 1:
+            app = create_app(Service(settings), key=os.environ.get(KEY_VARIABLE) or None)
+            _say(settings, listener)
+            uvicorn.Server(_options(app)).run(sockets=[listener])
+            return
+        os.environ[WORK_VARIABLE] = json.dumps([config, list(overrides), changes])
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ[FOLDER_VARIABLE] = folder
+            options = _options("gemkr.serve.server:worker_app", factory=True, workers=workers)
+            _say(settings, listener)
+            supervisor = Multiprocess(options, sockets=[listener])
+            supervisor.run()
+        if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
+            raise ConfigError("a worker could not load the configuration; its own line says why")
+
+
+def worker_app() -> Any:
+    """The application of one worker process."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
+    config, overrides, changes = json.loads(os.environ[WORK_VARIABLE])
+    try:
+        service = Service(read(config, overrides, changes))
+    except GemkrError as error:
+        print(f"gemkr: {error}", file=sys.stderr)
+        raise SystemExit(STARTUP_FAILURE) from error  # which tells the parent not to try again
+    return create_app(service, key=os.environ.get(KEY_VARIABLE) or None)
+
+
+def _options(app: Any, **more: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=int(STOP_SECONDS),
+        timeout_worker_healthcheck=HUNG_SECONDS,
+        **more,
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"the service cannot listen at {host} port {port} ({error}); choose another --host or --port"
+        ) from error
+
+
+def _say(settings: EvalConfig, listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    local = host.startswith("127.") or host == "::1"
+    who = "this machine only; --host 0.0.0.0 for others" if local else "everybody who reaches this machine"
+    write = "writing needs the key" if os.environ.get(KEY_VARIABLE) else f"read only without {KEY_VARIABLE}"
+    print(f"serving {', '.join(settings.served)} at http://{shown}:{port} ({who}; {write})", flush=True)

@@ -1,0 +1,123 @@
+"""Documents added and deleted over HTTP: found at once, gone at once, and no question in between is lost."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from serve.browser import Watched, chromium
+from serve.live import listening
+from serve.tiny_service import write_collection
+
+from gemkr.client import Client, ServiceError
+from gemkr.collection.collection import Collection
+from gemkr.config.files import load_config
+from gemkr.evaluation.config import EvalConfig
+from gemkr.serve.service import Service
+from gemkr.types import Document
+
+NEW = Document("kiosk/1", "The kiosk by the pier opens at nine <b>sharp</b>.")
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Service:
+    return Service(load_config(write_collection(tmp_path), EvalConfig))
+
+
+@pytest.fixture
+def url(service: Service) -> Iterator[str]:
+    with listening(service, key="k") as url:
+        yield url
+
+
+def found(client: Client, question: str = "When does the kiosk open?") -> list[str]:
+    return [hit.document.doc_id for hit in client.ask(question, retriever="bm25").hits]
+
+
+def test_a_passage_is_found_once_it_was_added_and_gone_once_it_was_deleted(url: str) -> None:
+    client = Client(url, key="k")
+    before = client.following("The kiosk")
+    assert (before["count"], NEW.doc_id in found(client)) == (0, False)
+    assert client.add([NEW]) == {"documents": 9, "generation": 2}
+    assert found(client)[0] == NEW.doc_id
+    assert client.document(NEW.doc_id) == NEW
+    assert client.following("The kiosk")["doc_ids"] == [NEW.doc_id]
+    with pytest.raises(ServiceError, match="kiosk/1"):
+        client.add([NEW])
+    assert client.delete([NEW.doc_id])["documents"] == 8
+    assert NEW.doc_id not in found(client)
+    assert client.following("The kiosk")["count"] == 0
+    with pytest.raises(ServiceError, match="holds no document 'kiosk/1'") as error:
+        client.delete([NEW.doc_id])
+    assert error.value.status == 404
+    with pytest.raises(ServiceError, match="no document"):
+        client.document(NEW.doc_id)
+    with pytest.raises(ServiceError, match="writing needs the service's key"):
+        Client(url, key="wrong").delete(["d0"])
+
+
+def test_what_other_processes_do_is_followed(url: str, service: Service) -> None:
+    other = Collection.open(service.config.corpus)
+    other.add([NEW])
+    other.compact()
+    service.follow()
+    client = Client(url)
+    assert found(client)[0] == NEW.doc_id
+    other.delete([NEW.doc_id])
+    for _ in range(100):  # the service looks once a second
+        if NEW.doc_id not in found(client):
+            break
+        threading.Event().wait(0.1)
+    assert NEW.doc_id not in found(client)
+
+
+def test_questions_are_answered_while_the_collection_changes(url: str) -> None:
+    client, stop, wrong = Client(url, key="k"), threading.Event(), []
+    there = {name: client.ask("Giraffes", retriever=name).hits[0] for name in ("bm25", "tiny")}
+
+    def ask(name: str) -> None:
+        while not stop.is_set():
+            try:
+                hits = client.ask("Giraffes", retriever=name).hits
+                if not hits or (name == "bm25" and hits[0].document != there[name].document):
+                    wrong.append(hits)
+            except ServiceError as error:
+                wrong.append(error)
+
+    threads = [threading.Thread(target=ask, args=(name,)) for name in ("bm25", "tiny", "tiny")]
+    for thread in threads:
+        thread.start()
+    for number in range(6):
+        client.add([Document(f"n{number}", f"Note number {number} of the kiosk.")])
+        if number % 2:
+            client.delete([f"n{number - 1}"])
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert {"n1", "n3", "n5"} <= set(found(client, "note of the kiosk"))
+
+
+def test_on_the_page_a_passage_is_added_found_deleted_and_not_found(url: str) -> None:
+    with chromium() as browser:
+        watched = Watched(browser, url)
+        page = watched.open("/?q=When+does+the+kiosk+open%3F")
+        watched.answered()
+        page.fill("#key", "wrong")
+        page.fill("#note-id", NEW.doc_id)
+        page.fill("#note-text", NEW.text)
+        page.click("#add")
+        page.get_by_text("writing needs the service's key").wait_for()
+        page.fill("#key", "k")
+        page.click("#add")
+        page.get_by_text("the collection holds 9 passages").wait_for()
+        page.locator(".doc").first.get_by_text(NEW.text).wait_for()
+        page.get_by_label(f"delete {NEW.doc_id}").click()
+        page.get_by_text("the collection holds 8 passages").wait_for()
+        page.locator(".answer p", has_text=NEW.text).wait_for(state="detached")
+        watched.answered()
+        assert NEW.text not in page.locator("#answers").inner_text()
+        page.context.close()
+    assert watched.faults == []

@@ -159,7 +159,7 @@ def alone(engine: str, folder: Path, args: argparse.Namespace) -> dict:
     command += ["--lists", str(args.lists)] if args.lists else []
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | threads)
     if done.returncode:
-        raise SystemExit(f"{engine} failed:\n{done.stderr}")
+        raise SystemExit(f"{engine} ended with {done.returncode}:\n{done.stderr}")
     return json.loads(done.stdout)
 
 

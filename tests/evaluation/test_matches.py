@@ -65,7 +65,8 @@ def test_a_report_shows_what_was_found(tmp_path: Path) -> None:
             assert sum(match.score for match in matches) == pytest.approx(hit.score, abs=0.02)
     html = write_eval_report(tmp_path / "report.html", found).read_text()
     assert html.count('<rect class="heat"') == 4
-    weights = [float(w) for w in re.findall(r'<mark class="match" style="--w:([0-9.]+)">', html)]
+    weights = [float(w) for w in re.findall(r'<mark class="match" style="--w:([0-9.]+)">(?!token)', html)]
     assert len(weights) >= 4
     assert max(weights) == 1
+    assert "token</mark> found by the query's vectors" in html
     assert "<title>" in html

@@ -26,6 +26,10 @@ from gemkr.files import write_atomically
 PICTURE_SIDE = 420
 EXCERPT = 460
 SHOWN_CLUES = 8
+MATCHED = (
+    ' · <mark class="match" style="--w:1">token</mark> found by the query\'s vectors, the darker the more'
+)
+"""What the legend says of late interaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,7 @@ def write_report(
         seconds=_seconds(seconds),
         notes="".join(f"<li>{escape(note)}</li>" for note in notes),
         sections="\n".join(sections),
+        legend=MATCHED if any(shown.matched for card in cards for shown in card.documents) else "",
         cards="\n".join(_card(card) for card in cards),
         **{f"count_{name}": count for name, count in counts.items()},
     )
@@ -178,7 +183,7 @@ def _card(card: Card) -> str:
     picture = _picture(card.picture, card.boxes, query.image or "", card.heat) if card.picture else ""
     if picture and card.heat:
         picture += (
-            "<p class=heat-note>the warmer, the more a part of the picture found in the first document</p>"
+            "<p class=heat-note>the redder, the more a part of the picture found in the first document</p>"
         )
     layout = "" if picture or card.clues else " plain"
     return (

@@ -81,13 +81,15 @@ class FoundClue:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The answer to a question: passages, best first. `seconds` are the stages of its time in the service."""
+    """The answer to a question: passages, best first. `seconds` are the stages of its time in the service; `searched` is the share
+    of the corpus that was looked at, less than 1 where shards are lost."""
 
     retriever: str
     hits: tuple[FoundHit, ...]
     clues: tuple[FoundClue, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     together: int = 1
+    searched: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,4 +259,5 @@ def _found(shown: dict[str, Any]) -> Found:
         FoundClue(c["text"], tuple(c["tokens"]), c["log_prob"], c["score"], c["occurrences"])
         for c in shown.get("clues", ())
     )
-    return Found(shown["retriever"], hits, clues, shown["seconds"], shown["together"])
+    searched = shown.get("searched", 1.0)
+    return Found(shown["retriever"], hits, clues, shown["seconds"], shown["together"], searched)

@@ -30,11 +30,16 @@ class ShardServer:
         facts = {name: getattr(index, name) for name in names}
         return {"documents": len(index), "fingerprint": self._fingerprint, **facts}
 
-    def mask(self, lo: np.ndarray, hi: np.ndarray) -> np.ndarray:
-        """uint32[n, words]: what `fill_mask` writes."""
+    def mask(self, lo: np.ndarray, hi: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
+        """What `fill_mask` writes: (int32[m], uint32[m]), the places and values of words that are not 0, or where those are many
+        (None, uint32[n, words])."""
         out = np.empty((len(lo), self._index.mask_words), np.uint32)
         self._index.fill_mask(lo, hi, out)
-        return out
+        words = out.reshape(-1)
+        places = np.flatnonzero(words)
+        if 2 * len(places) > len(words) or len(words) >= 1 << 31:
+            return None, out
+        return places.astype(np.int32), words[places]
 
     def ids(self, start: int, stop: int) -> list[str]:
         """The ids of documents [start, stop)."""

@@ -164,8 +164,12 @@ class ShardedIndex:
     def fill_mask(self, lo: np.ndarray, hi: np.ndarray, out: np.ndarray) -> None:
         los, his = self._resolve(lo, hi)
         out[:] = 0
-        for mask in self._ask("mask", lambda s: (los[s], his[s])).values():
-            out |= mask
+        for places, words in self._ask("mask", lambda s: (los[s], his[s])).values():
+            if places is None:
+                out |= words
+            else:
+                rows, columns = np.divmod(places, out.shape[1])
+                out[rows, columns] |= words
 
     def count_ends(self, span: Span) -> int:
         return sum(self._ask("count_ends", self._spans(span)).values())

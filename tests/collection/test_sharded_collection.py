@@ -12,10 +12,12 @@ import pytest
 from toy_text import TEXTS, train_sentencepiece
 
 from gemkr.cli import main
+from gemkr.cli.ask import as_text
 from gemkr.collection.collection import Collection
 from gemkr.collection.shard_folder import shard_of
 from gemkr.collection.sharded import ShardedCollection, open_collection
 from gemkr.config.section import Section
+from gemkr.data.records import from_record, to_record
 from gemkr.decoding.config import DecodingConfig
 from gemkr.errors import DataError, ShardError
 from gemkr.evaluation.config import EvalConfig
@@ -99,6 +101,8 @@ def test_a_configuration_ranks_as_one_index_does_and_a_dead_shard_is_left_out_or
     first = next(left)
     share = len(shards.shards[0]) / 40
     assert first.searched == pytest.approx(share)
+    assert from_record(to_record(first)).searched == first.searched
+    assert as_text(first)[0] == f"{share:.0%} of the corpus was searched, shards are lost"
     assert {shard_of([hit.doc_id], 2)[0] for hit in first.hits} == {0}
     index._shards[0].process.kill()
     with pytest.raises(ShardError, match="no shard is left"):

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gemkr.collection.collection import Collection
 from gemkr.collection.documents import CollectionDocuments
-from gemkr.collection.manifest import is_collection
+from gemkr.collection.sharded import ShardedCollection, holds_collection, open_collection
+from gemkr.collection.sharded_documents import ShardedDocuments
 from gemkr.config.section import Section
 from gemkr.data.corpus import BadRows
 from gemkr.data.documents import DocumentStore
@@ -27,6 +28,7 @@ from gemkr.types import Query
 if TYPE_CHECKING:
     from torch import nn
 
+    from gemkr.collection.shards import ShardedIndex
     from gemkr.fm_index import FMIndex, SegmentedIndex
     from gemkr.models.gemkr.writer import Writer
     from gemkr.models.writers.config import WriterConfig
@@ -41,6 +43,7 @@ class Sources:
     """The material of one configuration. Every part is loaded at its first use, and only once.
 
     `output` is where runs go: that of the retriever NAME into the folder NAME in it. `limit` keeps the first queries only.
+    With `partial`, shards that die are left out of answers.
     """
 
     def __init__(
@@ -53,10 +56,12 @@ class Sources:
         images: str | Path | None = None,
         regions: str | Path | None = None,
         output: str | Path | None = None,
+        partial: bool = False,
     ) -> None:
         self.corpus_path, self.queries_path = Path(corpus), queries
         self.sections = sections
         self._limit, self._images, self._regions, self._output = limit, images, regions, output
+        self._partial = partial
         self._made: dict[Any, Any] = {}
 
     @cached_property
@@ -65,10 +70,10 @@ class Sources:
         return [] if self.queries_path is None else list(read_queries(self.queries_path))[: self._limit]
 
     @cached_property
-    def documents(self) -> DocumentStore | CollectionDocuments:
+    def documents(self) -> DocumentStore | CollectionDocuments | ShardedDocuments:
         """The documents of the corpus: a collection's live ones, or those of a file, where bad rows are skipped if an index was
         built without them, and raise otherwise."""
-        if is_collection(self.corpus_path):
+        if holds_collection(self.corpus_path):
             return self.collection(self.corpus_path).documents
         index = next(iter(self._indexes()), None)
         if index is None:
@@ -105,10 +110,10 @@ class Sources:
 
         return None if self._regions is None else RegionStore.open(self._regions)
 
-    def collection(self, folder: str | Path) -> Collection:
+    def collection(self, folder: str | Path) -> Collection | ShardedCollection:
         """A collection, in the generation that it had when it was first asked for."""
         folder = Path(folder).resolve()
-        return self.once(("collection", folder), lambda: Collection.open(folder))
+        return self.once(("collection", folder), lambda: open_collection(folder, partial=self._partial))
 
     def renewed(self) -> Sources:
         """The same material over the newest generation of its collections: models, tokenizers and pictures are shared, all that
@@ -119,18 +124,18 @@ class Sources:
         other._made = {key: made for key, made in self._made.items() if key[0] in ("model", "tokenizer")}
         return other
 
-    def index(self, path: str | Path) -> FMIndex | SegmentedIndex:
+    def index(self, path: str | Path) -> FMIndex | SegmentedIndex | ShardedIndex:
         """An index file's, or a collection's; DataError unless it holds the corpus of the configuration."""
         return self.once(("index", str(path)), lambda: self._load_index(path))
 
-    def _load_index(self, path: str | Path) -> FMIndex | SegmentedIndex:
+    def _load_index(self, path: str | Path) -> FMIndex | SegmentedIndex | ShardedIndex:
         index = self._open_index(path)
-        if not is_collection(path) or Path(path).resolve() != self.corpus_path.resolve():
+        if not holds_collection(path) or Path(path).resolve() != self.corpus_path.resolve():
             self.documents.require_same_documents(index.doc_ids)
         return index
 
-    def _open_index(self, path: str | Path) -> FMIndex | SegmentedIndex:
-        if is_collection(path):
+    def _open_index(self, path: str | Path) -> FMIndex | SegmentedIndex | ShardedIndex:
+        if holds_collection(path):
             return self.collection(path).index
         from gemkr.fm_index import FMIndex
 

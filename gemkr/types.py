@@ -130,11 +130,15 @@ class TokenMatch:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """The answer to one query: hits, best first; for generative retrievers also all clues written."""
+    """The answer to one query: hits, best first; for generative retrievers also all clues written.
+
+    `searched` is the share of the corpus that was looked at: less than 1 where shards were lost and partial answers wanted.
+    """
 
     query_id: str
     hits: tuple[Hit, ...]
     clues: tuple[Clue, ...] = ()
+    searched: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

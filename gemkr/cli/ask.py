@@ -77,6 +77,8 @@ def require_quickstart() -> None:
 def as_text(ranking: Ranking) -> list[str]:
     """The lines that a person reads: the best clues, then the passages with their clues between ** signs."""
     lines = []
+    if ranking.searched < 1:
+        lines += [f"{ranking.searched:.0%} of the corpus was searched, shards are lost", ""]
     if ranking.clues:
         best = sorted(ranking.clues, key=lambda clue: -clue.log_prob)[:SHOWN_CLUES]
         lines += ["clues: " + " · ".join(f"{clue.text} ({clue.occurrences})" for clue in best), ""]

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gemkr.cli.numbers import natural, positive_number
+from gemkr.cli.numbers import natural, positive, positive_number
 from gemkr.errors import DataError
 
 if TYPE_CHECKING:
     from gemkr.collection.collection import Collection
+    from gemkr.collection.sharded import ShardedCollection
     from gemkr.types import Document
 
 HELP = "a corpus that changes while it is searched: add, delete, update and compact its documents"
@@ -29,6 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     create.add_argument(
         "--keep-white-space", action="store_true", help="index texts as they are written, not normalized"
+    )
+    create.add_argument(
+        "--shards",
+        type=positive,
+        metavar="N",
+        help="deal the documents over N collections, searched by a process each",
     )
     add = _action(actions, "add", "append documents with new ids", _add)
     update = _action(actions, "update", "append documents in place of those with their ids", _update)
@@ -72,16 +79,21 @@ def run(args: argparse.Namespace) -> int:
 
 def _create(args: argparse.Namespace) -> int:
     from gemkr.collection.collection import Collection
+    from gemkr.collection.sharded import ShardedCollection
 
     began = time.perf_counter()
-    collection = Collection.create(
-        args.folder,
-        tokenizer=args.tokenizer,
-        documents=_documents(args.corpus),
-        keep_white_space=args.keep_white_space,
-        memory_limit=_limit(args),
-        processes=args.threads,
-    )
+    settings = {
+        "tokenizer": args.tokenizer,
+        "documents": _documents(args.corpus),
+        "keep_white_space": args.keep_white_space,
+        "memory_limit": _limit(args),
+        "processes": args.threads,
+    }
+    collection: Collection | ShardedCollection
+    if args.shards is None:
+        collection = Collection.create(args.folder, **settings)
+    else:
+        collection = ShardedCollection.create(args.folder, args.shards, **settings)
     return _report(collection, began)
 
 
@@ -123,10 +135,10 @@ def _verify(args: argparse.Namespace) -> int:
     return 0
 
 
-def _open(args: argparse.Namespace) -> Collection:
-    from gemkr.collection.collection import Collection
+def _open(args: argparse.Namespace) -> Collection | ShardedCollection:
+    from gemkr.collection.sharded import open_collection
 
-    return Collection.open(args.folder, tokenizer=getattr(args, "tokenizer", None))
+    return open_collection(args.folder, tokenizer=getattr(args, "tokenizer", None))
 
 
 def _documents(corpus: Path | None) -> Iterator[Document]:
@@ -153,7 +165,7 @@ def _limit(args: argparse.Namespace) -> int | None:
     return None if args.memory_limit is None else int(args.memory_limit * 1e9)
 
 
-def _report(collection: Collection, began: float) -> int:
+def _report(collection: Collection | ShardedCollection, began: float) -> int:
     """What a change left."""
     info = collection.info()
     print(f"generation     {info['generation']:,}")

@@ -11,7 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from gemkr.collection.shards import ShardedIndex, ShardServer
+from gemkr.collection.shard_server import ShardServer
+from gemkr.collection.shards import ShardedIndex
 from gemkr.errors import GemkrError, ShardError, first_line
 
 

@@ -10,8 +10,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from gemkr.collection.change import LOCK, changing
 from gemkr.collection.documents import CollectionDocuments
 from gemkr.collection.generation import Generation, open_generation
@@ -141,7 +139,7 @@ class Collection:
     ) -> None:
         """Append documents; all of them or, with a DataError, none: for an id that is there already, or a document without text
         and picture. Cost: that of an index of these documents, and now and then of a merge of small segments."""
-        with changing(self.folder, self._newest) as change:
+        with changing(self.folder, self.newest) as change:
             change.append(
                 documents,
                 lambda: self.tokenizer,
@@ -157,7 +155,7 @@ class Collection:
     ) -> None:
         """Append documents in place of those with their ids, if there are any, in one step; all of them or, with a DataError,
         none."""
-        with changing(self.folder, self._newest) as change:
+        with changing(self.folder, self.newest) as change:
             change.append(
                 documents,
                 lambda: self.tokenizer,
@@ -176,10 +174,10 @@ class Collection:
         if isinstance(doc_ids, str):
             raise DataError(f"doc_ids must be a list of document ids, it is the text {doc_ids!r}")
         ids = list(dict.fromkeys(doc_ids))
-        with changing(self.folder, self._newest) as change:
+        with changing(self.folder, self.newest) as change:
             found, segments, docs = change.before.documents.find(ids)
             if len(found) < len(ids) and not ignore_missing:
-                raise DataError(_missing(self.folder, ids, found))
+                raise DataError(missing_ids(self.folder, ids, found.tolist()))
             change.remove(change.places(segments, docs))
             change.settle()
         self.refresh()
@@ -188,7 +186,7 @@ class Collection:
         """Merge all segments into one without deleted documents; nothing where that is so already. `memory_limit`: bytes, as for
         `gemkr index build`. Readers keep their generation. Cost: that of an index of all documents, and reading their tokens
         out of the segments."""
-        with changing(self.folder, self._newest) as change:
+        with changing(self.folder, self.newest) as change:
             if len(change.segments) > 1 or change.deleted.shape[1]:
                 change.merge(0, len(change.segments), memory_limit)
         self.refresh()
@@ -199,7 +197,7 @@ class Collection:
 
     def refresh(self) -> int:
         """Go to the newest generation; its number. Milliseconds; parts that are open already stay so."""
-        self._now = self._newest()
+        self._now = self.newest()
         return self.generation
 
     def info(self) -> dict[str, Any]:
@@ -217,13 +215,13 @@ class Collection:
             "tokenizer fingerprint": manifest.tokenizer.fingerprint,
         }
 
-    def _newest(self) -> Generation:
+    def newest(self) -> Generation:
         return open_generation(self.folder, self._now)
 
 
-def _missing(folder: Path, ids: Sequence[str], found: np.ndarray) -> str:
+def missing_ids(folder: Path, ids: Sequence[str], found: Iterable[int]) -> str:
     """The sentence about ids that are not there."""
-    there = set(found.tolist())
+    there = set(found)
     missing = [repr(doc_id) for place, doc_id in enumerate(ids) if place not in there]
     more = f" and {len(missing) - SHOWN_IDS} more" if len(missing) > SHOWN_IDS else ""
     return (

@@ -7,6 +7,8 @@ shard by shard. Knows shards as something that takes messages (`Shard`), not wha
 from __future__ import annotations
 
 import heapq
+import logging
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, pairwise
 from pathlib import Path
@@ -14,10 +16,11 @@ from typing import Any, Protocol, overload
 
 import numpy as np
 
-from gemkr.collection.collection import Collection
 from gemkr.errors import GemkrError, ShardError
-from gemkr.fm_index import FMIndex, IndexQueryError, SegmentedIndex, Span
+from gemkr.fm_index import IndexQueryError, Span
 from gemkr.fm_index.tokenizers import Fingerprinted, require_tokenizer
+
+logger = logging.getLogger(__name__)
 
 SHARD_BITS = 56
 MOST_SHARDS = 1 << 63 - SHARD_BITS
@@ -35,50 +38,11 @@ class Shard(Protocol):
     def receive(self) -> Any: ...
 
 
-class ShardServer:
-    """What runs where a shard is: a generation of a collection. Every method is one message."""
-
-    def __init__(self, folder: str | Path) -> None:
-        index = Collection.open(folder).index
-        self._index = SegmentedIndex([index]) if isinstance(index, FMIndex) else index
-        self.extend_many, self.next_tokens_many = self._index.extend_many, self._index.next_tokens_many
-        self.documents, self.only_document = self._index.documents, self._index.only_document
-        self.count_ends, self.locate = self._index.count_ends, self._index.locate
-        self.extract, self.doc_length = self._index.extract, self._index.doc_length
-
-    def describe(self) -> dict[str, Any]:
-        """What the whole is put together from."""
-        index = self._index
-        names = ("vocab_size", "n_tokens", "n_rows", "tokenizer_fingerprint", "corpus_hash")
-        return {"documents": len(index), **{name: getattr(index, name) for name in names}}
-
-    def mask(self, lo: np.ndarray, hi: np.ndarray) -> np.ndarray:
-        """uint32[n, words]: what `fill_mask` writes."""
-        out = np.empty((len(lo), self._index.mask_words), np.uint32)
-        self._index.fill_mask(lo, hi, out)
-        return out
-
-    def ids(self, start: int, stop: int) -> list[str]:
-        """The ids of documents [start, stop)."""
-        return self._index.doc_ids[start:stop]
-
-    def pattern(self, lo: int) -> np.ndarray:
-        """The tokens behind a span."""
-        return self._index._core.pattern(lo)
-
-    def first_occurrences(self, span: Span) -> list[tuple[list[int], int]]:
-        """The occurrences of a span (a part of one, for example), in order: the tokens before each, read backwards, and the
-        document."""
-        docs, ends = self._index._core.occurrences(span.lo, span.hi)
-        pairs = zip(docs.tolist(), ends.tolist(), strict=True)
-        return sorted((self._index.extract(doc, 0, end)[::-1].tolist(), doc) for doc, end in pairs)
-
-
 class ShardedIndex:
     """The queries of `SegmentedIndex` over shards; documents are numbered shard by shard.
 
     A shard that is gone makes a query fail with its name, or with `partial`, answers are those of the shards that are left,
-    `searched` says which share of the documents they hold, and `lost` names the others. One query at a time.
+    `searched` says which share of the documents they hold, and `lost` names the others. Safe in threads, one call at a time.
     """
 
     path: Path | None = None
@@ -89,12 +53,13 @@ class ShardedIndex:
             raise ShardError(f"there are {len(shards)} shards; give 1 to {MOST_SHARDS}")
         self._shards, self.partial = list(shards), partial
         self._alive = list(range(len(shards)))
+        self._facts: list[dict[str, Any] | None] = []
+        self._first = np.zeros(1, np.int64)
         self.lost: list[str] = []
+        self._asking = threading.RLock()
         found = self._ask("describe", lambda s: ())
         self._facts = [found.get(s) for s in range(len(shards))]
         facts = [each for each in self._facts if each is not None]
-        if not facts:
-            raise ShardError("no shard answers; start them again")
         if len({(each["vocab_size"], each["tokenizer_fingerprint"]) for each in facts}) > 1:
             raise ShardError("the shards were made with different tokenizers; make all with one")
         self.vocab_size: int = facts[0]["vocab_size"]
@@ -129,9 +94,15 @@ class ShardedIndex:
         return "-".join("lost" if each is None else each["corpus_hash"] for each in self._facts)
 
     @property
+    def fingerprints(self) -> list[str | None]:
+        """Of the generation of each shard's collection; None of one that is lost."""
+        return [None if each is None else each["fingerprint"] for each in self._facts]
+
+    @property
     def searched(self) -> float:
         """The share of all documents that answers come from."""
-        return sum(self._facts[s]["documents"] for s in self._alive) / max(len(self), 1)
+        alive = (self._facts[s] for s in self._alive if s < len(self._facts))
+        return sum(each["documents"] for each in alive if each is not None) / max(len(self), 1)
 
     def check_tokenizer(self, tokenizer: Fingerprinted) -> None:
         """As `FMIndex.check_tokenizer`."""
@@ -307,10 +278,11 @@ class ShardedIndex:
         return state
 
     def _keep(self, code: int, los: list[int], his: list[int]) -> None:
-        if len(self._states) >= CACHED_SPANS:
-            for old in list(islice(self._states, CACHED_SPANS // 4)):
-                del self._states[old]
-        self._states[code] = (los, his)
+        with self._asking:
+            if len(self._states) >= CACHED_SPANS:
+                for old in list(islice(self._states, CACHED_SPANS // 4)):
+                    del self._states[old]
+            self._states[code] = (los, his)
 
     def _one(self, s: int, method: str, *args: Any) -> Any:
         """One shard's answer; ShardError where it is lost."""
@@ -325,9 +297,15 @@ class ShardedIndex:
         self, method: str, args: Callable[[int], tuple], shards: Sequence[int] | None = None
     ) -> dict[int, Any]:
         """The answers of the shards that are alive: all get the call before the first answer is waited for."""
+        with self._asking:
+            return self._asked(method, args, self._alive if shards is None else shards)
+
+    def _asked(self, method: str, args: Callable[[int], tuple], shards: Sequence[int]) -> dict[int, Any]:
+        if not self._alive:
+            raise ShardError("no shard is left; start them again")
         sent, answers = [], {}
         faults: list[Exception] = []
-        for s in list(self._alive) if shards is None else shards:
+        for s in list(shards):
             try:
                 self._shards[s].send(method, *args(s))
                 sent.append(s)
@@ -350,6 +328,9 @@ class ShardedIndex:
             return
         self._alive = [each for each in self._alive if each != s]
         self.lost.append(self._shards[s].name)
+        if not self._alive:
+            faults.append(ShardError("no shard is left; start them again"))
+        logger.warning("%s; %.0f %% of the documents are searched without it", error, 100 * self.searched)
 
 
 class ShardIds(Sequence[str]):

@@ -54,6 +54,7 @@ def to_record(ranking: Ranking) -> dict[str, Any]:
             }
             for clue in ranking.clues
         ],
+        **({} if ranking.searched == 1 else {"searched": float(ranking.searched)}),
     }
 
 
@@ -78,7 +79,7 @@ def from_record(record: dict[str, Any]) -> Ranking:
         )
         for c in record["clues"]
     )
-    return Ranking(record["query_id"], hits, clues)
+    return Ranking(record["query_id"], hits, clues, record.get("searched", 1.0))
 
 
 def read_records(path: str | Path) -> Iterator[Ranking]:

@@ -45,7 +45,8 @@ class EvalConfig:
     corpus). Relevance comes from `qrels`, else from answers
     under `match`. `cards` is the number of queries that the report shows one by one; with `clue_control`, the clues of the first
     retriever are also ranked with a random document of each, which shows their share of the ranking. With `answer`, a reader
-    answers the queries from the passages found. `serve` is for `gemkr serve`.
+    answers the queries from the passages found. `serve` is for `gemkr serve`. With
+    `partial`, a shard of the corpus that dies is left out, and answers say which share was searched; else they fail with its name.
     """
 
     corpus: FilePath
@@ -56,6 +57,7 @@ class EvalConfig:
     regions: FilePath | None = None
     detector: DetectorConfig | None = None
     output: FilePath | None = None
+    partial: bool = False
     pools: dict[str, FilePath] = field(default_factory=dict)
     qrels: FilePath | None = None
     match: str | None = None
@@ -133,6 +135,7 @@ class EvalConfig:
             images=self.images,
             regions=self.regions,
             output=self.output,
+            partial=self.partial,
         )
 
     def require(self, key: str) -> str:

@@ -6,6 +6,7 @@ Sees retrievers through their protocol only.
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from gemkr.files import require_writable_folder, write_atomically
 from gemkr.interfaces import Retriever
 from gemkr.progress import progress_bar
 from gemkr.types import Query, Ranking
+
+logger = logging.getLogger(__name__)
 
 SETTINGS_FILE = "settings.json"
 SECONDS_FILE = "seconds.json"
@@ -88,6 +91,12 @@ def retrieve_into(
                 write_atomically(folder / SECONDS_FILE, json.dumps({"seconds": round(seconds, 3)}) + "\n")
         path, answered = log.records_path, len(log.done)
     rankings = {ranking.query_id: ranking for ranking in read_records(path) if ranking.query_id in wanted}
+    parts = [ranking.searched for ranking in rankings.values() if ranking.searched < 1]
+    if parts:
+        logger.warning(
+            "%s: %d of %d answers come from a part of the corpus (at least %.0f %%), because shards were lost",
+            *(label, len(parts), len(rankings), 100 * min(parts)),
+        )
     ordered = {query.query_id: rankings[query.query_id] for query in queries if query.query_id in rankings}
     return RunResult(ordered, resumed, seconds, answered)
 

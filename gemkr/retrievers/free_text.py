@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from gemkr.retrievers.generative.clue_documents import ClueDocuments
 from gemkr.retrievers.generative.config import ScoringConfig
 from gemkr.retrievers.generative.retriever import GenerativeRetriever
 from gemkr.retrievers.generative.scoring import scorer_of
+from gemkr.retrievers.generative.shares import from_one_share
 from gemkr.text.borders import borders_of
 from gemkr.text.tokenizer import Tokenizer
 from gemkr.text.words import words_of
@@ -111,7 +113,8 @@ class FreeTextRetriever:
             lookup = lookup.within(allowed_documents(self.index.doc_ids, allowed))
         scorer = scorer_of(lookup)
         constraint = NoConstraint(self.model.eos_token_ids, self.decoding.min_tokens)
-        for batch in batches(queries, self.decoding.batch_size):
+
+        def answer(batch: Sequence[Query]) -> Iterator[Ranking]:
             prompts = [self.prompts(query) for query in batch]
             watch = search_watch(self._watch, batch, self.tokenizer)
             found = beam_search(
@@ -120,6 +123,9 @@ class FreeTextRetriever:
             for query, texts in zip(batch, found, strict=True):
                 clues = self._clues([(t.tokens, t.log_prob, t.score) for t in texts])
                 yield Ranking(query.query_id, scorer.rank(query, clues, k), tuple(clues))
+
+        for batch in batches(queries, self.decoding.batch_size):
+            yield from from_one_share(self.index, partial(answer, batch))
 
     def _clues(self, texts: Sequence[tuple[tuple[int, ...], float, float]]) -> list[Clue]:
         clues: dict[tuple[int, ...], Clue] = {}

@@ -105,4 +105,4 @@ class FusionRetriever:
         for query, *rankings in zip(queries, *streams, strict=True):
             hits = fuse_hits([ranking.hits for ranking in rankings], k, k=self.k)
             clues = tuple(clue for ranking in rankings for clue in ranking.clues)
-            yield Ranking(query.query_id, hits, clues)
+            yield Ranking(query.query_id, hits, clues, min(ranking.searched for ranking in rankings))

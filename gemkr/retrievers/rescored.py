@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gemkr.config.files import from_mapping, to_mapping
@@ -17,7 +18,8 @@ from gemkr.interfaces import Allowed
 from gemkr.retrievers.generative.clue_documents import ClueDocuments
 from gemkr.retrievers.generative.config import GenerativeConfig, ScoringConfig
 from gemkr.retrievers.generative.retriever import clue_documents
-from gemkr.retrievers.generative.scoring import scorer_of
+from gemkr.retrievers.generative.scoring import ClueScorer, scorer_of
+from gemkr.retrievers.generative.shares import from_one_share
 from gemkr.retrievers.saved_clues import read_clues
 from gemkr.types import Clue, Query, Ranking
 
@@ -66,7 +68,12 @@ class RescoredRetriever:
                     f"the earlier run holds no clues of query {query.query_id!r}; let it finish, or start it again with --restart"
                 )
             clues = self.clues[query.query_id]
-            yield Ranking(query.query_id, scorer.rank(query, clues, k), tuple(clues))
+            ranked = partial(_ranked, scorer, query, clues, k)
+            yield from from_one_share(lookup.index, ranked)
+
+
+def _ranked(scorer: ClueScorer, query: Query, clues: Sequence[Clue], k: int) -> Iterator[Ranking]:
+    yield Ranking(query.query_id, scorer.rank(query, clues, k), tuple(clues))
 
 
 def generative_config(section: Section, needed_by: str) -> GenerativeConfig:

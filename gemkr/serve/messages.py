@@ -137,13 +137,15 @@ class Clue(BaseModel):
 
 
 class RankingMessage(BaseModel):
-    """The passages for one question, best first; `together` questions were retrieved in one batch."""
+    """The passages for one question, best first; `together` questions were retrieved in one batch. `searched` is the share of the
+    corpus that was looked at, less than 1 where shards are lost."""
 
     retriever: str
     hits: list[Hit]
     clues: list[Clue] = []
     seconds: dict[str, float]
     together: int
+    searched: float = 1.0
 
 
 class Rankings(BaseModel):

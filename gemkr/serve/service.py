@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gemkr.collection.collection import Collection
-from gemkr.collection.manifest import is_collection
+from gemkr.collection.sharded import ShardedCollection, holds_collection, open_collection
 from gemkr.errors import ConfigError, GemkrError, VisionError
 from gemkr.evaluation.config import EvalConfig
 from gemkr.evaluation.pools import read_pools
@@ -58,7 +58,8 @@ class Service:
         self.material = Material(config, self.names)
         sources = self.material.sources
         pools = read_pools(config.pools, sources.documents.doc_ids) if config.pools else {}
-        self.collection = Collection.open(config.corpus) if is_collection(config.corpus) else None
+        held = holds_collection(config.corpus)
+        self.collection = open_collection(config.corpus) if held else None
         self.edition = Edition(sources, self.names, pools)
         self._writing, self._generation = threading.Lock(), self.collection and self.collection.generation
         online, settings = self.material.online, self.settings
@@ -133,7 +134,7 @@ class Service:
     def delete(self, doc_ids: Sequence[str]) -> dict[str, int]:
         """Delete documents from the collection: how many it holds now, and its generation. RefusedError for an unknown id."""
 
-        def delete(collection: Collection) -> None:
+        def delete(collection: Collection | ShardedCollection) -> None:
             collection.refresh()
             unknown = [doc_id for doc_id in doc_ids if doc_id not in collection.documents]
             if unknown:
@@ -151,7 +152,7 @@ class Service:
             if self.collection is not None and self.collection.refresh() != self._generation:
                 self._renew(self.collection.generation)
 
-    def _change(self, change: Callable[[Collection], None]) -> dict[str, int]:
+    def _change(self, change: Callable[[Collection | ShardedCollection], None]) -> dict[str, int]:
         if self.collection is None:
             raise RefusedError(409, NO_COLLECTION)
         with self._writing:

@@ -30,6 +30,8 @@ def shown_ranking(
         "retriever": name,
         "hits": [_hit(hit, tokenizer if evidence else None, evidence) for hit in ranking.hits],
     }
+    if ranking.searched < 1:
+        shown["searched"] = ranking.searched
     if clues:
         shown["clues"] = [
             {

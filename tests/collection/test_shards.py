@@ -12,7 +12,8 @@ from toy_text import TEXTS, train_sentencepiece
 
 from gemkr.collection.collection import Collection
 from gemkr.collection.shard_processes import LocalShards
-from gemkr.collection.shards import ShardedIndex, ShardServer
+from gemkr.collection.shard_server import ShardServer
+from gemkr.collection.shards import ShardedIndex
 from gemkr.decoding.config import DecodingConfig
 from gemkr.errors import DataError, ShardError
 from gemkr.fm_index import FMIndex, IndexQueryError, Span

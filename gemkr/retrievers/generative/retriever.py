@@ -7,7 +7,8 @@ Puts beam search and ranking together and streams rankings. It sees the model as
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gemkr.config.section import section_files
@@ -20,6 +21,7 @@ from gemkr.models.writers.config import writer_files
 from gemkr.retrievers.generative.clue_documents import ClueDocuments
 from gemkr.retrievers.generative.config import GenerativeConfig, ScoringConfig
 from gemkr.retrievers.generative.scoring import scorer_of
+from gemkr.retrievers.generative.shares import from_one_share
 from gemkr.text.borders import borders_of
 from gemkr.text.tokenization import tokenizer_of
 from gemkr.text.tokenizer import Tokenizer
@@ -105,7 +107,8 @@ class GenerativeRetriever:
         scorer = self.scorer
         if allowed is not None:
             scorer = scorer_of(self.lookup.within(allowed_documents(self.index.doc_ids, allowed)))
-        for batch in batches(queries, self.decoding.batch_size):
+
+        def answer(batch: Sequence[Query]) -> Iterator[Ranking]:
             written = generate_clues(
                 self.model,
                 self.index,
@@ -120,6 +123,9 @@ class GenerativeRetriever:
             )
             for query, clues in zip(batch, written, strict=True):
                 yield Ranking(query.query_id, scorer.rank(query, clues, k), tuple(clues))
+
+        for batch in batches(queries, self.decoding.batch_size):
+            yield from from_one_share(self.index, partial(answer, batch))
 
 
 def clue_documents(config: GenerativeConfig, scoring: ScoringConfig, sources: Sources) -> ClueDocuments:

@@ -45,7 +45,13 @@ def test_refusals_are_one_line(folder: Path, capsys: pytest.CaptureFixture[str])
         (["add", c, str(folder / "more.jsonl")], "'d0' is already in the collection"),
         (["delete", c, "d1", "nope"], "holds no document 'nope', nothing was deleted"),
         (["delete", c, "--from", str(folder / "none")], "cannot be read"),
+        (
+            ["delete", c],
+            "no document id is given; name ids after the collection, or a file of them with --from",
+        ),
+        (["delete", c, "--", "-dash"], "holds no document '-dash'"),
         (["info", str(folder)], "is no collection"),
+        (["info", str(folder / "c.csv")], "is no collection"),
         (["create", c, "--tokenizer", str(folder / "t.model")], "is a collection already"),
     ]:
         assert main(["collection", *command]) == 1

@@ -251,11 +251,11 @@ def test_a_merge_of_a_damaged_part_is_refused(collection: Collection) -> None:
     path = collection.folder / PARTS / before[0] / "texts.bin"
     whole = path.read_bytes()
     path.write_bytes(whole.replace(b"e", b"a", 1))
-    for change in (collection.compact, lambda: collection.add([Document("n", "honey never spoils")])):
+    for merge in (collection.compact, lambda: collection.add([Document("n", "honey never spoils")])):
         with pytest.raises(
             DataError, match=r"part 000001 .* is damaged: texts\.bin does not fit its checksum"
         ):
-            change()
+            merge()
     assert parts(collection) == before
     path.write_bytes(whole)
     collection.compact()

@@ -45,7 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "--tokenizer", type=Path, help="where the collection's tokenizer is, if it was moved"
         )
     delete = _action(actions, "delete", "delete documents", _delete)
-    delete.add_argument("ids", nargs="*", metavar="ID", help="document ids")
+    delete.add_argument(
+        "ids", nargs="*", metavar="ID", help="document ids; after -- where one begins with a dash"
+    )
     delete.add_argument(
         "--from", dest="file", type=Path, help="a file of ids, one a line; - is standard input"
     )
@@ -110,6 +112,10 @@ def _update(args: argparse.Namespace) -> int:
 
 
 def _delete(args: argparse.Namespace) -> int:
+    if not args.ids and args.file is None:
+        raise DataError(
+            "no document id is given; name ids after the collection, or a file of them with --from"
+        )
     began, collection = time.perf_counter(), _open(args)
     collection.delete([*args.ids, *_ids(args.file)], ignore_missing=args.ignore_missing)
     return _report(collection, began)
@@ -145,7 +151,8 @@ def _documents(corpus: Path | None) -> Iterator[Document]:
     from gemkr.data.corpus import read_corpus
     from gemkr.progress import progress_bar
 
-    return iter(progress_bar(read_corpus(corpus), desc="reading", unit=" documents") if corpus else ())
+    if corpus is not None:  # the bar appears with the first document, not before a refusal
+        yield from progress_bar(read_corpus(corpus), desc="reading", unit=" documents")
 
 
 def _ids(file: Path | None) -> list[str]:
@@ -158,7 +165,7 @@ def _ids(file: Path | None) -> list[str]:
         raise DataError(
             f"the ids in {file} cannot be read ({error}); give a text file, one id a line"
         ) from error
-    return text.split()
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _limit(args: argparse.Namespace) -> int | None:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gemkr.cli.index_file import load_index
 from gemkr.cli.numbers import natural, not_negative, positive
 from gemkr.errors import DataError
 
@@ -213,9 +214,7 @@ def _expectation(expected: dict[str, Any], folder: Path) -> str:
 
 
 def _info(args: argparse.Namespace) -> int:
-    from gemkr.fm_index import FMIndex
-
-    index = FMIndex.load(args.index)
+    index = load_index(args.index, "gemkr collection info describes it")
     info = index.info()
     sections = info.pop("sections")
     for name, value in info.items():
@@ -226,10 +225,8 @@ def _info(args: argparse.Namespace) -> int:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from gemkr.fm_index import FMIndex
-
     began = time.perf_counter()
-    index = FMIndex.load(args.index)
+    index = load_index(args.index, "gemkr collection verify checks it")
     index.verify()
     print(
         f"{args.index}: all checksums agree ({len(index):,} documents, {time.perf_counter() - began:.1f} s)"
@@ -239,11 +236,10 @@ def _verify(args: argparse.Namespace) -> int:
 
 def _query(args: argparse.Namespace) -> int:
     from gemkr.data.documents import DocumentStore
-    from gemkr.fm_index import FMIndex
     from gemkr.text.tokenization import require_same_texts, tokenizer_of
     from gemkr.text.tokenizer import load_tokenizer
 
-    index = FMIndex.load(args.index)
+    index = load_index(args.index, "gemkr ask searches it")
     tokenizer = tokenizer_of(index, load_tokenizer(args.tokenizer))
     store = None if args.corpus is None else DocumentStore.open_indexed(args.corpus, index.doc_ids)
     if store is not None:

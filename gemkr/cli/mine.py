@@ -7,6 +7,7 @@ import random
 import time
 from pathlib import Path
 
+from gemkr.cli.index_file import load_index
 from gemkr.cli.numbers import natural, positive
 from gemkr.decoding.config import DecodingConfig
 from gemkr.errors import DataError
@@ -57,7 +58,6 @@ def run(args: argparse.Namespace) -> int:
     from gemkr.data.clues import read_clues, write_clues
     from gemkr.data.documents import DocumentStore
     from gemkr.data.queries import read_queries
-    from gemkr.fm_index import FMIndex
     from gemkr.progress import progress_bar
     from gemkr.scorers.bm25 import BM25
     from gemkr.text.tokenization import require_same_texts, tokenizer_of
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
             f"none of the {len(queries):,} queries of {args.queries} has a gold passage to quote; --anchor question needs the "
             "key 'positives', use --anchor answer"
         )
-    index = FMIndex.load(args.index)
+    index = load_index(args.index, "mine over an index of a corpus file (gemkr index build)")
     tokenizer = tokenizer_of(index, load_tokenizer(args.tokenizer))
     documents = DocumentStore.open_indexed(args.corpus, index.doc_ids)
     require_same_texts(index, documents.contents, tokenizer)

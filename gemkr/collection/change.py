@@ -19,6 +19,7 @@ from gemkr.collection.manifest import is_collection, read_manifest, write_manife
 from gemkr.collection.segment import (
     OpenSegment,
     SegmentWriter,
+    check_files,
     docs_of,
     open_negative,
     open_segment,
@@ -166,8 +167,15 @@ class Change:
             self.merge(at, len(self.segments))
 
     def merge(self, start: int, stop: int, memory_limit: int | None = None) -> None:
-        """Replace segments [start, stop) by one of their live documents."""
+        """Replace segments [start, stop) by one of their live documents.
+
+        DataError for one that does not fit its checksums: a copy would get new ones that hide the damage.
+        """
         merged = self.segments[start:stop]
+        gone_by = [] if self.before.manifest.deleted is None else [self.before.manifest.deleted]
+        for part in (*(segment.part for segment in merged), *gone_by):
+            if part.serial < self.before.manifest.next_serial:
+                check_files(self.folder, part, contents=True)
         deleted = [self._deleted_of(at) for at in range(start, stop)]
 
         def copy(writer: SegmentWriter) -> None:

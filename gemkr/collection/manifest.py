@@ -100,7 +100,7 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / FILE
     try:
         text = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise DataError(
             f"{folder} is no collection, it holds no {FILE}; make one with gemkr collection create"
         ) from None

@@ -45,9 +45,41 @@ def test_refusals_are_one_line(folder: Path, capsys: pytest.CaptureFixture[str])
         (["add", c, str(folder / "more.jsonl")], "'d0' is already in the collection"),
         (["delete", c, "d1", "nope"], "holds no document 'nope', nothing was deleted"),
         (["delete", c, "--from", str(folder / "none")], "cannot be read"),
+        (
+            ["delete", c],
+            "no document id is given; name ids after the collection, or a file of them with --from",
+        ),
+        (["delete", c, "--", "-dash"], "holds no document '-dash'"),
         (["info", str(folder)], "is no collection"),
+        (["info", str(folder / "c.csv")], "is no collection"),
         (["create", c, "--tokenizer", str(folder / "t.model")], "is a collection already"),
     ]:
         assert main(["collection", *command]) == 1
         (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("gemkr:")]
         assert words in line
+
+
+def test_commands_on_index_files_name_a_collection(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    c, tokenizer, queries = str(folder / "c"), str(folder / "t.model"), folder / "q.jsonl"
+    queries.write_text('{"query_id": "1", "question": "pony?", "answers": ["pony"]}\n')
+    mine = [
+        "mine",
+        str(queries),
+        "--corpus",
+        c,
+        "--index",
+        c,
+        "--tokenizer",
+        tokenizer,
+        "-o",
+        str(folder / "o"),
+    ]
+    for command, words in [
+        (["index", "info", c], "gemkr collection info describes it"),
+        (["index", "verify", c], "gemkr collection verify checks it"),
+        (["index", "query", c, "a", "--tokenizer", tokenizer], "gemkr ask searches it"),
+        (mine, "mine over an index of a corpus file (gemkr index build)"),
+    ]:
+        assert main(command) == 1
+        assert f"{c} is a collection, not an index file; {words}" in capsys.readouterr().err
+    assert not (folder / "o").exists()

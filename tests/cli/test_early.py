@@ -21,7 +21,7 @@ from gemkr.errors import DataError, VisionError
 from gemkr.fm_index import FMIndex
 from gemkr.models.gemkr.config import ModelConfig
 from gemkr.text.tokenizer import load_tokenizer
-from gemkr.training import finetune as finetuning
+from gemkr.training import network
 from gemkr.training.checkpoints import trained
 from gemkr.training.checkpoints.learned import warn_of_other_corpus
 from gemkr.training.config import LlamaConfig, PretrainConfig, TrainConfig
@@ -108,6 +108,16 @@ def test_a_finished_training_is_told_before_torch(material: Path) -> None:
     assert f"{material}/trained already holds a training run; go on with --resume auto" in said
 
 
+def test_a_training_starts_from_a_checkpoint_or_says_that_it_is_none(
+    material: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    argv = ["train", str(material / "train.yaml"), f"output={tmp_path}/out", "max_steps=1"]
+    said = without_torch(*argv, f"model.checkpoint={tmp_path}")
+    assert f"{tmp_path} is no checkpoint: its manifest.json cannot be read" in said
+    assert main([*argv, f"model.checkpoint={material}/trained/final"]) == 0
+    assert (tmp_path / "out" / "final" / "manifest.json").is_file()
+
+
 def test_a_finished_retrieval_needs_no_model(material: Path) -> None:
     said = without_torch("retrieve", material / "eval.yaml", status=0)
     assert "8 queries, 8 of them from an earlier run" in said
@@ -164,8 +174,8 @@ def test_corrupt_pictures_are_told_before_a_model_is_loaded(
         raise LoadedError
 
     folder = with_pictures(tmp_path, corrupt)
-    monkeypatch.setattr(finetuning, "load_gemkr", load)
-    monkeypatch.setattr(trained, "load_gemkr", load)
+    monkeypatch.setattr(network, "load_writer", load)
+    monkeypatch.setattr(trained, "load_writer", load)
     config = experiment(material, tmp_path / "out")
     config = dataclasses.replace(
         config,
@@ -249,7 +259,7 @@ def test_a_tokenizer_or_corpus_of_another_index_is_told_before_a_model_is_loaded
     def load(*args: object, **settings: object) -> None:
         raise LoadedError
 
-    monkeypatch.setattr(trained, "load_gemkr", load)
+    monkeypatch.setattr(trained, "load_writer", load)
     argv = ["retrieve", str(material / "eval.yaml"), f"output={tmp_path}/run"]
     with pytest.raises(LoadedError):
         main(argv)

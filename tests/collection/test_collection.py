@@ -244,6 +244,24 @@ def test_a_damaged_part_is_named_and_nothing_is_served(collection: Collection, n
         Collection.open(collection.folder).verify()
 
 
+def test_a_merge_of_a_damaged_part_is_refused(collection: Collection) -> None:
+    """A merged segment has new checksums, under which nobody would find the damage."""
+    collection.delete(["d1"])
+    before = parts(collection)
+    path = collection.folder / PARTS / before[0] / "texts.bin"
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"e", b"a", 1))
+    for merge in (collection.compact, lambda: collection.add([Document("n", "honey never spoils")])):
+        with pytest.raises(
+            DataError, match=r"part 000001 .* is damaged: texts\.bin does not fit its checksum"
+        ):
+            merge()
+    assert parts(collection) == before
+    path.write_bytes(whole)
+    collection.compact()
+    collection.verify()
+
+
 def test_a_manifest_of_a_newer_version_or_damaged_is_refused(collection: Collection) -> None:
     edit(collection.folder, lambda text: text.update(version=2))
     with pytest.raises(DataError, match="has format version 2, this gemkr reads 1"):

@@ -76,7 +76,7 @@ def test_a_tree_that_is_not_built_says_how_to_build_it(tree: Path) -> None:
 def test_a_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     names = ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names} == {"gemkr", f"gemkr-{__version__}.dist-info"}
-    assert sum(name.endswith(sysconfig.get_config_var("EXT_SUFFIX")) for name in names) == 2
+    assert sum(name.endswith(sysconfig.get_config_var("EXT_SUFFIX")) for name in names) == 4
     data = {
         path
         for path in (ROOT / "gemkr").rglob("*")
@@ -92,17 +92,19 @@ def test_a_wheel_works_in_an_empty_folder(installed: Path, tmp_path: Path) -> No
     script = """
 import gemkr, json
 from pathlib import Path
-from gemkr.config.files import load_config
+from gemkr.config.files import has_section, load_config
 from gemkr.config.packaged import find_config, names_of
 from gemkr.evaluation.config import EvalConfig
 from gemkr.fm_index import FMIndex
 from gemkr.sample import materialize
 from gemkr.training.config import PretrainConfig, TrainConfig
+from gemkr.training.contrastive.config import ContrastiveConfig
 
 kinds = {"pretrain": PretrainConfig, "train": TrainConfig, "eval": EvalConfig}
 for command, kind in kinds.items():
     for name in names_of(command):
-        config = load_config(find_config(name, command), kind)
+        path = find_config(name, command)
+        config = load_config(path, ContrastiveConfig if has_section(path, "encoder") else kind)
         if command == "train" and name == "quickstart":
             assert Path(config.model.tower.weights).is_file() and Path(config.model.llm).is_dir()
 assert FMIndex.build([[5, 6]]).search([5, 6]).count == 1
@@ -114,7 +116,7 @@ print(json.dumps([gemkr.__file__, names_of("train"), documents]))
     done = run(["-c", script], tmp_path, installed)
     assert done.returncode == 0, done.stderr
     assert str(installed) in done.stdout
-    assert '["quickstart", "small"]' in done.stdout
+    assert '["quickstart", "quickstart_preflmr", "small"]' in done.stdout
     assert (tmp_path / "data" / "manifest.json").is_file()
     assert (tmp_path / "data" / "images" / "train-0700.jpg").is_file()
     assert len((tmp_path / "data" / "test.jsonl").read_text().splitlines()) == 12

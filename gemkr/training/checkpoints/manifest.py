@@ -39,8 +39,9 @@ def manifest_of(origin: Origin, files: Mapping[str, Mapping[str, Any]]) -> dict[
     }
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
+def read_manifest(path: str | Path) -> dict[str, Any]:
     """The manifest of a checkpoint folder; CheckpointError when there is none, or of another format."""
+    path = Path(path)
     try:
         manifest = json.loads((path / MANIFEST).read_bytes())
         version = manifest["format"]

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from gemkr.errors import DataError
 from gemkr.types import Document, Query
 
 COUNTED_TEXTS = 1024
@@ -42,7 +41,7 @@ class BM25:
     ) -> None:
         """Index `Document.contents`; with `detections` a query's detected labels join its text.
 
-        Raises DataError for an empty corpus.
+        Over no documents (a collection that was emptied) nothing is found.
         """
         import bm25s
         import Stemmer
@@ -53,17 +52,20 @@ class BM25:
         self.settings = f"k1 {k1}, b {b}, detections {detections}"
         self._tokenizer = Tokenizer(stopwords="english", stemmer=Stemmer.Stemmer("english"))
         texts = [document.contents for document in documents]
-        if not texts:
-            raise DataError("BM25 needs at least one document, the corpus holds none")
+        self._length = len(texts)
+        self._counted = lru_cache(COUNTED_TEXTS)(self._count_terms)
+        self._no_word = -1
+        self._weights = np.zeros(0, np.float32)  # one per (word, document)
+        self._docs = np.zeros(0, np.int64)  # their documents, ascending within a word
+        self._words = np.zeros(1, np.int64)  # word w owns [words[w], words[w + 1])
+        if not texts:  # which the library cannot index
+            return
         ids = self._tokenizer.tokenize(texts, update_vocab=True, show_progress=False, return_as="tuple")
         self._no_word = ids.vocab.get("", -1)  # what stands for a text without words
         engine = bm25s.BM25(k1=k1, b=b)
         engine.index(ids, show_progress=False)
-        self._length = len(texts)
-        self._weights: np.ndarray = engine.scores["data"]  # float32, one per (word, document)
-        self._docs: np.ndarray = engine.scores["indices"]  # their documents, ascending within a word
-        self._words: np.ndarray = engine.scores["indptr"]  # word w owns [words[w], words[w + 1])
-        self._counted = lru_cache(COUNTED_TEXTS)(self._count_terms)
+        self._weights, self._docs = engine.scores["data"], engine.scores["indices"]
+        self._words = engine.scores["indptr"]
 
     def __len__(self) -> int:
         return self._length
@@ -130,6 +132,8 @@ class BM25:
         return list(self._counted(text))
 
     def _count_terms(self, text: str) -> list[tuple[int, int]]:
+        if not self._length:
+            return []
         (ids,) = self._tokenizer.tokenize([text], update_vocab=False, show_progress=False, return_as="ids")
         counts: dict[int, int] = {}
         for word in ids:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from toy_text import documents
 
-from gemkr.errors import DataError
 from gemkr.types import Document, Query
 
 bm25_module = pytest.importorskip("gemkr.scorers.bm25")
@@ -58,8 +57,9 @@ def test_bm25_ties_go_to_the_smaller_number() -> None:
 
 
 def test_bm25_of_nothing() -> None:
-    with pytest.raises(DataError, match="at least one document"):
-        bm25_module.BM25([])
+    empty = bm25_module.BM25([])
+    assert (len(empty), empty.top("hello", 3)[0].tolist(), empty.score_all("hello").tolist()) == (0, [], [])
+    assert (empty.documents_per_term().tolist(), empty.count_terms("hello")) == ([], [])
     bm25 = bm25_module.BM25([Document("a", "the of"), Document("b", "hello")])
     assert bm25.top("of", 2)[0].tolist() == []
     assert bm25.score_text("the", np.array([0, 1])).tolist() == [0.0, 0.0]

@@ -58,6 +58,20 @@ def test_a_passage_is_found_once_it_was_added_and_gone_once_it_was_deleted(url: 
         Client(url, key="wrong").delete(["d0"])
 
 
+def test_after_the_last_passage_is_deleted_none_is_found_until_one_is_added(
+    url: str, service: Service
+) -> None:
+    client = Client(url, key="k")
+    assert service.collection is not None
+    everything = list(service.collection.documents.doc_ids)
+    assert client.delete(everything)["documents"] == 0
+    assert found(client, "Where is the owl?") == []
+    with pytest.raises(ServiceError, match="no document"):
+        client.document(everything[0])
+    assert client.add([NEW])["documents"] == 1
+    assert found(client) == [NEW.doc_id]
+
+
 def test_what_other_processes_do_is_followed(url: str, service: Service) -> None:
     other = Collection.open(service.config.corpus)
     other.add([NEW])

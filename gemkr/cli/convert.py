@@ -36,6 +36,8 @@ def run(args: argparse.Namespace) -> int:
 
     for output in filter(None, (args.corpus, args.queries)):
         require_writable(output, args.table)
+    if args.queries is not None and args.queries.resolve() == args.corpus.resolve():
+        raise DataError(f"--corpus and --queries are the same file {args.corpus}; name two")
     found = read_picture_table(args.table, args.questions)
     if args.queries is not None and not found.queries:
         raise DataError(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gemkr.cli.index_file import load_index
-from gemkr.cli.numbers import natural, not_negative, positive
+from gemkr.cli.numbers import natural, positive, positive_number
 from gemkr.errors import DataError
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _add_build_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--memory-limit",
-        type=not_negative,
+        type=positive_number,
         metavar="GB",
         help="keep the whole command within this memory: text waits in temporary files beside the output, and is sorted in "
         "blocks that are merged where need be",

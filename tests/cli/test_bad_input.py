@@ -98,6 +98,7 @@ def test_an_output_that_is_no_place_for_a_file(
         ["index", "build", "c", "--tokenizer", "t", "-o", "o", "--sample-rate", "99999999999999999999"],
         ["index", "build", "c", "--tokenizer", "t", "-o", "o", "--threads", "-1"],
         ["index", "build", "c", "--tokenizer", "t", "-o", "o", "--memory-limit", "nan"],
+        ["index", "build", "c", "--tokenizer", "t", "-o", "o", "--memory-limit", "0"],
         ["index", "query", "i", "text", "--tokenizer", "t", "--limit", "-1"],
         ["mine", "q", "--corpus", "c", "--index", "i", "--tokenizer", "t", "-o", "o", "--limit", "-1"],
         ["mine", "q", "--corpus", "c", "--index", "i", "--tokenizer", "t", "-o", "o", "--sample", "-1"],

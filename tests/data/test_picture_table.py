@@ -78,3 +78,9 @@ def test_queries_need_questions(folder: Path, capsys: pytest.CaptureFixture) -> 
     (folder / "table.csv").write_text("image\none.png\n")
     assert main(["convert", "images", "table.csv", "--corpus", "c.jsonl", "--queries", "q.jsonl"]) == 1
     assert "no row of table.csv has a question" in capsys.readouterr().err
+
+
+def test_corpus_and_queries_are_two_files(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["convert", "images", "table.csv", "--corpus", "x.jsonl", "--queries", "x.jsonl"]) == 1
+    assert "--corpus and --queries are the same file x.jsonl; name two" in capsys.readouterr().err
+    assert not (folder / "x.jsonl").exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -87,3 +89,13 @@ def test_what_cannot_be_read(folder: Path) -> None:
         encoder(folder).encode_queries([Query("q", image="one")])
     with pytest.raises(ModelError, match=r"the multi-vector folder .* is not there"):
         encoder(folder, "none")
+
+
+def test_a_tokenizer_that_cannot_pad_is_named(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "colbert", tmp_path / "colbert")
+    for file in tmp_path.rglob("tokenizer_config.json"):
+        file.write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "mask_token": "[MASK]"}))
+    for file in tmp_path.rglob("special_tokens_map.json"):
+        file.unlink()
+    with pytest.raises(ModelError, match=r"the tokenizer of the multi-vector folder .* has no padding token"):
+        encoder(tmp_path)

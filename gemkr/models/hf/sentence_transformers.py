@@ -176,6 +176,11 @@ def load_multi_vector(folder: str, *, query_tokens: int | None, document_tokens:
 
     with new_weights():
         model = _load(MultiVectorEncoder, folder, "multi-vector", None)
+    if model.tokenizer.pad_token is None:
+        raise ModelError(
+            f"the tokenizer of the multi-vector folder {folder} has no padding token, so texts of several lengths cannot be encoded "
+            "together; give it a pad_token"
+        )
     first = model[0]
     if query_tokens is not None:
         if first.query_expansion is not None:

@@ -99,13 +99,24 @@ def first_class(character: str) -> int:
 
 
 def last_class(text: str, at: int) -> int:
-    """What a cut at `at` > 0 has on its left: the class of the character there, marks looked through; NEVER after a joiner."""
+    """What a cut at `at` > 0 has on its left: the class of the character there, marks looked through; NEVER after a joiner, and
+    no more than WORD where a virama is among the marks, which binds the next consonant."""
     if text[at - 1] in JOINERS:
         return NEVER
+    most = WORD if _ends_bound(text, at) else FREE
     while at > 1 and first_class(text[at - 1]) == NEVER:
         at -= 1
     base = text[at - 1]
-    return first_class(base) or (FREE if _is_spaceless(base) else WORD)
+    return min(most, first_class(base) or (FREE if _is_spaceless(base) else WORD))
+
+
+def _ends_bound(text: str, at: int) -> bool:
+    """Whether a virama is among the marks before `at` > 0."""
+    while at > 0 and first_class(text[at - 1]) == NEVER:
+        if unicodedata.combining(text[at - 1]) == _VIRAMA:
+            return True
+        at -= 1
+    return False
 
 
 def _is_spaceless(character: str) -> bool:
@@ -151,7 +162,7 @@ def _last(text: bytes, words: bool) -> int:
     whole = text.decode(errors="ignore")
     if words:
         return NEVER if whole[-1].isspace() else last_class(whole, len(whole))
-    return NEVER if whole[-1] in JOINERS else WORD if unicodedata.combining(whole[-1]) == _VIRAMA else FREE
+    return NEVER if whole[-1] in JOINERS else WORD if _ends_bound(whole, len(whole)) else FREE
 
 
 def _may_be_rest(rest: bytes, characters: frozenset[str]) -> bool:

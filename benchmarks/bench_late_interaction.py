@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -108,9 +109,7 @@ def encode(folder: Path, args: argparse.Namespace) -> str:
     encoder = MultiVectorTokenEncoder.from_config(
         MultiVectorTokenEncoder.Config(folder=args.encoder, query_tokens=32, document_tokens=180), None
     )
-    documents = [
-        document for _, document in zip(range(args.documents), read_corpus(args.corpus), strict=False)
-    ]
+    documents = list(islice(read_corpus(args.corpus), args.documents))
     parts = (
         encoder.encode_documents(documents[start : start + 256]) for start in range(0, len(documents), 256)
     )

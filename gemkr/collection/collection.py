@@ -139,27 +139,23 @@ class Collection:
     ) -> None:
         """Append documents; all of them or, with a DataError, none: for an id that is there already, or a document without text
         and picture. Cost: that of an index of these documents, and now and then of a merge of small segments."""
-        with changing(self.folder, self.newest) as change:
-            change.append(
-                documents,
-                lambda: self.tokenizer,
-                replace=False,
-                memory_limit=memory_limit,
-                processes=processes,
-            )
-            change.settle()
-        self.refresh()
+        self._append(documents, False, memory_limit, processes)
 
     def update(
         self, documents: Iterable[Document], *, memory_limit: int | None = None, processes: int = 1
     ) -> None:
         """Append documents in place of those with their ids, if there are any, in one step; all of them or, with a DataError,
         none."""
+        self._append(documents, True, memory_limit, processes)
+
+    def _append(
+        self, documents: Iterable[Document], replace: bool, memory_limit: int | None, processes: int
+    ) -> None:
         with changing(self.folder, self.newest) as change:
             change.append(
                 documents,
                 lambda: self.tokenizer,
-                replace=True,
+                replace=replace,
                 memory_limit=memory_limit,
                 processes=processes,
             )

@@ -12,12 +12,13 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any, Protocol, overload
+from typing import Any, Protocol
 
 import numpy as np
 
 from gemkr.errors import GemkrError, ShardError
 from gemkr.fm_index import IndexQueryError, Span
+from gemkr.fm_index.ids import NumberedIds
 from gemkr.fm_index.tokenizers import Fingerprinted, require_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -337,7 +338,7 @@ class ShardedIndex:
         logger.warning("%s; %.0f %% of the documents are searched without it", error, 100 * self.searched)
 
 
-class ShardIds(Sequence[str]):
+class ShardIds(NumberedIds):
     """The ids of all documents, read from the shards a few thousand at a time."""
 
     def __init__(self, index: ShardedIndex) -> None:
@@ -346,16 +347,7 @@ class ShardIds(Sequence[str]):
     def __len__(self) -> int:
         return len(self._index)
 
-    @overload
-    def __getitem__(self, doc: int) -> str: ...
-    @overload
-    def __getitem__(self, doc: slice) -> list[str]: ...
-    def __getitem__(self, doc: int | slice) -> str | list[str]:
-        if isinstance(doc, slice):
-            return [self[d] for d in range(*doc.indices(len(self)))]
-        number = doc.__index__() + (len(self) if doc < 0 else 0)
-        if not 0 <= number < len(self):
-            raise IndexError(f"document {doc} is not among the {len(self)} documents of this index")
+    def _id(self, number: int) -> str:
         s, inside = self._index.place(number)
         return self._index._one(s, "ids", inside, inside + 1)[0]
 

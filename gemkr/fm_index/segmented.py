@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 
 import gemkr.fm_index._core as _core
 from gemkr.fm_index._core import Span
 from gemkr.fm_index.errors import IndexQueryError
+from gemkr.fm_index.ids import NumberedIds
 from gemkr.fm_index.index import FMIndex
 from gemkr.fm_index.tokenizers import Fingerprinted, require_tokenizer
 
@@ -173,7 +173,7 @@ class SegmentedIndex:
             index.verify()
 
 
-class LiveIds(Sequence[str]):
+class LiveIds(NumberedIds):
     """The ids of the live documents of segments, each decoded when it is read."""
 
     def __init__(self, positives: Sequence[FMIndex], deleted: Sequence[np.ndarray]) -> None:
@@ -185,18 +185,7 @@ class LiveIds(Sequence[str]):
     def __len__(self) -> int:
         return int(self._ends[-1])
 
-    @overload
-    def __getitem__(self, doc: int) -> str: ...
-    @overload
-    def __getitem__(self, doc: slice) -> list[str]: ...
-    def __getitem__(self, doc: int | slice) -> str | list[str]:
-        if isinstance(doc, slice):
-            return [self[d] for d in range(*doc.indices(len(self)))]
-        number = doc.__index__()
-        if number < 0:
-            number += len(self)
-        if not 0 <= number < len(self):
-            raise IndexError(f"document {doc} is not among the {len(self)} documents of this index")
+    def _id(self, number: int) -> str:
         segment = int(np.searchsorted(self._ends, number, side="right")) - 1
         return self._ids[segment][live_place(self._deleted[segment], number - int(self._ends[segment]))]
 
@@ -206,13 +195,6 @@ class LiveIds(Sequence[str]):
             for doc in range(len(ids)):
                 if doc not in gone:
                     yield ids[doc]
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Sequence) or isinstance(other, str):
-            return NotImplemented
-        return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
-
-    __hash__ = None
 
 
 def live_place(deleted: np.ndarray, number: int) -> int:

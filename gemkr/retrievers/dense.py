@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 from gemkr.config.paths import FilePath
 from gemkr.config.ranges import Positive
 from gemkr.config.section import Section, section_files
-from gemkr.data.documents import allowed_documents
-from gemkr.data.queries import batches
 from gemkr.errors import ConfigError, DataError
 from gemkr.interfaces import Allowed, Encoder, VectorIndex
 from gemkr.models.encoders import ENCODERS
-from gemkr.retrievers.embedding import REMEDY, Embedded, blocks_of
-from gemkr.types import Hit, Query, Ranking
+from gemkr.retrievers.embedding import REMEDY, Embedded, blocks_of, rankings_of
+from gemkr.types import Query, Ranking
 from gemkr.vector_index.exact import ExactIndex
 from gemkr.vector_index.indexes import INDEXES
 from gemkr.vector_index.store import VectorWriter, open_vectors, plan_of
@@ -82,13 +80,7 @@ class DenseRetriever:
 
     def retrieve(self, queries: Iterable[Query], k: int, *, allowed: Allowed = None) -> Iterator[Ranking]:
         """One ranking of min(k, allowed documents) hits per query, in order."""
-        mask = None if allowed is None else allowed_documents(self.doc_ids, allowed)
-        for batch in batches(queries, self.batch_size):
-            scores, docs = self.index.search(self.encoder.encode_queries(batch), k, mask)
-            for query, its_scores, its_docs in zip(batch, scores.tolist(), docs.tolist(), strict=True):
-                found = zip(its_scores, its_docs, strict=True)
-                hits = tuple(Hit(self.doc_ids[doc], score) for score, doc in found if doc >= 0)
-                yield Ranking(query.query_id, hits)
+        return rankings_of(self.encoder, self.index, self.doc_ids, queries, k, allowed, self.batch_size)
 
     @staticmethod
     def embed(config: Config, sources: Sources, *, progress: bool = True) -> Embedded:

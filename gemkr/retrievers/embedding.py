@@ -1,13 +1,15 @@
-"""Encoding the documents of a corpus in blocks, for retrievers that read vectors of them: what `gemkr embed` does."""
+"""What retrievers that read vectors share: encoding a corpus in blocks (`gemkr embed`), and ranking queries by an index of vectors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from gemkr.data.documents import DocumentStore
+from gemkr.data.documents import DocumentStore, allowed_documents
+from gemkr.data.queries import batches
+from gemkr.interfaces import Allowed, Encoder, TokenEncoder, TokenVectorIndex, VectorIndex
 from gemkr.progress import progress_bar
-from gemkr.types import Document
+from gemkr.types import Document, Hit, Query, Ranking
 
 BLOCK = 1024
 """Documents encoded between two saves."""
@@ -36,3 +38,23 @@ def blocks_of(
             block = documents[first : first + BLOCK]
             yield block
             bar.update(len(block))
+
+
+def rankings_of(
+    encoder: Encoder | TokenEncoder,
+    index: VectorIndex | TokenVectorIndex,
+    doc_ids: Sequence[str],
+    queries: Iterable[Query],
+    k: int,
+    allowed: Allowed,
+    batch_size: int,
+) -> Iterator[Ranking]:
+    """One ranking of at most `k` hits per query, in order: what `index` finds, among `allowed` documents, for the vectors that the
+    encoder of the same kind gives of `batch_size` queries at a time. `doc_ids[i]` names document i."""
+    mask = None if allowed is None else allowed_documents(doc_ids, allowed)
+    for batch in batches(queries, batch_size):
+        scores, docs = index.search(encoder.encode_queries(batch), k, mask)
+        for query, its_scores, its_docs in zip(batch, scores.tolist(), docs.tolist(), strict=True):
+            found = zip(its_scores, its_docs, strict=True)
+            hits = tuple(Hit(doc_ids[doc], score) for score, doc in found if doc >= 0)
+            yield Ranking(query.query_id, hits)

@@ -15,13 +15,11 @@ import numpy as np
 from gemkr.config.paths import FilePath
 from gemkr.config.ranges import Positive
 from gemkr.config.section import Section, section_files
-from gemkr.data.documents import allowed_documents
-from gemkr.data.queries import batches
 from gemkr.errors import DataError
 from gemkr.interfaces import Allowed, TokenEncoder, TokenVectorIndex, TokenVectors
 from gemkr.models.encoders import TOKEN_ENCODERS
-from gemkr.retrievers.embedding import REMEDY, Embedded, blocks_of
-from gemkr.types import Document, Hit, Query, Ranking, TokenMatch
+from gemkr.retrievers.embedding import REMEDY, Embedded, blocks_of, rankings_of
+from gemkr.types import Document, Query, Ranking, TokenMatch
 from gemkr.vector_index.maxsim import joined_tokens
 from gemkr.vector_index.token_exact import ExactTokenIndex
 from gemkr.vector_index.token_indexes import TOKEN_INDEXES
@@ -84,13 +82,7 @@ class LateInteractionRetriever:
 
     def retrieve(self, queries: Iterable[Query], k: int, *, allowed: Allowed = None) -> Iterator[Ranking]:
         """One ranking of min(k, allowed documents with a token) hits per query, in order."""
-        mask = None if allowed is None else allowed_documents(self.doc_ids, allowed)
-        for batch in batches(queries, self.batch_size):
-            scores, docs = self.index.search(self.encoder.encode_queries(batch), k, mask)
-            for query, its_scores, its_docs in zip(batch, scores.tolist(), docs.tolist(), strict=True):
-                found = zip(its_scores, its_docs, strict=True)
-                hits = tuple(Hit(self.doc_ids[doc], score) for score, doc in found if doc >= 0)
-                yield Ranking(query.query_id, hits)
+        return rankings_of(self.encoder, self.index, self.doc_ids, queries, k, allowed, self.batch_size)
 
     @property
     def explains(self) -> bool:

@@ -116,7 +116,7 @@ class PictureDesk:
         if regions is not None and image_id in regions:
             found = regions.get(image_id)
             sides = (*found.size, *found.size)
-            for box, name, score in zip(found.boxes.tolist(), found.classes, found.scores, strict=False):
+            for box, name, score in zip(found.boxes.tolist(), found.classes, found.scores, strict=True):
                 shares = [
                     round(min(max(at / side, 0.0), 1.0), 4) for at, side in zip(box, sides, strict=True)
                 ]

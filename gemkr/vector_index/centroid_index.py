@@ -227,7 +227,7 @@ class CentroidIndex:
 
     def _each(self, work: Any, masks: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         docs, scores = [], []
-        for part, start, mask in zip(self.parts, self._starts, masks, strict=False):
+        for part, start, mask in zip(self.parts, self._starts[:-1], masks, strict=True):
             found, own = work(part, np.ascontiguousarray(mask))
             docs.append(found + start)
             scores.append(own)

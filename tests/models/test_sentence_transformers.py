@@ -112,3 +112,14 @@ def test_a_cross_encoder_scores_pairs(folder: Path, tmp_path: Path) -> None:
         expected = [model(**tokenizer("what is tea", t, return_tensors="pt")).logits.item() for t in TEXTS]
     assert np.allclose(scores, 1 / (1 + np.exp(-np.array(expected))), atol=1e-5)
     assert ours.score("what", []).shape == (0,)
+
+
+def test_precision(folder: Path) -> None:
+    documents = [Document(str(number), text) for number, text in enumerate(TEXTS)]
+    exact, half = encoder(folder), encoder(folder, precision="bf16")
+    vectors = half.encode_documents(documents)
+    assert vectors.dtype == np.float32
+    assert 0 < np.abs(vectors - exact.encode_documents(documents)).max() < 0.02
+    assert half.fingerprint != exact.fingerprint
+    with pytest.raises(ModelError, match="the precision 'int4' is unknown; use fp32, bf16, fp16"):
+        encoder(folder, precision="int4")

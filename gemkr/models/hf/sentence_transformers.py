@@ -21,6 +21,7 @@ from gemkr.config.paths import FilePath
 from gemkr.config.ranges import Positive
 from gemkr.errors import ModelError, first_line
 from gemkr.models.hf.folder import UNREADABLE, without_bars
+from gemkr.models.hf.llm import PRECISIONS
 from gemkr.models.hf.sentence_network import SentenceNetwork, SentenceReader
 from gemkr.models.weights import new_weights, weights_digest
 from gemkr.types import Document, Query
@@ -39,7 +40,8 @@ class SentenceTransformerEncoder:
     @dataclass(frozen=True, kw_only=True)
     class Config:
         """A folder of sentence-transformers; of a longer text the first `max_tokens` tokens are read (default: the model's own
-        limit). `instruction_prompt` has {instruction} in it. `checkpoint` of `gemkr train`, in which all weights learn."""
+        limit). `instruction_prompt` has {instruction} in it. `checkpoint` of `gemkr train`, in which all weights learn.
+        `precision` (fp32, bf16, fp16) is that of matrix products in `encode_*`; bf16 is nearly twice as fast on CPUs that have it."""
 
         folder: FilePath
         checkpoint: FilePath | None = None
@@ -47,16 +49,19 @@ class SentenceTransformerEncoder:
         caption: bool = False
         instruction_prompt: str = "{instruction} "
         batch_size: Positive = 32
+        precision: str = "fp32"
 
     def __init__(self, config: Config, device: str | None = None) -> None:
-        """Load the folder, never the network. ModelError where that fails, or where the model compares vectors neither by
-        cosine nor by inner product."""
+        """Load the folder, never the network. ModelError where that fails, where the precision is unknown, or where the model
+        compares vectors neither by cosine nor by inner product."""
         from sentence_transformers import SentenceTransformer
 
         if "{instruction}" not in config.instruction_prompt:
             raise ModelError(
                 f"instruction_prompt is {config.instruction_prompt!r}, it has no {{instruction}} in it; put it there"
             )
+        if config.precision not in PRECISIONS:
+            raise ModelError(f"the precision {config.precision!r} is unknown; use {', '.join(PRECISIONS)}")
         self.config = config
         self._model = _load(SentenceTransformer, config.folder, "encoder", device)
         if self._model.similarity_fn_name not in SIMILARITIES:
@@ -96,9 +101,11 @@ class SentenceTransformerEncoder:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of all that decides a document's vector: weights, prompts, length and similarity."""
+        """SHA-256 of all that decides a document's vector: weights, prompts, length, similarity, and a precision other than fp32."""
         model = self._model
         rest = [model.prompts, model.default_prompt_name, model.max_seq_length, model.similarity_fn_name]
+        if self.config.precision != "fp32":
+            rest.append(self.config.precision)
         return weights_digest(model.state_dict() | {json.dumps(rest): torch.empty(0)})
 
     def encode_queries(self, queries: Sequence[Query]) -> np.ndarray:
@@ -135,13 +142,16 @@ class SentenceTransformerEncoder:
     def _encode(self, encode: Any, texts: list[str], prompt: str | None) -> np.ndarray:
         if not texts:
             return np.empty((0, self.width), np.float32)
-        return encode(
-            texts,
-            prompt=prompt,
-            batch_size=self.config.batch_size,
-            show_progress_bar=False,
-            normalize_embeddings=SIMILARITIES[self._model.similarity_fn_name],
-        ).astype(np.float32, copy=False)
+        dtype = PRECISIONS[self.config.precision]
+        with torch.autocast(self._model.device.type, dtype, enabled=dtype != torch.float32):
+            vectors = encode(
+                texts,
+                prompt=prompt,
+                batch_size=self.config.batch_size,
+                show_progress_bar=False,
+                normalize_embeddings=SIMILARITIES[self._model.similarity_fn_name],
+            )
+        return vectors.astype(np.float32, copy=False)
 
 
 class CrossEncoderModel:

@@ -56,13 +56,13 @@ class EncoderClassifierConfig:
 @dataclass(frozen=True)
 class LearnedScorerConfig:
     """The learned second scorer: a fine-tuned text encoder weighs the corpus's terms for a query, beside BM25's impacts, and
-    finds the passages that are near in meaning, where `vectors` names the file of their vectors.
+    finds the passages that are near in meaning, where `vectors` names the folder of their vectors (`gemkr embed`).
 
     It learns from `train`, a file of queries: passages that hold one of a query's answers are to score above all others.
-    Terms are stems of at least `least_documents` passages and at most a share `most_documents` of them; of a passage the
-    first `passage_tokens` tokens are read. `lr` is the encoder's peak rate, `head_lr` that of the terms, `scale` the length
-    of what they are multiplied with, `threshold` what a term has to exceed at first to count. Passages are read and the
-    encoder is tuned in `precision`, fp32 or bf16. What is learned is kept in the file `weights` (`python -m benchmarks.okvqa.fit`).
+    Terms are stems of at least `least_documents` passages and at most a share `most_documents` of them. `lr` is the encoder's
+    peak rate, `head_lr` that of the terms, `scale` the length of what they are multiplied with, `threshold` what a term has to
+    exceed at first to count. The encoder is tuned in `precision`, fp32 or bf16. What is learned is kept in the file `weights`
+    (`python -m benchmarks.okvqa.fit`).
     """
 
     train: FilePath
@@ -71,7 +71,6 @@ class LearnedScorerConfig:
     vectors: FilePath | None = None
     least_documents: Positive = 8
     most_documents: Share = 0.15
-    passage_tokens: Positive = 128
     epochs: Positive = 3
     batch_size: Positive = 32
     lr: NotNegative = 1e-4

@@ -20,6 +20,8 @@ from gemkr.cli.numbers import positive
 
 CONFIG = "okvqa_wiki112k_encoder"
 ALONE = "model_alone"
+PASSAGES = "dense"
+"""The section whose vectors of passages the scorer reads."""
 WITHOUT_EXPERT = f"{okvqa_cpu.MAIN}.answer_expert=null"
 SAME_CLUES = ("generative", "random_in_span", "rescored_bm25")
 """What is evaluated of the model alone; of later seeds, also the retriever that is trained for each seed."""
@@ -42,12 +44,14 @@ def run(home: Path, base: Path, seeds: int) -> None:
     weights, chosen = home / "classifier.safetensors", home / "scorer.safetensors"
     main, scorer = okvqa_cpu.MAIN, f"{okvqa_cpu.MAIN}.scoring.inside_span.first"
     reading = f"{main}.model.text_encoder.weights={weights}"
-    choosing = (f"{scorer}.weights={chosen}", f"{scorer}.vectors={home / 'passages.safetensors'}")
+    passages = home / "minilm"
+    choosing = (f"{scorer}.weights={chosen}", f"retrievers.{PASSAGES}.vectors={passages}")
     evaluation = f"{okvqa_cpu.CONFIGS}/eval/{CONFIG}.yaml"
     for seed in range(seeds):
         material = okvqa_cpu.prepare(base, seed)
         fitted = f"output={home / 'fit'}"
         okvqa_cpu.step(weights, "fit", evaluation, SAME_ENCODER, reading, fitted)
+        okvqa_cpu.step(passages, "embed", evaluation, PASSAGES, *choosing[1:])
         okvqa_cpu.step(chosen, "fit", evaluation, "learned_scorer", reading, *choosing, fitted)
         here = home / f"seed{seed}"
         tuning = (f"model.text_encoder.weights={weights}",)

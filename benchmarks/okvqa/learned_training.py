@@ -10,7 +10,7 @@ import math
 import random
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,20 +23,21 @@ from benchmarks.okvqa.config import LearnedScorerConfig
 from benchmarks.okvqa.encoder_classifier import batches_by_length
 from benchmarks.okvqa.impacts import TermImpacts
 from benchmarks.okvqa.learned_scorer import LearnedScorer
-from benchmarks.okvqa.learned_weights import learn_weights, missing_weights, origin_of, read_learned
+from benchmarks.okvqa.learned_weights import learn_weights, origin_of, read_learned
 from benchmarks.okvqa.passage_vectors import passage_vectors
 from benchmarks.okvqa.phrase_documents import PhraseDocuments
+from gemkr.data.documents import DocumentStore
 from gemkr.errors import ConfigError, DataError
 from gemkr.models.hf.config import PromptConfig
 from gemkr.models.hf.llm import PRECISIONS
-from gemkr.models.hf.text_encoder import TextReader, check_positions, load_text_encoder
+from gemkr.models.hf.text_encoder import TextReader, load_text_encoder
 from gemkr.models.weights import trained_parameters
 from gemkr.scorers.bm25 import BM25
 from gemkr.training.loop.fit import fit
 from gemkr.training.loop.schedule import WarmupLinear
-from gemkr.types import Document, Query
+from gemkr.types import Query
 
-FORMAT = 1
+FORMAT = 2
 """Of the weight file, and of how training is defined: weights of another format are learned again."""
 LEARNED_FROM = "queries, settings, documents or another encoder"
 WARMUP_STEPS = 100
@@ -47,30 +48,25 @@ logger = logging.getLogger(__name__)
 
 
 def read(
-    queries: Sequence[Query], documents: Sequence[Document], bm25: BM25, config: LearnedScorerConfig
+    queries: Sequence[Query], documents: DocumentStore, bm25: BM25, config: LearnedScorerConfig
 ) -> LearnedScorer:
     """The scorer that `learn` left for these queries, documents, settings and encoder.
 
-    Raises ConfigError, naming the command that learns, where weights or passage vectors are not there; DataError for those of
-    other queries, settings, documents or encoders; ModelError as `load_text_encoder`.
+    Raises ConfigError, naming the command that makes them, where weights or passage vectors are not there; DataError for those
+    of other queries, settings, documents or encoders; ModelError as `load_text_encoder`.
     """
-    if config.vectors is not None and not Path(config.vectors).exists():
-        raise missing_weights(Path(config.vectors))
     with torch.random.fork_rng(devices=[]):
         model, origin = _untrained(queries, documents, bm25, config)
     read_learned(trained_parameters(model), Path(config.weights), origin, LEARNED_FROM)
     return model.eval()
 
 
-def learn(
-    queries: Sequence[Query], documents: Sequence[Document], bm25: BM25, config: LearnedScorerConfig
-) -> str:
-    """Learn from queries with answers into the file `weights`, if it is not there; reads the passages before where their
-    vectors are not there. Says what was done.
+def learn(queries: Sequence[Query], documents: DocumentStore, bm25: BM25, config: LearnedScorerConfig) -> str:
+    """Learn from queries with answers into the file `weights`, if it is not there. Says what was done.
 
     Raises DataError when no document holds an answer, or a file was made from something else; ConfigError for a frozen
-    encoder or an unknown precision, ModelError as `load_text_encoder`. Cost: six minutes of two cores for 9,000 queries,
-    100,000 passages and an encoder of 22 M parameters in bfloat16, and `passage_vectors` the first time.
+    encoder, an unknown precision, or passage vectors that are not there, ModelError as `load_text_encoder`. Cost: six minutes of
+    two cores for 9,000 queries, 100,000 passages and an encoder of 22 M parameters in bfloat16.
     """
     with torch.random.fork_rng(devices=[]):
         model, origin = _untrained(queries, documents, bm25, config)
@@ -79,14 +75,13 @@ def learn(
 
 
 def _untrained(
-    queries: Sequence[Query], documents: Sequence[Document], bm25: BM25, config: LearnedScorerConfig
+    queries: Sequence[Query], documents: DocumentStore, bm25: BM25, config: LearnedScorerConfig
 ) -> tuple[LearnedScorer, str]:
     """The scorer before training, and the origin of what is learned; under a generator that starts from the seed."""
     if not config.encoder.train:
         raise ConfigError("encoder.train is false, and the scorer's encoder is tuned with it; leave it true")
     if config.precision not in ("fp32", "bf16"):
         raise ConfigError(f"precision is {config.precision!r}; known are fp32 and bf16")
-    dtype = PRECISIONS[config.precision]
     reader = TextReader(config.encoder, PromptConfig(caption=True, detections=True))
     impacts = TermImpacts(bm25, documents, least=config.least_documents, most=config.most_documents)
     torch.manual_seed(config.seed)
@@ -94,18 +89,13 @@ def _untrained(
     settings = asdict(config) | {"encoder": [encoder.fingerprint(), config.encoder.max_tokens]}
     vectors = None
     if config.vectors is not None:
-        check_positions(encoder.model, config.passage_tokens, config.encoder.folder, "passage_tokens")
-        passages = TextReader(replace(config.encoder, max_tokens=config.passage_tokens), PromptConfig())
-        vectors = passage_vectors(Path(config.vectors), documents, encoder, passages, dtype)
-        settings["vectors"] = True
+        vectors, settings["vectors"] = passage_vectors(Path(config.vectors), documents, encoder.width)
     model = LearnedScorer(encoder, reader, impacts, vectors, config)
     del settings["weights"], settings["train"]
     return model, origin_of(queries, "learned scorer", FORMAT, settings, impacts.fingerprint(documents))
 
 
-def _learn(
-    model: LearnedScorer, queries: Sequence[Query], documents: Sequence[Document]
-) -> dict[str, Tensor]:
+def _learn(model: LearnedScorer, queries: Sequence[Query], documents: DocumentStore) -> dict[str, Tensor]:
     model.eval().start_from_words()
     answers = dict.fromkeys(answer for query in queries for answer in query.answers)
     _train(model, queries, PhraseDocuments(documents, answers))

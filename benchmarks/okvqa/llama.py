@@ -22,7 +22,9 @@ CONFIG = "okvqa_wiki112k_llama"
 EVALUATION = f"{CONFIGS}/eval/{CONFIG}.yaml"
 DENSE = "dense"
 """The section whose vectors are made once for all seeds."""
-LATER_SEEDS = ("generative", "random_in_span", "dense_inside", "both_inside")
+SCORER = "learned_scorer"
+"""The section of the scorer that learns once for all seeds."""
+LATER_SEEDS = ("generative", "random_in_span", "dense_inside", "both_inside", "learned_inside")
 """What has seeds of its own: all that needs the clues."""
 
 
@@ -47,8 +49,10 @@ def run(home: Path, llm: Path, seeds: int) -> None:
     okvqa_cpu.build_index(okvqa_cpu.CORPUS, material.index, llm, "--document-array")
     okvqa_cpu.mine(okvqa_cpu.TRAIN_QUESTIONS, material.clues, material.index, llm, per_question=8)
     vectors = home / "minilm"
-    vectors_setting = f"retrievers.{DENSE}.vectors={vectors}"
-    step(vectors, "embed", EVALUATION, DENSE, vectors_setting)
+    weights = home / "scorer.safetensors"
+    shared = [f"retrievers.{DENSE}.vectors={vectors}", f"retrievers.{SCORER}.scorer.weights={weights}"]
+    step(vectors, "embed", EVALUATION, DENSE, shared[0])
+    step(weights, "fit", EVALUATION, SCORER, *shared, f"output={home / 'fit'}")
     for seed in range(seeds):
         here = home / f"seed{seed}"
         final = okvqa_cpu.tune(CONFIG, here / "train", seed, material)
@@ -56,7 +60,7 @@ def run(home: Path, llm: Path, seeds: int) -> None:
             f"{MAIN}.model.llm={llm}",
             f"{MAIN}.model.checkpoint={final}",
             f"{MAIN}.index={material.index}",
-            vectors_setting,
+            *shared,
             f"output={here / 'eval'}",
         ]
         if seed:

@@ -26,7 +26,7 @@ def owner_of(folder: str | Path) -> str | None:
         return PRETRAIN  # of a run without a step, which leaves no checkpoint
     if (folder / "metrics.json").is_file() and (folder / "per_query.jsonl").is_file():
         return RETRIEVE
-    return RETRIEVE if any(_holds_run(place) for place in (folder, *_inside(folder))) else None
+    return RETRIEVE if any(holds_run(place) for place in (folder, *_inside(folder))) else None
 
 
 def require_own(folder: str | Path, command: str) -> None:
@@ -57,7 +57,8 @@ def _kind_in(manifest: Path) -> str | None:
         return None
 
 
-def _holds_run(folder: Path) -> bool:
+def holds_run(folder: Path) -> bool:
+    """Whether a retriever has begun to answer into a folder."""
     return (folder / "run.jsonl").is_file() and (folder / "settings.json").is_file()
 
 

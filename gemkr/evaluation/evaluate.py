@@ -16,7 +16,7 @@ from gemkr.evaluation.config import EvalConfig
 from gemkr.evaluation.harness import RunResult
 from gemkr.evaluation.judge import DEFAULT_MATCH, Judge, make_judge
 from gemkr.evaluation.metrics import Scores, parse_metrics
-from gemkr.evaluation.runs import run_retriever
+from gemkr.evaluation.runs import require_inputs, run_retriever
 from gemkr.evaluation.significance import PairedTest, paired_test
 from gemkr.retrievers.generative.config import GenerativeConfig
 from gemkr.retrievers.rescored import RescoredRetriever
@@ -108,9 +108,10 @@ def evaluate(
         report(name, results[name])
         rows[name] = judge.score(results[name].run, metrics, seed=config.seed)
 
+    main, *others = config.evaluated
+    require_inputs(config, sources, others)
     for name in config.evaluated:
         run(name)
-    main = config.evaluated[0]
     if config.clue_control and _wants_control(config, results[main]):
         name = f"{main}.{CONTROL}"
         sources.sections = {**sources.sections, name: _control(name, main)}

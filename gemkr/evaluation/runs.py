@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from gemkr.data.run_folders import RETRIEVE, require_own
+from gemkr.data.run_folders import RETRIEVE, holds_run, require_own
+from gemkr.errors import ConfigError
 from gemkr.evaluation.config import EvalConfig
 from gemkr.evaluation.harness import RunResult, file_stamp, retrieve_into
 from gemkr.evaluation.pools import Pools, pool_names, read_pools, require_pools
@@ -39,6 +41,21 @@ def require_output(config: EvalConfig) -> Path:
     output = config.require("output")
     require_own(output, RETRIEVE)
     return require_writable_folder(output)
+
+
+def require_inputs(config: EvalConfig, sources: Sources, names: Iterable[str]) -> None:
+    """ConfigError, before any retriever has worked, for a file that one of those called `names` reads and that is not there. A run
+    that has begun read them once, and may be finished."""
+    output = Path(config.require("output"))
+    for name in names:
+        if holds_run(output / name):
+            continue
+        for what, path in _paths(config, sources, name).items():
+            if path is not None and not Path(path).exists():
+                raise ConfigError(
+                    f"the retriever {name!r} reads {what} from {path}, which is not there; make it first, or leave {name!r} out of "
+                    "evaluate"
+                )
 
 
 def _pools(config: EvalConfig, sources: Sources) -> Pools:

@@ -342,3 +342,17 @@ def test_an_index_over_another_one_is_said(
     assert main(argv) == 1
     assert "x.fmi holds no whole index of this version and would be replaced" in capsys.readouterr().err
     assert (tmp_path / "x.fmi").read_text() == "somebody's notes"
+
+
+def test_what_a_later_retriever_lacks_is_told_before_the_first_one_works(
+    material: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dense = f"{{kind: dense, encoder: {{kind: sentence_transformers, folder: {tmp_path}/none}}}}"
+    command = ["eval", str(material / "eval.yaml"), f"output={tmp_path}/out", f"retrievers.dense={dense}"]
+    assert main([*command, "evaluate=[bm25,dense]"]) == 1
+    error = capsys.readouterr().err
+    assert (
+        f"the retriever 'dense' reads encoder from {tmp_path}/none, which is not there; make it first"
+        in error
+    )
+    assert not (tmp_path / "out" / "bm25").exists()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -20,12 +18,13 @@ from benchmarks.okvqa.impacts import TermImpacts
 from benchmarks.okvqa.learned_retriever import ScorerRetriever
 from benchmarks.okvqa.learned_scorer import LearnedScorer
 from gemkr.cli import main
-from gemkr.errors import ConfigError, DataError, ModelError
-from gemkr.files import lock
+from gemkr.data.documents import DocumentStore
+from gemkr.errors import ConfigError, DataError
 from gemkr.models.hf.config import PromptConfig, TextEncoderConfig
-from gemkr.models.hf.text_encoder import TextEncoder, TextReader, load_text_encoder
+from gemkr.models.hf.text_encoder import TextReader, load_text_encoder
 from gemkr.scorers.bm25 import BM25
 from gemkr.types import Document, Query
+from gemkr.vector_index.store import VectorWriter, vector_plan
 
 DRINKS = {"cow": "milk", "leaf": "tea", "bean": "coffee"}
 WORDS = ["what", "comes", "from", "table", "warm", "fresh", "glass", *DRINKS, *DRINKS.values()]
@@ -35,7 +34,7 @@ QUERIES = [
     for thing, drink in DRINKS.items()
     for i in range(4)
 ]
-CORPUS = [
+CORPUS = DocumentStore(
     Document(f"d{number}", text)
     for number, text in enumerate(
         [
@@ -43,12 +42,13 @@ CORPUS = [
             "Teas and tea", "The table of teas", "Coffees, coffee, fresh coffee", "A cow", "A leaf and a bean", "the of",
         ]
     )
-]  # fmt: skip
+)  # fmt: skip
+WIDTH = 24
 EVERY = np.arange(len(CORPUS))
 
 
 def learned_scorer(
-    queries: list[Query], documents: list[Document], bm25: BM25, config: LearnedScorerConfig, folder: Path
+    queries: list[Query], documents: DocumentStore, bm25: BM25, config: LearnedScorerConfig, folder: Path
 ) -> LearnedScorer:
     """Learned, unless it is there, and read: into the file that the settings name, or one in the folder."""
     config = config if config.weights else replace(config, weights=str(folder / FILE))
@@ -60,11 +60,26 @@ def learned_scorer(
 def config(tmp_path_factory: pytest.TempPathFactory) -> LearnedScorerConfig:
     home = tmp_path_factory.mktemp("scorer")
     encoder = TextEncoderConfig(str(save_tiny_encoder(home / "e", WORDS)), max_tokens=24)
-    vectors = str(home / "passages.safetensors")
     return LearnedScorerConfig(
-        "train.jsonl", encoder, "", vectors, least_documents=1, most_documents=1.0, passage_tokens=12, epochs=60,
+        "train.jsonl", encoder, "", str(embed(home / "vectors", encoder)), least_documents=1, most_documents=1.0, epochs=60,
         batch_size=4, lr=3e-3, head_lr=3e-2, threshold=1.0,
     )  # fmt: skip
+
+
+def embed(folder: Path, config: TextEncoderConfig, name: str = "tiny") -> Path:
+    """The vectors of the corpus by a text encoder, as `gemkr embed` keeps them."""
+    encoder, reader = load_text_encoder(config).eval(), TextReader(config, PromptConfig())
+    with torch.no_grad():
+        found = encoder.meaning([torch.from_numpy(reader(Query("", d.contents))) for d in CORPUS])
+    writer = VectorWriter(folder, vector_plan(name, CORPUS.fingerprint, len(CORPUS), WIDTH))
+    writer.add(found.numpy())
+    writer.finish()
+    return folder
+
+
+@pytest.fixture
+def vectors(config: LearnedScorerConfig, tmp_path: Path) -> Path:
+    return embed(tmp_path / "v", config.encoder)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +112,7 @@ def test_rare_and_frequent_terms_are_passed_over(bm25: BM25) -> None:
     assert "cow" not in impacts.words
     assert impacts.fingerprint(CORPUS) != TermImpacts(bm25, CORPUS).fingerprint(CORPUS)
     sharper = TermImpacts(BM25(CORPUS, k1=0.9), CORPUS, least=3, most=0.3)
-    moved = [*CORPUS[:-1], replace(CORPUS[-1], text="of the")]
+    moved = [*CORPUS[:-1], replace(CORPUS[10], text="of the")]
     found = [impacts.fingerprint(CORPUS), sharper.fingerprint(CORPUS), impacts.fingerprint(moved)]
     assert len(set(found)) == 3
     with pytest.raises(
@@ -165,8 +180,7 @@ def test_the_product_with_the_corpus_has_the_gradient_of_a_dense_one(bm25: BM25)
 def test_learns_which_passages_answer(
     config: LearnedScorerConfig, bm25: BM25, tmp_path: Path, dense: bool, precision: str
 ) -> None:
-    vectors = str(tmp_path / "vectors") if dense else None
-    settings = replace(config, vectors=vectors, precision=precision)
+    settings = replace(config, vectors=config.vectors if dense else None, precision=precision)
     torch.manual_seed(7)
     state = torch.random.get_rng_state()
     scorer = learned_scorer(QUERIES, CORPUS, bm25, settings, tmp_path)
@@ -180,21 +194,19 @@ def test_learns_which_passages_answer(
         best, second = ranking.hits
         assert query.answers[0] in CORPUS[int(best.doc_id[1:])].text.lower()
         assert best.score >= second.score
-    assert (tmp_path / "vectors").exists() == dense
     (few,) = retriever.retrieve(new[:1], k=5, allowed={"d1", "d3"})
     assert {hit.doc_id for hit in few.hits} == {"d1", "d3"}
 
 
 def test_what_was_learned_is_kept_and_known_by_its_origin(
-    config: LearnedScorerConfig, bm25: BM25, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: LearnedScorerConfig, bm25: BM25, vectors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache, vectors = tmp_path / "deep" / "w.safetensors", tmp_path / "v.safetensors"
+    cache = tmp_path / "deep" / "w.safetensors"
     short = replace(config, epochs=1, weights=str(cache), vectors=str(vectors))
     first = learned_scorer(QUERIES, CORPUS, bm25, short, tmp_path).score(QUERIES[0], EVERY)
-    kept = cache.read_bytes(), vectors.read_bytes()
+    kept = cache.read_bytes()
     with monkeypatch.context() as patch:
         patch.delattr(learned_training, "_train")
-        patch.delattr(passage_vectors, "_read")
         again = learned_scorer(QUERIES, CORPUS, bm25, replace(short, train="elsewhere.jsonl"), tmp_path)
         np.testing.assert_array_equal(again.score(QUERIES[0], EVERY), first)
         absent = replace(short, weights=str(tmp_path / "absent"))
@@ -205,108 +217,33 @@ def test_what_was_learned_is_kept_and_known_by_its_origin(
                 DataError, match=r"w\.safetensors was learned from other queries, settings, documents or"
             ):
                 learned_scorer(queries, CORPUS, bm25, settings, tmp_path)
-        shorter = replace(short, passage_tokens=5)
-        with pytest.raises(
-            DataError, match=r"v\.safetensors holds vectors of .* to another length than 5 tokens"
-        ):
-            learned_scorer(QUERIES, CORPUS, bm25, shorter, tmp_path)
-        fewer = CORPUS[:-1]
-        with pytest.raises(DataError, match=r"v\.safetensors holds vectors of other passages"):
-            learned_scorer(QUERIES, fewer, BM25(fewer), short, tmp_path)
-    assert (cache.read_bytes(), vectors.read_bytes()) == kept
+        others = replace(short, vectors=str(embed(tmp_path / "others", config.encoder, "another")))
+        with pytest.raises(DataError, match=r"w\.safetensors was learned from other queries, settings"):
+            learned_scorer(QUERIES, CORPUS, bm25, others, tmp_path)
+    assert cache.read_bytes() == kept
     anew = learned_scorer(QUERIES, CORPUS, bm25, replace(short, weights=""), tmp_path)
     np.testing.assert_array_equal(anew.score(QUERIES[0], EVERY), first)
-    assert (tmp_path / FILE).read_bytes() == kept[0]
-    vectors.write_bytes(b"no vectors")
-    with pytest.raises(DataError, match=r"v\.safetensors is not a weight file"):
-        learned_scorer(QUERIES, CORPUS, bm25, short, tmp_path)
+    assert (tmp_path / FILE).read_bytes() == kept
 
 
-def test_passages_read_together_have_the_vectors_they_have_alone(
-    config: LearnedScorerConfig, tmp_path: Path
-) -> None:
-    encoder = load_text_encoder(config.encoder).eval()
-    reader = TextReader(replace(config.encoder, max_tokens=12), PromptConfig())
-    found = passage_vectors.passage_vectors(tmp_path / "v", CORPUS, encoder, reader, torch.float32)
-    assert (found.shape, found.dtype) == ((len(CORPUS), 24), torch.float16)
-    for vector, document in zip(found, CORPUS, strict=True):
-        with torch.no_grad():
-            alone = encoder.meaning([torch.from_numpy(reader(Query("", document.contents)))])[0]
-        torch.testing.assert_close(vector.float(), alone, atol=1e-3, rtol=1e-2)
-
-
-@pytest.fixture
-def reading(config: LearnedScorerConfig, monkeypatch: pytest.MonkeyPatch) -> tuple[TextEncoder, TextReader]:
-    """What reads passages, two at a time."""
-    monkeypatch.setattr(passage_vectors, "BATCH", 2)
-    reader = TextReader(replace(config.encoder, max_tokens=12), PromptConfig())
-    return load_text_encoder(config.encoder).eval(), reader
-
-
-def interrupt(encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch, batches: int) -> list[int]:
-    """Let the encoder read so many batches and no more; how many texts each had is in the list."""
-    read, meaning = [], encoder.meaning
-
-    def some(texts: list[torch.Tensor]) -> torch.Tensor:
-        if len(read) == batches:
-            raise KeyboardInterrupt
-        read.append(len(texts))
-        return meaning(texts)
-
-    monkeypatch.setattr(encoder, "meaning", some)
-    return read
-
-
-@pytest.mark.parametrize("torn", [b"", b"abc", b"x" * (2 * 24 * 2 - 1)], ids=["whole", "row", "batch"])
-def test_an_interrupted_reading_goes_on(
-    reading: tuple[TextEncoder, TextReader], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torn: bytes
-) -> None:
-    whole = passage_vectors.passage_vectors(tmp_path / "whole", CORPUS, *reading, torch.float32)
-    path, part = tmp_path / "v", tmp_path / "v.part"
-    with monkeypatch.context() as patch:
-        interrupt(reading[0], patch, 3)
-        with pytest.raises(KeyboardInterrupt):
-            passage_vectors.passage_vectors(path, CORPUS, *reading, torch.float32)
-    assert not path.exists()
-    part.write_bytes(part.read_bytes() + torn)
-    with monkeypatch.context() as patch:
-        read = interrupt(reading[0], patch, 9)
-        found = passage_vectors.passage_vectors(path, CORPUS, *reading, torch.float32)
-    assert read == [2, 2, 1]
-    torch.testing.assert_close(found, whole, rtol=0, atol=0)
-    assert path.read_bytes() == (tmp_path / "whole").read_bytes()
-    assert not part.exists()
-
-
-def test_a_reading_of_other_passages_or_of_a_second_process_is_left_alone(
-    reading: tuple[TextEncoder, TextReader], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "v"
-    with monkeypatch.context() as patch:
-        interrupt(reading[0], patch, 3)
-        with pytest.raises(KeyboardInterrupt):
-            passage_vectors.passage_vectors(path, CORPUS[::-1], *reading, torch.float32)
-    with lock(tmp_path / "v.part"), pytest.raises(DataError, match="another process is writing into"):
-        passage_vectors.passage_vectors(path, CORPUS, *reading, torch.float32)
-    found = passage_vectors.passage_vectors(path, CORPUS, *reading, torch.float32)
-    whole = passage_vectors.passage_vectors(tmp_path / "whole", CORPUS, *reading, torch.float32)
-    torch.testing.assert_close(found, whole, rtol=0, atol=0)
-
-
-def test_a_full_disk_ends_a_reading_in_one_sentence(
-    reading: tuple[TextEncoder, TextReader], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Full(io.BytesIO):
-        def flush(self) -> None:
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-        def close(self) -> None:
-            pass
-
-    (tmp_path / "v.part").touch()
-    monkeypatch.setattr(passage_vectors, "lock", lambda path: Full())
-    with pytest.raises(DataError, match=r"v\.part cannot be written \(No space left on device\); free or"):
-        passage_vectors.passage_vectors(tmp_path / "v", CORPUS, *reading, torch.float32)
+def test_passage_vectors_are_those_of_this_corpus(vectors: Path, tmp_path: Path) -> None:
+    found, encoder = passage_vectors.passage_vectors(vectors, CORPUS, WIDTH)
+    assert (found.shape, found.dtype, encoder) == ((len(CORPUS), WIDTH), torch.float16, "tiny")
+    np.testing.assert_allclose(np.linalg.norm(found.float(), axis=1), 1, atol=1e-2)
+    with pytest.raises(
+        ConfigError, match=r"the passage vectors .*none are not there; make them with gemkr embed"
+    ):
+        passage_vectors.passage_vectors(tmp_path / "none", CORPUS, WIDTH)
+    with pytest.raises(DataError, match=r"another number or width of vectors .*; make them with gemkr embed"):
+        passage_vectors.passage_vectors(vectors, CORPUS, WIDTH + 1)
+    moved = DocumentStore([*CORPUS[:-1], replace(CORPUS[10], text="other")])
+    with pytest.raises(DataError, match=r"were made with another corpus; make them with gemkr embed"):
+        passage_vectors.passage_vectors(vectors, moved, WIDTH)
+    broken = np.load(vectors / "vectors.npy")
+    broken[3, 1] = np.nan
+    np.save(vectors / "vectors.npy", broken)
+    with pytest.raises(DataError, match="hold numbers that are not finite; make them with gemkr embed"):
+        passage_vectors.passage_vectors(vectors, CORPUS, WIDTH)
 
 
 def test_what_cannot_be_learned(config: LearnedScorerConfig, bm25: BM25, tmp_path: Path) -> None:
@@ -315,13 +252,10 @@ def test_what_cannot_be_learned(config: LearnedScorerConfig, bm25: BM25, tmp_pat
         learned_scorer(QUERIES, CORPUS, bm25, frozen, tmp_path)
     with pytest.raises(ConfigError, match="precision is 'fp8'; known are fp32 and bf16"):
         learned_scorer(QUERIES, CORPUS, bm25, replace(config, precision="fp8"), tmp_path)
-    with pytest.raises(ModelError, match=r"passage_tokens is 41, the encoder .* has 40 positions"):
-        learned_scorer(QUERIES, CORPUS, bm25, replace(config, passage_tokens=41), tmp_path)
     (tmp_path / "file").touch()
-    for setting in ("weights", "vectors"):
-        blocked = replace(config, **{setting: str(tmp_path / "file" / "w")})
-        with pytest.raises(DataError, match=r"the output folder .*file cannot be written"):
-            learned_scorer(QUERIES, CORPUS, bm25, blocked, tmp_path)
+    blocked = replace(config, weights=str(tmp_path / "file" / "w"))
+    with pytest.raises(DataError, match=r"the output folder .*file cannot be written"):
+        learned_scorer(QUERIES, CORPUS, bm25, blocked, tmp_path)
     lost = [Query("q", "what", answers=("unicorn",)), Query("r", "what")]
     with pytest.raises(DataError, match="no document holds an answer of the 2 training queries"):
         learned_scorer(lost, CORPUS, bm25, config, tmp_path)
@@ -347,7 +281,7 @@ def evaluation(tmp_path: Path, config: LearnedScorerConfig) -> Path:
     )
     scorer = (
         f"{{kind: 'benchmarks.okvqa.learned_scorer:LearnedScorer', {learning}, weights: {tmp_path}/scorer, "
-        f"vectors: {tmp_path}/vectors, least_documents: 1, passage_tokens: 12, most_documents: 1.0, threshold: 1.0}}"
+        f"vectors: {tmp_path}/vectors, least_documents: 1, most_documents: 1.0, threshold: 1.0}}"
     )
     path = tmp_path / "eval.yaml"
     path.write_text(
@@ -358,6 +292,7 @@ def evaluation(tmp_path: Path, config: LearnedScorerConfig) -> Path:
         "  encoder_classifier_coverage:\n    kind: benchmarks.okvqa.answers:AnswerRetriever\n"
         f"    guesser: {{kind: encoder_classifier, {learning}, weights: {tmp_path}/classifier}}\n"
         "  bm25: {kind: bm25}\n"
+        f"  dense: {{kind: dense, encoder: {{kind: sentence_transformers, folder: {config.encoder.folder}}}, vectors: {tmp_path}/vectors}}\n"
         "evaluate: [learned_scorer, encoder_classifier_coverage]\n"
     )
     return path
@@ -366,10 +301,10 @@ def evaluation(tmp_path: Path, config: LearnedScorerConfig) -> Path:
 def test_an_evaluation_with_it(evaluation: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, weights = evaluation.parent / "out", evaluation.parent / "scorer"
     assert main(["eval", str(evaluation)]) == 1
-    assert (
-        "vectors does not exist, and retrieval never trains; make it first: python -m"
-        in capsys.readouterr().err
-    )
+    assert "vectors are not there; make them with gemkr embed" in capsys.readouterr().err
+    assert main(["embed", str(evaluation), "dense"]) == 0
+    assert main(["eval", str(evaluation)]) == 1
+    assert "does not exist, and retrieval never trains; make it first: python -m" in capsys.readouterr().err
     for name in ("learned_scorer", "encoder_classifier_coverage"):
         assert fit([str(evaluation), name]) == 0
     assert f"learned: {weights}" in capsys.readouterr().out

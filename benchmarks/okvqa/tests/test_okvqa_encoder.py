@@ -39,12 +39,13 @@ def test_tunes_behind_what_okvqa_cpu_made(
     monkeypatch.setattr("sys.argv", ["okvqa_encoder", "--seeds", "2", *folders])
     assert okvqa_encoder.main() == 0
     made = [product.parts[0] for product, _ in asked]
-    assert made == ["base"] * 3 + ["new"] * 7 + ["base"] * 3 + ["new"] * 7
-    assert [command[0] for _, command in asked[:10]] == [
+    assert made == (["base"] * 3 + ["new"] * 8) * 2
+    assert [command[0] for _, command in asked[:11]] == [
         "pretrain",
         "index",
         "mine",
         "fit",
+        "embed",
         "fit",
         "train",
         "fit",
@@ -55,7 +56,7 @@ def test_tunes_behind_what_okvqa_cpu_made(
     for seed in (0, 1):
         both = [
             load_config(command[1], EvalConfig, command[2:])
-            for _, command in asked[10 * seed : 10 * seed + 10]
+            for _, command in asked[11 * seed : 11 * seed + 11]
             if command[0] == "eval"
         ]
         with_expert, alone = (config.retrievers["generative"].config for config in both)
@@ -69,7 +70,7 @@ def test_tunes_behind_what_okvqa_cpu_made(
         assert alone.scoring == with_expert.scoring
         scorer = with_expert.scoring.inside_span.config.first.config
         assert scorer.weights == f"{tmp_path}/new/scorer.safetensors"
-        assert scorer.vectors == f"{tmp_path}/new/passages.safetensors"
+        assert scorer.vectors == f"{tmp_path}/new/minilm"
         assert alone.model == with_expert.model
         assert both[1].output == f"{tmp_path}/new/seed{seed}/model_alone"
     tuned = f"model.text_encoder.weights={tmp_path}/new/classifier.safetensors"

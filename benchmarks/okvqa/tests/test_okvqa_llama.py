@@ -36,7 +36,16 @@ def test_one_model_is_tuned_and_evaluated_for_each_seed(
     command = ["okvqa_llama", "--seeds", "2", "--folder", str(tmp_path / "runs"), "--llm", str(there)]
     monkeypatch.setattr("sys.argv", command)
     assert okvqa_llama.main() == 0
-    assert [words[0] for words in asked] == ["index", "mine", "embed", "train", "eval", "train", "eval"]
+    assert [words[0] for words in asked] == [
+        "index",
+        "mine",
+        "embed",
+        "fit",
+        "train",
+        "eval",
+        "train",
+        "eval",
+    ]
     assert "2 seeds" in capsys.readouterr().out
     trained = [
         load_config(w[1], TrainConfig, [x for x in w[2:] if "=" in x]) for w in asked if w[0] == "train"
@@ -56,6 +65,12 @@ def test_one_model_is_tuned_and_evaluated_for_each_seed(
         }
         inside = config.retrievers["dense_inside"].config.scoring["inside_span"]
         assert inside["vectors"] == config.retrievers["dense"].config.vectors == f"{tmp_path}/runs/minilm"
+        scorer = config.retrievers["learned_scorer"].config.scorer
+        assert scorer.config.weights == f"{tmp_path}/runs/scorer.safetensors"
+        assert (
+            config.retrievers["learned_inside"].config.scoring["inside_span"]["first"]["vectors"]
+            == inside["vectors"]
+        )
         assert ("bm25_caption" in config.evaluated) == (seed == 0)
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from gemkr.config.changes import ChangesOf
 from gemkr.config.files import from_mapping, to_mapping
 from gemkr.config.section import Section, section_files
 from gemkr.data.documents import allowed_documents
@@ -37,7 +38,7 @@ class RescoredRetriever:
         """The clues in the run of the generative retriever `of`; settings of `scoring` that are not given are that retriever's."""
 
         of: str
-        scoring: dict[str, Any] = field(default_factory=dict)
+        scoring: Annotated[dict[str, Any], ChangesOf(ScoringConfig)] = field(default_factory=dict)
 
     def __init__(self, clues: Mapping[str, Sequence[Clue]], lookup: ClueDocuments) -> None:
         self.clues = clues

@@ -1,21 +1,14 @@
-"""A change of a collection: from one generation to the next, or to nothing.
-
-Parts are written beside those that stand; then the manifest is replaced. Whatever stops a change before that, the old generation
-stands, and what was written is cleared away, at the latest by the next change.
-"""
+"""A change of a collection: the parts of its next generation, written beside those that stand. `commit` makes them count."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 
-from gemkr.collection.generation import Generation, sorted_places, stray_parts
-from gemkr.collection.manifest import is_collection, read_manifest, write_manifest
+from gemkr.collection.generation import Generation, sorted_places
+from gemkr.collection.manifest import Manifest
 from gemkr.collection.segment import (
     OpenSegment,
     SegmentWriter,
@@ -29,48 +22,14 @@ from gemkr.collection.segment import (
 )
 from gemkr.data.corpus import document_fault
 from gemkr.errors import DataError
-from gemkr.files import lock
 from gemkr.text.tokenizer import Tokenizer
 from gemkr.types import Document
 
-LOCK = ".lock"
 SMALL_TOKENS = 1 << 16
 """Segments up to this size are merged into the next one that is added."""
 LARGEST_MERGE = 1 << 24
 """Tokens of a merge that adding does by itself; beyond, `compact` is asked for."""
 CHUNK = 4096
-
-
-@contextmanager
-def changing(folder: Path, newest: Callable[[], Generation]) -> Iterator[Change]:
-    """A change of the newest generation, committed at the end; one at a time. `newest` opens it once nobody else can change it.
-
-    DataError when another process is at it, or nothing can be written.
-    """
-    try:
-        held = lock(folder / LOCK)
-    except DataError as error:
-        raise DataError(
-            f"another process is changing the collection {folder}; wait until it has ended"
-        ) from error
-    except OSError as error:
-        raise DataError(f"the collection {folder} cannot be changed ({error.strerror})") from error
-    with held:
-        change = Change(newest())
-        change.clear()
-        try:
-            yield change
-            change.commit()
-        except OSError as error:
-            change.clear()
-            raise DataError(
-                f"the collection {folder} cannot be written ({error.strerror}), it stays at generation "
-                f"{change.before.manifest.generation}; make room and try again"
-            ) from error
-        except BaseException:
-            change.clear()
-            raise
-        change.clear()
 
 
 class Change:
@@ -192,18 +151,18 @@ class Change:
         if left and sum(places.shape[1] for places in left):
             self._add_negative(np.concatenate(left, axis=1))
 
-    def commit(self) -> None:
-        """Make the parts the next generation; nothing where nothing was changed and the collection is there."""
+    def finish(self) -> Manifest:
+        """Write what is left to be written, and wait for the disk; the manifest of the next generation, the old one where nothing
+        was changed."""
         before = self.before
         same = np.array_equal(self.deleted, before.deleted)
-        begun = before.manifest.generation > 0
         if (
-            begun
+            before.manifest.generation > 0
             and same
             and self.segments == list(before.segments)
             and self.negatives == list(before.negatives)
         ):
-            return
+            return before.manifest
         deleted = before.manifest.deleted if same else None
         if not same and self.deleted.shape[1]:
             deleted = write_places(self.folder, self._next(), self.deleted)
@@ -216,16 +175,7 @@ class Change:
         for part in self.manifest.parts:
             if part.serial >= before.manifest.next_serial:
                 sync_part(self.folder, part)
-        write_manifest(self.folder, self.manifest)
-
-    def clear(self) -> None:
-        """Delete what no manifest names."""
-        standing = read_manifest(self.folder) if is_collection(self.folder) else self.before.manifest
-        for path in stray_parts(self.folder, standing):
-            with suppress(OSError):
-                shutil.rmtree(path)
-        for path in self.folder.glob(".collection.json.*.part"):
-            path.unlink(missing_ok=True)
+        return self.manifest
 
     def _write(self, fill: Callable[[SegmentWriter], None], memory_limit: int | None) -> OpenSegment:
         writer = SegmentWriter(self.folder, self._next(), self.manifest.tokenizer)

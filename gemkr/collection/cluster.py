@@ -7,11 +7,11 @@ holds it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from gemkr.collection.shard_server import ShardServer
+from gemkr.collection.manifest import Manifest
+from gemkr.collection.shard_server import Place, ShardServer, folder_and_manifest
 from gemkr.collection.shards import ShardedIndex
 from gemkr.errors import GemkrError, ShardError, first_line
 
@@ -20,15 +20,16 @@ class RayShard:
     """A `Shard`: an actor that has a collection open."""
 
     def __init__(
-        self, folder: str | Path, *, cpus: float = 1, resources: Mapping[str, float] | None = None
+        self, place: Place, *, cpus: float = 1, resources: Mapping[str, float] | None = None
     ) -> None:
         """Starts the actor without waiting for it; ray must be connected. `resources`: custom ones of the machine to run on."""
         import ray
 
+        folder, manifest = folder_and_manifest(place)
         self.name = str(folder)
         self._ray, self._answer = ray, None
         actor = ray.remote(ShardActor).options(num_cpus=cpus, resources=dict(resources or {}))
-        self.actor = actor.remote(str(Path(folder).absolute()))
+        self.actor = actor.remote(str(folder.absolute()), manifest)
 
     def send(self, method: str, *args: Any) -> None:
         self._answer = self.actor.call.remote(method, args)
@@ -52,15 +53,15 @@ class RayShard:
 class ShardActor:
     """What runs in the cluster: answers calls; errors of gemkr are answers."""
 
-    def __init__(self, folder: str) -> None:
-        self._folder = folder
+    def __init__(self, folder: str, manifest: Manifest | None = None) -> None:
+        self._folder, self._manifest = folder, manifest
         self._server: ShardServer | None = None
 
     def call(self, method: str, args: tuple) -> tuple[bool, Any]:
         """(True, result) or (False, error)."""
         try:
             if self._server is None:
-                self._server = ShardServer(self._folder)
+                self._server = ShardServer(self._folder, self._manifest)
             return True, getattr(self._server, method)(*args)
         except GemkrError as error:
             return False, error
@@ -74,7 +75,7 @@ class RayShards:
 
     def __init__(
         self,
-        folders: Sequence[str | Path],
+        shards: Sequence[Place],
         *,
         address: str | None = None,
         partial: bool = False,
@@ -93,10 +94,9 @@ class RayShards:
             raise ShardError(
                 f"the Ray cluster {address} does not answer ({first_line(error)}); correct its address"
             ) from error
-        places = resources or [{}] * len(folders)
+        places = resources or [{}] * len(shards)
         self.shards = [
-            RayShard(folder, cpus=cpus, resources=place)
-            for folder, place in zip(folders, places, strict=True)
+            RayShard(shard, cpus=cpus, resources=place) for shard, place in zip(shards, places, strict=True)
         ]
         self._partial = partial
 

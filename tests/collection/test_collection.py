@@ -220,12 +220,12 @@ def test_a_tokenizer_that_is_gone_or_another_is_refused(
 
 def edit(folder: Path, alter) -> None:
     """Change the manifest and its checksum."""
-    from gemkr.collection.manifest import _checksum
+    from gemkr.collection.manifest import checksum
 
     text = json.loads((folder / FILE).read_text())
     alter(text)
     body = {k: v for k, v in text.items() if k not in ("format", "version", "checksum")}
-    (folder / FILE).write_text(json.dumps(text | {"checksum": _checksum(body)}))
+    (folder / FILE).write_text(json.dumps(text | {"checksum": checksum(body)}))
 
 
 @pytest.mark.parametrize("name", ["index.fmi", "texts.bin", "bounds.npy", "ids.npy"])

@@ -14,8 +14,9 @@ from typing import Any
 from gemkr.collection.change import Change
 from gemkr.collection.commit import LOCK, changing
 from gemkr.collection.documents import CollectionDocuments
-from gemkr.collection.generation import Generation, open_newest
+from gemkr.collection.generation import Generation, open_newest, verify
 from gemkr.collection.manifest import PARTS, Manifest, OwnManifest, TokenizerRecord, is_collection
+from gemkr.collection.merging import by_policy, compact
 from gemkr.errors import DataError, TokenizerError
 from gemkr.files import require_writable_folder
 from gemkr.fm_index import FMIndex, SegmentedIndex
@@ -170,17 +171,25 @@ class Collection:
             change.remove(change.places(segments, docs))
             change.settle()
 
-    def compact(self, memory_limit: int | None = None) -> None:
-        """Merge all segments into one without deleted documents; nothing where that is so already. `memory_limit`: bytes, as for
-        `gemkr index build`. Readers keep their generation. Cost: that of an index of all documents, and reading their tokens
-        out of the segments."""
-        with self._changing() as change:
-            if len(change.segments) > 1 or change.deleted.shape[1]:
-                change.merge(0, len(change.segments), memory_limit)
+    def compact(self, memory_limit: int | None = None, *, tiered: bool = False) -> None:
+        """Merge all segments into one without deleted documents, or with `tiered` those only whose merge pays, by size
+        (`policy`); nothing where that is so already. `memory_limit`: bytes, as for `gemkr index build`.
+
+        Other processes may add and delete meanwhile; readers keep their generation. DataError where one compacts already. Cost:
+        that of an index of the merged documents, and reading their tokens out of the segments.
+        """
+        compact(OwnManifest(self.folder), tiered, memory_limit)
+        self.refresh()
+
+    @property
+    def due(self) -> bool:
+        """Whether `compact(tiered=True)` would merge segments."""
+        return by_policy(self._now) is not None
 
     def verify(self) -> None:
-        """Read all files of this generation and compare the checksums; DataError names what is damaged. About 1 s per GB."""
-        self._now.verify()
+        """Read all files of this generation, or of the newest where a change has deleted some, and compare the checksums;
+        DataError names what is damaged. About 1 s per GB."""
+        verify(OwnManifest(self.folder), [self._now])
 
     def refresh(self) -> int:
         """Go to the newest generation; its number. Milliseconds; parts that are open already stay so."""

@@ -52,8 +52,9 @@ class Generation:
             return self.segments[0].index
         first = np.cumsum([0, *(len(segment.index) for segment in self.segments)])
         serials = np.array([segment.part.serial for segment in self.segments], np.int64)
+        order = np.argsort(serials)
         numbers = [
-            first[np.searchsorted(serials, negative.places[0])] + negative.places[1]
+            first[order[np.searchsorted(serials, negative.places[0], sorter=order)]] + negative.places[1]
             for negative in self.negatives
         ]
         index = SegmentedIndex(
@@ -120,6 +121,19 @@ def open_newest(manifests: Manifests, known: Sequence[Generation] = ()) -> tuple
             )
         except DataError:
             if manifests.read() == newest:  # else a writer has replaced the parts meanwhile
+                raise
+
+
+def verify(manifests: Manifests, opened: Sequence[Generation]) -> Sequence[Generation]:
+    """`Generation.verify` of each, or of the newest ones where a change has deleted files of these; those that were verified."""
+    while True:
+        try:
+            for each in opened:
+                each.verify()
+            return opened
+        except DataError:
+            before, opened = opened, open_newest(manifests, opened)
+            if all(old is new for old, new in zip(before, opened, strict=True)):
                 raise
 
 

@@ -14,8 +14,9 @@ from typing import Any
 from gemkr.collection.change import Change
 from gemkr.collection.collection import Collection, missing_ids, recorded_tokenizer
 from gemkr.collection.commit import changing
-from gemkr.collection.generation import Generation, open_newest
+from gemkr.collection.generation import Generation, open_newest, verify
 from gemkr.collection.manifest import is_collection
+from gemkr.collection.merging import by_policy, compact
 from gemkr.collection.shard_folder import create_shards, dealt, read_dealt, shard_of
 from gemkr.collection.shard_manifest import ShardManifests, is_sharded
 from gemkr.collection.shard_processes import LocalShards
@@ -142,18 +143,19 @@ class ShardedCollection:
                 raise DataError(missing_ids(self.folder, ids, found))
             settle(changes)
 
-    def compact(self, memory_limit: int | None = None) -> None:
+    def compact(self, memory_limit: int | None = None, *, tiered: bool = False) -> None:
         """As `Collection.compact`, one shard after the other, each a change of its own."""
-        for number in range(len(self.shards)):
-            with self._changing() as changes:
-                change = changes[number]
-                if len(change.segments) > 1 or change.deleted.shape[1]:
-                    change.merge(0, len(change.segments), memory_limit)
+        compact(self._manifests, tiered, memory_limit)
+        self.refresh()
+
+    @property
+    def due(self) -> bool:
+        """As `Collection.due`."""
+        return any(by_policy(shard) is not None for shard in self.shards)
 
     def verify(self) -> None:
         """As `Collection.verify`; also DataError for a document in another shard than its own, which nothing would find."""
-        for number, shard in enumerate(self.shards):
-            shard.verify()
+        for number, shard in enumerate(verify(self._manifests, self.shards)):
             ids = list(shard.documents.doc_ids)
             for doc_id, home in zip(ids, shard_of(ids, len(self.shards)), strict=True):
                 if home != number:

@@ -120,7 +120,7 @@ def _only_writer(part: Path) -> IO[bytes]:
 
 def _build(folders: list[Path], files: list[Path], workers: int, settings: dict) -> None:
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(workers, context, initializer=end_with_parent) as pool:
         jobs = [pool.submit(_create, *each, settings) for each in zip(folders, files, strict=True)]
         try:
             for job in jobs:
@@ -138,7 +138,7 @@ def _create(folder: Path, file: Path, settings: dict) -> None:
     Collection.create(folder, documents=read_dealt(file), **settings)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """A killed parent leaves no process that goes on building."""
     parent = multiprocessing.parent_process()
     assert parent is not None

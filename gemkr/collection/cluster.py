@@ -28,7 +28,9 @@ class RayShard:
         folder, manifest = folder_and_manifest(place)
         self.name = str(folder)
         self._ray, self._answer = ray, None
-        actor = ray.remote(ShardActor).options(num_cpus=cpus, resources=dict(resources or {}))
+        actor = ray.remote(ShardActor).options(
+            num_cpus=cpus, resources=dict(resources or {}), scheduling_strategy="SPREAD"
+        )
         self.actor = actor.remote(str(folder.absolute()), manifest)
 
     def send(self, method: str, *args: Any) -> None:
@@ -47,7 +49,8 @@ class RayShard:
 
     def close(self) -> None:
         """End the actor."""
-        self._ray.kill(self.actor)
+        if self._ray.is_initialized():  # else it has ended with the cluster
+            self._ray.kill(self.actor)
 
 
 class ShardActor:
@@ -101,10 +104,18 @@ class RayShards:
         self._partial = partial
 
     def __enter__(self) -> ShardedIndex:
-        return ShardedIndex(self.shards, partial=self._partial)
+        try:
+            return ShardedIndex(self.shards, partial=self._partial)
+        except BaseException:
+            self.close()
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the actors."""
         for shard in self.shards:
             shard.close()

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gemkr.collection.change import Change
 from gemkr.collection.collection import Collection, missing_ids, recorded_tokenizer
@@ -22,9 +22,13 @@ from gemkr.collection.shard_manifest import ShardManifests, is_sharded
 from gemkr.collection.shard_processes import LocalShards
 from gemkr.collection.sharded_documents import ShardedDocuments
 from gemkr.collection.shards import ShardedIndex
+from gemkr.config.shards import HERE, RAY, ShardsConfig
 from gemkr.errors import DataError
 from gemkr.text.tokenizer import Tokenizer
 from gemkr.types import Document
+
+if TYPE_CHECKING:
+    from gemkr.collection.cluster import RayShards
 
 SUMMED = ("generation", "documents", "tokens", "deleted", "segments", "negative segments", "bytes")
 
@@ -39,10 +43,11 @@ class ShardedCollection:
         tokenizer_path: str | Path | None = None,
         *,
         partial: bool = False,
+        searched_by: ShardsConfig = HERE,
     ) -> None:
         """Use `create` or `open`."""
         self.folder, self._manifests = manifests.folder, manifests
-        self.shards, self.partial = tuple(shards), partial
+        self.shards, self.partial, self.searched_by = tuple(shards), partial, searched_by
         self._tokenizer_path = tokenizer_path
         self._tokenizer: Tokenizer | None = None
         self._documents: ShardedDocuments | None = None
@@ -59,11 +64,17 @@ class ShardedCollection:
 
     @classmethod
     def open(
-        cls, folder: str | Path, *, tokenizer: str | Path | None = None, partial: bool = False
+        cls,
+        folder: str | Path,
+        *,
+        tokenizer: str | Path | None = None,
+        partial: bool = False,
+        searched_by: ShardsConfig = HERE,
     ) -> ShardedCollection:
-        """The newest generations. With `partial`, a shard whose process dies is left out of later answers, see `ShardedIndex`."""
+        """The newest generations. With `partial`, a shard whose process or actor dies is left out of later answers, see
+        `ShardedIndex`."""
         manifests = ShardManifests(Path(folder))
-        return cls(manifests, open_newest(manifests), tokenizer, partial=partial)
+        return cls(manifests, open_newest(manifests), tokenizer, partial=partial, searched_by=searched_by)
 
     @property
     def documents(self) -> ShardedDocuments:
@@ -74,10 +85,10 @@ class ShardedCollection:
 
     @property
     def index(self) -> ShardedIndex:
-        """The index over all shards, whose processes start at the first use and end with it. DataError where a change has deleted
-        parts since this object was opened."""
+        """The index over all shards, whose processes or actors start at the first use and end with it. DataError where a change has
+        deleted parts since this object was opened, ShardError where there is no ray or its cluster does not answer."""
         if self._index is None:
-            shards = LocalShards([(s.folder, s.manifest) for s in self.shards], partial=self.partial)
+            shards = self._started()
             try:
                 self._index = shards.__enter__()
             except DataError as error:
@@ -89,6 +100,15 @@ class ShardedCollection:
             weakref.finalize(self._index, shards.close)
             self._index.doc_ids, self._index.path = self.documents.doc_ids, self.folder
         return self._index
+
+    def _started(self) -> LocalShards | RayShards:
+        places = [(shard.folder, shard.manifest) for shard in self.shards]
+        settings = self.searched_by
+        if settings.engine == RAY:
+            from gemkr.collection.cluster import RayShards
+
+            return RayShards(places, address=settings.address, partial=self.partial, cpus=settings.cpus)
+        return LocalShards(places, partial=self.partial)
 
     @property
     def generation(self) -> int:
@@ -218,9 +238,13 @@ def holds_collection(path: str | Path) -> bool:
 
 
 def open_collection(
-    folder: str | Path, *, tokenizer: str | Path | None = None, partial: bool = False
+    folder: str | Path,
+    *,
+    tokenizer: str | Path | None = None,
+    partial: bool = False,
+    searched_by: ShardsConfig = HERE,
 ) -> Collection | ShardedCollection:
     """The collection or the shards of a folder; DataError where it is neither."""
     if is_sharded(folder):
-        return ShardedCollection.open(folder, tokenizer=tokenizer, partial=partial)
+        return ShardedCollection.open(folder, tokenizer=tokenizer, partial=partial, searched_by=searched_by)
     return Collection.open(folder, tokenizer=tokenizer)

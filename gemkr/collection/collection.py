@@ -15,7 +15,14 @@ from gemkr.collection.change import Change
 from gemkr.collection.commit import LOCK, changing
 from gemkr.collection.documents import CollectionDocuments
 from gemkr.collection.generation import Generation, open_newest, verify
-from gemkr.collection.manifest import PARTS, Manifest, OwnManifest, TokenizerRecord, is_collection
+from gemkr.collection.manifest import (
+    PARTS,
+    Manifest,
+    OwnManifest,
+    TokenizerRecord,
+    is_collection,
+    require_no_shard,
+)
 from gemkr.collection.merging import by_policy, compact
 from gemkr.errors import DataError, TokenizerError
 from gemkr.files import require_writable_folder
@@ -60,6 +67,7 @@ class Collection:
             raise DataError(
                 f"{folder} is a collection already; add documents to it, or choose another folder"
             )
+        require_no_shard(folder)
         loaded = load_tokenizer(tokenizer, keep_white_space=keep_white_space)
         require_writable_folder(folder)
         leftovers = OwnManifest(folder).leftovers()

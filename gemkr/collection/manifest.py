@@ -16,6 +16,8 @@ from gemkr.errors import DataError
 from gemkr.files import sync_folder, write_atomically
 
 FILE = "collection.json"
+SHARDS = "shards.json"
+"""In a folder of shards: their manifests (see `shard_manifest`)."""
 PARTS = "parts"
 FORMAT, VERSION = "gemkr collection", 1
 
@@ -134,11 +136,19 @@ def read_manifest(folder: Path) -> Manifest:
     """The newest generation. DataError where there is no collection, a damaged one, or one of a newer version."""
     path = folder / FILE
     if not path.is_file():
+        require_no_shard(folder)
         raise DataError(
             f"{folder} is no collection, it holds no {FILE}; make one with gemkr collection create"
         )
     _, body = read_sealed(path, FORMAT, (VERSION,))
     return manifest_of(body)
+
+
+def require_no_shard(folder: Path) -> None:
+    """Raise DataError for a folder whose manifest lies in the folder of shards above it."""
+    above = folder.absolute().parent
+    if (above / SHARDS).is_file() and (folder / PARTS).is_dir():
+        raise DataError(f"{folder} is a shard of the collection {above}; name that one")
 
 
 def manifest_of(body: dict[str, Any]) -> Manifest:

@@ -11,18 +11,24 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gemkr.collection.manifest import FILE as OWN
-from gemkr.collection.manifest import Manifest, manifest_of, read_manifest, read_sealed, write_sealed
+from gemkr.collection.manifest import (
+    FILE,
+    SHARDS,
+    Manifest,
+    manifest_of,
+    read_manifest,
+    read_sealed,
+    write_sealed,
+)
 from gemkr.errors import DataError
 
-FILE = "shards.json"
 FORMAT, VERSION = "gemkr shards", 2
 LOCK = ".lock"
 
 
 def is_sharded(path: str | Path) -> bool:
     """Whether a folder is one of shards."""
-    return (Path(path) / FILE).is_file()
+    return (Path(path) / SHARDS).is_file()
 
 
 class ShardManifests:
@@ -30,7 +36,7 @@ class ShardManifests:
 
     def __init__(self, folder: Path, names: Sequence[str] = ()) -> None:
         """`names` of the shards are needed where the file is not there yet. DataError where it cannot be read."""
-        self.folder, self.path = folder, folder / FILE
+        self.folder, self.path = folder, folder / SHARDS
         self.names = tuple(names) or tuple(name for name, _ in self._records())
 
     @property
@@ -60,9 +66,11 @@ class ShardManifests:
         write_sealed(self.path, FORMAT, VERSION, {"shards": records})
 
     def leftovers(self) -> list[Path]:
-        found = [*self.folder.glob(f".{FILE}.*.part"), *self.folder.glob(".dealt.*")]
+        found = [*self.folder.glob(f".{SHARDS}.*.part"), *self.folder.glob(".dealt.*")]
         if all(body is not None for _, body in self._records()):
-            found += [path for shard in self.folders for path in (shard / OWN, shard / LOCK) if path.exists()]
+            found += [
+                path for shard in self.folders for path in (shard / FILE, shard / LOCK) if path.exists()
+            ]
         return found
 
     def _records(self) -> list[tuple[str, dict[str, Any] | None]]:

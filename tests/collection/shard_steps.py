@@ -20,8 +20,8 @@ from pathlib import Path
 
 from toy_text import TEXTS, train_sentencepiece
 
-from gemkr.collection.manifest import OwnManifest
-from gemkr.collection.shard_manifest import FILE, ShardManifests
+from gemkr.collection.manifest import SHARDS, OwnManifest
+from gemkr.collection.shard_manifest import ShardManifests
 from gemkr.collection.sharded import ShardedCollection
 from gemkr.types import Document
 
@@ -35,7 +35,7 @@ def as_version_1(folder: Path) -> None:
     for shard, manifest in zip(manifests.folders, manifests.read(), strict=True):
         OwnManifest(shard).write([manifest])
     record = {"format": "gemkr shards", "version": 1, "shards": manifests.names}
-    (folder / FILE).write_text(json.dumps(record))
+    (folder / SHARDS).write_text(json.dumps(record))
 
 
 def texts(shards: ShardedCollection) -> dict[str, str]:
@@ -90,7 +90,7 @@ def check(folder: Path, reader: ShardedCollection, before: dict[str, str], after
     assert texts(reader) == seen
     found.update([Document("d0", "one more")])
     manifests = ShardManifests(folder)
-    assert {p.name for p in folder.iterdir()} == {".lock", FILE, *manifests.names}
+    assert {p.name for p in folder.iterdir()} == {".lock", SHARDS, *manifests.names}
     for shard, manifest in zip(manifests.folders, manifests.read(), strict=True):
         assert [p.name for p in shard.iterdir()] == ["parts"]
         assert {p.name for p in (shard / "parts").iterdir()} == {part.name for part in manifest.parts}

@@ -198,6 +198,13 @@ def test_a_missing_shard_is_named(shards: ShardedCollection) -> None:
         open_collection(shards.folder)
 
 
+def test_a_shard_by_itself_is_refused(shards: ShardedCollection, tokenizer: Path) -> None:
+    for act in (Collection.open, lambda folder: Collection.create(folder, tokenizer=tokenizer)):
+        with pytest.raises(DataError, match=r"shard-000 is a shard of the collection .*wiki; name that one"):
+            act(shards.folder / "shard-000")
+    shards.verify()
+
+
 def test_a_damaged_or_newer_manifest_is_refused(shards: ShardedCollection) -> None:
     path = shards.folder / "shards.json"
     whole = path.read_text()

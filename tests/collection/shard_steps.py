@@ -1,6 +1,6 @@
 """Ends a change of a folder of shards at every step that it takes on the file system, and at random moments by kill -9.
 
-    PYTHONPATH=.:tests python tests/collection/shard_steps.py FOLDER [--kills 100] [--version 1]
+    PYTHONPATH=.:tests python tests/collection/shard_steps.py FOLDER [--kills 100] [--version 1] [--compact]
 
 Afterwards the folder must open with all documents of before the change or all of after it, pass `verify`, and be rid of what was
 left after the next change; a reader of before keeps what it opened.
@@ -16,6 +16,8 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from toy_text import TEXTS, train_sentencepiece
@@ -64,15 +66,15 @@ def end_at(step: int) -> None:
     sys.addaudithook(count)
 
 
-def in_child(writer: ShardedCollection, step: int | None) -> int:
-    """The process id of a child that makes the change."""
+def in_child(act: Callable[[], None], step: int | None) -> int:
+    """The process id of a child that makes a change."""
     child = os.fork()
     if child == 0:
         code = 1
         try:
             if step is not None:
                 end_at(step)
-            writer.update(UPDATE)
+            act()
             code = 0
         finally:
             os._exit(code)
@@ -90,7 +92,8 @@ def check(folder: Path, reader: ShardedCollection, before: dict[str, str], after
     assert texts(reader) == seen
     found.update([Document("d0", "one more")])
     manifests = ShardManifests(folder)
-    assert {p.name for p in folder.iterdir()} == {".lock", SHARDS, *manifests.names}
+    left = {p.name for p in folder.iterdir()} - {".merge.lock"}
+    assert left == {".lock", SHARDS, *manifests.names}
     for shard, manifest in zip(manifests.folders, manifests.read(), strict=True):
         assert [p.name for p in shard.iterdir()] == ["parts"]
         assert {p.name for p in (shard / "parts").iterdir()} == {part.name for part in manifest.parts}
@@ -101,6 +104,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("--compact", action="store_true", help="merge segments in place of an update")
     parser.add_argument("--every", type=int, default=1, help="only each of so many steps")
     parser.add_argument("--version", type=int, default=2)
     args = parser.parse_args()
@@ -109,7 +113,8 @@ def main() -> int:
     made, copy = args.folder / "made", args.folder / "copy"
     model = train_sentencepiece(args.folder / "t.model")
     first = [Document(f"d{i}", TEXTS[i % 8]) for i in range(16)]
-    ShardedCollection.create(made, 2, tokenizer=model, documents=first, processes=1).delete(["d7"])
+    shards = ShardedCollection.create(made, 2, tokenizer=model, documents=first, processes=1)
+    shards.delete(["d7"])
     if args.version == 1:
         as_version_1(made)
     rng, step, old, new, ended, seconds = random.Random(0), 0, 0, 0, 0, 0.0
@@ -118,9 +123,12 @@ def main() -> int:
         shutil.copytree(made, copy)
         reader = ShardedCollection.open(copy)
         before = texts(reader)
-        after = before | {d.doc_id: d.text for d in UPDATE}
+        writer = ShardedCollection.open(copy)
+        act, after = partial(writer.update, UPDATE), before | {d.doc_id: d.text for d in UPDATE}
+        if args.compact:
+            act, after = writer.compact, before
         began = time.perf_counter()
-        child = in_child(ShardedCollection.open(copy), step if step >= 0 else None)
+        child = in_child(act, step if step >= 0 else None)
         if step < 0:
             time.sleep(rng.random() * seconds)
             os.kill(child, signal.SIGKILL)

@@ -6,6 +6,7 @@ holds it.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
@@ -14,6 +15,8 @@ from gemkr.collection.manifest import Manifest
 from gemkr.collection.shard_server import Place, ShardServer, folder_and_manifest
 from gemkr.collection.shards import ShardedIndex
 from gemkr.errors import GemkrError, ShardError, first_line
+
+CONNECT_SECONDS = 10
 
 
 class RayShard:
@@ -92,8 +95,9 @@ class RayShards:
             raise ShardError("shards on a cluster need ray; install with pip install 'gemkr[ray]'") from error
         try:
             if not ray.is_initialized():
+                _reach(address)
                 ray.init(address=address, log_to_driver=False)
-        except (ConnectionError, ray.exceptions.RayError) as error:
+        except (OSError, RuntimeError, ray.exceptions.RayError) as error:
             raise ShardError(
                 f"the Ray cluster {address} does not answer ({first_line(error)}); correct its address"
             ) from error
@@ -119,3 +123,10 @@ class RayShards:
         """End the actors."""
         for shard in self.shards:
             shard.close()
+
+
+def _reach(address: str | None) -> None:
+    """Raise OSError where nothing listens at a HOST:PORT: ray would try for a quarter of an hour."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()

@@ -89,6 +89,13 @@ def test_actors_follow_a_change(wiki: Path, ray: object) -> None:
     assert [each.index(wiki).search(zebra).count for each in (before, after)] == [0, 1]
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])
+def test_a_wrong_address_is_named_at_once(wiki: Path, address: str) -> None:
+    pytest.importorskip("ray", reason="ray is an extra: pip install 'gemkr[ray]'")
+    with pytest.raises(ShardError, match=f"the Ray cluster {address} does not answer .*refused"):
+        sources(wiki, f"shards={{engine: ray, address: '{address}'}}").index(wiki)
+
+
 def test_without_ray_the_error_says_how_to_install_it(wiki: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ShardError, match=r"pip install 'gemkr\[ray\]'"):

@@ -22,8 +22,9 @@ from pathlib import Path
 import numpy as np
 from index_measures import BATCH, TextSampler, spans
 
-from gemkr.collection.change import changing
 from gemkr.collection.collection import Collection
+from gemkr.collection.commit import changing
+from gemkr.collection.manifest import OwnManifest
 from gemkr.collection.segment import SegmentWriter
 from gemkr.data.corpus import read_corpus
 from gemkr.fm_index import FMIndex, SegmentedIndex
@@ -193,7 +194,7 @@ def measure_open(model: Path, folder: Path, count: int) -> dict:
     """The quickest of five openings, each in a fresh process."""
     collection = Collection.create(folder, tokenizer=model)
     began = time.perf_counter()
-    with changing(folder, lambda: collection._now) as change:
+    with changing(OwnManifest(folder), lambda: [collection._now]) as (change,):
         change.segments.append(change._write(lambda writer: fill(writer, collection, count), None))
     seconds = time.perf_counter() - began
     command = [sys.executable, "-c", OPEN, str(folder)]

@@ -58,7 +58,7 @@ def main() -> int:
         whole = Collection.create(
             Path(name) / "whole", tokenizer=args.tokenizer, documents=sharded.documents, processes=0
         )
-        folders = [shard.folder for shard in sharded.shards]
+        folders = [(shard.folder, shard.manifest) for shard in sharded.shards]
         local = LocalShards(folders)
         ways: dict[str, tuple[Any, list[int]]] = {
             "one index": (whole.index, []),

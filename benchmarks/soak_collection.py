@@ -18,7 +18,7 @@ from collection.test_collection_states import Changes
 from hypothesis import HealthCheck, settings
 from toy_text import train_sentencepiece
 
-from gemkr.collection import change
+from gemkr.collection import policy
 
 
 def main() -> int:
@@ -31,7 +31,7 @@ def main() -> int:
         tokenizer = train_sentencepiece(Path(folder) / "tokenizer.model")
         began = time.monotonic()
         while time.monotonic() < began + 60 * args.minutes:
-            change.SMALL_TOKENS = (0, 40, 400)[runs % 3]
+            policy.SMALL_TOKENS = (0, 40, 400)[runs % 3]
             machine = type("Here", (Changes,), {"tokenizer": tokenizer})
             test = machine.TestCase()
             test.settings = settings(

@@ -17,6 +17,7 @@ from gemkr.collection.documents import CollectionDocuments
 from gemkr.collection.sharded import ShardedCollection, holds_collection, open_collection
 from gemkr.collection.sharded_documents import ShardedDocuments
 from gemkr.config.section import Section
+from gemkr.config.shards import HERE, ShardsConfig
 from gemkr.data.corpus import BadRows
 from gemkr.data.documents import DocumentStore
 from gemkr.data.queries import read_queries
@@ -43,7 +44,7 @@ class Sources:
     """The material of one configuration. Every part is loaded at its first use, and only once.
 
     `output` is where runs go: that of the retriever NAME into the folder NAME in it. `limit` keeps the first queries only.
-    With `partial`, shards that die are left out of answers.
+    With `partial`, shards that die are left out of answers; `shards` says what searches them.
     """
 
     def __init__(
@@ -57,11 +58,12 @@ class Sources:
         regions: str | Path | None = None,
         output: str | Path | None = None,
         partial: bool = False,
+        shards: ShardsConfig = HERE,
     ) -> None:
         self.corpus_path, self.queries_path = Path(corpus), queries
         self.sections = sections
         self._limit, self._images, self._regions, self._output = limit, images, regions, output
-        self._partial = partial
+        self._partial, self._shards = partial, shards
         self._made: dict[Any, Any] = {}
 
     @cached_property
@@ -113,7 +115,10 @@ class Sources:
     def collection(self, folder: str | Path) -> Collection | ShardedCollection:
         """A collection, in the generation that it had when it was first asked for."""
         folder = Path(folder).resolve()
-        return self.once(("collection", folder), lambda: open_collection(folder, partial=self._partial))
+        return self.once(
+            ("collection", folder),
+            lambda: open_collection(folder, partial=self._partial, searched_by=self._shards),
+        )
 
     def renewed(self) -> Sources:
         """The same material over the newest generation of its collections: models, tokenizers and pictures are shared, all that

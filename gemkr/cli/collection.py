@@ -53,6 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     delete.add_argument("--ignore-missing", action="store_true", help="pass over ids that are not there")
     compact = _action(actions, "compact", "merge all segments into one without deleted documents", _compact)
+    compact.add_argument(
+        "--tiered",
+        action="store_true",
+        help="only segments of like size and those with many deletions, for cron",
+    )
     for action in (create, add, update, compact):
         action.add_argument(
             "--memory-limit",
@@ -123,7 +128,7 @@ def _delete(args: argparse.Namespace) -> int:
 
 def _compact(args: argparse.Namespace) -> int:
     began, collection = time.perf_counter(), _open(args)
-    collection.compact(_limit(args))
+    collection.compact(_limit(args), tiered=args.tiered)
     return _report(collection, began)
 
 
@@ -178,5 +183,7 @@ def _report(collection: Collection | ShardedCollection, began: float) -> int:
     print(f"generation     {info['generation']:,}")
     print(f"documents      {info['documents']:,}")
     print(f"segments       {info['segments']:,} and {info['negative segments']:,} negative")
+    if collection.due:
+        print("merge          due; gemkr collection compact --tiered does it, and no writer waits for it")
     print(f"seconds        {time.perf_counter() - began:.1f}")
     return 0

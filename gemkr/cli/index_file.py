@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 def load_index(path: Path, way_out: str) -> FMIndex:
     """The index of a file. DataError with `way_out` for a collection; FMIndexError for a file that is no index."""
-    from gemkr.collection.manifest import is_collection
+    from gemkr.collection.sharded import holds_collection
     from gemkr.fm_index import FMIndex
 
-    if is_collection(path):
+    if holds_collection(path):
         raise DataError(f"{path} is a collection, not an index file; {way_out}")
     return FMIndex.load(path)

@@ -1,21 +1,18 @@
-"""A change of a collection: from one generation to the next, or to nothing.
-
-Parts are written beside those that stand; then the manifest is replaced. Whatever stops a change before that, the old generation
-stands, and what was written is cleared away, at the latest by the next change.
-"""
+"""A change of a collection: the parts of its next generation, written beside those that stand. `commit` makes them count."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from gemkr.collection.generation import Generation, sorted_places, stray_parts
-from gemkr.collection.manifest import is_collection, read_manifest, write_manifest
+from gemkr.collection import policy
+from gemkr.collection.generation import Generation, sorted_places
+from gemkr.collection.manifest import Manifest, Part, part_folder
 from gemkr.collection.segment import (
     OpenSegment,
     SegmentWriter,
@@ -29,55 +26,18 @@ from gemkr.collection.segment import (
 )
 from gemkr.data.corpus import document_fault
 from gemkr.errors import DataError
-from gemkr.files import lock
 from gemkr.text.tokenizer import Tokenizer
 from gemkr.types import Document
 
-LOCK = ".lock"
-SMALL_TOKENS = 1 << 16
-"""Segments up to this size are merged into the next one that is added."""
-LARGEST_MERGE = 1 << 24
-"""Tokens of a merge that adding does by itself; beyond, `compact` is asked for."""
 CHUNK = 4096
 
 
-@contextmanager
-def changing(folder: Path, newest: Callable[[], Generation]) -> Iterator[Change]:
-    """A change of the newest generation, committed at the end; one at a time. `newest` opens it once nobody else can change it.
-
-    DataError when another process is at it, or nothing can be written.
-    """
-    try:
-        held = lock(folder / LOCK)
-    except DataError as error:
-        raise DataError(
-            f"another process is changing the collection {folder}; wait until it has ended"
-        ) from error
-    except OSError as error:
-        raise DataError(f"the collection {folder} cannot be changed ({error.strerror})") from error
-    with held:
-        change = Change(newest())
-        change.clear()
-        try:
-            yield change
-            change.commit()
-        except OSError as error:
-            change.clear()
-            raise DataError(
-                f"the collection {folder} cannot be written ({error.strerror}), it stays at generation "
-                f"{change.before.manifest.generation}; make room and try again"
-            ) from error
-        except BaseException:
-            change.clear()
-            raise
-        change.clear()
-
-
 class Change:
-    """The parts of the next generation while they are put together; `before` is the one that stands."""
+    """The parts of the next generation while they are put together; `before` is the one that stands. Segments whose serials are
+    in `frozen` are being merged elsewhere: they stay until `adopt`."""
 
-    def __init__(self, before: Generation) -> None:
-        self.before, self.folder = before, before.folder
+    def __init__(self, before: Generation, frozen: frozenset[int] = frozenset()) -> None:
+        self.before, self.folder, self.frozen = before, before.folder, frozen
         self.manifest = before.manifest
         self.segments = list(before.segments)
         self.negatives = list(before.negatives)
@@ -145,7 +105,9 @@ class Change:
             return
         self.deleted = sorted_places(np.concatenate([self.deleted, places], axis=1))
         size = sum(self._tokens_at(places))
-        while self.negatives and self.negatives[-1].part.tokens <= max(2 * size, SMALL_TOKENS):
+        while self.negatives and self.negatives[-1].part.tokens <= max(
+            policy.FACTOR * size, policy.SMALL_TOKENS
+        ):
             absorbed = self.negatives.pop()
             size += absorbed.part.tokens
             places = np.concatenate([places, absorbed.places], axis=1)
@@ -154,19 +116,21 @@ class Change:
     def settle(self) -> None:
         """Merge small segments at the end, so that many small changes leave few segments, and drop those without documents."""
         for at in reversed(range(len(self.segments))):
-            if len(self._deleted_of(at)) == len(self.segments[at].index):
-                self.merge(at, at + 1)
-        at = len(self.segments) - 1
-        size = self.segments[at].part.tokens if at > 0 else 0
-        while at > 0 and self.segments[at - 1].part.tokens <= max(2 * size, SMALL_TOKENS):
-            size += self.segments[at - 1].part.tokens
-            if size + self._negative_tokens(at - 1) > LARGEST_MERGE:
-                break
-            at -= 1
-        if at < len(self.segments) - 1:
-            self.merge(at, len(self.segments))
+            segment = self.segments[at]
+            if segment.part.serial not in self.frozen and len(self._deleted_of(at)) == len(segment.index):
+                self._replace(at, at + 1, [])
+        frozen = (at for at, segment in enumerate(self.segments) if segment.part.serial in self.frozen)
+        first = 1 + max(frozen, default=-1)
+        free = range(first, len(self.segments))
+        last = policy.tail(
+            [self.segments[at].part.tokens for at in free],
+            policy.LARGEST_OF_ADD,
+            [self._negative_tokens(at) for at in free],
+        )
+        if len(last) > 1:
+            self.merge(first + last.start, len(self.segments))
 
-    def merge(self, start: int, stop: int, memory_limit: int | None = None) -> None:
+    def merge(self, start: int, stop: int) -> None:
         """Replace segments [start, stop) by one of their live documents.
 
         DataError for one that does not fit its checksums: a copy would get new ones that hide the damage.
@@ -183,8 +147,44 @@ class Change:
                 writer.copy(segment, gone)
 
         live = sum(len(s.index) - len(gone) for s, gone in zip(merged, deleted, strict=True))
-        self.segments[start:stop] = [self._write(copy, memory_limit)] if live else []
-        serials = [segment.part.serial for segment in merged]
+        self._replace(start, stop, [self._write(copy, None)] if live else [])
+
+    def adopt(
+        self, place: Path, part: Part | None, merged: Sequence[OpenSegment], gone: Sequence[np.ndarray]
+    ) -> None:
+        """Put a segment that was merged in the folder `place` into the place of those it was made of, without their documents
+        `gone` int64[n] each, ascending, that were deleted before; None where all were.
+
+        DataError where another change has merged these segments.
+        """
+        serials = [segment.part.serial for segment in self.segments]
+        start = serials.index(merged[0].part.serial) if merged[0].part.serial in serials else 0
+        stop = start + len(merged)
+        if serials[start:stop] != [segment.part.serial for segment in merged]:
+            raise DataError(
+                f"segments of the collection {self.folder} were merged by an older gemkr meanwhile; compact it again"
+            )
+        late, first = (
+            [np.zeros(0, np.int64)],
+            0,
+        )  # documents of the new segment that were deleted during the merge
+        for at, before in zip(range(start, stop), gone, strict=True):
+            new = np.setdiff1d(self._deleted_of(at), before, assume_unique=True)
+            late.append(first + new - np.searchsorted(before, new))
+            first += len(self.segments[at].index) - len(before)
+        if part is None:
+            self._replace(start, stop, [])
+            return
+        kept = replace(part, serial=self._next())
+        os.rename(part_folder(place, part), part_folder(self.folder, kept))
+        self._replace(start, stop, [open_segment(self.folder, kept, self.manifest.tokenizer)])
+        docs = np.concatenate(late)
+        self.remove(np.stack([np.full(len(docs), kept.serial), docs]))
+
+    def _replace(self, start: int, stop: int, by: list[OpenSegment]) -> None:
+        """Put `by` in the place of segments [start, stop), whose deleted documents are forgotten."""
+        serials = [segment.part.serial for segment in self.segments[start:stop]]
+        self.segments[start:stop] = by
         self.deleted = self.deleted[:, ~np.isin(self.deleted[0], serials)]
         touched = [negative for negative in self.negatives if np.isin(negative.places[0], serials).any()]
         self.negatives = [negative for negative in self.negatives if negative not in touched]
@@ -192,18 +192,18 @@ class Change:
         if left and sum(places.shape[1] for places in left):
             self._add_negative(np.concatenate(left, axis=1))
 
-    def commit(self) -> None:
-        """Make the parts the next generation; nothing where nothing was changed and the collection is there."""
+    def finish(self) -> Manifest:
+        """Write what is left to be written, and wait for the disk; the manifest of the next generation, the old one where nothing
+        was changed."""
         before = self.before
         same = np.array_equal(self.deleted, before.deleted)
-        begun = before.manifest.generation > 0
         if (
-            begun
+            before.manifest.generation > 0
             and same
             and self.segments == list(before.segments)
             and self.negatives == list(before.negatives)
         ):
-            return
+            return before.manifest
         deleted = before.manifest.deleted if same else None
         if not same and self.deleted.shape[1]:
             deleted = write_places(self.folder, self._next(), self.deleted)
@@ -216,16 +216,7 @@ class Change:
         for part in self.manifest.parts:
             if part.serial >= before.manifest.next_serial:
                 sync_part(self.folder, part)
-        write_manifest(self.folder, self.manifest)
-
-    def clear(self) -> None:
-        """Delete what no manifest names."""
-        standing = read_manifest(self.folder) if is_collection(self.folder) else self.before.manifest
-        for path in stray_parts(self.folder, standing):
-            with suppress(OSError):
-                shutil.rmtree(path)
-        for path in self.folder.glob(".collection.json.*.part"):
-            path.unlink(missing_ok=True)
+        return self.manifest
 
     def _write(self, fill: Callable[[SegmentWriter], None], memory_limit: int | None) -> OpenSegment:
         writer = SegmentWriter(self.folder, self._next(), self.manifest.tokenizer)
@@ -237,10 +228,11 @@ class Change:
         return open_segment(self.folder, part, self.manifest.tokenizer)
 
     def _add_negative(self, places: np.ndarray) -> None:
-        by_serial = {segment.part.serial: segment for segment in self.segments}
-        part = write_negative(
-            self.folder, self._next(), self.manifest.tokenizer, sorted_places(places), by_serial
-        )
+        """Its documents in the order of the segments, which a merge elsewhere may make another than that of their serials."""
+        docs = [places[1, places[0] == segment.part.serial] for segment in self.segments]
+        serials = np.repeat([segment.part.serial for segment in self.segments], [len(each) for each in docs])
+        ordered = np.stack([serials, np.concatenate([np.sort(each) for each in docs])])
+        part = write_negative(self.folder, self._next(), self.manifest.tokenizer, ordered, self.segments)
         self.negatives.append(open_negative(self.folder, part, self.manifest.tokenizer))
 
     def _tokens_at(self, places: np.ndarray) -> Iterator[int]:
@@ -253,7 +245,7 @@ class Change:
     def _negative_tokens(self, at: int) -> int:
         """Tokens of the negative segments that a merge of the segment would write anew."""
         serial = self.segments[at].part.serial
-        return sum(n.part.tokens for n in self.negatives if len(docs_of(n.places, serial)))
+        return sum(n.part.tokens for n in self.negatives if (n.places[0] == serial).any())
 
     def _next(self) -> int:
         self._serial += 1

@@ -6,29 +6,35 @@ holds it.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from gemkr.collection.shard_server import ShardServer
+from gemkr.collection.manifest import Manifest
+from gemkr.collection.shard_server import Place, ShardServer, folder_and_manifest
 from gemkr.collection.shards import ShardedIndex
 from gemkr.errors import GemkrError, ShardError, first_line
+
+CONNECT_SECONDS = 10
 
 
 class RayShard:
     """A `Shard`: an actor that has a collection open."""
 
     def __init__(
-        self, folder: str | Path, *, cpus: float = 1, resources: Mapping[str, float] | None = None
+        self, place: Place, *, cpus: float = 1, resources: Mapping[str, float] | None = None
     ) -> None:
         """Starts the actor without waiting for it; ray must be connected. `resources`: custom ones of the machine to run on."""
         import ray
 
+        folder, manifest = folder_and_manifest(place)
         self.name = str(folder)
         self._ray, self._answer = ray, None
-        actor = ray.remote(ShardActor).options(num_cpus=cpus, resources=dict(resources or {}))
-        self.actor = actor.remote(str(Path(folder).absolute()))
+        actor = ray.remote(ShardActor).options(
+            num_cpus=cpus, resources=dict(resources or {}), scheduling_strategy="SPREAD"
+        )
+        self.actor = actor.remote(str(folder.absolute()), manifest)
 
     def send(self, method: str, *args: Any) -> None:
         self._answer = self.actor.call.remote(method, args)
@@ -46,21 +52,22 @@ class RayShard:
 
     def close(self) -> None:
         """End the actor."""
-        self._ray.kill(self.actor)
+        if self._ray.is_initialized():  # else it has ended with the cluster
+            self._ray.kill(self.actor)
 
 
 class ShardActor:
     """What runs in the cluster: answers calls; errors of gemkr are answers."""
 
-    def __init__(self, folder: str) -> None:
-        self._folder = folder
+    def __init__(self, folder: str, manifest: Manifest | None = None) -> None:
+        self._folder, self._manifest = folder, manifest
         self._server: ShardServer | None = None
 
     def call(self, method: str, args: tuple) -> tuple[bool, Any]:
         """(True, result) or (False, error)."""
         try:
             if self._server is None:
-                self._server = ShardServer(self._folder)
+                self._server = ShardServer(self._folder, self._manifest)
             return True, getattr(self._server, method)(*args)
         except GemkrError as error:
             return False, error
@@ -74,7 +81,7 @@ class RayShards:
 
     def __init__(
         self,
-        folders: Sequence[str | Path],
+        shards: Sequence[Place],
         *,
         address: str | None = None,
         partial: bool = False,
@@ -88,23 +95,38 @@ class RayShards:
             raise ShardError("shards on a cluster need ray; install with pip install 'gemkr[ray]'") from error
         try:
             if not ray.is_initialized():
+                _reach(address)
                 ray.init(address=address, log_to_driver=False)
-        except (ConnectionError, ray.exceptions.RayError) as error:
+        except (OSError, RuntimeError, ray.exceptions.RayError) as error:
             raise ShardError(
                 f"the Ray cluster {address} does not answer ({first_line(error)}); correct its address"
             ) from error
-        places = resources or [{}] * len(folders)
+        places = resources or [{}] * len(shards)
         self.shards = [
-            RayShard(folder, cpus=cpus, resources=place)
-            for folder, place in zip(folders, places, strict=True)
+            RayShard(shard, cpus=cpus, resources=place) for shard, place in zip(shards, places, strict=True)
         ]
         self._partial = partial
 
     def __enter__(self) -> ShardedIndex:
-        return ShardedIndex(self.shards, partial=self._partial)
+        try:
+            return ShardedIndex(self.shards, partial=self._partial)
+        except BaseException:
+            self.close()
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the actors."""
         for shard in self.shards:
             shard.close()
+
+
+def _reach(address: str | None) -> None:
+    """Raise OSError where nothing listens at a HOST:PORT: ray would try for a quarter of an hour."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()

@@ -6,14 +6,24 @@ and deleted by negative segments, so a change costs what it changes; `compact` m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gemkr.collection.change import LOCK, changing
+from gemkr.collection.change import Change
+from gemkr.collection.commit import LOCK, changing
 from gemkr.collection.documents import CollectionDocuments
-from gemkr.collection.generation import Generation, open_generation
-from gemkr.collection.manifest import PARTS, Manifest, TokenizerRecord, is_collection
+from gemkr.collection.generation import Generation, open_newest, verify
+from gemkr.collection.manifest import (
+    PARTS,
+    Manifest,
+    OwnManifest,
+    TokenizerRecord,
+    is_collection,
+    require_no_shard,
+)
+from gemkr.collection.merging import by_policy, compact
 from gemkr.errors import DataError, TokenizerError
 from gemkr.files import require_writable_folder
 from gemkr.fm_index import FMIndex, SegmentedIndex
@@ -57,9 +67,11 @@ class Collection:
             raise DataError(
                 f"{folder} is a collection already; add documents to it, or choose another folder"
             )
+        require_no_shard(folder)
         loaded = load_tokenizer(tokenizer, keep_white_space=keep_white_space)
         require_writable_folder(folder)
-        if any(path.name not in (LOCK, PARTS) for path in folder.iterdir()):
+        leftovers = OwnManifest(folder).leftovers()
+        if any(path.name not in (LOCK, PARTS) and path not in leftovers for path in folder.iterdir()):
             raise DataError(f"{folder} holds other files; choose a new folder for the collection")
         record = TokenizerRecord(
             str(Path(tokenizer).resolve()), loaded.fingerprint(), loaded.vocab_size, keep_white_space
@@ -67,14 +79,14 @@ class Collection:
         made = cls(folder, Generation(folder, Manifest(0, record)), tokenizer)
         made._tokenizer = loaded
 
-        def nothing() -> Generation:
+        def nothing() -> list[Generation]:
             if is_collection(folder):
                 raise DataError(
                     f"{folder} is a collection already; add documents to it, or choose another folder"
                 )
-            return made._now
+            return [made._now]
 
-        with changing(folder, nothing) as change:
+        with changing(OwnManifest(folder), nothing) as (change,):
             change.append(
                 documents, lambda: loaded, replace=False, memory_limit=memory_limit, processes=processes
             )
@@ -88,7 +100,7 @@ class Collection:
         Milliseconds, whatever the number of documents. DataError names what is missing or damaged; nothing is served then.
         """
         folder = Path(folder)
-        return cls(folder, open_generation(folder), tokenizer)
+        return cls(folder, *open_newest(OwnManifest(folder)), tokenizer)
 
     @property
     def index(self) -> FMIndex | SegmentedIndex:
@@ -114,18 +126,9 @@ class Collection:
     def tokenizer(self) -> Tokenizer:
         """The tokenizer of all documents; TokenizerError where it is gone or another one stands in its place."""
         if self._tokenizer is None:
-            record = self._now.manifest.tokenizer
-            path = self._tokenizer_path or record.path
-            if not Path(path).exists():
-                raise TokenizerError(
-                    f"the tokenizer {path} of the collection {self.folder} does not exist; name where it is (--tokenizer)"
-                )
-            found = fitted(load_tokenizer(path), record.fingerprint)
-            if found.fingerprint() != record.fingerprint:
-                raise TokenizerError(
-                    f"the tokenizer {path} is not the one that the collection {self.folder} was made with; give that one"
-                )
-            self._tokenizer = found
+            self._tokenizer = recorded_tokenizer(
+                self.folder, self._now.manifest.tokenizer, self._tokenizer_path
+            )
         return self._tokenizer
 
     def __len__(self) -> int:
@@ -151,7 +154,7 @@ class Collection:
     def _append(
         self, documents: Iterable[Document], replace: bool, memory_limit: int | None, processes: int
     ) -> None:
-        with changing(self.folder, self.newest) as change:
+        with self._changing() as change:
             change.append(
                 documents,
                 lambda: self.tokenizer,
@@ -160,7 +163,6 @@ class Collection:
                 processes=processes,
             )
             change.settle()
-        self.refresh()
 
     def delete(self, doc_ids: Iterable[str], ignore_missing: bool = False) -> None:
         """Delete documents. DataError names ids that are not there, and nothing is deleted, unless `ignore_missing`.
@@ -170,49 +172,66 @@ class Collection:
         if isinstance(doc_ids, str):
             raise DataError(f"doc_ids must be a list of document ids, it is the text {doc_ids!r}")
         ids = list(dict.fromkeys(doc_ids))
-        with changing(self.folder, self.newest) as change:
+        with self._changing() as change:
             found, segments, docs = change.before.documents.find(ids)
             if len(found) < len(ids) and not ignore_missing:
                 raise DataError(missing_ids(self.folder, ids, found.tolist()))
             change.remove(change.places(segments, docs))
             change.settle()
+
+    def compact(self, memory_limit: int | None = None, *, tiered: bool = False) -> None:
+        """Merge all segments into one without deleted documents, or with `tiered` those only whose merge pays, by size
+        (`policy`); nothing where that is so already. `memory_limit`: bytes, as for `gemkr index build`.
+
+        Other processes may add and delete meanwhile; readers keep their generation. DataError where one compacts already. Cost:
+        that of an index of the merged documents, and reading their tokens out of the segments.
+        """
+        compact(OwnManifest(self.folder), tiered, memory_limit)
         self.refresh()
 
-    def compact(self, memory_limit: int | None = None) -> None:
-        """Merge all segments into one without deleted documents; nothing where that is so already. `memory_limit`: bytes, as for
-        `gemkr index build`. Readers keep their generation. Cost: that of an index of all documents, and reading their tokens
-        out of the segments."""
-        with changing(self.folder, self.newest) as change:
-            if len(change.segments) > 1 or change.deleted.shape[1]:
-                change.merge(0, len(change.segments), memory_limit)
-        self.refresh()
+    @property
+    def due(self) -> bool:
+        """Whether `compact(tiered=True)` would merge segments."""
+        return by_policy(self._now) is not None
 
     def verify(self) -> None:
-        """Read all files of this generation and compare the checksums; DataError names what is damaged. About 1 s per GB."""
-        self._now.verify()
+        """Read all files of this generation, or of the newest where a change has deleted some, and compare the checksums;
+        DataError names what is damaged. About 1 s per GB."""
+        verify(OwnManifest(self.folder), [self._now])
 
     def refresh(self) -> int:
         """Go to the newest generation; its number. Milliseconds; parts that are open already stay so."""
-        self._now = self.newest()
+        (self._now,) = self._newest()
         return self.generation
 
     def info(self) -> dict[str, Any]:
         """What this generation is made of."""
-        manifest = self._now.manifest
-        return {
-            "generation": manifest.generation,
-            "documents": len(self),
-            "tokens": self.index.n_tokens,
-            "deleted": 0 if manifest.deleted is None else manifest.deleted.documents,
-            "segments": len(manifest.segments),
-            "negative segments": len(manifest.negatives),
-            "bytes": sum(file.bytes for part in manifest.parts for file in part.files.values()),
-            "tokenizer": manifest.tokenizer.path,
-            "tokenizer fingerprint": manifest.tokenizer.fingerprint,
-        }
+        return self._now.info()
 
-    def newest(self) -> Generation:
-        return open_generation(self.folder, self._now)
+    def _newest(self) -> tuple[Generation, ...]:
+        return open_newest(OwnManifest(self.folder), [self._now])
+
+    @contextmanager
+    def _changing(self) -> Iterator[Change]:
+        with changing(OwnManifest(self.folder), self._newest) as (change,):
+            yield change
+        self.refresh()
+
+
+def recorded_tokenizer(folder: Path, record: TokenizerRecord, place: str | Path | None) -> Tokenizer:
+    """The tokenizer that a collection was made with, from `place` where it was moved; TokenizerError where it is gone or another
+    one stands there."""
+    path = place or record.path
+    if not Path(path).exists():
+        raise TokenizerError(
+            f"the tokenizer {path} of the collection {folder} does not exist; name where it is (--tokenizer)"
+        )
+    found = fitted(load_tokenizer(path), record.fingerprint)
+    if found.fingerprint() != record.fingerprint:
+        raise TokenizerError(
+            f"the tokenizer {path} is not the one that the collection {folder} was made with; give that one"
+        )
+    return found
 
 
 def missing_ids(folder: Path, ids: Sequence[str], found: Iterable[int]) -> str:

@@ -38,6 +38,11 @@ class CollectionDocuments(Sequence[Document]):
         self.doc_ids = doc_ids
         self.fingerprint = fingerprint
 
+    @property
+    def live_parts(self) -> list[tuple[OpenSegment, np.ndarray]]:
+        """The segments, and int64[n], ascending: the deleted documents of each."""
+        return list(zip(self._segments, self._deleted, strict=True))
+
     def __len__(self) -> int:
         return int(self._ends[-1])
 

@@ -5,14 +5,16 @@ Opening maps files and reads their headers: O(segments), and 16 bytes for each d
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from gemkr.collection.documents import CollectionDocuments
-from gemkr.collection.manifest import PARTS, Manifest, read_manifest
+from gemkr.collection.manifest import PARTS, Manifest, Manifests
 from gemkr.collection.segment import (
     OpenNegative,
     OpenSegment,
@@ -50,8 +52,9 @@ class Generation:
             return self.segments[0].index
         first = np.cumsum([0, *(len(segment.index) for segment in self.segments)])
         serials = np.array([segment.part.serial for segment in self.segments], np.int64)
+        order = np.argsort(serials)
         numbers = [
-            first[np.searchsorted(serials, negative.places[0])] + negative.places[1]
+            first[order[np.searchsorted(serials, negative.places[0], sorter=order)]] + negative.places[1]
             for negative in self.negatives
         ]
         index = SegmentedIndex(
@@ -72,6 +75,21 @@ class Generation:
             self.folder, self.segments, self.deleted_of, self.index.doc_ids, self.manifest.fingerprint
         )
 
+    def info(self) -> dict[str, Any]:
+        """What this generation is made of."""
+        manifest = self.manifest
+        return {
+            "generation": manifest.generation,
+            "documents": len(self.index),
+            "tokens": self.index.n_tokens,
+            "deleted": 0 if manifest.deleted is None else manifest.deleted.documents,
+            "segments": len(manifest.segments),
+            "negative segments": len(manifest.negatives),
+            "bytes": sum(file.bytes for part in manifest.parts for file in part.files.values()),
+            "tokenizer": manifest.tokenizer.path,
+            "tokenizer fingerprint": manifest.tokenizer.fingerprint,
+        }
+
     def verify(self) -> None:
         """Read every file and compare the checksums, and the negative segments with the list of deleted documents; DataError
         names what is wrong. About 1 s per GB."""
@@ -87,23 +105,40 @@ class Generation:
         _ = self.index
 
 
-def open_generation(folder: Path, known: Generation | None = None) -> Generation:
-    """The newest generation; parts that `known` has open are kept. Waits for no writer.
+def open_newest(manifests: Manifests, known: Sequence[Generation] = ()) -> tuple[Generation, ...]:
+    """The newest generation of each collection; parts that `known` (of the same collections) has open are kept. Waits for no
+    writer.
 
     DataError where there is no collection, or a part is missing or damaged.
     """
     while True:
-        manifest = read_manifest(folder)
-        if known is not None and known.manifest == manifest:
-            return known
+        newest = manifests.read()
+        olds = known or [None] * len(newest)
         try:
-            return _open(folder, manifest, known)
+            return tuple(
+                old if old is not None and old.manifest == manifest else open_at(folder, manifest, old)
+                for folder, manifest, old in zip(manifests.folders, newest, olds, strict=True)
+            )
         except DataError:
-            if read_manifest(folder) == manifest:  # else a writer has replaced the parts meanwhile
+            if manifests.read() == newest:  # else a writer has replaced the parts meanwhile
                 raise
 
 
-def _open(folder: Path, manifest: Manifest, known: Generation | None) -> Generation:
+def verify(manifests: Manifests, opened: Sequence[Generation]) -> Sequence[Generation]:
+    """`Generation.verify` of each, or of the newest ones where a change has deleted files of these; those that were verified."""
+    while True:
+        try:
+            for each in opened:
+                each.verify()
+            return opened
+        except DataError:
+            before, opened = opened, open_newest(manifests, opened)
+            if all(old is new for old, new in zip(before, opened, strict=True)):
+                raise
+
+
+def open_at(folder: Path, manifest: Manifest, known: Generation | None = None) -> Generation:
+    """The generation that a manifest describes; raises as `open_newest`, also where a later change has deleted its parts."""
     segments = {} if known is None else {each.part.serial: each for each in known.segments}
     negatives = {} if known is None else {each.part.serial: each for each in known.negatives}
     record = manifest.tokenizer

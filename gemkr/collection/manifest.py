@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from gemkr.errors import DataError
 from gemkr.files import sync_folder, write_atomically
 
 FILE = "collection.json"
+SHARDS = "shards.json"
+"""In a folder of shards: their manifests (see `shard_manifest`)."""
 PARTS = "parts"
 FORMAT, VERSION = "gemkr collection", 1
 
@@ -87,39 +90,69 @@ def is_collection(path: str | Path) -> bool:
     return (Path(path) / FILE).is_file()
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Make this the collection's generation. Raises DataError; the old one then stands."""
-    body = asdict(manifest)
-    text = {"format": FORMAT, "version": VERSION, "checksum": _checksum(body), **body}
-    write_atomically(folder / FILE, json.dumps(text, indent=1) + "\n")
-    sync_folder(folder)
+class Manifests(Protocol):
+    """What names the newest generations of collections that change together: one file, `path`, whose replacement is the commit.
+
+    `folders`: those of the collections, in order.
+    """
+
+    folder: Path
+    path: Path
+
+    @property
+    def folders(self) -> tuple[Path, ...]: ...
+
+    def read(self) -> tuple[Manifest, ...]:
+        """The newest generation of each collection. Raises DataError."""
+        ...
+
+    def write(self, manifests: Sequence[Manifest]) -> None:
+        """Make these the newest, all in one step. Raises DataError and OSError."""
+        ...
+
+    def leftovers(self) -> list[Path]:
+        """Files and folders beside the parts that an interrupted change left; for the writer only."""
+        ...
+
+
+class OwnManifest:
+    """`Manifests` of a collection by itself: its collection.json."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.folders, self.path = folder, (folder,), folder / FILE
+
+    def read(self) -> tuple[Manifest, ...]:
+        return (read_manifest(self.folder),)
+
+    def write(self, manifests: Sequence[Manifest]) -> None:
+        (manifest,) = manifests
+        write_sealed(self.path, FORMAT, VERSION, asdict(manifest))
+
+    def leftovers(self) -> list[Path]:
+        return list(self.folder.glob(f".{FILE}.*.part"))
 
 
 def read_manifest(folder: Path) -> Manifest:
     """The newest generation. DataError where there is no collection, a damaged one, or one of a newer version."""
     path = folder / FILE
-    try:
-        text = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+    if not path.is_file():
+        require_no_shard(folder)
         raise DataError(
             f"{folder} is no collection, it holds no {FILE}; make one with gemkr collection create"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"the collection {folder} is damaged: {FILE} cannot be read ({error}); restore it from a copy"
-        ) from error
-    if not isinstance(text, dict) or text.get("format") != FORMAT:
-        raise DataError(f"{path} is not the manifest of a collection; restore it from a copy")
-    if text.get("version") != VERSION:
-        raise DataError(
-            f"the collection {folder} has format version {text.get('version')}, this gemkr reads {VERSION}; use the gemkr "
-            "that wrote it, or a newer one"
         )
-    body = {key: value for key, value in text.items() if key not in ("format", "version", "checksum")}
-    if text.get("checksum") != _checksum(body):
-        raise DataError(
-            f"the collection {folder} is damaged: {FILE} does not fit its checksum; restore it from a copy"
-        )
+    _, body = read_sealed(path, FORMAT, (VERSION,))
+    return manifest_of(body)
+
+
+def require_no_shard(folder: Path) -> None:
+    """Raise DataError for a folder whose manifest lies in the folder of shards above it."""
+    above = folder.absolute().parent
+    if (above / SHARDS).is_file() and (folder / PARTS).is_dir():
+        raise DataError(f"{folder} is a shard of the collection {above}; name that one")
+
+
+def manifest_of(body: dict[str, Any]) -> Manifest:
+    """The inverse of `asdict`."""
     return Manifest(
         body["generation"],
         TokenizerRecord(**body["tokenizer"]),
@@ -130,10 +163,44 @@ def read_manifest(folder: Path) -> Manifest:
     )
 
 
+def write_sealed(path: Path, kind: str, version: int, body: dict[str, Any]) -> None:
+    """Replace a json file in one step. Raises DataError, the old one then stands, and OSError."""
+    text = {"format": kind, "version": version, "checksum": checksum(body), **body}
+    write_atomically(path, json.dumps(text, indent=1) + "\n")
+    sync_folder(path.parent)
+
+
+def read_sealed(
+    path: Path, kind: str, versions: Sequence[int], unsealed: Sequence[int] = ()
+) -> tuple[int, dict[str, Any]]:
+    """(version, body) of a file that `write_sealed` wrote; versions in `unsealed` have no checksum. DataError in one sentence."""
+    folder, file = path.parent, path.name
+    try:
+        text = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"the collection {folder} is damaged: {file} cannot be read ({error}); restore it from a copy"
+        ) from error
+    if not isinstance(text, dict) or text.get("format") != kind:
+        raise DataError(f"{path} is not the manifest of a collection; restore it from a copy")
+    version = text.get("version")
+    if version not in (*versions, *unsealed):
+        raise DataError(
+            f"the collection {folder} has format version {version}, this gemkr reads {max(versions)}; use the gemkr "
+            "that wrote it, or a newer one"
+        )
+    body = {key: value for key, value in text.items() if key not in ("format", "version", "checksum")}
+    if version not in unsealed and text.get("checksum") != checksum(body):
+        raise DataError(
+            f"the collection {folder} is damaged: {file} does not fit its checksum; restore it from a copy"
+        )
+    return version, body
+
+
 def _part(record: dict[str, Any]) -> Part:
     files = {name: FileRecord(**file) for name, file in record["files"].items()}
     return Part(**{**record, "files": files})
 
 
-def _checksum(body: dict[str, Any]) -> str:
+def checksum(body: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

@@ -54,8 +54,8 @@ class OpenSegment:
 
 @dataclass(frozen=True, eq=False)
 class OpenNegative:
-    """A negative segment: `places` int64[2, n] are the serials of the segments of its documents, and the documents there,
-    ascending."""
+    """A negative segment: `places` int64[2, n] are the serials of the segments of its documents, and the documents there, in the
+    order of the segments."""
 
     part: Part
     index: FMIndex
@@ -104,7 +104,7 @@ def open_negative(folder: Path, part: Part, tokenizer: TokenizerRecord) -> OpenN
 
 
 def open_places(folder: Path, part: Part) -> np.ndarray:
-    """int64[2, n]: serials of segments, and documents there, ascending; raises as `open_segment`."""
+    """int64[2, n]: serials of segments, and documents there; raises as `open_segment`."""
     check_files(folder, part)
     try:
         return np.load(part_folder(folder, part) / PLACES, mmap_mode="r", allow_pickle=False)
@@ -226,13 +226,13 @@ def write_negative(
     serial: int,
     tokenizer: TokenizerRecord,
     places: np.ndarray,
-    segments: dict[int, OpenSegment],
+    segments: Sequence[OpenSegment],
 ) -> Part:
-    """A negative segment of the documents at `places` int64[2, n], ascending, of segments by serial."""
+    """A negative segment of the documents at `places` int64[2, n], in the order of the segments."""
     target = _new_folder(folder, serial)
     spill = TokenSpill(target, tokenizer.vocab_size)
-    for of in np.unique(places[0]).tolist():
-        spill.add_from(segments[of].index, docs_of(places, of))
+    for segment in segments:
+        spill.add_from(segment.index, places[1, places[0] == segment.part.serial])
     index = spill.build(None, tokenizer, None, 0)
     index.save(target / INDEX)
     np.save(target / PLACES, places)

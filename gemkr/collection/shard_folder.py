@@ -1,4 +1,4 @@
-"""A folder of shards: collections that hold a corpus together, and shards.json, which names them.
+"""Making a folder of shards, and dealing documents over them.
 
 A document belongs to the shard that the hash of its id says. The folder appears whole or not at all: it is made beside its place,
 by one process for each shard, and renamed.
@@ -21,41 +21,14 @@ from pathlib import Path
 from typing import IO
 
 from gemkr.collection.collection import Collection
-from gemkr.collection.manifest import is_collection
+from gemkr.collection.manifest import FILE, is_collection, read_manifest
+from gemkr.collection.shard_manifest import LOCK, ShardManifests, is_sharded
 from gemkr.errors import DataError
-from gemkr.files import lock, require_writable_folder, sync_folder, write_atomically
+from gemkr.files import lock, require_writable_folder, sync_folder
 from gemkr.fm_index.ids import hash_ids
 from gemkr.types import Document
 
-FILE = "shards.json"
-FORMAT, VERSION = "gemkr shards", 1
-LOCK = ".lock"
 MOST_SHARDS = 128
-
-
-def is_sharded(path: str | Path) -> bool:
-    """Whether a folder is one of shards."""
-    return (Path(path) / FILE).is_file()
-
-
-def shard_folders(folder: Path) -> list[Path]:
-    """The collections of a folder of shards, in the order of their documents. DataError where it is damaged or a shard missing."""
-    try:
-        record = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        if record["format"] == FORMAT and record["version"] != VERSION:
-            raise DataError(
-                f"the shards of {folder} have format version {record['version']}, this gemkr reads {VERSION}; use the gemkr that "
-                "made them, or a newer one"
-            )
-        found = [folder / name for name in record["shards"]]
-        if record["format"] != FORMAT or not found:
-            raise ValueError("it names no shards")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{folder / FILE} cannot be read ({error}); restore it from a copy") from error
-    for shard in found:
-        if not is_collection(shard):
-            raise DataError(f"the shard {shard} is missing or damaged; restore it from a copy")
-    return found
 
 
 def shard_of(ids: Sequence[str], shards: int) -> list[int]:
@@ -119,9 +92,10 @@ def create_shards(
             names = [f"shard-{number:03d}" for number in range(shards)]
             with dealt(documents, shards, part) as files:
                 _build([part / name for name in names], files, workers, settings)
-            record = {"format": FORMAT, "version": VERSION, "shards": names}
-            write_atomically(part / FILE, json.dumps(record, indent=1) + "\n")
-            sync_folder(part)
+            ShardManifests(part, names).write([read_manifest(part / name) for name in names])
+            for name in names:
+                (part / name / FILE).unlink()
+                (part / name / LOCK).unlink()
             os.rename(part, folder)
             sync_folder(folder.parent)
         except OSError as error:
@@ -146,7 +120,7 @@ def _only_writer(part: Path) -> IO[bytes]:
 
 def _build(folders: list[Path], files: list[Path], workers: int, settings: dict) -> None:
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(workers, context, initializer=end_with_parent) as pool:
         jobs = [pool.submit(_create, *each, settings) for each in zip(folders, files, strict=True)]
         try:
             for job in jobs:
@@ -164,7 +138,7 @@ def _create(folder: Path, file: Path, settings: dict) -> None:
     Collection.create(folder, documents=read_dealt(file), **settings)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """A killed parent leaves no process that goes on building."""
     parent = multiprocessing.parent_process()
     assert parent is not None

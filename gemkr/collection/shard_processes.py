@@ -9,7 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from gemkr.collection.shard_server import ShardServer
+from gemkr.collection.manifest import Manifest
+from gemkr.collection.shard_server import Place, ShardServer, folder_and_manifest
 from gemkr.collection.shards import ShardedIndex
 from gemkr.errors import GemkrError, ShardError, first_line
 
@@ -18,12 +19,12 @@ class ProcessShard:
     """A `Shard`: a process that has a collection open; it ends with this one, or with `close`. A script that makes one needs the
     usual `if __name__ == "__main__"`."""
 
-    def __init__(self, folder: str | Path) -> None:
-        """Starts the process without waiting for it."""
+    def __init__(self, folder: str | Path, manifest: Manifest | None = None) -> None:
+        """Starts the process without waiting for it; it opens what `ShardServer` does."""
         context = multiprocessing.get_context("spawn")
         self.name = str(folder)
         self._pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(str(folder), theirs), daemon=True)
+        self.process = context.Process(target=_serve, args=(str(folder), manifest, theirs), daemon=True)
         self.process.start()
         theirs.close()
 
@@ -58,10 +59,13 @@ class ProcessShard:
 
 
 class LocalShards:
-    """A context in which collections are searched as one, each in a process of its own: `with LocalShards(folders) as index`."""
+    """A context in which collections are searched as one, each in a process of its own: `with LocalShards(folders) as index`.
 
-    def __init__(self, folders: Sequence[str | Path], *, partial: bool = False) -> None:
-        self.shards = [ProcessShard(folder) for folder in folders]
+    A pair (folder, manifest) stands for the generation that the manifest describes, a folder for the newest one.
+    """
+
+    def __init__(self, shards: Sequence[Place], *, partial: bool = False) -> None:
+        self.shards = [ProcessShard(*folder_and_manifest(shard)) for shard in shards]
         self._partial = partial
 
     def __enter__(self) -> ShardedIndex:
@@ -81,7 +85,7 @@ class LocalShards:
             shard.close()
 
 
-def _serve(folder: str, pipe: Connection) -> None:
+def _serve(folder: str, manifest: Manifest | None, pipe: Connection) -> None:
     """Answer calls until the other side is gone; errors of gemkr are answers."""
     server: ShardServer | None = None
     while True:
@@ -91,7 +95,7 @@ def _serve(folder: str, pipe: Connection) -> None:
             return
         try:
             if server is None:
-                server = ShardServer(folder)
+                server = ShardServer(folder, manifest)
             answer = (True, getattr(server, method)(*args))
         except GemkrError as error:
             answer = (False, error)

@@ -7,16 +7,26 @@ from typing import Any
 
 import numpy as np
 
-from gemkr.collection.collection import Collection
+from gemkr.collection.generation import open_at, open_newest
+from gemkr.collection.manifest import Manifest, OwnManifest
 from gemkr.fm_index import FMIndex, SegmentedIndex, Span
+
+Place = str | Path | tuple[Path, Manifest]
+"""Where a shard is: a collection's folder, or a folder and the manifest of a generation."""
+
+
+def folder_and_manifest(place: Place) -> tuple[Path, Manifest | None]:
+    return place if isinstance(place, tuple) else (Path(place), None)
 
 
 class ShardServer:
     """A generation of a collection. Every method is one message."""
 
-    def __init__(self, folder: str | Path) -> None:
-        collection = Collection.open(folder)
-        index, self._fingerprint = collection.index, collection.fingerprint
+    def __init__(self, folder: str | Path, manifest: Manifest | None = None) -> None:
+        """The generation that `manifest` describes, or the newest one. DataError where it cannot be opened."""
+        folder = Path(folder)
+        (shard,) = open_newest(OwnManifest(folder)) if manifest is None else [open_at(folder, manifest)]
+        index, self._fingerprint = shard.index, shard.manifest.fingerprint
         self._index = SegmentedIndex([index]) if isinstance(index, FMIndex) else index
         self.extend_many, self.next_tokens_many = self._index.extend_many, self._index.next_tokens_many
         self.documents, self.only_document = self._index.documents, self._index.only_document

@@ -1,35 +1,34 @@
 """ShardedCollection: a folder of shards with the interface of a collection; its index is searched in a process for each shard.
 
-A change builds the new parts of every shard first and then replaces their manifests, one after the other: what is refused, or
-stopped before that, changes nothing. Shards that a machine's end between two replacements left behind take the change again by
-`update`, or `delete` with `ignore_missing`.
+A change builds the new parts of every shard and then replaces shards.json, which names them: it is seen in all shards or in none.
 """
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gemkr.collection.change import Change, changing
-from gemkr.collection.collection import Collection, missing_ids
+from gemkr.collection.change import Change
+from gemkr.collection.collection import Collection, missing_ids, recorded_tokenizer
+from gemkr.collection.commit import changing
+from gemkr.collection.generation import Generation, open_newest, verify
 from gemkr.collection.manifest import is_collection
-from gemkr.collection.shard_folder import (
-    create_shards,
-    dealt,
-    is_sharded,
-    read_dealt,
-    shard_folders,
-    shard_of,
-)
+from gemkr.collection.merging import by_policy, compact
+from gemkr.collection.shard_folder import create_shards, dealt, read_dealt, shard_of
+from gemkr.collection.shard_manifest import ShardManifests, is_sharded
 from gemkr.collection.shard_processes import LocalShards
 from gemkr.collection.sharded_documents import ShardedDocuments
 from gemkr.collection.shards import ShardedIndex
+from gemkr.config.shards import HERE, RAY, ShardsConfig
 from gemkr.errors import DataError
 from gemkr.text.tokenizer import Tokenizer
 from gemkr.types import Document
+
+if TYPE_CHECKING:
+    from gemkr.collection.cluster import RayShards
 
 SUMMED = ("generation", "documents", "tokens", "deleted", "segments", "negative segments", "bytes")
 
@@ -37,9 +36,20 @@ SUMMED = ("generation", "documents", "tokens", "deleted", "segments", "negative 
 class ShardedCollection:
     """Make one with `create` or `open`. Methods are those of `Collection`."""
 
-    def __init__(self, folder: Path, shards: list[Collection], *, partial: bool = False) -> None:
+    def __init__(
+        self,
+        manifests: ShardManifests,
+        shards: Sequence[Generation],
+        tokenizer_path: str | Path | None = None,
+        *,
+        partial: bool = False,
+        searched_by: ShardsConfig = HERE,
+    ) -> None:
         """Use `create` or `open`."""
-        self.folder, self.shards, self.partial = folder, shards, partial
+        self.folder, self._manifests = manifests.folder, manifests
+        self.shards, self.partial, self.searched_by = tuple(shards), partial, searched_by
+        self._tokenizer_path = tokenizer_path
+        self._tokenizer: Tokenizer | None = None
         self._documents: ShardedDocuments | None = None
         self._index: ShardedIndex | None = None
 
@@ -54,11 +64,17 @@ class ShardedCollection:
 
     @classmethod
     def open(
-        cls, folder: str | Path, *, tokenizer: str | Path | None = None, partial: bool = False
+        cls,
+        folder: str | Path,
+        *,
+        tokenizer: str | Path | None = None,
+        partial: bool = False,
+        searched_by: ShardsConfig = HERE,
     ) -> ShardedCollection:
-        """The newest generations. With `partial`, a shard whose process dies is left out of later answers, see `ShardedIndex`."""
-        shards = [Collection.open(shard, tokenizer=tokenizer) for shard in shard_folders(Path(folder))]
-        return cls(Path(folder), shards, partial=partial)
+        """The newest generations. With `partial`, a shard whose process or actor dies is left out of later answers, see
+        `ShardedIndex`."""
+        manifests = ShardManifests(Path(folder))
+        return cls(manifests, open_newest(manifests), tokenizer, partial=partial, searched_by=searched_by)
 
     @property
     def documents(self) -> ShardedDocuments:
@@ -69,24 +85,35 @@ class ShardedCollection:
 
     @property
     def index(self) -> ShardedIndex:
-        """The index over all shards, whose processes start at the first use and end with it. DataError where a shard has changed
-        since this object was opened."""
+        """The index over all shards, whose processes or actors start at the first use and end with it. DataError where a change has
+        deleted parts since this object was opened, ShardError where there is no ray or its cluster does not answer."""
         if self._index is None:
-            shards = LocalShards([shard.folder for shard in self.shards], partial=self.partial)
-            self._index = shards.__enter__()
+            shards = self._started()
+            try:
+                self._index = shards.__enter__()
+            except DataError as error:
+                if self._manifests.read() == tuple(shard.manifest for shard in self.shards):
+                    raise
+                raise DataError(
+                    f"the collection {self.folder} was changed while it was opened; open it again"
+                ) from error
             weakref.finalize(self._index, shards.close)
-            found = zip(self.shards, self._index.fingerprints, strict=True)
-            changed = next((s for s, theirs in found if theirs not in (None, s.fingerprint)), None)
-            if changed is not None:
-                self._index = None
-                raise DataError(f"the shard {changed.folder} was changed while it was opened; open it again")
             self._index.doc_ids, self._index.path = self.documents.doc_ids, self.folder
         return self._index
+
+    def _started(self) -> LocalShards | RayShards:
+        places = [(shard.folder, shard.manifest) for shard in self.shards]
+        settings = self.searched_by
+        if settings.engine == RAY:
+            from gemkr.collection.cluster import RayShards
+
+            return RayShards(places, address=settings.address, partial=self.partial, cpus=settings.cpus)
+        return LocalShards(places, partial=self.partial)
 
     @property
     def generation(self) -> int:
         """Counts the changes of all shards."""
-        return sum(shard.generation for shard in self.shards)
+        return sum(shard.manifest.generation for shard in self.shards)
 
     @property
     def fingerprint(self) -> str:
@@ -95,8 +122,11 @@ class ShardedCollection:
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer of all documents."""
-        return self.shards[0].tokenizer
+        """As `Collection.tokenizer`."""
+        if self._tokenizer is None:
+            record = self.shards[0].manifest.tokenizer
+            self._tokenizer = recorded_tokenizer(self.folder, record, self._tokenizer_path)
+        return self._tokenizer
 
     def __len__(self) -> int:
         return len(self.documents)
@@ -131,18 +161,21 @@ class ShardedCollection:
                 change.remove(change.places(segments, docs))
             if len(found) < len(ids) and not ignore_missing:
                 raise DataError(missing_ids(self.folder, ids, found))
+            settle(changes)
 
-    def compact(self, memory_limit: int | None = None) -> None:
-        """As `Collection.compact`, one shard after the other."""
-        for shard in self.shards:
-            shard.compact(memory_limit)
+    def compact(self, memory_limit: int | None = None, *, tiered: bool = False) -> None:
+        """As `Collection.compact`, one shard after the other, each a change of its own."""
+        compact(self._manifests, tiered, memory_limit)
         self.refresh()
+
+    @property
+    def due(self) -> bool:
+        """As `Collection.due`."""
+        return any(by_policy(shard) is not None for shard in self.shards)
 
     def verify(self) -> None:
         """As `Collection.verify`; also DataError for a document in another shard than its own, which nothing would find."""
-        shard_folders(self.folder)
-        for number, shard in enumerate(self.shards):
-            shard.verify()
+        for number, shard in enumerate(verify(self._manifests, self.shards)):
             ids = list(shard.documents.doc_ids)
             for doc_id, home in zip(ids, shard_of(ids, len(self.shards)), strict=True):
                 if home != number:
@@ -152,11 +185,9 @@ class ShardedCollection:
                     )
 
     def refresh(self) -> int:
-        """Go to the newest generations; their number."""
-        before = [shard.fingerprint for shard in self.shards]
-        for shard in self.shards:
-            shard.refresh()
-        if before != [shard.fingerprint for shard in self.shards]:
+        """Go to the newest generations, all of one change; their number."""
+        before, self.shards = self.shards, self._newest()
+        if any(old is not new for old, new in zip(before, self.shards, strict=True)):
             self._documents = self._index = None
         return self.generation
 
@@ -167,31 +198,38 @@ class ShardedCollection:
             key: sum(each[key] for each in every) if key in SUMMED else every[0][key] for key in every[0]
         }
         return {"shards": len(self.shards), **facts} | {
-            shard.folder.name: len(shard) for shard in self.shards
+            shard.folder.name: len(shard.documents) for shard in self.shards
         }
 
     def _append(
         self, documents: Iterable[Document], *, replace: bool, memory_limit: int | None, processes: int
     ) -> None:
-        with dealt(documents, len(self.shards), self.folder) as files, self._changing() as changes:
-            for change, file in zip(changes, files, strict=True):
-                change.append(
-                    read_dealt(file),
-                    lambda: self.tokenizer,
-                    replace=replace,
-                    memory_limit=memory_limit,
-                    processes=processes,
-                )
+        with self._changing() as changes:
+            with dealt(documents, len(self.shards), self.folder) as files:
+                for change, file in zip(changes, files, strict=True):
+                    change.append(
+                        read_dealt(file),
+                        lambda: self.tokenizer,
+                        replace=replace,
+                        memory_limit=memory_limit,
+                        processes=processes,
+                    )
+            settle(changes)
+
+    def _newest(self) -> tuple[Generation, ...]:
+        return open_newest(self._manifests, self.shards)
 
     @contextmanager
     def _changing(self) -> Iterator[list[Change]]:
-        """A change of every shard, committed where all succeed."""
-        with ExitStack() as stack:
-            changes = [stack.enter_context(changing(shard.folder, shard.newest)) for shard in self.shards]
+        """A change of every shard, all committed in one step."""
+        with changing(self._manifests, self._newest) as changes:
             yield changes
-            for change in changes:
-                change.settle()
         self.refresh()
+
+
+def settle(changes: Iterable[Change]) -> None:
+    for change in changes:
+        change.settle()
 
 
 def holds_collection(path: str | Path) -> bool:
@@ -200,9 +238,13 @@ def holds_collection(path: str | Path) -> bool:
 
 
 def open_collection(
-    folder: str | Path, *, tokenizer: str | Path | None = None, partial: bool = False
+    folder: str | Path,
+    *,
+    tokenizer: str | Path | None = None,
+    partial: bool = False,
+    searched_by: ShardsConfig = HERE,
 ) -> Collection | ShardedCollection:
     """The collection or the shards of a folder; DataError where it is neither."""
     if is_sharded(folder):
-        return ShardedCollection.open(folder, tokenizer=tokenizer, partial=partial)
+        return ShardedCollection.open(folder, tokenizer=tokenizer, partial=partial, searched_by=searched_by)
     return Collection.open(folder, tokenizer=tokenizer)

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar, overload
 import numpy as np
 
 from gemkr.collection.documents import CollectionDocuments
+from gemkr.collection.segment import OpenSegment
 from gemkr.collection.shard_folder import shard_of
 from gemkr.data.corpus import BadRows
 from gemkr.data.documents import require_same_ids
@@ -54,6 +55,11 @@ class ShardedDocuments(Joined[Document]):
         self._folder, self._shards = folder, shards
         self.doc_ids: Sequence[str] = Joined([shard.doc_ids for shard in shards])
         self.fingerprint = hashlib.sha256("".join(s.fingerprint for s in shards).encode()).hexdigest()
+
+    @property
+    def live_parts(self) -> list[tuple[OpenSegment, np.ndarray]]:
+        """As `CollectionDocuments.live_parts`, shard by shard."""
+        return [part for shard in self._shards for part in shard.live_parts]
 
     def __contains__(self, doc_id: object) -> bool:
         return isinstance(doc_id, str) and doc_id in self._shards[self._place(doc_id)]

@@ -11,15 +11,14 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, pairwise
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from gemkr.errors import GemkrError, ShardError
 from gemkr.fm_index import IndexQueryError, Span
+from gemkr.fm_index.coded import CodedIndex
 from gemkr.fm_index.ids import NumberedIds
-from gemkr.fm_index.tokenizers import Fingerprinted, require_tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -39,14 +38,12 @@ class Shard(Protocol):
     def receive(self) -> Any: ...
 
 
-class ShardedIndex:
+class ShardedIndex(CodedIndex):
     """The queries of `SegmentedIndex` over shards; documents are numbered shard by shard.
 
     A shard that is gone makes a query fail with its name, or with `partial`, answers are those of the shards that are left,
     `searched` says which share of the documents they hold, and `lost` names the others. Safe in threads, one call at a time.
     """
-
-    path: Path | None = None
 
     def __init__(self, shards: Sequence[Shard], *, partial: bool = False) -> None:
         """Raises ShardError for no shard, too many, or shards of several tokenizers."""
@@ -82,14 +79,6 @@ class ShardedIndex:
         return sum(self._facts[s]["n_rows"] for s in self._alive)
 
     @property
-    def mask_words(self) -> int:
-        return -(-self.vocab_size // 32)
-
-    @property
-    def root(self) -> Span:
-        return Span(0, self.n_rows, 0)
-
-    @property
     def corpus_hash(self) -> str:
         """Those of the shards, joined."""
         return "-".join("lost" if each is None else each["corpus_hash"] for each in self._facts)
@@ -104,21 +93,6 @@ class ShardedIndex:
         """The share of all documents that answers come from."""
         alive = (self._facts[s] for s in self._alive if s < len(self._facts))
         return sum(each["documents"] for each in alive if each is not None) / max(len(self), 1)
-
-    def check_tokenizer(self, tokenizer: Fingerprinted) -> None:
-        """As `FMIndex.check_tokenizer`."""
-        require_tokenizer(self, tokenizer)
-
-    def search(self, tokens: Sequence[int]) -> Span:
-        span = self.root
-        for token in tokens:
-            span = self.extend(span, token)
-        return span
-
-    def extend(self, span: Span, token: int) -> Span:
-        token = token if 0 <= token < 1 << 62 else -1
-        lo, hi = self.extend_many(np.array([span.lo]), np.array([span.hi]), np.array([token]))
-        return Span(int(lo[0]), int(hi[0]), span.length + 1)
 
     def extend_many(
         self, lo: np.ndarray, hi: np.ndarray, tokens: np.ndarray
@@ -141,10 +115,6 @@ class ShardedIndex:
             if code:
                 self._keep(code, *state)
         return codes, codes + totals
-
-    def next_tokens(self, span: Span) -> tuple[np.ndarray, np.ndarray]:
-        _, tokens, counts = self.next_tokens_many(np.array([span.lo]), np.array([span.hi]))
-        return tokens, counts
 
     def next_tokens_many(self, lo: np.ndarray, hi: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         los, his = self._resolve(lo, hi)

@@ -16,6 +16,7 @@ class ServiceConfig:
     listens there, and any elsewhere. A full `queue` of waiting questions answers 503; up to `batch_size` of them are retrieved
     together, after waiting `window_ms` milliseconds for each other. A question that has no answer after `seconds` is given up, a
     body that has not come after `body_seconds` refused. `kept_pixels` bounds the decoded pictures in memory (3 bytes a pixel).
+    After a change, segments of a collection are merged in a process of their own within `merge_gb` gigabytes of memory, 0: never.
     """
 
     retrievers: tuple[str, ...] = ()
@@ -30,6 +31,7 @@ class ServiceConfig:
     most_bytes: Positive = 16_000_000
     most_pixels: Positive = 40_000_000
     kept_pixels: Positive = 120_000_000
+    merge_gb: NotNegative = 2.0
     most_characters: Positive = 2_000
     most_k: Positive = 100
     most_queries: Positive = 32

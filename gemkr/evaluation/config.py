@@ -10,6 +10,7 @@ from gemkr.config.paths import FilePath
 from gemkr.config.ranges import Natural, Positive, Seed
 from gemkr.config.section import Section
 from gemkr.config.service import ServiceConfig
+from gemkr.config.shards import ShardsConfig
 from gemkr.errors import ConfigError
 from gemkr.retrievers.compose import RETRIEVERS, answers_new_questions, check_sections
 from gemkr.sources import Sources
@@ -46,7 +47,8 @@ class EvalConfig:
     under `match`. `cards` is the number of queries that the report shows one by one; with `clue_control`, the clues of the first
     retriever are also ranked with a random document of each, which shows their share of the ranking. With `answer`, a reader
     answers the queries from the passages found. `serve` is for `gemkr serve`. With
-    `partial`, a shard of the corpus that dies is left out, and answers say which share was searched; else they fail with its name.
+    `partial`, a shard of the corpus that dies is left out, and answers say which share was searched; else they fail with its name;
+    `shards` says what searches them.
     """
 
     corpus: FilePath
@@ -58,6 +60,7 @@ class EvalConfig:
     detector: DetectorConfig | None = None
     output: FilePath | None = None
     partial: bool = False
+    shards: ShardsConfig = ShardsConfig()
     pools: dict[str, FilePath] = field(default_factory=dict)
     qrels: FilePath | None = None
     match: str | None = None
@@ -136,6 +139,7 @@ class EvalConfig:
             regions=self.regions,
             output=self.output,
             partial=self.partial,
+            shards=self.shards,
         )
 
     def require(self, key: str) -> str:

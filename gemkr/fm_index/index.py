@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypedDict, Unpack
 
 import numpy as np
 
@@ -39,6 +39,33 @@ PARTS = {
 }
 
 
+class BuildSettings(TypedDict, total=False):
+    """What every way to build an index takes.
+
+    vocab_size: token ids are below it; default the tokenizer's, else the largest id + 1.
+    tokenizer: its fingerprint is stored (see `check_tokenizer`).
+    sample_rate: locate walks this many steps at most (default 32); the price is (log2(n) - 5) / sample_rate bits per token.
+    document_array: store the document of every row (log2(documents) bits each): one miss per lookup.
+    threads: 0 (default) means all processors; the index is the same for any number.
+    progress: called as the build goes on; what it raises stops the build.
+    context_bits: bits per token that precomputed continuations may take (default 4); 0 leaves the root's only.
+    memory_limit: bytes that the build may take beside the documents as they were handed in. Where building at once
+        would pass it, the documents are sorted in blocks and merged, with temporary files (about 9 bytes per
+        token) in work_folder. The index is the same, byte for byte. See `estimate_build`.
+    work_folder: default the system's folder for temporary files. Its files have no names and vanish by themselves.
+    """
+
+    vocab_size: int | None
+    tokenizer: Fingerprinted | None
+    sample_rate: int
+    document_array: bool
+    threads: int
+    progress: Progress | None
+    context_bits: float
+    memory_limit: int | None
+    work_folder: str | os.PathLike[str] | None
+
+
 class FMIndex(_core.Index):
     """A full-text index of token sequences: counts, continuations and documents of any pattern, from one file.
 
@@ -56,49 +83,20 @@ class FMIndex(_core.Index):
         cls,
         docs: Iterable[Sequence[int] | np.ndarray],
         doc_ids: Iterable[str] | None = None,
-        *,
-        vocab_size: int | None = None,
-        tokenizer: Fingerprinted | None = None,
-        sample_rate: int = 32,
-        document_array: bool = False,
-        threads: int = 0,
-        progress: Progress | None = None,
-        context_bits: float = DEFAULT_CONTEXT_BITS,
-        memory_limit: int | None = None,
-        work_folder: str | os.PathLike[str] | None = None,
+        **settings: Unpack[BuildSettings],
     ) -> Self:
         """Build an index of `docs`, an iterable (a generator will do) of int sequences or 1-d integer arrays.
 
-        doc_ids: one distinct string per document; default "0", "1", ….
-        vocab_size: token ids are below it; default the tokenizer's, else the largest id + 1.
-        tokenizer: its fingerprint is stored (see `check_tokenizer`).
-        sample_rate: locate walks this many steps at most; the price is (log2(n) - 5) / sample_rate bits per token.
-        document_array: store the document of every row (log2(documents) bits each): one miss per lookup.
-        threads: 0 means all processors; the index is the same for any number.
-        context_bits: bits per token that precomputed continuations may take; 0 leaves the root's only.
-        memory_limit: bytes that the build may take beside the documents as they were handed in. Where building at once
-            would pass it, the documents are sorted in blocks and merged, with temporary files (about 9 bytes per
-            token) in work_folder. The index is the same, byte for byte. See `estimate_build`.
-        work_folder: default the system's folder for temporary files. Its files have no names and vanish by themselves.
+        doc_ids: one distinct string per document; default "0", "1", …. The settings are those of `BuildSettings`.
 
         Cost: about 0.1 µs and 8.5 bytes per token on one thread. Raises IndexBuildError, and IndexWriteError
         for temporary files that cannot be written.
         """
-        builder = _core.Builder(vocab_limit(vocab_size, tokenizer))
+        builder = _core.Builder(_vocab_limit(settings))
         for doc in docs:
             builder.add(doc)
         add_ids(builder, doc_ids)
-        return cls._finish(
-            builder,
-            tokenizer,
-            sample_rate,
-            document_array,
-            threads,
-            context_bits,
-            progress,
-            memory_limit=memory_limit,
-            work_folder=work_folder,
-        )
+        return cls._finish(builder, **settings)
 
     @classmethod
     def build_flat(
@@ -106,59 +104,32 @@ class FMIndex(_core.Index):
         tokens: np.ndarray,
         offsets: np.ndarray,
         doc_ids: Iterable[str] | None = None,
-        *,
-        vocab_size: int | None = None,
-        tokenizer: Fingerprinted | None = None,
-        sample_rate: int = 32,
-        document_array: bool = False,
-        threads: int = 0,
-        progress: Progress | None = None,
-        context_bits: float = DEFAULT_CONTEXT_BITS,
-        memory_limit: int | None = None,
-        work_folder: str | os.PathLike[str] | None = None,
+        **settings: Unpack[BuildSettings],
     ) -> Self:
         """`build` for all documents in one integer array: document d is `tokens[offsets[d]:offsets[d + 1]]`.
 
         offsets: int64[documents + 1] from 0 to len(tokens). Raises IndexBuildError.
         """
-        builder = _core.Builder(vocab_limit(vocab_size, tokenizer))
+        builder = _core.Builder(_vocab_limit(settings))
         builder.add_flat(np.asarray(tokens), np.asarray(offsets))
         add_ids(builder, doc_ids)
-        return cls._finish(
-            builder,
-            tokenizer,
-            sample_rate,
-            document_array,
-            threads,
-            context_bits,
-            progress,
-            memory_limit=memory_limit,
-            work_folder=work_folder,
-        )
+        return cls._finish(builder, **settings)
 
     @classmethod
     def build_parts(
         cls,
         parts: Iterable[tuple[np.ndarray, np.ndarray, Sequence[str]]],
         *,
-        vocab_size: int | None = None,
-        tokenizer: Fingerprinted | None = None,
-        sample_rate: int = 32,
-        document_array: bool = False,
-        threads: int = 0,
-        progress: Progress | None = None,
-        context_bits: float = DEFAULT_CONTEXT_BITS,
-        memory_limit: int | None = None,
-        work_folder: str | os.PathLike[str] | None = None,
         planned: Callable[[dict[str, Any]], None] | None = None,
+        **settings: Unpack[BuildSettings],
     ) -> Self:
         """`build` for documents that come in parts: (tokens one after the other, int64 number of tokens of each document, ids).
 
         A part is not kept: with a memory_limit tokens beyond `collect.HELD_BYTES` wait in work_folder, so the whole build keeps to the
         limit. `planned` is called with `estimate_build`'s figures once all parts have come.
         """
-        limit = vocab_limit(vocab_size, tokenizer)
-        folder = os.fsencode(tempfile.gettempdir() if work_folder is None else work_folder)
+        limit, memory_limit = _vocab_limit(settings), settings.get("memory_limit")
+        folder = os.fsencode(settings.get("work_folder") or tempfile.gettempdir())
         builder = collect_parts(parts, limit, memory_limit, folder)
         if planned is not None:
             planned(
@@ -166,32 +137,22 @@ class FMIndex(_core.Index):
                     builder.rows,
                     builder.documents,
                     wide_symbols=limit > 65535,
-                    threads=threads or len(os.sched_getaffinity(0)),
+                    threads=settings.get("threads") or len(os.sched_getaffinity(0)),
                     memory_limit=memory_limit,
                 )
             )
-        return cls._finish(
-            builder,
-            tokenizer,
-            sample_rate,
-            document_array,
-            threads,
-            context_bits,
-            progress,
-            memory_limit=memory_limit,
-            work_folder=work_folder,
-        )
+        return cls._finish(builder, **settings)
 
     @classmethod
     def _finish(
         cls,
         builder: _core.Builder,
-        tokenizer: Fingerprinted | None,
-        sample_rate: int,
-        document_array: bool,
-        threads: int,
-        context_bits: float,
-        progress: Progress | None,
+        tokenizer: Fingerprinted | None = None,
+        sample_rate: int = 32,
+        document_array: bool = False,
+        threads: int = 0,
+        context_bits: float = DEFAULT_CONTEXT_BITS,
+        progress: Progress | None = None,
         wide_rows: bool = False,
         memory_limit: int | None = None,
         work_folder: str | os.PathLike[str] | None = None,
@@ -345,3 +306,11 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _vocab_limit(settings: BuildSettings) -> int:
+    """The bound of token ids, taken out of the settings; TypeError for one that does not exist."""
+    unknown = settings.keys() - BuildSettings.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"an index is built without the setting {min(unknown)!r}")
+    return vocab_limit(settings.pop("vocab_size", None), settings.get("tokenizer"))

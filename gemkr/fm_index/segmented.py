@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
 import gemkr.fm_index._core as _core
 from gemkr.fm_index._core import Span
+from gemkr.fm_index.coded import CodedIndex
 from gemkr.fm_index.errors import IndexQueryError
 from gemkr.fm_index.ids import NumberedIds
 from gemkr.fm_index.index import FMIndex
-from gemkr.fm_index.tokenizers import Fingerprinted, require_tokenizer
 
 _NONE = np.zeros(0, np.int64)
 
 
-class SegmentedIndex:
+class SegmentedIndex(CodedIndex):
     """Positive segments in order, without the documents that their negative segments hold; the queries of `FMIndex`.
 
     Documents are numbered 0, 1, ... over the live ones, in the order of segments. A span here is not a range of rows but a
@@ -32,8 +31,6 @@ class SegmentedIndex:
     read. Cost: about that of one index for each segment that holds the pattern; where deleted documents hold it too, counts
     are added up, O(tokens that may follow) for each segment.
     """
-
-    path: Path | None = None
 
     def __init__(
         self,
@@ -81,12 +78,7 @@ class SegmentedIndex:
 
     @property
     def n_rows(self) -> int:
-        """Live tokens plus live documents: the count of the root."""
         return self._core.n_rows
-
-    @property
-    def mask_words(self) -> int:
-        return -(-self.vocab_size // 32)
 
     @property
     def threads(self) -> int:
@@ -98,10 +90,6 @@ class SegmentedIndex:
         self._core.threads = threads
 
     @property
-    def root(self) -> Span:
-        return Span(0, self._core.n_rows, 0)
-
-    @property
     def corpus_hash(self) -> str:
         """Hash (16 hex digits) of the segments and of what is deleted from each."""
         digest = hashlib.sha256()
@@ -109,28 +97,10 @@ class SegmentedIndex:
             digest.update(f"{index.corpus_hash} {len(deleted)} ".encode() + deleted.tobytes())
         return digest.hexdigest()[:16]
 
-    def check_tokenizer(self, tokenizer: Fingerprinted) -> None:
-        """As `FMIndex.check_tokenizer`."""
-        require_tokenizer(self, tokenizer)
-
-    def search(self, tokens: Sequence[int]) -> Span:
-        span = self.root
-        for token in tokens:
-            span = self.extend(span, token)
-        return span
-
-    def extend(self, span: Span, token: int) -> Span:
-        lo, hi = self._core.extend_many([span.lo], [span.hi], [_number(token)])
-        return Span(int(lo[0]), int(hi[0]), span.length + 1)
-
     def extend_many(
         self, lo: np.ndarray, hi: np.ndarray, tokens: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         return self._core.extend_many(lo, hi, tokens)
-
-    def next_tokens(self, span: Span) -> tuple[np.ndarray, np.ndarray]:
-        _, tokens, counts = self._core.next_tokens_many([span.lo], [span.hi])
-        return tokens, counts
 
     def next_tokens_many(self, lo: np.ndarray, hi: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return self._core.next_tokens_many(lo, hi)
@@ -207,9 +177,3 @@ def live_place(deleted: np.ndarray, number: int) -> int:
         else:
             high = middle
     return number + low
-
-
-def _number(token: int) -> int:
-    """The token as int64; one that no vocabulary holds where it does not fit."""
-    value = token.__index__()
-    return value if 0 <= value < 1 << 62 else -1

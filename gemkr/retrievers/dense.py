@@ -5,6 +5,7 @@ Knows encoders by their protocol only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -19,11 +20,14 @@ from gemkr.retrievers.embedding import REMEDY, Embedded, blocks_of, rankings_of
 from gemkr.types import Query, Ranking
 from gemkr.vector_index.exact import ExactIndex
 from gemkr.vector_index.indexes import INDEXES
+from gemkr.vector_index.segment_store import corpus_vectors, live_parts, segment_vectors
 from gemkr.vector_index.store import VectorWriter, open_vectors, plan_of
-from gemkr.vector_index.vectors import DTYPES, as_stored, joined
+from gemkr.vector_index.vectors import DTYPES, Vectors, as_stored, joined
 
 if TYPE_CHECKING:
     from gemkr.sources import Sources
+
+ANEW = "delete it, or choose another folder"
 
 
 class DenseRetriever:
@@ -34,7 +38,8 @@ class DenseRetriever:
     @dataclass(frozen=True, kw_only=True)
     class Config:
         """An encoder, and the folder of its document vectors that `gemkr embed` has made; without one, the corpus is encoded
-        each time. Vectors are kept as `dtype` (float32, float16, int8) and searched by an `index` (default: exact).
+        each time. Those of a collection follow its changes: few new documents are encoded when the retriever is opened; an index
+        that is learned is then built in memory. Vectors are kept as `dtype` (float32, float16, int8) and searched by an `index` (default: exact).
         `batch_size` queries are encoded and searched together."""
 
         encoder: Annotated[Section, ENCODERS]
@@ -61,16 +66,18 @@ class DenseRetriever:
     def from_config(cls, config: Config, sources: Sources) -> DenseRetriever:
         """Over the corpus of the configuration; DataError for vectors that are missing, or of another encoder or corpus."""
         encoder, documents = sources.part(config.encoder), sources.documents
-        if config.vectors is None:
+        folder = config.vectors
+        if folder is None:
             blocks = (encoder.encode_documents(block) for block in blocks_of(documents))
             vectors = joined([as_stored(block, config.dtype) for block in blocks])
         else:
-            vectors = open_vectors(config.vectors, plan_of(encoder, documents, config.dtype), REMEDY)
+            vectors = corpus_vectors(folder, documents, encoder, config.dtype, REMEDY)
+            folder = folder if isinstance(vectors, Vectors) else None
         section = config.index
         kind, settings = (
             (ExactIndex, ExactIndex.Config()) if section is None else (section.cls, section.config)
         )
-        index = kind.from_config(settings, vectors, config.vectors)
+        index = kind.from_config(settings, vectors, folder)
         return cls(encoder, index, documents.doc_ids, batch_size=config.batch_size)
 
     @staticmethod
@@ -89,6 +96,11 @@ class DenseRetriever:
         DataError where `vectors` holds vectors of another encoder or corpus.
         """
         encoder, documents = sources.part(config.encoder), sources.documents
+        if (parts := live_parts(documents)) is not None:
+            found = segment_vectors(
+                config.vectors, parts, encoder, config.dtype, ANEW, most=math.inf, progress=progress
+            )
+            return Embedded(found.encoded, found.there, False)
         plan = plan_of(encoder, documents, config.dtype)
         writer = VectorWriter(config.vectors, plan)
         there = writer.done

@@ -13,7 +13,8 @@ from gemkr.errors import DataError
 from gemkr.interfaces import Encoder
 from gemkr.models.encoders import ENCODERS
 from gemkr.types import Query
-from gemkr.vector_index.store import open_vectors, plan_of
+from gemkr.vector_index.live_vectors import LiveVectors
+from gemkr.vector_index.segment_store import corpus_vectors
 from gemkr.vector_index.vectors import Vectors
 
 REMEDY = "make them with gemkr embed, from a dense retriever's section with the same encoder and vectors"
@@ -30,7 +31,7 @@ class DenseScorer:
         vectors: FilePath
         dtype: str = "float16"
 
-    def __init__(self, encoder: Encoder, vectors: Vectors) -> None:
+    def __init__(self, encoder: Encoder, vectors: Vectors | LiveVectors) -> None:
         """DataError when the encoder makes vectors of another width."""
         if vectors.width != encoder.width:
             raise DataError(
@@ -42,8 +43,7 @@ class DenseScorer:
     def from_config(cls, config: Config, sources: Any) -> DenseScorer:
         """DataError for vectors that are missing, or of another encoder or corpus."""
         encoder = sources.part(config.encoder)
-        plan = plan_of(encoder, sources.documents, config.dtype)
-        return cls(encoder, open_vectors(config.vectors, plan, REMEDY))
+        return cls(encoder, corpus_vectors(config.vectors, sources.documents, encoder, config.dtype, REMEDY))
 
     @staticmethod
     def input_files(config: Config) -> dict[str, str | None]:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+from gemkr.collection.background import BackgroundMerges
 from gemkr.collection.collection import Collection
 from gemkr.collection.sharded import ShardedCollection, holds_collection, open_collection
 from gemkr.errors import ConfigError, GemkrError, VisionError
@@ -62,6 +63,7 @@ class Service:
         self.collection = open_collection(config.corpus) if held else None
         self.edition = Edition(sources, self.names, pools)
         self._writing, self._generation = threading.Lock(), self.collection and self.collection.generation
+        self._merges = BackgroundMerges(int(self.settings.merge_gb * 1e9))
         online, settings = self.material.online, self.settings
         self.pictures = online and PictureDesk(
             online, most_pixels=settings.most_pixels, kept_pixels=settings.kept_pixels
@@ -159,6 +161,8 @@ class Service:
             change(self.collection)
             made = {"documents": len(self.collection), "generation": self.collection.generation}
             self._renew(self.collection.generation)
+            if self.settings.merge_gb:
+                self._merges.start(self.collection)
         return made
 
     def _renew(self, generation: int) -> None:

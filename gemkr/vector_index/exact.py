@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from gemkr.errors import DataError
+from gemkr.vector_index.live_vectors import LiveVectors
 from gemkr.vector_index.vectors import Vectors
 
 BLOCK = 16_384
@@ -25,12 +26,14 @@ class ExactIndex:
     class Config:
         """No settings."""
 
-    def __init__(self, vectors: Vectors | np.ndarray) -> None:
+    def __init__(self, vectors: Vectors | LiveVectors | np.ndarray) -> None:
         """`vectors`, or an array float16 or float32[n, width]."""
-        self.vectors = vectors if isinstance(vectors, Vectors) else Vectors(vectors)
+        self.vectors = Vectors(vectors) if isinstance(vectors, np.ndarray) else vectors
 
     @classmethod
-    def from_config(cls, config: Config, vectors: Vectors, folder: str | Path | None = None) -> ExactIndex:
+    def from_config(
+        cls, config: Config, vectors: Vectors | LiveVectors, folder: str | Path | None = None
+    ) -> ExactIndex:
         """Over the vectors; nothing is built, so nothing of it lies in their folder."""
         return cls(vectors)
 

@@ -112,16 +112,17 @@ class VectorWriter:
         mode, shape = ("w+", shape) if anew else ("r+", None)
         return np.lib.format.open_memmap(self.part / name, mode=mode, dtype=DTYPES[dtype], shape=shape)
 
-    def add(self, vectors: np.ndarray) -> None:
-        """The next vectors, float[m, width]; they are safe on the disk afterwards. DataError for vectors of another width, more
-        of them than planned, or a number that the dtype cannot hold."""
+    def add(self, vectors: np.ndarray | Vectors) -> None:
+        """The next vectors, float[m, width], or as they are kept; they are safe on the disk afterwards. DataError for vectors of
+        another width, more of them than planned, or a number that the dtype cannot hold."""
         rows, width = self.plan["shape"]
-        if vectors.ndim != 2 or vectors.shape[1] != width or self.done + len(vectors) > rows:
+        shape = (vectors.values if isinstance(vectors, Vectors) else vectors).shape
+        if len(shape) != 2 or shape[1] != width or self.done + shape[0] > rows:
             raise DataError(
-                f"the encoder gave vectors of the shape {list(vectors.shape)}, at most {rows - self.done} of {width} numbers were "
+                f"the encoder gave vectors of the shape {list(shape)}, at most {rows - self.done} of {width} numbers were "
                 "to come; correct its width"
             )
-        stored = as_stored(vectors, self.plan["dtype"])
+        stored = vectors if isinstance(vectors, Vectors) else as_stored(vectors, self.plan["dtype"])
         self._values[self.done : self.done + len(vectors)] = stored.values
         self._values.flush()
         if self._scales is not None:

@@ -2,7 +2,7 @@
 
     PYTHONPATH=.:tests python tests/collection/kill_loop.py FOLDER --kills 1000 --reads 100000
 
-After every kill the collection must open as the generation before or after the change, pass `verify`, hold just its documents,
+Another process merges segments all the while, and is killed too. After every kill the collection must open as the generation before or after the change, pass `verify`, hold just its documents,
 and be rid of stray files after the next change. Readers open it again and again and compare what they find with counting.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from toy_text import TEXTS, train_sentencepiece
 
-from gemkr.collection import change
+from gemkr.collection import policy
 from gemkr.collection.collection import Collection
 from gemkr.collection.manifest import PARTS
 from gemkr.types import Document
@@ -38,6 +38,7 @@ class Loop:
         _ = self.collection.tokenizer
         self.model = {d.doc_id: d.text for d in self.collection.documents}
         self.finished = self.killed = 0
+        self.merger: int | None = None
 
     def batch(self, size: int) -> list[Document]:
         ids = self.random.sample(range(IDS), size)
@@ -45,18 +46,34 @@ class Loop:
 
     def plan(self):
         """A change and the documents after it."""
-        kind = self.random.choice(["add", "update", "update", "delete", "delete", "compact"])
+        kind = self.random.choice(["add", "update", "update", "delete", "delete"])
         if kind == "delete":
             ids = self.random.sample(sorted(self.model), min(len(self.model), self.random.randint(1, 9)))
             return lambda c: c.delete(ids), {k: v for k, v in self.model.items() if k not in ids}
-        if kind == "compact":
-            return lambda c: c.compact(), dict(self.model)
         batch = self.batch(self.random.randint(1, 12))
         if kind == "add":
             batch = [document for document in batch if document.doc_id not in self.model]
             return lambda c: c.add(batch), self.model | {d.doc_id: d.text for d in batch}
         rest = {k: v for k, v in self.model.items() if k not in {d.doc_id for d in batch}}
         return lambda c: c.update(batch), rest | {d.doc_id: d.text for d in batch}
+
+    def merge(self) -> None:
+        """Segments are merged from here on, in a process of its own."""
+        self.merger = os.fork()
+        if self.merger == 0:
+            try:
+                while True:
+                    Collection.open(self.collection.folder).compact()
+                    time.sleep(0.01)
+            finally:
+                os._exit(1)
+
+    def stop_merging(self) -> None:
+        if self.merger is not None:
+            os.kill(self.merger, signal.SIGKILL)
+            _, status = os.waitpid(self.merger, 0)
+            assert os.WIFSIGNALED(status), "the merges failed"
+            self.merger = None
 
     def kill_one(self, seconds: float) -> None:
         """One change in a process of its own, killed after some of `seconds`."""
@@ -86,11 +103,13 @@ class Loop:
 
     def clean(self) -> None:
         """A change that is not killed leaves no stray file."""
+        self.stop_merging()
         self.collection.update(self.batch(1))
         self.model = {d.doc_id: d.text for d in self.collection.documents}
         names = {part.name for part in self.collection._now.manifest.parts}
         assert {path.name for path in (self.collection.folder / PARTS).iterdir()} == names
-        assert {p.name for p in self.collection.folder.iterdir()} == {".lock", "collection.json", PARTS}
+        left = {p.name for p in self.collection.folder.iterdir()} - {".merge.lock"}
+        assert left == {".lock", "collection.json", PARTS}
 
 
 def check(collection: Collection, rng: random.Random, times: int) -> int:
@@ -133,7 +152,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=0.12)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    change.SMALL_TOKENS = 100
+    policy.SMALL_TOKENS = 100
     args.folder.mkdir(parents=True, exist_ok=True)
     loop = Loop(args.folder, args.seed)
     reader = os.fork() if args.reads else None
@@ -145,7 +164,11 @@ def main() -> int:
         finally:
             os._exit(code)
     while loop.killed < args.kills:
+        if loop.merger is None:
+            loop.merge()
         loop.kill_one(args.seconds)
+        if loop.random.random() < 0.5:
+            loop.stop_merging()
         if loop.random.random() < 0.2:
             loop.clean()
     loop.clean()

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from toy_text import TEXTS, documents, train_sentencepiece
 
-from gemkr.collection import change
+from gemkr.collection import policy
 from gemkr.collection.collection import Collection
 from gemkr.collection.manifest import FILE, PARTS
 from gemkr.data.corpus import read_corpus
@@ -56,7 +56,7 @@ def test_a_new_collection_is_one_plain_index(collection: Collection) -> None:
 
 
 def test_add_delete_update_compact(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(change, "SMALL_TOKENS", 0)
+    monkeypatch.setattr(policy, "SMALL_TOKENS", 0)
     first = collection.index
     collection.add([Document("new", "The capital of Peru is Lima.", "Lima"), Document("pic", image="p.jpg")])
     collection.delete(["d1", "d3"])
@@ -220,12 +220,12 @@ def test_a_tokenizer_that_is_gone_or_another_is_refused(
 
 def edit(folder: Path, alter) -> None:
     """Change the manifest and its checksum."""
-    from gemkr.collection.manifest import _checksum
+    from gemkr.collection.manifest import checksum
 
     text = json.loads((folder / FILE).read_text())
     alter(text)
     body = {k: v for k, v in text.items() if k not in ("format", "version", "checksum")}
-    (folder / FILE).write_text(json.dumps(text | {"checksum": _checksum(body)}))
+    (folder / FILE).write_text(json.dumps(text | {"checksum": checksum(body)}))
 
 
 @pytest.mark.parametrize("name", ["index.fmi", "texts.bin", "bounds.npy", "ids.npy"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
 import hypothesis.strategies as st
 import pytest
@@ -13,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from segment_twin import assert_agree, patterns_of
 from toy_text import train_sentencepiece
 
-from gemkr.collection import change as change_module
+from gemkr.collection import merging, policy
 from gemkr.collection.collection import Collection
 from gemkr.errors import DataError
 from gemkr.fm_index.reference import ReferenceIndex
@@ -73,6 +74,26 @@ class Changes(RuleBasedStateMachine):
         self.c = Collection.open(self.folder)
         self.compare()
 
+    @rule(batch=BATCH, data=st.data())
+    def compact_while_others_change(self, batch: dict[str, str], data: st.DataObject) -> None:
+        """Documents, merged ones among them, are deleted and added between the begin of a merge and its commit."""
+        gone = data.draw(st.lists(st.sampled_from([f"d{i}" for i in range(14)]), max_size=5, unique=True))
+        merged = merging._merged
+
+        def change_and_merge(*args):
+            other = Collection.open(self.folder)
+            other.update(_documents(batch))
+            part = merged(*args)
+            other.delete(gone, ignore_missing=True)
+            self.model = {k: v for k, v in self.model.items() if k not in batch} | batch
+            for doc_id in gone:
+                self.model.pop(doc_id, None)
+            return part
+
+        with patch.object(merging, "_merged", change_and_merge):
+            self.c.compact()
+        self.compare()
+
     @rule(batch=BATCH)
     def crash(self, batch: dict[str, str]) -> None:
         """A change that stops before its commit."""
@@ -106,7 +127,7 @@ def _documents(batch: dict[str, str]) -> list[Document]:
 @pytest.mark.parametrize("merge_from", [0, 40])
 def test_every_state_answers_as_the_naive_twin(tmp_path: Path, monkeypatch, merge_from: int) -> None:
     """Segments are merged late (0) or early, so that many and few of them occur."""
-    monkeypatch.setattr(change_module, "SMALL_TOKENS", merge_from)
+    monkeypatch.setattr(policy, "SMALL_TOKENS", merge_from)
     machine = type("Here", (Changes,), {"tokenizer": train_sentencepiece(tmp_path / "tokenizer.model")})
     test = machine.TestCase()
     test.settings = settings(max_examples=2, stateful_step_count=8, deadline=None)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from shard_steps import as_version_1
 from toy_text import TEXTS, train_sentencepiece
 
 from gemkr.cli import main
 from gemkr.cli.ask import as_text
+from gemkr.collection import change, shard_folder
 from gemkr.collection.collection import Collection
+from gemkr.collection.manifest import is_collection
 from gemkr.collection.shard_folder import shard_of
 from gemkr.collection.sharded import ShardedCollection, open_collection
 from gemkr.config.section import Section
@@ -21,6 +26,7 @@ from gemkr.data.records import from_record, to_record
 from gemkr.decoding.config import DecodingConfig
 from gemkr.errors import DataError, ShardError
 from gemkr.evaluation.config import EvalConfig
+from gemkr.files import lock
 from gemkr.fm_index import FMIndex
 from gemkr.retrievers.compose import RETRIEVERS
 from gemkr.retrievers.generative.config import ScoringConfig
@@ -99,7 +105,7 @@ def test_a_configuration_ranks_as_one_index_does_and_a_dead_shard_is_left_out_or
     index._shards[1].process.kill()
     left = ours.retrieve(queries, 8)
     first = next(left)
-    share = len(shards.shards[0]) / 40
+    share = len(shards.shards[0].documents) / 40
     assert first.searched == pytest.approx(share)
     assert from_record(to_record(first)).searched == first.searched
     assert as_text(first)[0] == f"{share:.0%} of the corpus was searched, shards are lost"
@@ -149,10 +155,12 @@ def test_what_is_refused_changes_no_shard(shards: ShardedCollection) -> None:
     assert len(shards) == 39
 
 
-def test_a_document_in_a_foreign_shard_is_found_by_verify(shards: ShardedCollection) -> None:
+def test_a_document_in_a_foreign_shard_is_found_by_verify(
+    shards: ShardedCollection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home = shard_of(["x"], 2)[0]
-    Collection.open(shards.shards[1 - home].folder).add([Document("x", "tokyo")])
-    shards.refresh()
+    monkeypatch.setattr(shard_folder, "shard_of", lambda ids, shards: [1 - home])
+    shards.add([Document("x", "tokyo")])
     with pytest.raises(DataError, match="'x' lies in"):
         shards.verify()
 
@@ -185,12 +193,111 @@ def test_a_folder_appears_whole_or_not_at_all(tokenizer: Path, tmp_path: Path) -
 
 
 def test_a_missing_shard_is_named(shards: ShardedCollection) -> None:
-    (shards.folder / "shard-001" / "collection.json").unlink()
-    with pytest.raises(DataError, match=r"the shard .*shard-001 is missing or damaged"):
+    subprocess.run(["rm", "-r", shards.folder / "shard-001"], check=True)
+    with pytest.raises(DataError, match=r"the shard .*shard-001 is missing"):
         open_collection(shards.folder)
-    (shards.folder / "shards.json").write_text("{}")
-    with pytest.raises(DataError, match=r"shards.json cannot be read"):
-        open_collection(shards.folder)
+
+
+def test_a_shard_by_itself_is_refused(shards: ShardedCollection, tokenizer: Path) -> None:
+    for act in (Collection.open, lambda folder: Collection.create(folder, tokenizer=tokenizer)):
+        with pytest.raises(DataError, match=r"shard-000 is a shard of the collection .*wiki; name that one"):
+            act(shards.folder / "shard-000")
+    shards.verify()
+
+
+def test_a_damaged_or_newer_manifest_is_refused(shards: ShardedCollection) -> None:
+    path = shards.folder / "shards.json"
+    whole = path.read_text()
+    for text, fault in (
+        (whole.replace('"generation": 1', '"generation": 2', 1), r"shards\.json does not fit its checksum"),
+        (whole[:-9], r"shards\.json cannot be read"),
+        ("{}", "is not the manifest"),
+        (whole.replace('"version": 2', '"version": 3'), "has format version 3, this gemkr reads 2"),
+        ('{"format": "gemkr shards", "version": 1, "shards": []}', "it names no shards"),
+    ):
+        path.write_text(text)
+        with pytest.raises(DataError, match=fault):
+            open_collection(shards.folder)
+
+
+def test_shards_with_manifests_of_their_own_are_read_and_the_first_change_joins_them(
+    shards: ShardedCollection,
+) -> None:
+    as_version_1(shards.folder)
+    old = ShardedCollection.open(shards.folder)
+    assert (old.fingerprint, old.generation) == (shards.fingerprint, shards.generation)
+    assert len(Collection.open(shards.folder / "shard-000")) == len(shards.shards[0].documents)
+    old.verify()
+    old.delete(["nope"], ignore_missing=True)
+    assert is_collection(shards.folder / "shard-000"), "nothing was changed"
+    old.delete(["p0"])
+    assert shards.refresh() == old.generation == 3
+    assert {d.doc_id: d for d in shards.documents} == {d.doc_id: d for d in documents(40)[1:]}
+    assert [p.name for p in (shards.folder / "shard-000").iterdir()] == ["parts"]
+    shards.verify()
+
+
+def test_processes_open_the_generation_that_was_opened_here(shards: ShardedCollection) -> None:
+    other = ShardedCollection.open(shards.folder)
+    other.delete(["p0"])
+    assert len(shards.index) == 40
+    late = ShardedCollection.open(shards.folder)
+    other.compact()
+    assert len(shards.index) == 40, "its processes hold what they have opened"
+    with pytest.raises(DataError, match="was changed while it was opened"):
+        _ = late.index
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["--version 1 --every 7", "--every 2 --kills 4", "--compact --every 3 --kills 4"],
+)
+def test_a_change_that_ends_anywhere_is_seen_in_all_shards_or_in_none(tmp_path: Path, given: str) -> None:
+    """Many steps of `shard_steps.py`, and a few kills, in a process without threads."""
+    command = [sys.executable, str(Path(__file__).with_name("shard_steps.py")), str(tmp_path)]
+    root = Path(__file__).parents[2]
+    found = subprocess.run(
+        [*command, *given.split()],
+        env=os.environ | {"PYTHONPATH": f"{root}:{root / 'tests'}"},
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 0, found.stderr
+    ended, old, new = map(int, re.findall(r"\d+", found.stdout))
+    assert ended == old + new
+    assert new > 2
+    assert old > 2 or "--compact" in given, "a merge changes no document"
+
+
+def test_a_second_writer_is_told_before_it_reads_documents(shards: ShardedCollection) -> None:
+    def never() -> Iterator[Document]:
+        raise AssertionError("documents were read")
+        yield
+
+    with lock(shards.folder / ".lock"), pytest.raises(DataError, match="another process is changing"):
+        shards.add(never())
+
+
+def test_a_full_disk_in_one_shard_changes_none(
+    shards: ShardedCollection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, calls = shards.fingerprint, []
+    real = change.sync_part
+
+    def full(folder: Path, part: object) -> None:
+        calls.append(folder)
+        if folder.name == "shard-001":
+            raise OSError(28, "No space left on device")
+        real(folder, part)
+
+    monkeypatch.setattr(change, "sync_part", full)
+    with pytest.raises(DataError, match=r"wiki cannot be written \(No space left.*stays at generation 2"):
+        shards.add(documents(10, first=50))
+    assert {folder.name for folder in calls} == {"shard-000", "shard-001"}
+    assert ShardedCollection.open(shards.folder).fingerprint == before
+    for shard in shards.shards:
+        names = {part.name for part in shard.manifest.parts}
+        assert {path.name for path in (shard.folder / "parts").iterdir()} == names
 
 
 def test_the_command_and_the_service(

@@ -161,3 +161,9 @@ def test_span_is_a_value():
     assert index.search([9]) == Span(0, 0)
     with pytest.raises(AttributeError):
         span.lo = 3
+
+
+def test_an_unknown_setting_is_named_before_documents_are_read() -> None:
+    for build in (FMIndex.build, FMIndex.build_parts):
+        with pytest.raises(TypeError, match="without the setting 'sampel_rate'"):
+            build(iter(()), sampel_rate=4)

@@ -87,6 +87,30 @@ def test_what_other_processes_do_is_followed(url: str, service: Service) -> None
     assert NEW.doc_id not in found(client)
 
 
+def test_segments_are_merged_beside_the_service(url: str, service: Service) -> None:
+    client = Client(url, key="k")
+    assert service.collection is not None
+    gone = list(service.collection.documents.doc_ids)[4:]
+    assert client.delete(gone) == {"documents": 4, "generation": 2}
+    process = service._merges.process
+    assert process is not None
+    process.join(60)
+    assert process.exitcode == 0
+    service.follow()
+    info = service.collection.info()
+    assert (info["generation"], info["documents"], info["deleted"]) == (3, 4, 0)
+    assert found(client, "Where does the Seine flow?") == ["d0"]
+    assert client.add([NEW])["documents"] == 5
+    assert service._merges.process is process, "nothing is due"
+
+
+def test_no_merge_begins_where_the_settings_forbid_it(tmp_path: Path) -> None:
+    service = Service(load_config(write_collection(tmp_path), EvalConfig, ["serve.merge_gb=0"]))
+    assert service.collection is not None
+    service.delete(list(service.collection.documents.doc_ids)[:4])
+    assert (service.collection.due, service._merges.process) == (True, None)
+
+
 def test_questions_are_answered_while_the_collection_changes(url: str, service: Service) -> None:
     client, stop, wrong = Client(url, key="k"), threading.Event(), []
     there = {name: client.ask("Giraffes", retriever=name).hits[0] for name in ("bm25", "tiny")}

@@ -9,7 +9,8 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -42,16 +43,12 @@ def serve(config: str, overrides: Sequence[str], changes: dict[str, Any], worker
     """Listen until SIGTERM or Ctrl-C, then finish what was taken in. ConfigError for an address that cannot be had."""
     settings = read(config, overrides, changes)
     listener = _listen(settings.serve.host, settings.serve.port)
-    for name in ("uvicorn", "uvicorn.error"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    signal.signal(
-        signal.SIGTERM, lambda *_: None
-    )  # what uvicorn hands the signal back to when it has stopped
     with listener:
         if workers == 1:
             app = create_app(Service(settings), key=os.environ.get(KEY_VARIABLE) or None)
+            options = _options(app)
             _say(settings, listener)
-            uvicorn.Server(_options(app)).run(sockets=[listener])
+            uvicorn.Server(options).run(sockets=[listener])
             return
         os.environ[WORK_VARIABLE] = json.dumps([config, list(overrides), changes])
         with tempfile.TemporaryDirectory() as folder:
@@ -66,18 +63,31 @@ def serve(config: str, overrides: Sequence[str], changes: dict[str, Any], worker
 
 def worker_app() -> Any:
     """The application of one worker process."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
     config, overrides, changes = json.loads(os.environ[WORK_VARIABLE])
     try:
-        service = Service(read(config, overrides, changes))
+        with _ended_by_signals():
+            service = Service(read(config, overrides, changes))
     except GemkrError as error:
         print(f"gemkr: {error}", file=sys.stderr)
         raise SystemExit(STARTUP_FAILURE) from error  # which tells the parent not to try again
     return create_app(service, key=os.environ.get(KEY_VARIABLE) or None)
 
 
-def _options(app: Any, **more: Any) -> uvicorn.Config:
-    return uvicorn.Config(
+class Options(uvicorn.Config):
+    """uvicorn's settings, with what a process does before it serves."""
+
+    def configure_logging(self) -> None:
+        """Log as the command line does, and survive the SIGTERM that uvicorn raises again once it has stopped in order, so that the
+        interpreter ends in order too."""
+        super().configure_logging()
+        logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
+        for name in ("uvicorn", "uvicorn.error"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        signal.signal(signal.SIGTERM, lambda *_: None)
+
+
+def _options(app: Any, **more: Any) -> Options:
+    return Options(
         app,
         log_config=None,
         access_log=False,
@@ -87,6 +97,21 @@ def _options(app: Any, **more: Any) -> uvicorn.Config:
         timeout_worker_healthcheck=HUNG_SECONDS,
         **more,
     )
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM and Ctrl-C end the process inside of the block, where there is nothing to finish yet; uvicorn would note them only."""
+
+    def end(number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -9,8 +9,9 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Body, Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -23,21 +24,26 @@ from starlette.exceptions import HTTPException
 from gemkr import __version__
 from gemkr.errors import GemkrError
 from gemkr.serve import messages
-from gemkr.serve.answers import GrowingAnswer, all_rankings, answer_error, answer_faults, as_json
+from gemkr.serve.answers import GrowingAnswer, all_rankings, as_json
 from gemkr.serve.batching import Batcher, Job
+from gemkr.serve.faults import answer_error, answer_faults
 from gemkr.serve.guard import Guard, allowed_hosts
 from gemkr.serve.metrics import CONTENT_TYPE, Metrics
-from gemkr.serve.refusals import BusyError, GivenUpError, RefusedError
+from gemkr.serve.refusals import RefusedError
 from gemkr.serve.service import GivenPicture, Key, Service
 from gemkr.serve.shown import shown_document, shown_ranking
+from gemkr.serve.turns import Turn
 from gemkr.types import Document, Ranking
 from gemkr.types import Query as Asked
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 PAGE = Path(__file__).parent / "page"
 KEY_VARIABLE = "GEMKR_API_KEY"
 STOP_SECONDS = 30.0
 FOLLOW_SECONDS = 1.0
+"""How often a collection is looked at for changes of others; where they cannot be followed, twice as long each time, up to this:"""
+MOST_FOLLOW_SECONDS = 600.0
 WRITES = HTTPBearer(auto_error=False, description=f"the key that the service found in {KEY_VARIABLE}")
 
 
@@ -134,8 +140,10 @@ class Routes:
             window=self.settings.window_ms / 1000,
         )
         self._key = None if key is None else hashlib.sha256(key.encode()).digest()
-        self._picture_turn = asyncio.Semaphore(1)
-        self._pictures_waiting = 0
+        most, seconds = self.settings.queue, self.settings.seconds
+        self._encoding = Turn("pictures", most=most, seconds=seconds)
+        self._showing = Turn("pictures to show", most=most, seconds=seconds)
+        self._writing = Turn("changes of the collection", most=most, seconds=seconds)
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
@@ -148,12 +156,16 @@ class Routes:
 
     async def _follow(self) -> None:
         """Notice what other processes, among them other workers, do to the collection."""
+        wait = FOLLOW_SECONDS
         while self.service.writable:
-            await asyncio.sleep(FOLLOW_SECONDS)
+            await asyncio.sleep(wait)
             try:
                 await asyncio.to_thread(self.service.follow)
-            except GemkrError as error:
-                logger.error("%s", error)
+                wait = FOLLOW_SECONDS
+            except Exception as error:  # whatever it is, the next look may succeed
+                wait = min(2 * wait, MOST_FOLLOW_SECONDS)
+                known = isinstance(error, GemkrError)
+                logger.error("%s; the next try is in %g s", error, wait, exc_info=None if known else error)
 
     async def retrieve(self, asked: Annotated[AskedFor, Body()], request: Request) -> Response:
         """Passages for one question, or for several at once, best first."""
@@ -164,19 +176,20 @@ class Routes:
                 f"there are {len(questions)} queries, the limit is {self.settings.most_queries}; send them in parts",
             )
         with ExitStack() as stack:
-            jobs = [await self._job(question, stack) for question in questions]
+            jobs = [await self._job(question, stack, request) for question in questions]
             self.batcher.submit(jobs)
             rankings = await all_rankings(jobs, request)
-            shown = [
-                self._shown(ranking, job, question)
-                for ranking, job, question in zip(rankings, jobs, questions, strict=True)
-            ]
-        return as_json({"rankings": shown} if isinstance(asked, messages.Questions) else shown[0])
+
+        def answer() -> Response:
+            shown = list(map(self._shown, rankings, jobs, questions))
+            return as_json({"rankings": shown} if isinstance(asked, messages.Questions) else shown[0])
+
+        return await asyncio.to_thread(answer)
 
     async def stream(self, question: messages.Question, request: Request) -> Response:
         """The same for one question, as server-sent events: `clues` after each token, then `ranking`, or `problem`."""
         with ExitStack() as opened:
-            job = await self._job(question, opened)
+            job = await self._job(question, opened, request)
             answer = GrowingAnswer(job, lambda ranking: self._shown(ranking, job, question))
             self.batcher.submit([job])
             return answer.response(request, opened.pop_all())
@@ -211,11 +224,11 @@ class Routes:
     async def add(self, given: messages.NewDocuments) -> Response:
         """Add documents to the collection; found from the next question on. Needs the key."""
         documents = [Document(one.doc_id, one.text, one.title) for one in given.documents]
-        return as_json(await asyncio.to_thread(self.service.add, documents))
+        return as_json(await self._writing.do(partial(self.service.add, documents)))
 
     async def delete(self, doc_id: Annotated[list[str], Query(min_length=1, max_length=1000)]) -> Response:
         """Delete documents from the collection; not found from the next question on. Needs the key."""
-        return as_json(await asyncio.to_thread(self.service.delete, doc_id))
+        return as_json(await self._writing.do(partial(self.service.delete, doc_id)))
 
     async def picture(self, request: Request) -> Response:
         """Give a picture (the bytes of its file are the body); the answer has its id and the boxes found in it."""
@@ -226,30 +239,38 @@ class Routes:
             with desk.given(data) as image_id:
                 return desk.describe(image_id)
 
-        return as_json(await self._in_turn(describe))
+        return as_json(await self._encoded(describe, request))
 
     def pictures(self) -> list[str]:
         """Ids of some pictures of the configuration's folder, to try the service with."""
         return [] if self.service.pictures is None else self.service.pictures.samples()
 
-    def boxes(self, image_id: str) -> Response:
+    async def boxes(self, image_id: str, request: Request) -> Response:
         """Size and boxes of a picture that was given, or is one of the folder's."""
         desk = self._desk()
-        with desk.known(image_id) as known:
-            return as_json(desk.describe(known))
 
-    def image(self, image_id: str) -> Response:
+        def describe() -> dict[str, Any]:
+            with desk.known(image_id) as known:
+                return desk.describe(known)
+
+        return as_json(await self._encoded(describe, request))
+
+    async def image(self, image_id: str, request: Request) -> Response:
         """The picture itself, as JPEG of at most 1,280 pixels a side."""
         desk = self._desk()
-        with desk.known(image_id):
-            body = desk.jpeg(image_id)
+
+        def jpeg() -> bytes:
+            with desk.seen(image_id):
+                return desk.jpeg(image_id)
+
+        body = await self._showing.do(jpeg, gone=request.is_disconnected)
         return Response(body, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
 
-    def health(self) -> dict[str, str]:
+    async def health(self) -> dict[str, str]:
         """The process runs."""
         return {"status": "ok"}
 
-    def ready(self) -> dict[str, Any]:
+    async def ready(self) -> dict[str, Any]:
         """Questions are answered; 503 while the service stops."""
         if not self.batcher.alive:
             raise RefusedError(503, "the service takes no questions: it is stopping, or its worker has died")
@@ -276,7 +297,7 @@ class Routes:
                 {"WWW-Authenticate": "Bearer"},
             )
 
-    async def _job(self, question: messages.Question, stack: ExitStack) -> Job:
+    async def _job(self, question: messages.Question, stack: ExitStack, request: Request) -> Job:
         """A question on its way, its picture encoded and held until `stack` closes."""
         deadline = time.monotonic() + self.settings.seconds
         for name in ("question", "instruction", "caption"):
@@ -290,30 +311,27 @@ class Routes:
         image = None
         if question.picture is not None or question.picture_base64 is not None:
             picture = GivenPicture(_decoded(question), question.picture, question.box)
-            image = await self._in_turn(lambda: self.service.hold(key, picture, stack))
+            hold = partial(self.service.hold, key, picture)
+            image, held = await self._encoded(hold, request, lambda made: made[1].close())
+            stack.callback(held.close)
         asked = Asked(
             "", question.question, image=image, instruction=question.instruction, caption=question.caption
         )
         return Job(key, asked, deadline)
 
-    async def _in_turn(self, work: Callable[[], Any]) -> Any:
-        """`work` on a thread, one at a time; BusyError when as many wait as the queue holds."""
-        if self._pictures_waiting >= self.settings.queue:
-            raise BusyError("too many pictures are waiting; ask again in a moment", 2)
-        self._pictures_waiting += 1
-        try:
-            async with asyncio.timeout(self.settings.seconds):
-                await self._picture_turn.acquire()
-        except TimeoutError:
-            raise GivenUpError("the picture did not get its turn in time; ask again later") from None
-        finally:
-            self._pictures_waiting -= 1
-        began = time.perf_counter()
-        try:
-            return await asyncio.shield(asyncio.to_thread(work))
-        finally:
-            self._picture_turn.release()
-            self.metrics.stage("picture", time.perf_counter() - began)
+    async def _encoded(
+        self, work: Callable[[], T], request: Request, undo: Callable[[T], None] | None = None
+    ) -> T:
+        """`work` that decodes and encodes a picture, one at a time, unless the client has gone before its turn."""
+
+        def measured() -> T:
+            began = time.perf_counter()
+            try:
+                return work()
+            finally:
+                self.metrics.stage("picture", time.perf_counter() - began)
+
+        return await self._encoding.do(measured, gone=request.is_disconnected, undo=undo)
 
     def _desk(self) -> Any:
         if self.service.pictures is None:

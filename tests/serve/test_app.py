@@ -9,6 +9,7 @@ import pytest
 from serve.tiny_service import LOCAL, STRANGE, tiny_service
 from starlette.testclient import TestClient
 
+from gemkr.errors import ShardError
 from gemkr.serve.app import create_app
 from gemkr.types import Query
 
@@ -127,7 +128,7 @@ def test_the_tree_lists_what_the_corpus_lets_follow(client: TestClient) -> None:
     ("body", "status", "says"),
     [
         ({"question": " "}, 422, "the question is empty"),
-        ({"question": "x", "colour": 1}, 422, "colour: Extra inputs"),
+        ({"question": "x", "colour": 1}, 422, "the field colour is unknown; leave it out"),
         ({"question": "x", "k": 0}, 422, "k: Input should be greater"),
         ({"question": "x", "k": 101}, 422, "k is 101, the limit is 100"),
         ({"question": "x" * 2001}, 422, "has 2,001 characters, the limit is 2,000"),
@@ -138,7 +139,7 @@ def test_the_tree_lists_what_the_corpus_lets_follow(client: TestClient) -> None:
         ({"question": "x", "box": [0, 0, 1, 1]}, 422, "a box is part of a picture"),
         ({"queries": []}, 422, "queries: List should have at least 1 item"),
         ({"queries": [{"question": "x"}] * 33}, 422, "33 queries, the limit is 32"),
-        ([1], 422, "valid dictionary"),
+        ([1], 422, "the body is no JSON object; send one JSON object"),
         ({"question": "fail", "retriever": "failing"}, 500, "its log says why"),
     ],
 )  # fmt: skip
@@ -162,6 +163,46 @@ def test_what_is_no_question_is_refused(client: TestClient, body: bytes) -> None
     answer = client.post("/v1/retrieve", content=body, headers={"content-type": "application/json"})
     problem(answer, answer.status_code)
     assert answer.status_code in (400, 422)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "says"),
+    [
+        (b"", "application/json", "the request has no body; send one JSON object, as /openapi.json describes it"),
+        (b'{"question": ', "application/json", "no JSON (Expecting value at character 13); send one JSON object"),
+        (b'{"question": "x"}', "text/plain", "no JSON object; send one JSON object, as /openapi.json describes it"),
+        (b'{"question": "\xff"}', "application/json", "no JSON that can be read ('utf-8' codec"),
+        (b'{"queries": [{"question": "x"}, {"k": "many"}]}', "application/json", "queries.1.k: Input should be"),
+        (b'{"question": "x", "a": 1, "b": 2}', "application/json", "the field a is unknown; leave it out or correct its name (/openapi.json lists all) (and 1 more)"),
+    ],
+)  # fmt: skip
+def test_a_body_that_is_not_understood_is_told_what_to_send(
+    client: TestClient, body: bytes, kind: str, says: str
+) -> None:
+    answer = client.post("/v1/retrieve", content=body, headers={"content-type": kind})
+    assert says in problem(answer, answer.status_code)
+    assert answer.status_code in (400, 422)
+
+
+def test_what_is_missing_is_named(client: TestClient) -> None:
+    headers = {"authorization": f"Bearer {KEY}"}
+    says = problem(client.delete("/v1/documents", headers=headers), 422)
+    assert says == "the parameter doc_id is missing; add it, as /openapi.json describes it"
+    says = problem(client.post("/v1/documents", json={"documents": [{"text": "x"}]}, headers=headers), 422)
+    assert says.startswith("the field documents.0.doc_id is missing; add it")
+    assert "'/v1/nothing'; /openapi.json lists" in problem(client.get("/v1/nothing"), 404)
+    assert "'/v1/retrieve' does not answer GET; use POST" in problem(client.get("/v1/retrieve"), 405)
+
+
+def test_faults_of_the_service_are_logged_with_their_sentence(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def lost(*_: object) -> None:
+        raise ShardError("the shard 3 is lost; start it again")
+
+    monkeypatch.setattr(client.service, "following", lost)
+    assert "the shard 3 is lost" in problem(client.get("/v1/index/next"), 500)
+    assert "the shard 3 is lost" in caplog.text
 
 
 def test_large_bodies_are_refused_before_they_are_read(client: TestClient) -> None:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
@@ -77,8 +78,29 @@ def test_the_clients_errors_are_the_services_sentences(url: str, tmp_path: Path)
         client.ask("x", tmp_path / "no.jpg")
     with pytest.raises(ServiceError, match="is `gemkr serve` running there"):
         Client("http://127.0.0.1:9", timeout=5).ask("x")
-    with pytest.raises(ServiceError, match="is no address"):
-        Client("ftp://x")
+    for address in ("ftp://x", "http://x:many", "http://[::1", "http://"):
+        with pytest.raises(ServiceError, match="is no address"):
+            Client(address)
+    with pytest.raises(ServiceError, match="no header carries"):
+        Client(url, key="two\nlines")
+
+
+@pytest.mark.parametrize("sent", ['data: {"clues": [', "", "event: clues\n"])
+def test_a_stream_cut_short_is_the_clients_error(sent: str) -> None:
+    head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            connection.recv(65536)
+            connection.sendall(f"{head}{len(sent):x}\r\n{sent}\r\n".encode() if sent else head.encode())
+            connection.close()
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(ServiceError, match=r"ended the stream before its answer|does not answer"):
+            list(Client(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=10).stream(Question("x")))
+        thread.join()
 
 
 def test_32_clients_get_each_their_own_answer(url: str, service: Service) -> None:
@@ -224,6 +246,53 @@ def test_a_killed_worker_is_replaced_and_changes_reach_all_workers(tmp_path: Pat
         assert found == {"kiosk"}
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
+
+
+def _command(config: Path, *more: str) -> subprocess.Popen[str]:
+    """`gemkr serve` in a session of its own, as a terminal's is."""
+    path = os.pathsep.join([str(TESTS), str(TESTS.parent)])
+    return subprocess.Popen(
+        [sys.executable, "-m", "gemkr", "serve", str(config), *more],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": path},
+        start_new_session=True,
+    )
+
+
+def _loading(folder: Path, **settings: Any) -> Path:
+    (folder / "corpus.csv").write_text("kid,text\nd1,a red kite\n")
+    path, given = folder / "serve.yaml", {"kind": "serve.tiny_service:Loading"} | settings
+    path.write_text(f"corpus: corpus.csv\nretrievers: {{loading: {json.dumps(given)}}}\nserve: {{port: 0}}\n")
+    return path
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_two_workers_in_order(tmp_path: Path) -> None:
+    with _command(_loading(tmp_path), "--workers", "2") as process:
+        client = Client(process.stdout.readline().split(" at ")[1].split(" ")[0])
+        while not client.ready() or len(_workers(process.pid)) < 2:
+            time.sleep(0.2)
+        time.sleep(2)  # the other worker loads as fast
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+        assert process.returncode == 0
+    assert [line for line in said.splitlines() if not line.startswith("{")] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_sigterm_while_models_load_ends_the_service_at_once(tmp_path: Path, workers: str) -> None:
+    begun = tmp_path / "begun"
+    with _command(_loading(tmp_path, seconds=120, begun=str(begun)), "--workers", workers) as process:
+        while not begun.exists():
+            time.sleep(0.1)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=30)[1]
+    assert "Traceback" not in said
+    assert process.returncode == (-signal.SIGTERM if workers == "1" else 0)
 
 
 def _workers(parent: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -96,6 +97,26 @@ class Failing:
             if "fail" in query.question:
                 raise ZeroDivisionError("a secret of the inside")
             yield Ranking(query.query_id, ())
+
+
+class Loading(Failing):
+    """A retriever that takes its time to load, and then holds what only an orderly end gives back."""
+
+    @dataclass(frozen=True)
+    class Config:
+        """Seconds to load; the file to make when it begins."""
+
+        seconds: float = 0.0
+        begun: str | None = None
+
+    @classmethod
+    def from_config(cls, config: Config, sources: Any) -> Loading:
+        made = cls()
+        made.lock = multiprocessing.get_context("spawn").Lock()
+        if config.begun is not None:
+            Path(config.begun).touch()
+        threading.Event().wait(config.seconds)
+        return made
 
 
 def _prompt(query: Query) -> str:

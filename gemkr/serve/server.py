@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -23,7 +24,7 @@ from gemkr.config.packaged import find_config
 from gemkr.errors import ConfigError, GemkrError
 from gemkr.evaluation.config import EvalConfig
 from gemkr.serve.app import KEY_VARIABLE, STOP_SECONDS, create_app
-from gemkr.serve.metrics import FOLDER_VARIABLE
+from gemkr.serve.metrics import FOLDER_VARIABLE, forget_dead_workers
 from gemkr.serve.service import Service
 
 WORK_VARIABLE = "GEMKR_SERVE"
@@ -62,7 +63,8 @@ def serve(config: str, overrides: Sequence[str], changes: dict[str, Any], worker
 
 
 def worker_app() -> Any:
-    """The application of one worker process."""
+    """The application of one worker process, which may stand in for one that has died."""
+    forget_dead_workers(Path(os.environ[FOLDER_VARIABLE]))
     config, overrides, changes = json.loads(os.environ[WORK_VARIABLE])
     try:
         with _ended_by_signals():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,21 +18,26 @@ from gemkr.serve.refusals import BROKEN, RefusedError, status_of
 logger = logging.getLogger(__name__)
 SCHEMA = "/openapi.json"
 BODY = f"send one JSON object, as {SCHEMA} describes it, with Content-Type: application/json"
+FOLDERS = re.compile(r"(?<![\w./:~-])(?:/[^\s/'\",;()]+)+/(?=[^\s/])")
+"""The folders of an absolute path."""
 NO_OBJECT = ("model_attributes_type", "model_type", "dict_type")
 """What pydantic says of a body that is something else than an object."""
 
 
 def problem_of(error: BaseException) -> tuple[int, bytes, dict[str, str]]:
-    """Status, body and headers of the answer to an error; what is no fault of the request says nothing of the inside and is logged."""
+    """Status, body and headers of the answer to an error, which names no folder of this machine; what is no fault of the request says
+    nothing of the inside and is logged."""
     if isinstance(error, HTTPException):
         return error.status_code, problem(error.status_code, str(error.detail)), dict(error.headers or {})
     if not isinstance(error, GemkrError):
         logger.error("a request failed", exc_info=error)
         return 500, problem(500, BROKEN), {}
+    if isinstance(error, RefusedError):
+        return error.status, problem(error.status, str(error)), error.headers
     status = status_of(error)
-    if status >= 500 and not isinstance(error, RefusedError):
+    if status >= 500:
         logger.error("a request failed: %s", error)
-    return status, problem(status, str(error)), getattr(error, "headers", {})
+    return status, problem(status, FOLDERS.sub("", str(error))), {}
 
 
 def answer_error(request: Request, error: Exception) -> Response:

@@ -198,11 +198,12 @@ def test_faults_of_the_service_are_logged_with_their_sentence(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def lost(*_: object) -> None:
-        raise ShardError("the shard 3 is lost; start it again")
+        raise ShardError("the shard /srv/wiki/3 is lost (and '/srv/x/y.fmi'); start it again")
 
     monkeypatch.setattr(client.service, "following", lost)
-    assert "the shard 3 is lost" in problem(client.get("/v1/index/next"), 500)
-    assert "the shard 3 is lost" in caplog.text
+    says = problem(client.get("/v1/index/next"), 500)
+    assert says == "the shard 3 is lost (and 'y.fmi'); start it again"
+    assert "/srv/wiki/3 is lost" in caplog.text
 
 
 def test_large_bodies_are_refused_before_they_are_read(client: TestClient) -> None:

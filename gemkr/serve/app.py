@@ -86,6 +86,7 @@ def create_app(service: Service, *, key: str | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
+    app.state.batcher = routes.batcher
     get, post = app.get, app.post
     post("/v1/retrieve", responses=PROBLEMS | _says(messages.RankingMessage | messages.Rankings))(
         routes.retrieve

@@ -67,7 +67,8 @@ class Job:
 class Batcher:
     """A bounded queue before one working thread, which takes up to `batch_size` jobs of one key at once, first come first served.
 
-    A job waits at most `window` seconds for others of its key. Start with `start()`; `close()` finishes what was taken in.
+    A job waits `window` seconds for others of its key, counted from when it came or, if that is later, from the end of the batch
+    before, whose askers come back with their next questions then. Start with `start()`; `close()` finishes what was taken in.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Batcher:
         self._changed = threading.Condition()
         self._closed = False
         self._numbers = itertools.count(1)
-        self._rate = 0.05
+        self._rate, self._free = 0.05, 0.0
         self._thread = threading.Thread(target=self._work, name="retrieval", daemon=True)
 
     def start(self) -> None:
@@ -157,7 +158,8 @@ class Batcher:
                 self._meter.stage("wait", job.waited)
             self._answer(batch)
             self._working = []
-            seconds = time.monotonic() - began
+            self._free = time.monotonic()
+            seconds = self._free - began
             self._rate += 0.2 * (seconds / len(batch) - self._rate)
             self._meter.stage("retrieve", seconds)
 
@@ -172,7 +174,7 @@ class Batcher:
                 if self._jobs:
                     first = self._jobs[0]
                     same = [job for job in self._jobs if job.key == first.key][: self._batch_size]
-                    left = first.arrived + self._window - time.monotonic()
+                    left = max(first.arrived, self._free) + self._window - time.monotonic()
                     if len(same) == self._batch_size or left <= 0 or self._closed:
                         taken = set(map(id, same))
                         self._jobs = [job for job in self._jobs if id(job) not in taken]

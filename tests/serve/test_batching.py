@@ -78,6 +78,29 @@ def test_many_threads_get_their_own_answers() -> None:
     one.close(5)
 
 
+def test_who_asks_again_at_once_goes_with_those_who_waited() -> None:
+    running, go = threading.Event(), threading.Event()
+
+    def gated(key: Any, queries: Sequence[Query], watch: Watch) -> Iterator[Ranking]:
+        running.set()
+        assert go.wait(10)
+        yield from echo(key, queries, watch)
+
+    one = batcher(gated, window=0.3)
+    first, second, again = job("first"), job("second"), job("again")
+    one.submit([first])
+    one.start()
+    assert running.wait(10)
+    one.submit([second])
+    time.sleep(0.4)  # longer than its window
+    go.set()
+    first.result.result(10)
+    one.submit([again])
+    assert again.result.result(10).hits[0].doc_id == "a again"
+    assert (first.together, second.together, again.together) == (1, 2, 2)
+    one.close(5)
+
+
 def test_a_full_queue_takes_all_of_a_request_or_nothing() -> None:
     one = batcher(queue=3)
     one.submit([job("1"), job("2")])

@@ -48,11 +48,14 @@ class PictureDesk:
         self._most, self._kept_pixels = most_pixels, max(kept_pixels, most_pixels)
         self._kept: OrderedDict[str, Kept] = OrderedDict()
         self._adding, self._lock = threading.Lock(), threading.Lock()
+        self._samples: list[str] | None = None
 
     def samples(self, most: int = 24) -> list[str]:
-        """Ids of the first pictures of the configuration's folder."""
-        ids = getattr(self.online.pictures, "ids", None)
-        return ids()[:most] if ids is not None else []
+        """Ids of the first pictures of the configuration's folder, as it was when they were first asked for."""
+        if self._samples is None:
+            ids = getattr(self.online.pictures, "ids", None)
+            self._samples = [] if ids is None else ids()
+        return self._samples[:most]
 
     @contextmanager
     def given(self, data: bytes) -> Iterator[str]:

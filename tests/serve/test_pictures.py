@@ -124,6 +124,12 @@ def test_an_id_is_never_a_path(desk: PictureDesk, image_id: str) -> None:
     assert len(str(error.value)) < 250
 
 
+def test_the_folder_is_listed_once(desk: PictureDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert desk.samples(1) == ["one"]
+    monkeypatch.setattr(desk.online.pictures, "ids", lambda: pytest.fail("listed again"))
+    assert desk.samples() == ["one", "two"]
+
+
 def test_a_part_is_a_picture_of_its_own(desk: PictureDesk) -> None:
     with desk.known("one") as whole:
         size = desk.online.open(whole).size

@@ -27,6 +27,7 @@ from gemkr.serve.app import KEY_VARIABLE, STOP_SECONDS, create_app
 from gemkr.serve.metrics import FOLDER_VARIABLE, forget_dead_workers
 from gemkr.serve.service import Service
 
+logger = logging.getLogger(__name__)
 WORK_VARIABLE = "GEMKR_SERVE"
 """Tells worker processes what to load."""
 BACKLOG = 512
@@ -69,9 +70,12 @@ def worker_app() -> Any:
     try:
         with _ended_by_signals():
             service = Service(read(config, overrides, changes))
-    except GemkrError as error:
-        print(f"gemkr: {error}", file=sys.stderr)
-        raise SystemExit(STARTUP_FAILURE) from error  # which tells the parent not to try again
+    except Exception as error:
+        if isinstance(error, GemkrError):
+            print(f"gemkr: {error}", file=sys.stderr)
+        else:
+            logger.exception("a worker could not be loaded")
+        raise SystemExit(STARTUP_FAILURE) from error  # which tells the parent not to try again, and again
     return create_app(service, key=os.environ.get(KEY_VARIABLE) or None)
 
 

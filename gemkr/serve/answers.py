@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
@@ -13,7 +14,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from gemkr.interfaces import GrowingClue
-from gemkr.serve.batching import Job
+from gemkr.serve.batching import Job, given_up
 from gemkr.serve.faults import problem_of
 from gemkr.serve.messages import finite
 from gemkr.serve.refusals import GivenUpError
@@ -21,6 +22,8 @@ from gemkr.types import Ranking
 
 HEARTBEAT = 1.0
 """Seconds between signs of life in a stream."""
+GRACE = 1.0
+"""Seconds beyond a job's deadline in which the thread that retrieves may still say so itself."""
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -30,13 +33,15 @@ def as_json(value: Any) -> Response:
 
 
 async def all_rankings(jobs: Sequence[Job], request: Request) -> list[Ranking]:
-    """The rankings of the jobs; the first error there is; GivenUpError, and no more work, when the client has gone."""
+    """The rankings of the jobs; the first error there is; GivenUpError, and no more work, when the client has gone, or when the time
+    of all is over and the thread that retrieves is still at something that it cannot leave."""
     everything = asyncio.gather(*(asyncio.wrap_future(job.result) for job in jobs), return_exceptions=True)
     gone = asyncio.ensure_future(_leaving(request))
     try:
-        await asyncio.wait({everything, gone}, return_when=asyncio.FIRST_COMPLETED)
+        last = max(jobs, key=lambda job: job.deadline)
+        await asyncio.wait({everything, gone}, timeout=_left(last), return_when=asyncio.FIRST_COMPLETED)
         if not everything.done():
-            raise GivenUpError("the client has gone")
+            raise GivenUpError("the client has gone") if gone.done() else given_up(last)
         results = await everything
         for result in results:
             if isinstance(result, BaseException):
@@ -46,6 +51,11 @@ async def all_rankings(jobs: Sequence[Job], request: Request) -> list[Ranking]:
         gone.cancel()
         for job in jobs:
             job.cancel()
+
+
+def _left(job: Job) -> float:
+    """Seconds until nobody waits for a job any more."""
+    return job.deadline + GRACE - time.monotonic()
 
 
 async def _leaving(request: Request) -> None:
@@ -95,6 +105,9 @@ class GrowingAnswer:
                 clues = await asyncio.wait_for(self._events.get(), HEARTBEAT)
             except TimeoutError:
                 if await request.is_disconnected():
+                    return
+                if _left(self._job) < 0:
+                    yield _event("problem", json.loads(problem_of(given_up(self._job))[1]))
                     return
                 yield ": waiting\n\n"
                 continue

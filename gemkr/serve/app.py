@@ -311,8 +311,12 @@ class Routes:
         key = self.service.key(question.retriever, question.k, question.pool)
         image = None
         if question.picture is not None or question.picture_base64 is not None:
-            picture = GivenPicture(_decoded(question), question.picture, question.box)
-            hold = partial(self.service.hold, key, picture)
+
+            def hold() -> tuple[str, ExitStack]:
+                return self.service.hold(
+                    key, GivenPicture(_decoded(question), question.picture, question.box)
+                )
+
             image, held = await self._encoded(hold, request, lambda made: made[1].close())
             stack.callback(held.close)
         asked = Asked(

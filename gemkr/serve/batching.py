@@ -169,7 +169,7 @@ class Batcher:
             while True:
                 for job in self._jobs:
                     if not job.wanted:
-                        _end(job, _given_up(job))
+                        _end(job, given_up(job))
                 self._jobs = [job for job in self._jobs if not job.result.done()]
                 if self._jobs:
                     first = self._jobs[0]
@@ -206,7 +206,7 @@ class Batcher:
     def _retrieve_all(self, batch: Sequence[Job]) -> None:
         for job in batch:
             if not job.wanted:
-                _end(job, _given_up(job))
+                _end(job, given_up(job))
         batch = [job for job in batch if not job.result.done()]
         if not batch:
             return
@@ -223,10 +223,11 @@ class Batcher:
         for job in batch:
             ranking = next(rankings)
             job.worked = time.monotonic() - began
-            _end(job, ranking if job.wanted else _given_up(job))
+            _end(job, ranking if job.wanted else given_up(job))
 
 
-def _given_up(job: Job) -> GivenUpError:
+def given_up(job: Job) -> GivenUpError:
+    """Why a job that is not wanted any more has no answer."""
     if job.cancelled:
         return GivenUpError("nobody waits for this question any more")
     seconds = round(job.deadline - job.arrived, 1)

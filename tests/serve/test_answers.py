@@ -17,6 +17,7 @@ from serve.live import listening
 from serve.tiny_service import tiny_service
 from starlette.requests import Request
 
+import gemkr.serve.answers as answers_module
 import gemkr.serve.app as app_module
 from gemkr.client import Client
 from gemkr.interfaces import GrowingClue
@@ -86,6 +87,39 @@ def test_only_a_client_that_leaves_ends_the_waiting() -> None:
     assert len(asyncio.run(answered("http.request"))) == 1
     with pytest.raises(GivenUpError, match="has gone"):
         asyncio.run(answered("http.request", "http.disconnect"))
+
+
+def test_an_answer_is_given_up_when_its_time_is_over_whatever_the_thread_is_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(answers_module, "GRACE", 0.05)
+    monkeypatch.setattr(answers_module, "HEARTBEAT", 0.05)
+
+    async def stays() -> dict[str, Any]:
+        return await asyncio.Event().wait()
+
+    def stuck() -> Job:
+        return Job("key", Query("1", "a question"), time.monotonic() + 0.1)
+
+    async def streamed() -> str:
+        one = stuck()
+        sent: list[bytes] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message.get("body", b""))
+
+        answer = GrowingAnswer(one, lambda ranking: {})
+        await answer.response(Request(SCOPE, stays), ExitStack())(SCOPE, stays, send)
+        assert one.cancelled
+        return b"".join(sent).decode()
+
+    one = stuck()
+    with pytest.raises(GivenUpError, match=r"not answered within 0\.1 s"):
+        asyncio.run(all_rankings([one], Request(SCOPE, stays)))
+    assert one.cancelled
+    told = asyncio.run(asyncio.wait_for(streamed(), 10))
+    assert "event: problem" in told
+    assert "not answered within 0.1 s" in told
 
 
 def test_health_is_answered_while_every_thread_is_busy(

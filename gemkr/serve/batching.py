@@ -194,6 +194,10 @@ class Batcher:
         except Exception as error:
             left = [job for job in batch if not job.result.done()]
             if len(batch) > 1:
+                if not isinstance(error, GemkrError):
+                    logger.warning(
+                        "%d questions failed together, each is tried alone", len(batch), exc_info=error
+                    )
                 for job in left:
                     self._answer([job])
                 return

@@ -139,7 +139,9 @@ def test_where_the_thread_dies_nobody_waits_for_it() -> None:
         one.submit([job("3")])
 
 
-def test_a_batch_that_failed_is_not_tried_again_for_those_who_left() -> None:
+def test_a_batch_that_failed_is_logged_and_not_tried_again_for_those_who_left(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     asked: list[list[str]] = []
 
     def failing(key: Any, queries: Sequence[Query], watch: Watch) -> Iterator[Ranking]:
@@ -156,6 +158,8 @@ def test_a_batch_that_failed_is_not_tried_again_for_those_who_left() -> None:
         jobs[0].result.result(10)
     assert jobs[1].result.result(10).hits[0].doc_id == "a stays"
     assert asked == [["left", "stays"], ["stays"]]
+    assert "2 questions failed together" in caplog.text
+    assert "ZeroDivisionError: of a batch" in caplog.text
     one.close(5)
 
 

@@ -6,12 +6,11 @@ import asyncio
 import hashlib
 import hmac
 import logging
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from fastapi import Body, Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -25,19 +24,18 @@ from gemkr import __version__
 from gemkr.errors import GemkrError
 from gemkr.serve import messages
 from gemkr.serve.answers import GrowingAnswer, all_rankings, as_json
-from gemkr.serve.batching import Batcher, Job
+from gemkr.serve.asking import Asking
+from gemkr.serve.described import PROBLEMS, REFUSALS, UPLOAD, says, streams
 from gemkr.serve.faults import answer_error, answer_faults
 from gemkr.serve.guard import Guard, allowed_hosts
 from gemkr.serve.metrics import CONTENT_TYPE, Metrics
 from gemkr.serve.refusals import RefusedError
-from gemkr.serve.service import GivenPicture, Key, Service
-from gemkr.serve.shown import shown_document, shown_ranking
+from gemkr.serve.service import Service
+from gemkr.serve.shown import shown_document
 from gemkr.serve.turns import Turn
-from gemkr.types import Document, Ranking
-from gemkr.types import Query as Asked
+from gemkr.types import Document
 
 logger = logging.getLogger(__name__)
-T = TypeVar("T")
 PAGE = Path(__file__).parent / "page"
 KEY_VARIABLE = "GEMKR_API_KEY"
 STOP_SECONDS = 30.0
@@ -47,24 +45,6 @@ MOST_FOLLOW_SECONDS = 600.0
 WRITES = HTTPBearer(auto_error=False, description=f"the key that the service found in {KEY_VARIABLE}")
 
 
-def _problems(meanings: dict[int, str]) -> dict[int | str, dict[str, Any]]:
-    """How OpenAPI describes answers that are problems."""
-    kind = {"application/problem+json": {}}
-    return {
-        status: {"model": messages.Problem, "content": kind, "description": what}
-        for status, what in meanings.items()
-    }
-
-
-PROBLEMS = _problems(
-    {
-        400: "The body is no JSON", 404: "Not there", 408: "The body came too slowly", 413: "Too large",
-        422: "The request is not understood", 503: "Too much is waiting; see Retry-After", 504: "Not answered in time",
-    }
-)  # fmt: skip
-REFUSALS = _problems(
-    {401: "The key is missing or wrong", 403: "The service has no key", 409: "There is no collection"}
-)
 AskedFor = Annotated[
     Annotated[messages.Question, Tag("one")] | Annotated[messages.Questions, Tag("many")],
     Discriminator(lambda body: "many" if _is_many(body) else "one"),
@@ -88,25 +68,25 @@ def create_app(service: Service, *, key: str | None = None) -> FastAPI:
     )
     app.state.batcher = routes.batcher
     get, post = app.get, app.post
-    post("/v1/retrieve", responses=PROBLEMS | _says(messages.RankingMessage | messages.Rankings))(
+    post("/v1/retrieve", responses=PROBLEMS | says(messages.RankingMessage | messages.Rankings))(
         routes.retrieve
     )
-    post("/v1/retrieve/stream", responses=PROBLEMS | _streams())(routes.stream)
+    post("/v1/retrieve/stream", responses=PROBLEMS | streams())(routes.stream)
     get("/v1/retrievers", response_model=list[messages.RetrieverMessage])(routes.retrievers)
-    get("/v1/index/next", responses=PROBLEMS | _says(messages.Following))(routes.following)
-    get("/v1/documents/{doc_id:path}", responses=PROBLEMS | _says(messages.DocumentMessage))(routes.document)
+    get("/v1/index/next", responses=PROBLEMS | says(messages.Following))(routes.following)
+    get("/v1/documents/{doc_id:path}", responses=PROBLEMS | says(messages.DocumentMessage))(routes.document)
     writes = [Depends(routes.require_key)]
-    post("/v1/documents", responses=PROBLEMS | REFUSALS | _says(messages.Written), dependencies=writes)(
+    post("/v1/documents", responses=PROBLEMS | REFUSALS | says(messages.Written), dependencies=writes)(
         routes.add
     )
-    app.delete("/v1/documents", responses=PROBLEMS | REFUSALS | _says(messages.Written), dependencies=writes)(
+    app.delete("/v1/documents", responses=PROBLEMS | REFUSALS | says(messages.Written), dependencies=writes)(
         routes.delete
     )
-    post("/v1/pictures", responses=PROBLEMS | _says(messages.PictureMessage), openapi_extra=_UPLOAD)(
+    post("/v1/pictures", responses=PROBLEMS | says(messages.PictureMessage), openapi_extra=UPLOAD)(
         routes.picture
     )
     get("/v1/pictures", response_model=list[str])(routes.pictures)
-    get("/v1/pictures/{image_id:path}", responses=PROBLEMS | _says(messages.PictureMessage))(routes.boxes)
+    get("/v1/pictures/{image_id:path}", responses=PROBLEMS | says(messages.PictureMessage))(routes.boxes)
     get("/v1/images/{image_id:path}", responses=PROBLEMS, response_class=Response)(routes.image)
     get("/health")(routes.health)
     get("/ready", responses={503: PROBLEMS[503]})(routes.ready)
@@ -133,16 +113,10 @@ class Routes:
     def __init__(self, service: Service, key: str | None) -> None:
         self.service, self.settings = service, service.settings
         self.metrics = Metrics()
-        self.batcher = Batcher(
-            service.retrieve,
-            self.metrics,
-            queue=self.settings.queue,
-            batch_size=self.settings.batch_size,
-            window=self.settings.window_ms / 1000,
-        )
+        self.asking = Asking(service, self.metrics)
+        self.batcher = self.asking.batcher
         self._key = None if key is None else hashlib.sha256(key.encode()).digest()
         most, seconds = self.settings.queue, self.settings.seconds
-        self._encoding = Turn("pictures", most=most, seconds=seconds)
         self._showing = Turn("pictures to show", most=most, seconds=seconds)
         self._writing = Turn("changes of the collection", most=most, seconds=seconds)
 
@@ -177,12 +151,12 @@ class Routes:
                 f"there are {len(questions)} queries, the limit is {self.settings.most_queries}; send them in parts",
             )
         with ExitStack() as stack:
-            jobs = [await self._job(question, stack, request) for question in questions]
+            jobs = [await self.asking.job(question, stack, request) for question in questions]
             self.batcher.submit(jobs)
             rankings = await all_rankings(jobs, request)
 
         def answer() -> Response:
-            shown = list(map(self._shown, rankings, jobs, questions))
+            shown = list(map(self.asking.shown, rankings, jobs, questions))
             return as_json({"rankings": shown} if isinstance(asked, messages.Questions) else shown[0])
 
         return await asyncio.to_thread(answer)
@@ -190,12 +164,12 @@ class Routes:
     async def stream(self, question: messages.Question, request: Request) -> Response:
         """The same for one question, as server-sent events: `clues` after each token, then `ranking`, or `problem`."""
         with ExitStack() as opened:
-            job = await self._job(question, opened, request)
-            answer = GrowingAnswer(job, lambda ranking: self._shown(ranking, job, question))
+            job = await self.asking.job(question, opened, request)
+            answer = GrowingAnswer(job, lambda ranking: self.asking.shown(ranking, job, question))
             self.batcher.submit([job])
             return answer.response(request, opened.pop_all())
 
-    def retrievers(self) -> list[dict[str, Any]]:
+    async def retrievers(self) -> list[dict[str, Any]]:
         """The retrievers, the default first."""
         return self.service.describe()
 
@@ -240,7 +214,7 @@ class Routes:
             with desk.given(data) as image_id:
                 return desk.describe(image_id)
 
-        return as_json(await self._encoded(describe, request))
+        return as_json(await self.asking.encoded(describe, request))
 
     def pictures(self) -> list[str]:
         """Ids of some pictures of the configuration's folder, to try the service with."""
@@ -254,7 +228,7 @@ class Routes:
             with desk.known(image_id) as known:
                 return desk.describe(known)
 
-        return as_json(await self._encoded(describe, request))
+        return as_json(await self.asking.encoded(describe, request))
 
     async def image(self, image_id: str, request: Request) -> Response:
         """The picture itself, as JPEG of at most 1,280 pixels a side."""
@@ -286,7 +260,9 @@ class Routes:
         """Figures for Prometheus."""
         return Response(self.metrics.text(), media_type=CONTENT_TYPE)
 
-    def require_key(self, given: Annotated[HTTPAuthorizationCredentials | None, Depends(WRITES)]) -> None:
+    async def require_key(
+        self, given: Annotated[HTTPAuthorizationCredentials | None, Depends(WRITES)]
+    ) -> None:
         """RefusedError unless the request has the key; compared in constant time."""
         if self._key is None:
             raise RefusedError(403, f"this service is read only; start it with a key in {KEY_VARIABLE}")
@@ -298,84 +274,7 @@ class Routes:
                 {"WWW-Authenticate": "Bearer"},
             )
 
-    async def _job(self, question: messages.Question, stack: ExitStack, request: Request) -> Job:
-        """A question on its way, its picture encoded and held until `stack` closes."""
-        deadline = time.monotonic() + self.settings.seconds
-        for name in ("question", "instruction", "caption"):
-            length = len(getattr(question, name) or "")
-            if length > self.settings.most_characters:
-                raise RefusedError(
-                    422,
-                    f"the {name} has {length:,} characters, the limit is {self.settings.most_characters:,}; shorten it",
-                )
-        key = self.service.key(question.retriever, question.k, question.pool)
-        image = None
-        if question.picture is not None or question.picture_base64 is not None:
-
-            def hold() -> tuple[str, ExitStack]:
-                return self.service.hold(
-                    key, GivenPicture(_decoded(question), question.picture, question.box)
-                )
-
-            image, held = await self._encoded(hold, request, lambda made: made[1].close())
-            stack.callback(held.close)
-        asked = Asked(
-            "", question.question, image=image, instruction=question.instruction, caption=question.caption
-        )
-        return Job(key, asked, deadline)
-
-    async def _encoded(
-        self, work: Callable[[], T], request: Request, undo: Callable[[T], None] | None = None
-    ) -> T:
-        """`work` that decodes and encodes a picture, one at a time, unless the client has gone before its turn."""
-
-        def measured() -> T:
-            began = time.perf_counter()
-            try:
-                return work()
-            finally:
-                self.metrics.stage("picture", time.perf_counter() - began)
-
-        return await self._encoding.do(measured, gone=request.is_disconnected, undo=undo)
-
     def _desk(self) -> Any:
         if self.service.pictures is None:
             raise RefusedError(404, "no retriever of this service uses pictures")
         return self.service.pictures
-
-    def _shown(self, ranking: Ranking, job: Job, question: messages.Question) -> dict[str, Any]:
-        assert isinstance(job.key, Key)
-        name = job.key.retriever
-        return shown_ranking(
-            ranking,
-            name,
-            job,
-            self.service.edition.tokenizer(name),
-            evidence=question.evidence,
-            clues=question.clues,
-        )
-
-
-def _decoded(question: messages.Question) -> bytes | None:
-    try:
-        return question.picture_bytes()
-    except ValueError as error:
-        raise RefusedError(422, str(error)) from error
-
-
-def _says(model: Any) -> dict[int | str, dict[str, Any]]:
-    return {200: {"model": model}}
-
-
-def _streams() -> dict[int | str, dict[str, Any]]:
-    return {
-        200: {"content": {"text/event-stream": {}}, "description": "events clues, then ranking or problem"}
-    }
-
-
-_UPLOAD = {
-    "requestBody": {
-        "required": True,
-        "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}},
-    }
-}

@@ -138,7 +138,7 @@ def test_health_is_answered_while_every_thread_is_busy(
             waiting = [pool.submit(Client(url).following) for _ in range(44)]
             for _ in range(40):
                 assert busy.acquire(timeout=20)
-            for path in ("/health", "/ready"):
+            for path in ("/health", "/ready", "/v1/retrievers"):
                 assert urlopen(url + path, timeout=10).status == 200
         finally:
             go.set()

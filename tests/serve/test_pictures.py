@@ -22,8 +22,10 @@ from tiny_pictures import WORDS, save_pictures, save_tiny_clip
 from gemkr.config.files import load_config
 from gemkr.errors import VisionError
 from gemkr.evaluation.config import EvalConfig
-from gemkr.serve.app import Routes, create_app
+from gemkr.serve.app import create_app
+from gemkr.serve.asking import Asking
 from gemkr.serve.messages import Question
+from gemkr.serve.metrics import Metrics
 from gemkr.serve.pictures import PictureDesk
 from gemkr.serve.refusals import BusyError, RefusedError
 from gemkr.serve.service import Service
@@ -212,15 +214,15 @@ def test_a_question_cancelled_while_its_picture_is_encoded_lets_the_picture_go(
         return await asyncio.Event().wait()
 
     async def ask() -> None:
-        routes, request = Routes(service, None), Request({"type": "http"}, waiting)
+        given, request = Asking(service, Metrics()), Request({"type": "http"}, waiting)
         with ExitStack() as stack:
-            asking = asyncio.create_task(routes._job(question, stack, request))
+            asking = asyncio.create_task(given.job(question, stack, request))
             await asyncio.to_thread(entered.wait, 10)
             asking.cancel()
             with suppress(asyncio.CancelledError):
                 await asking
         go.set()
-        await routes._encoding.do(lambda: None)
+        await given._encoding.do(lambda: None)
 
     asyncio.run(ask())
     assert [kept.held for kept in service.pictures._kept.values() if kept.pixels == 31 * 33] == [0]

@@ -159,3 +159,14 @@ def write_collection(folder: Path) -> Path:
 
 def tiny_service(folder: Path, **given: Any) -> Service:
     return Service(load_config(write_config(folder, **given), EvalConfig))
+
+
+def problem(answer: Any, status: int) -> str:
+    """The sentence of a problem, after checking its form."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    body = answer.json()
+    assert body["status"] == status
+    assert body["title"]
+    assert "Traceback" not in body["detail"]
+    return body["detail"]

@@ -57,7 +57,7 @@ def serve(config: str, overrides: Sequence[str], changes: dict[str, Any], worker
             os.environ[FOLDER_VARIABLE] = folder
             options = _options("gemkr.serve.server:worker_app", factory=True, workers=workers)
             _say(settings, listener)
-            supervisor = Multiprocess(options, sockets=[listener])
+            supervisor = Workers(options, sockets=[listener])
             supervisor.run()
         if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
             raise ConfigError("a worker could not load the configuration; its own line says why")
@@ -90,6 +90,28 @@ class Options(uvicorn.Config):
         for name in ("uvicorn", "uvicorn.error"):
             logging.getLogger(name).setLevel(logging.WARNING)
         signal.signal(signal.SIGTERM, lambda *_: None)
+
+
+class Workers(Multiprocess):
+    """uvicorn's supervisor, which asks its workers whether they are well. It does not wait for the answer of one that has died, nor,
+    when it is to stop, of one that is still loading."""
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
+        super().__init__(config, sockets)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+
+    def keep_subprocess_alive(self) -> None:
+        """Replace the workers that have died; their ends of the pipes are theirs alone, so that a dead one's is closed."""
+        for worker in self.processes:
+            worker.child_conn.close()
+        super().keep_subprocess_alive()
+
+    def _stop(self, number: int, frame: Any) -> None:
+        self.signal_queue.append(number)
+        for worker in self.processes:
+            if worker.process.is_alive():
+                worker.process.terminate()
 
 
 def _options(app: Any, **more: Any) -> Options:

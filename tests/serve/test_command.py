@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -123,17 +124,45 @@ def test_sigterm_while_models_load_ends_the_service_at_once(tmp_path: Path, work
     assert process.returncode == (-signal.SIGTERM if workers == "1" else 0)
 
 
-def _command(config: Path, *more: str) -> subprocess.Popen[str]:
-    """`gemkr serve` in a session of its own, as a terminal's is."""
-    path = os.pathsep.join([str(TESTS), str(TESTS.parent)])
-    return subprocess.Popen(
+@pytest.mark.slow
+def test_the_parent_waits_neither_for_the_dead_nor_for_those_who_load(tmp_path: Path) -> None:
+    """Workers that sleep before their first line answer no question whether they are well."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys, time\nif 'spawn_main' in ' '.join(sys.orig_argv): time.sleep(120)\n"
+    )
+    with _command(_loading(tmp_path), "--workers", "2", path=tmp_path) as process:
+        process.stdout.readline()
+        while len(first := _workers(process.pid)) < 2:
+            time.sleep(0.1)
+        time.sleep(2)  # the parent asks the first worker
+        os.kill(first[0], signal.SIGKILL)
+        deadline = time.monotonic() + 45
+        while first[0] in _workers(process.pid) or len(_workers(process.pid)) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        time.sleep(1)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=45)
+    assert process.returncode == 0
+
+
+@contextlib.contextmanager
+def _command(config: Path, *more: str, path: Path = TESTS) -> Iterator[subprocess.Popen[str]]:
+    """`gemkr serve` in a session of its own, as a terminal's is, ended with the block; `path` leads the module path."""
+    paths = os.pathsep.join([str(path), str(TESTS), str(TESTS.parent)])
+    with subprocess.Popen(
         [sys.executable, "-m", "gemkr", "serve", str(config), *more],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONPATH": path},
+        env=os.environ | {"PYTHONPATH": paths},
         start_new_session=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def _loading(folder: Path, **settings: Any) -> Path:

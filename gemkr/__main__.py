@@ -1,5 +1,6 @@
 """`python -m gemkr`, and what the command `gemkr` calls."""
 
+import gc
 import sys
 
 SERVICE = ("fastapi", "uvicorn", "starlette", "prometheus_client")
@@ -11,7 +12,9 @@ def main() -> int:
     try:
         from gemkr.cli import main as command
 
-        return command()
+        status = command()
+        gc.freeze()  # a last search for cycles among all that torch imports takes longer than leaving it to the system
+        return status
     except ImportError as error:
         if (said := _remedy(error)) is None:
             raise

@@ -12,11 +12,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 from gemkr.errors import GemkrError
 from gemkr.types import Document, Evidence
 
+CUT_SHORT = "the service ended the stream before its answer; ask again"
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom as shares of a picture's sides."""
 
@@ -107,12 +108,12 @@ class Client:
     def __init__(
         self, url: str = "http://127.0.0.1:8000", *, key: str | None = None, timeout: float = 120
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        """ServiceError for what is no address or no key."""
+        self._parts, self._key, self._timeout = _parts_of(url), key, timeout
+        if key is not None and not (key.isprintable() and max(key, default="") <= "\xff"):
             raise ServiceError(
-                0, f"{url!r} is no address of a service; write one such as http://127.0.0.1:8000"
+                0, "the key holds a character that no header carries; use one of printable ASCII"
             )
-        self._parts, self._key, self._timeout = parts, key, timeout
 
     def ask(self, question: str = "", picture: str | Path | bytes | None = None, **more: Any) -> Found:
         """The passages for one question; `more` are further fields of `Question`. ServiceError where there is no answer."""
@@ -141,10 +142,13 @@ class Client:
                         return
                     clues = ((c["text"], c["log_prob"], c["finished"]) for c in data["clues"])
                     yield Event("clues", tuple(clues))
-            raise ServiceError(0, "the service ended the stream before its answer; ask again")
+            raise ServiceError(0, CUT_SHORT)
+        except json.JSONDecodeError as error:  # half a line
+            raise ServiceError(0, CUT_SHORT) from error
         except (OSError, http.client.HTTPException) as error:
             raise self._silent(error) from error
         finally:
+            answer.close()
             connection.close()
 
     def retrievers(self) -> list[dict[str, Any]]:
@@ -187,6 +191,7 @@ class Client:
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise self._silent(error) from error
         finally:
+            answer.close()
             connection.close()
 
     def _open(
@@ -218,6 +223,16 @@ class Client:
         return ServiceError(
             0, f"the service at {where} does not answer ({error}); is `gemkr serve` running there?"
         )
+
+
+def _parts_of(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return parts
+    except ValueError:  # a port that is no number, half an IPv6 address
+        pass
+    raise ServiceError(0, f"{url!r} is no address of a service; write one such as http://127.0.0.1:8000")
 
 
 def _error(answer: http.client.HTTPResponse) -> ServiceError:

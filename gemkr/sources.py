@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from gemkr.vision.store import RegionStore
 
 T = TypeVar("T")
+SHARED = ("model", "tokenizer", "encoder")
+"""What does not depend on the documents."""
 
 
 class Sources:
@@ -121,12 +123,12 @@ class Sources:
         )
 
     def renewed(self) -> Sources:
-        """The same material over the newest generation of its collections: models, tokenizers and pictures are shared, all that
-        depends on documents is loaded anew."""
+        """The same material over the newest generation of its collections: models, encoders, tokenizers and pictures are shared, all
+        that depends on documents is loaded anew."""
         other = copy.copy(self)
         for name in ("documents", "bm25"):
             other.__dict__.pop(name, None)
-        other._made = {key: made for key, made in self._made.items() if key[0] in ("model", "tokenizer")}
+        other._made = {key: made for key, made in list(self._made.items()) if key[0] in SHARED}
         return other
 
     def index(self, path: str | Path) -> FMIndex | SegmentedIndex | ShardedIndex:
@@ -166,7 +168,8 @@ class Sources:
 
     def part(self, section: Section) -> Any:
         """What a section inside a retriever's describes (an encoder, a document scorer, a reranker); equal sections share it."""
-        return self.once(("part", section.cls, section.config), lambda: section.build(self))
+        kind = "encoder" if hasattr(section.cls, "encode_documents") else "part"
+        return self.once((kind, section.cls, section.config), lambda: section.build(self))
 
     def scorer(self, section: Section | None) -> DocumentScorer | None:
         """The document scorer that a section describes; None for none."""

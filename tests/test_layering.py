@@ -32,7 +32,7 @@ DOORS = {
     "bm25s": {"gemkr/scorers/bm25.py"},
     "faiss": {"gemkr/vector_index/faiss_index.py"},
     "sentence_transformers": {"gemkr/models/hf/sentence_transformers.py"},
-    "ray": {"gemkr/collection/cluster.py"},
+    "ray": {"gemkr/collection/cluster.py", "gemkr/serve/ray_app.py"},
     "fastapi": {"gemkr/serve/app.py"},
     "vllm": {"gemkr/decoding/engines/vllm.py"},
     "pybind11": set(),

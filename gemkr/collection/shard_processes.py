@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -86,12 +87,13 @@ class LocalShards:
 
 
 def _serve(folder: str, manifest: Manifest | None, pipe: Connection) -> None:
-    """Answer calls until the other side is gone; errors of gemkr are answers."""
+    """Answer calls until the other side is gone; errors of gemkr are answers. Ctrl-C is the other side's to act on."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     server: ShardServer | None = None
     while True:
         try:
             method, args = pipe.recv()
-        except (EOFError, KeyboardInterrupt):
+        except EOFError:
             return
         try:
             if server is None:

@@ -72,7 +72,8 @@ class ClueMatcher:
         tokens, counts = tokens.astype(np.int64), counts.astype(np.int64)
         if len(tokens) == 0:
             raise DecodingError(
-                "the index holds no tokens, so there is no clue to decode; build it from a corpus with text"
+                "the index holds no tokens, so there is no clue to decode; build it from a corpus with text, or add documents to an "
+                "empty collection (gemkr collection add)"
             )
         keep = ~np.isin(tokens, np.fromiter(stop_tokens, dtype=np.int64))
         if borders is not None:

@@ -1,29 +1,29 @@
-"""From jobs and errors to HTTP answers: waiting for rankings, streams of growing clues, problem+json. Knows no routes."""
+"""From jobs to HTTP answers: waiting for rankings, streams of growing clues. Knows no routes."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import logging
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
-from gemkr.errors import GemkrError
 from gemkr.interfaces import GrowingClue
-from gemkr.serve.batching import Job
-from gemkr.serve.guard import problem
+from gemkr.serve.batching import Job, given_up
+from gemkr.serve.faults import problem_of
 from gemkr.serve.messages import finite
-from gemkr.serve.refusals import BROKEN, GivenUpError, status_of
+from gemkr.serve.refusals import GivenUpError
 from gemkr.types import Ranking
 
-logger = logging.getLogger(__name__)
 HEARTBEAT = 1.0
 """Seconds between signs of life in a stream."""
+GRACE = 1.0
+"""Seconds beyond a job's deadline in which the thread that retrieves may still say so itself."""
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -32,30 +32,16 @@ def as_json(value: Any) -> Response:
     return JSONResponse(finite(value), headers={"Cache-Control": "no-store"})
 
 
-def answer_error(request: Request, error: Exception) -> Response:
-    """The answer to an error; what is no fault of the request says nothing of the inside."""
-    status, body, headers = _problem_of(error)
-    return Response(body, status, headers, media_type="application/problem+json")
-
-
-def answer_faults(request: Request, error: Any) -> Response:
-    """The answer to a request that is not what its route takes: the first of `error.errors()` in one sentence, no values."""
-    faults = error.errors()
-    places = [str(part) for part in faults[0]["loc"] if part not in ("body", "query", "path", "one", "many")]
-    message = str(faults[0]["msg"]).removeprefix("Value error, ")
-    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-    where = f"{'.'.join(places)[:200]}: " if places else ""
-    return answer_error(request, HTTPException(422, f"{where}{message}{more}"))
-
-
 async def all_rankings(jobs: Sequence[Job], request: Request) -> list[Ranking]:
-    """The rankings of the jobs; the first error there is; GivenUpError, and no more work, when the client has gone."""
+    """The rankings of the jobs; the first error there is; GivenUpError, and no more work, when the client has gone, or when the time
+    of all is over and the thread that retrieves is still at something that it cannot leave."""
     everything = asyncio.gather(*(asyncio.wrap_future(job.result) for job in jobs), return_exceptions=True)
-    gone = asyncio.ensure_future(request.receive())
+    gone = asyncio.ensure_future(_leaving(request))
     try:
-        await asyncio.wait({everything, gone}, return_when=asyncio.FIRST_COMPLETED)
+        last = max(jobs, key=lambda job: job.deadline)
+        await asyncio.wait({everything, gone}, timeout=_left(last), return_when=asyncio.FIRST_COMPLETED)
         if not everything.done():
-            raise GivenUpError("the client has gone")
+            raise GivenUpError("the client has gone") if gone.done() else given_up(last)
         results = await everything
         for result in results:
             if isinstance(result, BaseException):
@@ -65,6 +51,31 @@ async def all_rankings(jobs: Sequence[Job], request: Request) -> list[Ranking]:
         gone.cancel()
         for job in jobs:
             job.cancel()
+
+
+def _left(job: Job) -> float:
+    """Seconds until nobody waits for a job any more."""
+    return job.deadline + GRACE - time.monotonic()
+
+
+async def _leaving(request: Request) -> None:
+    """Returns when the client has gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+class _Stream(StreamingResponse):
+    """A stream that says when it is over, also where it never began because the client had gone."""
+
+    def __init__(self, lines: AsyncIterator[str], over: Callable[[], None]) -> None:
+        super().__init__(lines, media_type="text/event-stream", headers=STREAM_HEADERS)
+        self._over = over
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._over()
 
 
 class GrowingAnswer:
@@ -79,37 +90,40 @@ class GrowingAnswer:
         job.result.add_done_callback(lambda _: self._post(None))
 
     def response(self, request: Request, held: ExitStack) -> Response:
-        """The stream, until the answer is there or the client has gone; `held` is closed then."""
-        lines = self._lines(request, held)
-        return StreamingResponse(lines, media_type="text/event-stream", headers=STREAM_HEADERS)
+        """The stream, until the answer is there or the client has gone; then the job is cancelled and `held` closed."""
 
-    async def _lines(self, request: Request, held: ExitStack) -> AsyncIterator[str]:
+        def over() -> None:
+            self._job.cancel()
+            held.close()
+
+        return _Stream(self._lines(request), over)
+
+    async def _lines(self, request: Request) -> AsyncIterator[str]:
         step = 0
-        with held:
+        while True:
             try:
-                while True:
-                    try:
-                        clues = await asyncio.wait_for(self._events.get(), HEARTBEAT)
-                    except TimeoutError:
-                        if await request.is_disconnected():
-                            return
-                        yield ": waiting\n\n"
-                        continue
-                    if clues is None:
-                        break
-                    step += 1
-                    yield _event("clues", {"step": step, "clues": [_grown(clue) for clue in clues]})
-                error = self._job.result.exception()
-                if error is None:
-                    yield _event("ranking", self._shown(self._job.result.result()))
-                else:
-                    yield _event("problem", json.loads(_problem_of(error)[1]))
-            finally:
-                self._job.cancel()
+                clues = await asyncio.wait_for(self._events.get(), HEARTBEAT)
+            except TimeoutError:
+                if await request.is_disconnected():
+                    return
+                if _left(self._job) < 0:
+                    yield _event("problem", json.loads(problem_of(given_up(self._job))[1]))
+                    return
+                yield ": waiting\n\n"
+                continue
+            if clues is None:
+                break
+            step += 1
+            yield _event("clues", {"step": step, "clues": [_grown(clue) for clue in clues]})
+        error = self._job.result.exception()
+        if error is None:
+            yield _event("ranking", await asyncio.to_thread(self._shown, self._job.result.result()))
+        else:
+            yield _event("problem", json.loads(problem_of(error)[1]))
 
     def _post(self, event: list[GrowingClue] | None) -> None:
         """Hand an event to the stream; a loop that has ended has nobody to hear it."""
-        if not self._loop.is_closed():
+        with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._events.put_nowait, event)
 
 
@@ -124,17 +138,3 @@ def _grown(clue: GrowingClue) -> dict[str, Any]:
         "tokens": len(clue.tokens),
         "finished": clue.finished,
     }
-
-
-def _problem_of(error: BaseException) -> tuple[int, bytes, dict[str, str]]:
-    headers: dict[str, str] = {}
-    if isinstance(error, HTTPException):
-        status, sentence = error.status_code, str(error.detail)
-        headers = dict(error.headers or {})
-    elif isinstance(error, GemkrError):
-        status, sentence = status_of(error), str(error)
-        headers = getattr(error, "headers", {})
-    else:
-        logger.error("a request failed", exc_info=error)
-        status, sentence = 500, BROKEN
-    return status, problem(status, sentence), headers

@@ -6,9 +6,9 @@ import asyncio
 import hashlib
 import hmac
 import logging
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,42 +23,28 @@ from starlette.exceptions import HTTPException
 from gemkr import __version__
 from gemkr.errors import GemkrError
 from gemkr.serve import messages
-from gemkr.serve.answers import GrowingAnswer, all_rankings, answer_error, answer_faults, as_json
-from gemkr.serve.batching import Batcher, Job
+from gemkr.serve.answers import GrowingAnswer, all_rankings, as_json
+from gemkr.serve.asking import Asking
+from gemkr.serve.described import PROBLEMS, REFUSALS, UPLOAD, says, streams
+from gemkr.serve.faults import answer_error, answer_faults
 from gemkr.serve.guard import Guard, allowed_hosts
 from gemkr.serve.metrics import CONTENT_TYPE, Metrics
-from gemkr.serve.refusals import BusyError, GivenUpError, RefusedError
-from gemkr.serve.service import GivenPicture, Key, Service
-from gemkr.serve.shown import shown_document, shown_ranking
-from gemkr.types import Document, Ranking
-from gemkr.types import Query as Asked
+from gemkr.serve.refusals import RefusedError
+from gemkr.serve.service import Service
+from gemkr.serve.shown import shown_document
+from gemkr.serve.turns import Turn
+from gemkr.types import Document
 
 logger = logging.getLogger(__name__)
 PAGE = Path(__file__).parent / "page"
 KEY_VARIABLE = "GEMKR_API_KEY"
 STOP_SECONDS = 30.0
 FOLLOW_SECONDS = 1.0
+"""How often a collection is looked at for changes of others; where they cannot be followed, twice as long each time, up to this:"""
+MOST_FOLLOW_SECONDS = 600.0
 WRITES = HTTPBearer(auto_error=False, description=f"the key that the service found in {KEY_VARIABLE}")
 
 
-def _problems(meanings: dict[int, str]) -> dict[int | str, dict[str, Any]]:
-    """How OpenAPI describes answers that are problems."""
-    kind = {"application/problem+json": {}}
-    return {
-        status: {"model": messages.Problem, "content": kind, "description": what}
-        for status, what in meanings.items()
-    }
-
-
-PROBLEMS = _problems(
-    {
-        400: "The body is no JSON", 404: "Not there", 408: "The body came too slowly", 413: "Too large",
-        422: "The request is not understood", 503: "Too much is waiting; see Retry-After", 504: "Not answered in time",
-    }
-)  # fmt: skip
-REFUSALS = _problems(
-    {401: "The key is missing or wrong", 403: "The service has no key", 409: "There is no collection"}
-)
 AskedFor = Annotated[
     Annotated[messages.Question, Tag("one")] | Annotated[messages.Questions, Tag("many")],
     Discriminator(lambda body: "many" if _is_many(body) else "one"),
@@ -80,26 +66,27 @@ def create_app(service: Service, *, key: str | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
+    app.state.batcher = routes.batcher
     get, post = app.get, app.post
-    post("/v1/retrieve", responses=PROBLEMS | _says(messages.RankingMessage | messages.Rankings))(
+    post("/v1/retrieve", responses=PROBLEMS | says(messages.RankingMessage | messages.Rankings))(
         routes.retrieve
     )
-    post("/v1/retrieve/stream", responses=PROBLEMS | _streams())(routes.stream)
+    post("/v1/retrieve/stream", responses=PROBLEMS | streams())(routes.stream)
     get("/v1/retrievers", response_model=list[messages.RetrieverMessage])(routes.retrievers)
-    get("/v1/index/next", responses=PROBLEMS | _says(messages.Following))(routes.following)
-    get("/v1/documents/{doc_id:path}", responses=PROBLEMS | _says(messages.DocumentMessage))(routes.document)
+    get("/v1/index/next", responses=PROBLEMS | says(messages.Following))(routes.following)
+    get("/v1/documents/{doc_id:path}", responses=PROBLEMS | says(messages.DocumentMessage))(routes.document)
     writes = [Depends(routes.require_key)]
-    post("/v1/documents", responses=PROBLEMS | REFUSALS | _says(messages.Written), dependencies=writes)(
+    post("/v1/documents", responses=PROBLEMS | REFUSALS | says(messages.Written), dependencies=writes)(
         routes.add
     )
-    app.delete("/v1/documents", responses=PROBLEMS | REFUSALS | _says(messages.Written), dependencies=writes)(
+    app.delete("/v1/documents", responses=PROBLEMS | REFUSALS | says(messages.Written), dependencies=writes)(
         routes.delete
     )
-    post("/v1/pictures", responses=PROBLEMS | _says(messages.PictureMessage), openapi_extra=_UPLOAD)(
+    post("/v1/pictures", responses=PROBLEMS | says(messages.PictureMessage), openapi_extra=UPLOAD)(
         routes.picture
     )
     get("/v1/pictures", response_model=list[str])(routes.pictures)
-    get("/v1/pictures/{image_id:path}", responses=PROBLEMS | _says(messages.PictureMessage))(routes.boxes)
+    get("/v1/pictures/{image_id:path}", responses=PROBLEMS | says(messages.PictureMessage))(routes.boxes)
     get("/v1/images/{image_id:path}", responses=PROBLEMS, response_class=Response)(routes.image)
     get("/health")(routes.health)
     get("/ready", responses={503: PROBLEMS[503]})(routes.ready)
@@ -126,16 +113,12 @@ class Routes:
     def __init__(self, service: Service, key: str | None) -> None:
         self.service, self.settings = service, service.settings
         self.metrics = Metrics()
-        self.batcher = Batcher(
-            service.retrieve,
-            self.metrics,
-            queue=self.settings.queue,
-            batch_size=self.settings.batch_size,
-            window=self.settings.window_ms / 1000,
-        )
+        self.asking = Asking(service, self.metrics)
+        self.batcher = self.asking.batcher
         self._key = None if key is None else hashlib.sha256(key.encode()).digest()
-        self._picture_turn = asyncio.Semaphore(1)
-        self._pictures_waiting = 0
+        most, seconds = self.settings.queue, self.settings.seconds
+        self._showing = Turn("pictures to show", most=most, seconds=seconds)
+        self._writing = Turn("changes of the collection", most=most, seconds=seconds)
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
@@ -148,12 +131,16 @@ class Routes:
 
     async def _follow(self) -> None:
         """Notice what other processes, among them other workers, do to the collection."""
+        wait = FOLLOW_SECONDS
         while self.service.writable:
-            await asyncio.sleep(FOLLOW_SECONDS)
+            await asyncio.sleep(wait)
             try:
                 await asyncio.to_thread(self.service.follow)
-            except GemkrError as error:
-                logger.error("%s", error)
+                wait = FOLLOW_SECONDS
+            except Exception as error:  # whatever it is, the next look may succeed
+                wait = min(2 * wait, MOST_FOLLOW_SECONDS)
+                known = isinstance(error, GemkrError)
+                logger.error("%s; the next try is in %g s", error, wait, exc_info=None if known else error)
 
     async def retrieve(self, asked: Annotated[AskedFor, Body()], request: Request) -> Response:
         """Passages for one question, or for several at once, best first."""
@@ -164,24 +151,25 @@ class Routes:
                 f"there are {len(questions)} queries, the limit is {self.settings.most_queries}; send them in parts",
             )
         with ExitStack() as stack:
-            jobs = [await self._job(question, stack) for question in questions]
+            jobs = [await self.asking.job(question, stack, request) for question in questions]
             self.batcher.submit(jobs)
             rankings = await all_rankings(jobs, request)
-            shown = [
-                self._shown(ranking, job, question)
-                for ranking, job, question in zip(rankings, jobs, questions, strict=True)
-            ]
-        return as_json({"rankings": shown} if isinstance(asked, messages.Questions) else shown[0])
+
+        def answer() -> Response:
+            shown = list(map(self.asking.shown, rankings, jobs, questions))
+            return as_json({"rankings": shown} if isinstance(asked, messages.Questions) else shown[0])
+
+        return await asyncio.to_thread(answer)
 
     async def stream(self, question: messages.Question, request: Request) -> Response:
         """The same for one question, as server-sent events: `clues` after each token, then `ranking`, or `problem`."""
         with ExitStack() as opened:
-            job = await self._job(question, opened)
-            answer = GrowingAnswer(job, lambda ranking: self._shown(ranking, job, question))
+            job = await self.asking.job(question, opened, request)
+            answer = GrowingAnswer(job, lambda ranking: self.asking.shown(ranking, job, question))
             self.batcher.submit([job])
             return answer.response(request, opened.pop_all())
 
-    def retrievers(self) -> list[dict[str, Any]]:
+    async def retrievers(self) -> list[dict[str, Any]]:
         """The retrievers, the default first."""
         return self.service.describe()
 
@@ -211,11 +199,11 @@ class Routes:
     async def add(self, given: messages.NewDocuments) -> Response:
         """Add documents to the collection; found from the next question on. Needs the key."""
         documents = [Document(one.doc_id, one.text, one.title) for one in given.documents]
-        return as_json(await asyncio.to_thread(self.service.add, documents))
+        return as_json(await self._writing.do(partial(self.service.add, documents)))
 
     async def delete(self, doc_id: Annotated[list[str], Query(min_length=1, max_length=1000)]) -> Response:
         """Delete documents from the collection; not found from the next question on. Needs the key."""
-        return as_json(await asyncio.to_thread(self.service.delete, doc_id))
+        return as_json(await self._writing.do(partial(self.service.delete, doc_id)))
 
     async def picture(self, request: Request) -> Response:
         """Give a picture (the bytes of its file are the body); the answer has its id and the boxes found in it."""
@@ -226,30 +214,38 @@ class Routes:
             with desk.given(data) as image_id:
                 return desk.describe(image_id)
 
-        return as_json(await self._in_turn(describe))
+        return as_json(await self.asking.encoded(describe, request))
 
     def pictures(self) -> list[str]:
         """Ids of some pictures of the configuration's folder, to try the service with."""
         return [] if self.service.pictures is None else self.service.pictures.samples()
 
-    def boxes(self, image_id: str) -> Response:
+    async def boxes(self, image_id: str, request: Request) -> Response:
         """Size and boxes of a picture that was given, or is one of the folder's."""
         desk = self._desk()
-        with desk.known(image_id) as known:
-            return as_json(desk.describe(known))
 
-    def image(self, image_id: str) -> Response:
+        def describe() -> dict[str, Any]:
+            with desk.known(image_id) as known:
+                return desk.describe(known)
+
+        return as_json(await self.asking.encoded(describe, request))
+
+    async def image(self, image_id: str, request: Request) -> Response:
         """The picture itself, as JPEG of at most 1,280 pixels a side."""
         desk = self._desk()
-        with desk.known(image_id):
-            body = desk.jpeg(image_id)
+
+        def jpeg() -> bytes:
+            with desk.seen(image_id):
+                return desk.jpeg(image_id)
+
+        body = await self._showing.do(jpeg, gone=request.is_disconnected)
         return Response(body, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
 
-    def health(self) -> dict[str, str]:
+    async def health(self) -> dict[str, str]:
         """The process runs."""
         return {"status": "ok"}
 
-    def ready(self) -> dict[str, Any]:
+    async def ready(self) -> dict[str, Any]:
         """Questions are answered; 503 while the service stops."""
         if not self.batcher.alive:
             raise RefusedError(503, "the service takes no questions: it is stopping, or its worker has died")
@@ -264,7 +260,9 @@ class Routes:
         """Figures for Prometheus."""
         return Response(self.metrics.text(), media_type=CONTENT_TYPE)
 
-    def require_key(self, given: Annotated[HTTPAuthorizationCredentials | None, Depends(WRITES)]) -> None:
+    async def require_key(
+        self, given: Annotated[HTTPAuthorizationCredentials | None, Depends(WRITES)]
+    ) -> None:
         """RefusedError unless the request has the key; compared in constant time."""
         if self._key is None:
             raise RefusedError(403, f"this service is read only; start it with a key in {KEY_VARIABLE}")
@@ -276,83 +274,7 @@ class Routes:
                 {"WWW-Authenticate": "Bearer"},
             )
 
-    async def _job(self, question: messages.Question, stack: ExitStack) -> Job:
-        """A question on its way, its picture encoded and held until `stack` closes."""
-        deadline = time.monotonic() + self.settings.seconds
-        for name in ("question", "instruction", "caption"):
-            length = len(getattr(question, name) or "")
-            if length > self.settings.most_characters:
-                raise RefusedError(
-                    422,
-                    f"the {name} has {length:,} characters, the limit is {self.settings.most_characters:,}; shorten it",
-                )
-        key = self.service.key(question.retriever, question.k, question.pool)
-        image = None
-        if question.picture is not None or question.picture_base64 is not None:
-            picture = GivenPicture(_decoded(question), question.picture, question.box)
-            image = await self._in_turn(lambda: self.service.hold(key, picture, stack))
-        asked = Asked(
-            "", question.question, image=image, instruction=question.instruction, caption=question.caption
-        )
-        return Job(key, asked, deadline)
-
-    async def _in_turn(self, work: Callable[[], Any]) -> Any:
-        """`work` on a thread, one at a time; BusyError when as many wait as the queue holds."""
-        if self._pictures_waiting >= self.settings.queue:
-            raise BusyError("too many pictures are waiting; ask again in a moment", 2)
-        self._pictures_waiting += 1
-        try:
-            async with asyncio.timeout(self.settings.seconds):
-                await self._picture_turn.acquire()
-        except TimeoutError:
-            raise GivenUpError("the picture did not get its turn in time; ask again later") from None
-        finally:
-            self._pictures_waiting -= 1
-        began = time.perf_counter()
-        try:
-            return await asyncio.shield(asyncio.to_thread(work))
-        finally:
-            self._picture_turn.release()
-            self.metrics.stage("picture", time.perf_counter() - began)
-
     def _desk(self) -> Any:
         if self.service.pictures is None:
             raise RefusedError(404, "no retriever of this service uses pictures")
         return self.service.pictures
-
-    def _shown(self, ranking: Ranking, job: Job, question: messages.Question) -> dict[str, Any]:
-        assert isinstance(job.key, Key)
-        name = job.key.retriever
-        return shown_ranking(
-            ranking,
-            name,
-            job,
-            self.service.edition.tokenizer(name),
-            evidence=question.evidence,
-            clues=question.clues,
-        )
-
-
-def _decoded(question: messages.Question) -> bytes | None:
-    try:
-        return question.picture_bytes()
-    except ValueError as error:
-        raise RefusedError(422, str(error)) from error
-
-
-def _says(model: Any) -> dict[int | str, dict[str, Any]]:
-    return {200: {"model": model}}
-
-
-def _streams() -> dict[int | str, dict[str, Any]]:
-    return {
-        200: {"content": {"text/event-stream": {}}, "description": "events clues, then ranking or problem"}
-    }
-
-
-_UPLOAD = {
-    "requestBody": {
-        "required": True,
-        "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}},
-    }
-}

@@ -11,7 +11,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -66,7 +67,8 @@ class Job:
 class Batcher:
     """A bounded queue before one working thread, which takes up to `batch_size` jobs of one key at once, first come first served.
 
-    A job waits at most `window` seconds for others of its key. Start with `start()`; `close()` finishes what was taken in.
+    A job waits `window` seconds for others of its key, counted from when it came or, if that is later, from the end of the batch
+    before, whose askers come back with their next questions then. Start with `start()`; `close()` finishes what was taken in.
     """
 
     def __init__(
@@ -79,7 +81,7 @@ class Batcher:
         self._changed = threading.Condition()
         self._closed = False
         self._numbers = itertools.count(1)
-        self._rate = 0.05
+        self._rate, self._free = 0.05, 0.0
         self._thread = threading.Thread(target=self._work, name="retrieval", daemon=True)
 
     def start(self) -> None:
@@ -95,10 +97,16 @@ class Batcher:
         return len(self._jobs)
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        """Take in all of the jobs or none of them: BusyError where the queue has no room, RefusedError when closed.
+        """Take in all of the jobs or none of them: BusyError where the queue has no room, RefusedError when closed, or for more
+        jobs than the queue ever holds.
 
         Each query gets an id of its own, since several clients may use one.
         """
+        if len(jobs) > self._queue:
+            raise RefusedError(
+                422,
+                f"there are {len(jobs)} queries and the queue holds {self._queue}; send them in parts, or raise serve.queue",
+            )
         with self._changed:
             if self._closed:
                 raise RefusedError(
@@ -124,23 +132,34 @@ class Batcher:
             self._closed = True
             self._changed.notify_all()
         self._thread.join(seconds)
+        self._refuse_all()
+
+    def _refuse_all(self) -> None:
         with self._changed:
+            self._closed = True
             left, self._jobs = [*self._jobs, *self._working], []
         for job in left:
             job.cancel()
-            _refuse(job, RefusedError(503, "the service has stopped; ask again when it is back"))
+            _end(job, RefusedError(503, "the service has stopped; ask again when it is back"))
 
     def _work(self) -> None:
+        """Answer until closed; whatever ends it, nobody waits for it afterwards."""
+        try:
+            self._answer_all()
+        finally:
+            self._refuse_all()
+
+    def _answer_all(self) -> None:
         while batch := self._take():
-            began = time.monotonic()
+            self._working, began = batch, time.monotonic()
             self._meter.taken(len(batch))
             for job in batch:
                 job.together, job.waited = len(batch), began - job.arrived
                 self._meter.stage("wait", job.waited)
-            self._working = batch
             self._answer(batch)
             self._working = []
-            seconds = time.monotonic() - began
+            self._free = time.monotonic()
+            seconds = self._free - began
             self._rate += 0.2 * (seconds / len(batch) - self._rate)
             self._meter.stage("retrieve", seconds)
 
@@ -150,12 +169,12 @@ class Batcher:
             while True:
                 for job in self._jobs:
                     if not job.wanted:
-                        _refuse(job, _given_up(job))
+                        _end(job, given_up(job))
                 self._jobs = [job for job in self._jobs if not job.result.done()]
                 if self._jobs:
                     first = self._jobs[0]
                     same = [job for job in self._jobs if job.key == first.key][: self._batch_size]
-                    left = first.arrived + self._window - time.monotonic()
+                    left = max(first.arrived, self._free) + self._window - time.monotonic()
                     if len(same) == self._batch_size or left <= 0 or self._closed:
                         taken = set(map(id, same))
                         self._jobs = [job for job in self._jobs if id(job) not in taken]
@@ -175,6 +194,10 @@ class Batcher:
         except Exception as error:
             left = [job for job in batch if not job.result.done()]
             if len(batch) > 1:
+                if not isinstance(error, GemkrError):
+                    logger.warning(
+                        "%d questions failed together, each is tried alone", len(batch), exc_info=error
+                    )
                 for job in left:
                     self._answer([job])
                 return
@@ -182,9 +205,15 @@ class Batcher:
                 logger.exception("a question could not be answered")
                 error = RefusedError(500, BROKEN)
             for job in left:
-                _refuse(job, error)
+                _end(job, error)
 
     def _retrieve_all(self, batch: Sequence[Job]) -> None:
+        for job in batch:
+            if not job.wanted:
+                _end(job, given_up(job))
+        batch = [job for job in batch if not job.result.done()]
+        if not batch:
+            return
         jobs = {job.query.query_id: job for job in batch}
 
         def watch(query: Query, growing: Callable[[], list[GrowingClue]]) -> bool:
@@ -198,13 +227,11 @@ class Batcher:
         for job in batch:
             ranking = next(rankings)
             job.worked = time.monotonic() - began
-            if job.wanted:
-                job.result.set_result(ranking)
-            else:
-                _refuse(job, _given_up(job))
+            _end(job, ranking if job.wanted else given_up(job))
 
 
-def _given_up(job: Job) -> GivenUpError:
+def given_up(job: Job) -> GivenUpError:
+    """Why a job that is not wanted any more has no answer."""
     if job.cancelled:
         return GivenUpError("nobody waits for this question any more")
     seconds = round(job.deadline - job.arrived, 1)
@@ -213,6 +240,10 @@ def _given_up(job: Job) -> GivenUpError:
     )
 
 
-def _refuse(job: Job, error: GemkrError) -> None:
-    if not job.result.done():
-        job.result.set_exception(error)
+def _end(job: Job, outcome: Ranking | GemkrError) -> None:
+    """Give a job its outcome, unless another thread was first."""
+    with suppress(InvalidStateError):
+        if isinstance(outcome, Ranking):
+            job.result.set_result(outcome)
+        else:
+            job.result.set_exception(outcome)

@@ -48,11 +48,14 @@ class PictureDesk:
         self._most, self._kept_pixels = most_pixels, max(kept_pixels, most_pixels)
         self._kept: OrderedDict[str, Kept] = OrderedDict()
         self._adding, self._lock = threading.Lock(), threading.Lock()
+        self._samples: list[str] | None = None
 
     def samples(self, most: int = 24) -> list[str]:
-        """Ids of the first pictures of the configuration's folder."""
-        ids = getattr(self.online.pictures, "ids", None)
-        return ids()[:most] if ids is not None else []
+        """Ids of the first pictures of the configuration's folder, as it was when they were first asked for."""
+        if self._samples is None:
+            ids = getattr(self.online.pictures, "ids", None)
+            self._samples = [] if ids is None else ids()
+        return self._samples[:most]
 
     @contextmanager
     def given(self, data: bytes) -> Iterator[str]:
@@ -67,8 +70,8 @@ class PictureDesk:
             self._release(image_id)
 
     @contextmanager
-    def known(self, image_id: str) -> Iterator[str]:
-        """A picture that was given before, or one of the folder, held inside of the block; RefusedError for any other id."""
+    def seen(self, image_id: str) -> Iterator[None]:
+        """A picture that was given before, or one of the folder, held inside of the block as it is; RefusedError for any other id."""
         with self._lock:
             kept = self._kept.get(image_id)
             if kept is not None:
@@ -78,15 +81,22 @@ class PictureDesk:
             raise RefusedError(
                 404, f"the picture {image_id[:80]!r} is not known here (any more); send the picture itself"
             )
-        if kept is None and self.online.regions is not None and image_id not in self.online.regions:
-            with self.given(self.online.path(image_id).read_bytes()) as given:
-                yield given
-            return
         try:
-            yield image_id
+            yield
         finally:
             if kept is not None:
                 self._release(image_id)
+
+    @contextmanager
+    def known(self, image_id: str) -> Iterator[str]:
+        """The id of a picture as `seen`, with its regions: one of the folder whose regions are not stored is taken as if it were given."""
+        with self.seen(image_id):
+            regions = self.online.regions
+            if regions is None or image_id in regions:
+                yield image_id
+                return
+            with self.given(self.online.path(image_id).read_bytes()) as given:
+                yield given
 
     @contextmanager
     def part(self, image_id: str, box: Box) -> Iterator[str]:

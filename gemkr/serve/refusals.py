@@ -34,7 +34,5 @@ class GivenUpError(RefusedError):
 
 
 def status_of(error: GemkrError) -> int:
-    """The HTTP status of an error: what is wrong with the request is 4xx, with the service 5xx."""
-    if isinstance(error, RefusedError):
-        return error.status
+    """The HTTP status of an error that is no refusal: what is wrong with the request is 4xx, with the service 5xx."""
     return 422 if isinstance(error, (ConfigError, DataError, TokenizerError, VisionError)) else 500

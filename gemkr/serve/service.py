@@ -56,13 +56,14 @@ class Service:
             raise ConfigError(
                 "no retriever of the configuration can answer new questions: kinds that repeat a finished run cannot be served"
             )
+        held = holds_collection(config.corpus)
+        self.collection = open_collection(config.corpus) if held else None
+        generation = 0 if self.collection is None else self.collection.generation
         self.material = Material(config, self.names)
         sources = self.material.sources
         pools = read_pools(config.pools, sources.documents.doc_ids) if config.pools else {}
-        held = holds_collection(config.corpus)
-        self.collection = open_collection(config.corpus) if held else None
         self.edition = Edition(sources, self.names, pools)
-        self._writing, self._generation = threading.Lock(), self.collection and self.collection.generation
+        self._writing, self._generation = threading.Lock(), generation  # the edition's, or one before it
         self._merges = BackgroundMerges(int(self.settings.merge_gb * 1e9))
         online, settings = self.material.online, self.settings
         self.pictures = online and PictureDesk(
@@ -92,21 +93,20 @@ class Service:
             raise RefusedError(404, f"no pool is called {pool[:80]!r}; {there}")
         return Key(name, k, pool)
 
-    def hold(self, key: Key, picture: GivenPicture, stack: ExitStack) -> str | None:
-        """The image id of a question's picture, held until `stack` closes; None for a question without one.
+    def hold(self, key: Key, picture: GivenPicture) -> tuple[str, ExitStack]:
+        """The image id of a question's picture, held until the stack is closed.
 
         Slow: decodes, detects and encodes. VisionError where the retriever does not use pictures.
         """
-        if picture.data is None and picture.image_id is None:
-            return None
         if self.pictures is None or not self.material.takes_pictures(key.retriever):
             raise VisionError(
                 f"the retriever {key.retriever!r} does not use pictures; leave the picture out, or choose another retriever"
             )
-        image_id = stack.enter_context(self._opened(self.pictures, picture))
-        if picture.box is not None:
-            image_id = stack.enter_context(self.pictures.part(image_id, picture.box))
-        return image_id
+        with ExitStack() as stack:
+            image_id = stack.enter_context(self._opened(self.pictures, picture))
+            if picture.box is not None:
+                image_id = stack.enter_context(self.pictures.part(image_id, picture.box))
+            return image_id, stack.pop_all()
 
     @staticmethod
     def _opened(desk: PictureDesk, picture: GivenPicture) -> AbstractContextManager[str]:
@@ -174,8 +174,7 @@ class Service:
                 500,
                 f"the collection has changed, but the retrievers do not follow: {error}; they answer as before",
             ) from error
-        finally:
-            self._generation = generation
+        self._generation = generation
 
     def _require(self, name: str | None) -> str | None:
         if name is not None and name not in self.names:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +103,18 @@ def test_rankings_from_processes_equal_those_of_one_index(tmp_path: Path, tokeni
     assert [r.hits for r in rankings[0]] == [r.hits for r in rankings[2]]
     assert [r.hits for r in rankings[1]] == [r.hits for r in rankings[3]]
     assert rankings[1][0].hits
+
+
+def test_ctrl_c_is_left_to_the_process_that_asks(tmp_path: Path, tokenizer: Path) -> None:
+    """A terminal sends it to all of them, and a service answers what it has taken in."""
+    folders, _ = collections(
+        tmp_path, tokenizer, [Document(f"d{i}", text) for i, text in enumerate(texts(12))]
+    )
+    shards = LocalShards(folders[:1])
+    with shards as index:
+        os.kill(shards.shards[0].process.pid, signal.SIGINT)
+        assert len(index.next_tokens(index.root)[0])
+    assert shards.shards[0].process.exitcode == 0
 
 
 def test_a_dead_shard_is_named_or_left_out(tmp_path: Path, tokenizer: Path) -> None:

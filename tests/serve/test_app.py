@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from serve.tiny_service import LOCAL, STRANGE, tiny_service
+from serve.tiny_service import LOCAL, STRANGE, problem, tiny_service
 from starlette.testclient import TestClient
 
 from gemkr.serve.app import create_app
@@ -21,17 +21,6 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     with TestClient(create_app(service, key=KEY), LOCAL, raise_server_exceptions=False) as client:
         client.service = service
         yield client
-
-
-def problem(answer, status: int) -> str:
-    """The sentence of a problem, after checking its form."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    body = answer.json()
-    assert body["status"] == status
-    assert body["title"]
-    assert "Traceback" not in body["detail"]
-    return body["detail"]
 
 
 def test_one_question_is_answered_as_the_retriever_answers_it(client: TestClient) -> None:
@@ -127,7 +116,7 @@ def test_the_tree_lists_what_the_corpus_lets_follow(client: TestClient) -> None:
     ("body", "status", "says"),
     [
         ({"question": " "}, 422, "the question is empty"),
-        ({"question": "x", "colour": 1}, 422, "colour: Extra inputs"),
+        ({"question": "x", "colour": 1}, 422, "the field colour is unknown; leave it out"),
         ({"question": "x", "k": 0}, 422, "k: Input should be greater"),
         ({"question": "x", "k": 101}, 422, "k is 101, the limit is 100"),
         ({"question": "x" * 2001}, 422, "has 2,001 characters, the limit is 2,000"),
@@ -138,7 +127,7 @@ def test_the_tree_lists_what_the_corpus_lets_follow(client: TestClient) -> None:
         ({"question": "x", "box": [0, 0, 1, 1]}, 422, "a box is part of a picture"),
         ({"queries": []}, 422, "queries: List should have at least 1 item"),
         ({"queries": [{"question": "x"}] * 33}, 422, "33 queries, the limit is 32"),
-        ([1], 422, "valid dictionary"),
+        ([1], 422, "the body is no JSON object; send one JSON object"),
         ({"question": "fail", "retriever": "failing"}, 500, "its log says why"),
     ],
 )  # fmt: skip

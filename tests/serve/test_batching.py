@@ -78,6 +78,29 @@ def test_many_threads_get_their_own_answers() -> None:
     one.close(5)
 
 
+def test_who_asks_again_at_once_goes_with_those_who_waited() -> None:
+    running, go = threading.Event(), threading.Event()
+
+    def gated(key: Any, queries: Sequence[Query], watch: Watch) -> Iterator[Ranking]:
+        running.set()
+        assert go.wait(10)
+        yield from echo(key, queries, watch)
+
+    one = batcher(gated, window=0.3)
+    first, second, again = job("first"), job("second"), job("again")
+    one.submit([first])
+    one.start()
+    assert running.wait(10)
+    one.submit([second])
+    time.sleep(0.4)  # longer than its window
+    go.set()
+    first.result.result(10)
+    one.submit([again])
+    assert again.result.result(10).hits[0].doc_id == "a again"
+    assert (first.together, second.together, again.together) == (1, 2, 2)
+    one.close(5)
+
+
 def test_a_full_queue_takes_all_of_a_request_or_nothing() -> None:
     one = batcher(queue=3)
     one.submit([job("1"), job("2")])
@@ -91,6 +114,53 @@ def test_a_full_queue_takes_all_of_a_request_or_nothing() -> None:
     one.start()
     one.close(5)
     assert one.waiting == 0
+
+
+def test_more_than_the_queue_ever_holds_is_not_told_to_come_again() -> None:
+    one = batcher(queue=3)
+    with pytest.raises(RefusedError, match="4 queries and the queue holds 3; send them in parts") as error:
+        one.submit([job(str(number)) for number in range(4)])
+    assert (error.value.status, error.value.headers) == (422, {})
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_where_the_thread_dies_nobody_waits_for_it() -> None:
+    one = batcher(batch_size=1)
+    one._meter.stage = lambda name, seconds: 1 / 0  # a fault of the service itself, not of a question
+    jobs = [job("1"), job("2")]
+    one.submit(jobs)
+    one.start()
+    for each in jobs:
+        with pytest.raises(RefusedError, match="has stopped"):
+            each.result.result(10)
+    one._thread.join(10)
+    assert not one.alive
+    with pytest.raises(RefusedError, match="is stopping"):
+        one.submit([job("3")])
+
+
+def test_a_batch_that_failed_is_logged_and_not_tried_again_for_those_who_left(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    asked: list[list[str]] = []
+
+    def failing(key: Any, queries: Sequence[Query], watch: Watch) -> Iterator[Ranking]:
+        asked.append([query.question for query in queries])
+        if len(queries) > 1:
+            jobs[0].cancel()
+            raise ZeroDivisionError("of a batch")
+        yield from echo(key, queries, watch)
+
+    one, jobs = batcher(failing), [job("left"), job("stays")]
+    one.submit(jobs)
+    one.start()
+    with pytest.raises(GivenUpError, match="nobody waits"):
+        jobs[0].result.result(10)
+    assert jobs[1].result.result(10).hits[0].doc_id == "a stays"
+    assert asked == [["left", "stays"], ["stays"]]
+    assert "2 questions failed together" in caplog.text
+    assert "ZeroDivisionError: of a batch" in caplog.text
+    one.close(5)
 
 
 def test_a_fault_is_the_fault_of_its_own_question() -> None:

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from serve.browser import Watched, chromium
 from serve.live import listening
 from serve.tiny_service import write_collection
 
+import gemkr.serve.service as service_module
 from gemkr.client import Client, ServiceError
 from gemkr.collection.collection import Collection
 from gemkr.config.files import load_config
+from gemkr.errors import DataError
 from gemkr.evaluation.config import EvalConfig
+from gemkr.evaluation.pools import read_pools
+from gemkr.serve.refusals import RefusedError
 from gemkr.serve.service import Service
+from gemkr.sources import Sources
 from gemkr.types import Document
 
 NEW = Document("kiosk/1", "The kiosk by the pier opens at nine <b>sharp</b>.")
@@ -66,6 +74,8 @@ def test_after_the_last_passage_is_deleted_none_is_found_until_one_is_added(
     everything = list(service.collection.documents.doc_ids)
     assert client.delete(everything)["documents"] == 0
     assert found(client, "Where is the owl?") == []
+    with pytest.raises(ServiceError, match="gemkr collection add"):
+        client.ask("Where is the owl?", retriever="tiny")
     with pytest.raises(ServiceError, match="no document"):
         client.document(everything[0])
     assert client.add([NEW])["documents"] == 1
@@ -109,6 +119,57 @@ def test_no_merge_begins_where_the_settings_forbid_it(tmp_path: Path) -> None:
     assert service.collection is not None
     service.delete(list(service.collection.documents.doc_ids)[:4])
     assert (service.collection.due, service._merges.process) == (True, None)
+
+
+def test_a_change_that_could_not_be_followed_is_tried_again(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Collection.open(service.config.corpus).add([NEW])
+
+    def broken(*_: object) -> None:
+        raise DataError("a file is being copied; wait")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(service_module, "Edition", broken)
+        with pytest.raises(RefusedError, match=r"is being copied.*answer as before"):
+            service.follow()
+    assert NEW.doc_id not in service.edition.documents
+    service.follow()
+    assert NEW.doc_id in service.edition.documents
+
+
+def test_a_change_while_the_service_loads_is_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_collection(tmp_path)
+    (tmp_path / "some.txt").write_text("d0\n")
+    config = load_config(path, EvalConfig, ["pools={some: " + str(tmp_path / "some.txt") + "}"])
+
+    def changed(*given: Any) -> Any:
+        Collection.open(config.corpus).add([NEW])
+        return read_pools(*given)
+
+    monkeypatch.setattr(service_module, "read_pools", changed)
+    service = Service(config)
+    service.follow()
+    assert NEW.doc_id in service.edition.documents
+
+
+def test_encoders_are_not_loaded_again_when_documents_change(tmp_path: Path) -> None:
+    class Made:
+        def __init__(self, config: object, sources: object) -> None: ...
+
+    class Encoder(Made):
+        def encode_documents(self, documents: object) -> None: ...
+
+    sources = Sources(load_config(write_collection(tmp_path), EvalConfig).corpus, {})
+    sections = [SimpleNamespace(cls=cls, config=1, build=partial(cls, 1)) for cls in (Made, Encoder)]
+    before = [sources.part(section) for section in sections]
+    renewed = sources.renewed()
+    assert [renewed.part(section) is old for section, old in zip(sections, before, strict=True)] == [
+        False,
+        True,
+    ]
 
 
 def test_questions_are_answered_while_the_collection_changes(url: str, service: Service) -> None:

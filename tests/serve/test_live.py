@@ -1,33 +1,22 @@
-"""A service that listens: its client, many clients at once, clients that leave, slow bodies, full queues, SIGTERM."""
+"""A service that listens: its client, many clients at once, clients that leave, slow bodies, full queues."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import random
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
-from urllib.request import urlopen
 
 import pytest
 from serve.live import listening
-from serve.tiny_service import tiny_service, write_collection, write_config
+from serve.tiny_service import tiny_service
 
-from gemkr.cli import main
 from gemkr.client import Client, Question, ServiceError
 from gemkr.serve.service import Service
-from gemkr.types import Document
-
-TESTS = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +66,29 @@ def test_the_clients_errors_are_the_services_sentences(url: str, tmp_path: Path)
         client.ask("x", tmp_path / "no.jpg")
     with pytest.raises(ServiceError, match="is `gemkr serve` running there"):
         Client("http://127.0.0.1:9", timeout=5).ask("x")
-    with pytest.raises(ServiceError, match="is no address"):
-        Client("ftp://x")
+    for address in ("ftp://x", "http://x:many", "http://[::1", "http://"):
+        with pytest.raises(ServiceError, match="is no address"):
+            Client(address)
+    with pytest.raises(ServiceError, match="no header carries"):
+        Client(url, key="two\nlines")
+
+
+@pytest.mark.parametrize("sent", ['data: {"clues": [', "", "event: clues\n"])
+def test_a_stream_cut_short_is_the_clients_error(sent: str) -> None:
+    head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            connection.recv(65536)
+            connection.sendall(f"{head}{len(sent):x}\r\n{sent}\r\n".encode() if sent else head.encode())
+            connection.close()
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(ServiceError, match=r"ended the stream before its answer|does not answer"):
+            list(Client(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=10).stream(Question("x")))
+        thread.join()
 
 
 def test_32_clients_get_each_their_own_answer(url: str, service: Service) -> None:
@@ -153,83 +163,6 @@ def test_a_question_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
     ):
         Client(url).ask("x")
     assert error.value.status == 504
-
-
-def test_the_command_checks_and_serves_and_stops_in_order(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = str(write_config(tmp_path, pause=0.1))
-    assert main(["serve", config, "--check"]) == 0
-    assert capsys.readouterr().out.startswith("tiny: 1 hits, ")
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        assert main(["serve", config, "--port", str(taken.getsockname()[1])]) == 1
-    assert "choose another --host or --port" in capsys.readouterr().err
-    path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", str(TESTS.parent))])
-    command = [sys.executable, "-m", "gemkr", "serve", config]
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": path},
-    ) as process:
-        said = process.stdout.readline()
-        assert "this machine only" in said
-        assert "read only without GEMKR_API_KEY" in said
-        url = said.split(" at ")[1].split(" ")[0]
-        client = Client(url)
-        while not client.ready():
-            time.sleep(0.05)
-        answers: list[int] = []
-        asking = threading.Thread(target=lambda: answers.append(len(client.ask("x").hits)))
-        asking.start()
-        while "gemkr_batch_size_count 0.0" in urlopen(f"{url}/metrics").read().decode():
-            time.sleep(0.05)
-        process.send_signal(signal.SIGTERM)
-        asking.join(20)
-        assert answers
-        assert answers[0] > 0
-        assert process.wait(20) == 0
-        logged = [json.loads(line) for line in process.stderr if line.startswith("{")]
-    assert {"id", "method", "route", "status", "ms"} == logged[-1].keys()
-
-
-@pytest.mark.slow
-def test_a_killed_worker_is_replaced_and_changes_reach_all_workers(tmp_path: Path) -> None:
-    config = str(write_collection(tmp_path))
-    path = os.pathsep.join([str(TESTS), str(TESTS.parent)])
-    environment = os.environ | {"PYTHONPATH": path, "GEMKR_API_KEY": "k"}
-    command = [sys.executable, "-m", "gemkr", "serve", config, "--workers", "2"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
-    ) as process:
-        client = Client(process.stdout.readline().split(" at ")[1].split(" ")[0], key="k")
-        while not client.ready():
-            time.sleep(0.2)
-        first = _workers(process.pid)
-        os.kill(first[0], signal.SIGKILL)
-        for _ in range(
-            20
-        ):  # what the other worker answers; a connection that the killed one had taken is lost
-            with contextlib.suppress(ServiceError):
-                assert client.ask("Giraffes", retriever="bm25").hits[0].document.doc_id == "d2"
-        while len(set(_workers(process.pid)) - {first[0]}) < 2:
-            time.sleep(0.2)
-        client.add([Document("kiosk", "The kiosk opens at nine.")])
-        for _ in range(60):  # the other worker looks once a second
-            found = {client.ask("kiosk", retriever="bm25").hits[0].document.doc_id for _ in range(12)}
-            if found == {"kiosk"}:
-                break
-            time.sleep(0.5)
-        assert found == {"kiosk"}
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
-
-
-def _workers(parent: int) -> list[int]:
-    """The processes that a service of several workers has made to answer."""
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return [int(one) for one in children if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]
 
 
 def _send(url: str, method: str, path: str, body: bytes, length: int | None = None) -> socket.socket:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import struct
+import threading
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from serve.tiny_service import LOCAL
+from starlette.requests import Request
 from starlette.testclient import TestClient
 from tiny_pictures import WORDS, save_pictures, save_tiny_clip
 
@@ -19,6 +23,9 @@ from gemkr.config.files import load_config
 from gemkr.errors import VisionError
 from gemkr.evaluation.config import EvalConfig
 from gemkr.serve.app import create_app
+from gemkr.serve.asking import Asking
+from gemkr.serve.messages import Question
+from gemkr.serve.metrics import Metrics
 from gemkr.serve.pictures import PictureDesk
 from gemkr.serve.refusals import BusyError, RefusedError
 from gemkr.serve.service import Service
@@ -119,6 +126,12 @@ def test_an_id_is_never_a_path(desk: PictureDesk, image_id: str) -> None:
     assert len(str(error.value)) < 250
 
 
+def test_the_folder_is_listed_once(desk: PictureDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert desk.samples(1) == ["one"]
+    monkeypatch.setattr(desk.online.pictures, "ids", lambda: pytest.fail("listed again"))
+    assert desk.samples() == ["one", "two"]
+
+
 def test_a_part_is_a_picture_of_its_own(desk: PictureDesk) -> None:
     with desk.known("one") as whole:
         size = desk.online.open(whole).size
@@ -144,6 +157,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     )
     service = Service(load_config(folder / "serve.yaml", EvalConfig))
     with TestClient(create_app(service), LOCAL) as client:
+        client.service = service
         yield client
 
 
@@ -180,3 +194,49 @@ def test_what_is_wrong_with_a_picture_is_a_problem(
     answer = client.post("/v1/retrieve", json=body)
     assert answer.status_code == status
     assert re.search(says, answer.json()["detail"])
+
+
+def test_a_question_cancelled_while_its_picture_is_encoded_lets_the_picture_go(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, entered, go = client.service, threading.Event(), threading.Event()
+    add = service.pictures.online.add
+
+    def slow(picture: bytes) -> str:
+        entered.set()
+        assert go.wait(10)
+        return add(picture)
+
+    monkeypatch.setattr(service.pictures.online, "add", slow)
+    question = Question(picture_base64=base64.b64encode(encoded((31, 33), "cyan")).decode())
+
+    async def waiting() -> dict:
+        return await asyncio.Event().wait()
+
+    async def ask() -> None:
+        given, request = Asking(service, Metrics()), Request({"type": "http"}, waiting)
+        with ExitStack() as stack:
+            asking = asyncio.create_task(given.job(question, stack, request))
+            await asyncio.to_thread(entered.wait, 10)
+            asking.cancel()
+            with suppress(asyncio.CancelledError):
+                await asking
+        go.set()
+        await given._encoding.do(lambda: None)
+
+    asyncio.run(ask())
+    assert [kept.held for kept in service.pictures._kept.values() if kept.pixels == 31 * 33] == [0]
+
+
+def test_a_picture_that_is_only_shown_is_not_encoded(tmp_path: Path) -> None:
+    folder = save_pictures(tmp_path / "pictures", ["one"])
+    online = OnlinePictures(None, folder)
+    online.regions = {}  # no picture has its regions stored
+    desk = PictureDesk(online, most_pixels=2_000, kept_pixels=5_000)
+    with desk.seen("one"):
+        assert desk.jpeg("one")
+    assert not desk._kept
+    with desk.known("one") as given:
+        assert given != "one"
+    with pytest.raises(RefusedError, match="not known here"), desk.seen("two"):
+        pass

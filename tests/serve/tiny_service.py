@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -98,6 +99,26 @@ class Failing:
             yield Ranking(query.query_id, ())
 
 
+class Loading(Failing):
+    """A retriever that takes its time to load, and then holds what only an orderly end gives back."""
+
+    @dataclass(frozen=True)
+    class Config:
+        """Seconds to load; the file to make when it begins."""
+
+        seconds: float = 0.0
+        begun: str | None = None
+
+    @classmethod
+    def from_config(cls, config: Config, sources: Any) -> Loading:
+        made = cls()
+        made.lock = multiprocessing.get_context("spawn").Lock()
+        if config.begun is not None:
+            Path(config.begun).touch()
+        threading.Event().wait(config.seconds)
+        return made
+
+
 def _prompt(query: Query) -> str:
     return f"{query.question} {query.instruction} {query.caption}"
 
@@ -138,3 +159,14 @@ def write_collection(folder: Path) -> Path:
 
 def tiny_service(folder: Path, **given: Any) -> Service:
     return Service(load_config(write_config(folder, **given), EvalConfig))
+
+
+def problem(answer: Any, status: int) -> str:
+    """The sentence of a problem, after checking its form."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    body = answer.json()
+    assert body["status"] == status
+    assert body["title"]
+    assert "Traceback" not in body["detail"]
+    return body["detail"]

@@ -28,12 +28,14 @@ async function call(path, options = {}) {
 const json = async (path, options) => (await call(path, options)).json();
 const body = (value) => ({ headers: { "content-type": "application/json" }, body: JSON.stringify(value) });
 
+const inPath = (id) => id.split("/").map(encodeURIComponent).join("/");
+
 export const retrievers = () => json("/v1/retrievers");
 export const ready = () => json("/ready");
 export const samples = () => json("/v1/pictures");
-export const boxesOf = (id) => json(`/v1/pictures/${encodeURI(id)}`);
-export const imageOf = (id) => `/v1/images/${encodeURI(id)}`;
-export const document_ = (id) => json(`/v1/documents/${encodeURI(id)}`);
+export const boxesOf = (id) => json(`/v1/pictures/${inPath(id)}`);
+export const imageOf = (id) => `/v1/images/${inPath(id)}`;
+export const document_ = (id) => json(`/v1/documents/${inPath(id)}`);
 export const givePicture = (file) => json("/v1/pictures", { method: "POST", headers: { "content-type": "application/octet-stream" }, body: file });
 
 export function following({ tokens, prefix, starting, retriever }) {

@@ -37,8 +37,8 @@ NOISE, QUERY_NOISE = 0.7, 0.5
 ENGINES = ("exact", "centroid 2 bits", "centroid 4 bits", "centroid 8 bits")
 SETTINGS = {
     "default": {},
-    "few": {"probes": 8, "candidates": 2048, "decoded": 512},
-    "more": {"probes": 32, "prune": 0.0, "candidates": 16_384, "decoded": 4096},
+    "few": {"probes": 8, "candidates": 2048, "decoded": 512, "rescored": 256},
+    "more": {"probes": 32, "prune": 0.0, "candidates": 16_384, "decoded": 4096, "rescored": 1024},
     "decoded only": {"rescored": 0},
 }
 Search = Callable[[TokenVectors, int], np.ndarray]

@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from gemkr.config.files import load_config
 from gemkr.config.packaged import find_config
+from gemkr.config.section import Section
 from gemkr.errors import VisionError
 from gemkr.evaluation.config import EvalConfig
 from gemkr.interfaces import Allowed
 from gemkr.retrievers.compose import parts_of, reads_pictures
-from gemkr.retrievers.generative.config import GenerativeConfig
 from gemkr.sources import Sources
 from gemkr.types import Query, Ranking
 
 if TYPE_CHECKING:
-    from gemkr.models.writers.config import WriterConfig
     from gemkr.vision.online import OnlinePictures, RegionExtractor
 
 
@@ -63,28 +62,37 @@ class Material:
 
     def _region_extractor(self) -> RegionExtractor | None:
         """What finds and encodes the regions of a picture; None where the retrievers read whole pictures only."""
-        models = map(self._model, self.names)
-        model = next((model for model in models if model is not None), None)
+        readers = [reader for name in self.names for reader in self._region_readers(name)]
         store = self.sources.regions
-        if model is None or (store is None and self.config.detector is None):
+        if not readers or (store is None and self.config.detector is None):
             return None
         from gemkr.vision.detect import Detector
         from gemkr.vision.encode import load_tower
         from gemkr.vision.online import RegionExtractor
 
-        tower = None if model.tower is None else load_tower(model.tower)
+        towers = (getattr(reader, "tower", None) for reader in readers)
+        named = next((tower for tower in towers if tower is not None), None)
+        tower = None if named is None else load_tower(named)
         if self.config.detector is None:
             return RegionExtractor.like(store, tower)
         rows = None if store is None else store.rows
         return RegionExtractor(Detector(self.config.detector), tower, rows)
 
-    def _model(self, name: str) -> WriterConfig | None:
-        """The first model that is shown regions by the retriever, or by one that it is built over."""
+    def _region_readers(self, name: str) -> Iterator[Any]:
+        """The settings of models and encoders that are shown regions, by the retriever or by one that it is built over."""
         section = self.sources.section(name)
-        if isinstance(section.config, GenerativeConfig):
-            return section.config.model if section.config.model.sees_regions else None
-        inner = (self._model(part) for part in parts_of(section))
-        return next((model for model in inner if model is not None), None)
+        yield from _region_readers(section)
+        for part in parts_of(section):
+            yield from self._region_readers(part)
+
+
+def _region_readers(section: Section) -> Iterator[Any]:
+    for value in vars(section.config).values():
+        if isinstance(value, Section):
+            yield from _region_readers(value)
+        value = value.config if isinstance(value, Section) else value
+        if getattr(value, "sees_regions", False):
+            yield value
 
 
 class LoadedRetriever:

@@ -26,3 +26,15 @@ def maxsim(queries: TokenVectors, tokens: TokenVectors) -> np.ndarray:
                 rows = queries.values[queries.offsets[i] : queries.offsets[i + 1]].astype(float)
                 found[i, j] = sum(max(float(row @ token) for token in document) for row in rows)
     return found
+
+
+def clustered(
+    random: np.random.Generator, documents: int, width: int = 16, noise: float = 0.4
+) -> TokenVectors:
+    """Documents of 5 to 20 tokens around 40 centres; the first has none."""
+    centres = drawn(random, [1] * 40, width, np.float64).values
+    lengths = [0, *random.integers(5, 20, documents - 1).tolist()]
+    values = centres[random.integers(0, 40, sum(lengths))]
+    values = values + noise * random.standard_normal(values.shape) / width**0.5
+    values /= np.linalg.norm(values, axis=1, keepdims=True)
+    return TokenVectors(values.astype(np.float16), np.cumsum([0, *lengths]))

@@ -31,15 +31,43 @@ def coded(
     """The same of tokens that are decoded: centroids[codes[t]] + scales * the levels in `residuals`[t], which `table` float32[256,
     levels in a byte] names; brought to length 1 where `unit`."""
 
+def leveled(products: NDArray[np.float32]) -> tuple[NDArray[np.uint8], float, float]:
+    """(levels of the same shape, low, step): a number is about low + step * its level, off by half a step; `low` is the least one. All
+    are finite."""
+
+def probes(
+    products: NDArray[np.float32], vectors: int, p: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """For each of the first `vectors` columns of products float32[centroids, vectors or more] the p best centroids, int64[vectors, p],
+    best first, ties to the smaller number, and their products."""
+
 def by_centroid(
-    products: NDArray[np.float32],
+    levels: NDArray[np.uint8],
     vectors: int,
+    low: float,
+    step: float,
     codes: NDArray[np.uint16],
     offsets: NDArray[np.int64],
     docs: NDArray[np.int64],
 ) -> NDArray[np.float32]:
-    """float32[m]: MaxSim of one query of so many `vectors` and the centroids of the documents' tokens. `products` float32[centroids,
-    multiple of 16] are those of centroids and vectors, filled up with anything."""
+    """float32[m]: MaxSim of one query of so many `vectors` and the centroids of the documents' tokens; -inf for a document without a
+    token. `levels` uint8[centroids, multiple of 32] are those of their products, filled up with anything."""
+
+def near_best(
+    levels: NDArray[np.uint8],
+    margins: NDArray[np.uint8],
+    low: float,
+    step: float,
+    scaled: NDArray[np.float32],
+    codes: NDArray[np.uint16],
+    residuals: NDArray[np.uint8],
+    table: NDArray[np.float32],
+    offsets: NDArray[np.int64],
+    docs: NDArray[np.int64],
+) -> NDArray[np.float32]:
+    """float32[m]: MaxSim of one query and the decoded tokens of the documents, not brought to length 1. A query vector looks at tokens
+    whose centroid's level is at most margins[vector] below the document's best one. `scaled` float32[vectors, width] are the query's
+    vectors times the scales of residuals, `margins` uint8[multiple of 32] is filled up with anything."""
 
 def candidates(
     list_offsets: NDArray[np.int64],

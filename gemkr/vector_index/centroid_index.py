@@ -1,9 +1,5 @@
-"""Late interaction over many documents: candidates from the centroids next to *every* query vector, scored in steps that cost more
-and see more (after PLAID, and WARP's way of counting what a vector did not find).
-
-A query vector looks into the `probes` lists next to it, less those far below its best; a document gains what its best centroid there
-scores above the vector's last list. Then the best candidates are scored by the centroids of all their tokens, the best of these by
-decoded tokens, and the best of these, where vectors are at hand, by the vectors themselves.
+"""Late interaction over many documents: tokens are kept as the number of a centroid and codes of what is left, and each centroid has
+the list of its documents. How they are searched is `centroid_search`'s.
 """
 
 from __future__ import annotations
@@ -13,10 +9,9 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,18 +19,18 @@ from gemkr.config.ranges import Positive, Share
 from gemkr.errors import ConfigError, DataError
 from gemkr.files import part_of, write_atomically
 from gemkr.interfaces import TokenVectors
-from gemkr.vector_index import _maxsim
+from gemkr.vector_index.centroid_search import Parts, Steps
 from gemkr.vector_index.exact import best_of
 from gemkr.vector_index.maxsim import checked_queries, spread
 from gemkr.vector_index.token_codec import BITS, MOST_CENTROIDS, ResidualCodec
 from gemkr.vector_index.token_parts import Part
 
 MANIFEST = "index.json"
-FORMAT = "centroids 1"
+FORMAT = "centroids 2"
 SAMPLE = 16
 """Tokens for each centroid that k-means learns from."""
 LEAST_SAMPLE = 8
-SEARCHES = frozenset({"probes", "prune", "candidates", "decoded", "rescored"})
+SEARCHES = frozenset(field.name for field in fields(Steps))
 """Settings that change how an index is searched, not what it is."""
 
 
@@ -47,16 +42,16 @@ class CentroidIndex:
     class Config:
         """Residual codes of `bits` (2, 4, 8) a number; `lists` centroids (default: 16 times the root of the number of tokens, to a
         power of two). A query vector looks into `probes` lists, without those that score less than `prune` of its best. Of the documents
-        there `candidates` are scored by centroids, `decoded` of them by decoded tokens, `rescored` of these by the vectors themselves
-        (at least twice the documents wanted; 0: the decoded score is the last word)."""
+        there `candidates` are scored by centroids, `decoded` of them by some decoded tokens, `rescored` of these by the vectors
+        themselves (at least twice the documents wanted; 0: by all decoded tokens)."""
 
         bits: Positive = 4
         lists: Positive | None = None
         probes: Positive = 16
         prune: Share = 0.4
         candidates: Positive = 8192
-        decoded: Positive = 1024
-        rescored: int = 256
+        decoded: Positive = 2048
+        rescored: int = 768
 
         def __post_init__(self) -> None:
             if self.bits not in BITS:
@@ -73,6 +68,7 @@ class CentroidIndex:
     ) -> None:
         """`deleted` bool[n] marks documents that are no longer found."""
         self.config, self.codec, self.parts = config, codec, list(parts)
+        self._steps = Steps(*(getattr(config, field.name) for field in fields(Steps)))
         n = sum(map(len, self.parts))
         self._deleted = np.zeros(n, bool) if deleted is None else deleted
         self._note()
@@ -81,7 +77,7 @@ class CentroidIndex:
         lengths = [np.diff(part.offsets) for part in self.parts]
         full = np.concatenate(lengths) > 0 if lengths else np.zeros(0, bool)
         self._findable = full & ~self._deleted
-        self._starts = np.cumsum([0, *map(len, self.parts)])
+        self._search = Parts(self.codec, self.parts)
 
     @classmethod
     def build(cls, config: Config, tokens: TokenVectors, *, progress: bool = False) -> CentroidIndex:
@@ -178,93 +174,16 @@ class CentroidIndex:
         return scores, docs
 
     def _row(self, vectors: np.ndarray, k: int, mask: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-        docs, scores = self._found(vectors, k, mask)
+        docs, scores = self._search.found(vectors, k, mask, self._steps)
         if len(docs) < min(k, size):
             docs = np.flatnonzero(mask)
-            scores = self._stepwise(vectors, docs, last=True)
+            scores = self._search.rescored(vectors, docs, exact=bool(self.config.rescored))
         width = max(k, len(docs))
         all_scores, all_docs = np.full((1, width), -np.inf, np.float32), np.full((1, width), -1, np.int64)
         order = np.argsort(docs)
         all_scores[0, : len(docs)], all_docs[0, : len(docs)] = scores[order], docs[order]
         best = best_of(all_scores, all_docs, k)
         return best[0][0], best[1][0]
-
-    def _found(self, vectors: np.ndarray, k: int, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Documents and their last scores."""
-        lanes = -(-len(vectors) // 16) * 16
-        padded = np.zeros((lanes, self.width), np.float32)
-        padded[: len(vectors)] = vectors
-        products = self.codec.centroids @ padded.T
-        probes, gains = self._probes(np.ascontiguousarray(products[:, : len(vectors)].T))
-        docs, scores = self._each(
-            lambda part, own: _maxsim.candidates(
-                part.list_offsets, part.list_docs, probes, gains, len(part), own.view(np.uint8)
-            ),
-            self._split(mask),
-        )
-        docs = _best(docs, scores, max(self.config.candidates, k))
-        scores = self._by_centroid(products, len(vectors), docs)
-        docs = _best(docs, scores, max(self.config.decoded, k))
-        scores = self._stepwise(vectors, docs)
-        if not self.config.rescored or any(part.stored is None for part in self.parts):
-            return docs, scores
-        docs = _best(docs, scores, max(self.config.rescored, 2 * k))
-        return docs, self._stepwise(vectors, docs, exact=True)
-
-    def _probes(self, products: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Centroids int64[vectors, p], best first, -1 where pruned, and what each scores above the vector's last one."""
-        p = min(self.config.probes, products.shape[1])
-        chosen = np.argpartition(products, products.shape[1] - p, axis=1)[:, -p:]
-        scores = np.take_along_axis(products, chosen, axis=1)
-        order = np.argsort(-scores, axis=1, kind="stable")
-        chosen, scores = (np.take_along_axis(part, order, axis=1) for part in (chosen, scores))
-        gains = scores - scores[:, -1:]
-        kept = (scores >= self.config.prune * scores[:, :1]) | (np.arange(p) == 0)
-        return np.where(kept, chosen, -1), np.ascontiguousarray(gains, np.float32)
-
-    def _split(self, mask: np.ndarray) -> list[np.ndarray]:
-        return [mask[start:stop] for start, stop in pairwise(self._starts)]
-
-    def _each(self, work: Any, masks: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        docs, scores = [], []
-        for part, start, mask in zip(self.parts, self._starts[:-1], masks, strict=True):
-            found, own = work(part, np.ascontiguousarray(mask))
-            docs.append(found + start)
-            scores.append(own)
-        return np.concatenate(docs), np.concatenate(scores)
-
-    def _by_part(self, docs: np.ndarray, work: Any) -> np.ndarray:
-        """float32[m]: `work(part, numbers in it)` of the documents int64[m]."""
-        scores = np.empty(len(docs), np.float32)
-        homes = np.searchsorted(self._starts, docs, side="right") - 1
-        for number, part in enumerate(self.parts):
-            own = np.flatnonzero(homes == number)
-            if len(own):
-                scores[own] = work(part, np.ascontiguousarray(docs[own] - self._starts[number]))
-        return scores
-
-    def _by_centroid(self, products: np.ndarray, vectors: int, docs: np.ndarray) -> np.ndarray:
-        return self._by_part(
-            docs, lambda part, own: _maxsim.by_centroid(products, vectors, part.codes, part.offsets, own)
-        )
-
-    def _stepwise(
-        self, vectors: np.ndarray, docs: np.ndarray, *, exact: bool = False, last: bool = False
-    ) -> np.ndarray:
-        """float32[m]: MaxSim by decoded tokens, or, where `exact` (with `last`: where they are at hand), by the vectors."""
-        bounds = np.array([0, len(vectors)])
-        codec = self.codec
-
-        def work(part: Part, own: np.ndarray) -> np.ndarray:
-            if part.stored is not None and (exact or (last and self.config.rescored)):
-                bits = part.stored.values.view(np.uint16)
-                return _maxsim.stored(bits, part.offsets, own, vectors, bounds)[0]
-            return _maxsim.coded(
-                part.codes, part.residuals, codec.centroids, codec.table, codec.scales, codec.unit, part.offsets, own, vectors,
-                bounds,
-            )[0]  # fmt: skip
-
-        return self._by_part(docs, work)
 
     def save(self, folder: str | Path) -> None:
         """Write the index, whole or not at all, in the place of an earlier state of it; vectors of documents that were added later are
@@ -278,7 +197,12 @@ class CentroidIndex:
             for number, own in enumerate(self.parts):
                 own.save(part / f"part-{number:04d}", values=number > 0)
             np.save(part / "deleted.npy", self._deleted)
-            record = {"format": FORMAT, "parts": len(self.parts), "unit": self.codec.unit}
+            record = {
+                "format": FORMAT,
+                "parts": len(self.parts),
+                "unit": self.codec.unit,
+                "far": self.codec.far,
+            }
             write_atomically(part / MANIFEST, json.dumps(record) + "\n")
             old = folder.with_name(f".{folder.name}.old")
             shutil.rmtree(old, ignore_errors=True)
@@ -304,7 +228,7 @@ class CentroidIndex:
                 raise DataError(
                     f"the index {folder} has the format {record['format']!r}, this version reads {FORMAT!r}; make it anew"
                 )
-            codec = ResidualCodec.open(folder, unit=record["unit"])
+            codec = ResidualCodec.open(folder, unit=record["unit"], far=record["far"])
             parts = [Part.open(folder / f"part-{number:04d}") for number in range(record["parts"])]
             deleted = np.load(folder / "deleted.npy", allow_pickle=False)
         except (OSError, ValueError, KeyError) as error:
@@ -316,13 +240,6 @@ class CentroidIndex:
                 raise DataError(f"the index {folder} is of other token vectors; delete it and make it anew")
             parts[0] = replace(parts[0], stored=tokens)
         return cls(config or cls.Config(bits=codec.bits), codec, parts, deleted)
-
-
-def _best(docs: np.ndarray, scores: np.ndarray, most: int) -> np.ndarray:
-    """The documents with the `most` best scores, in no order."""
-    if len(docs) <= most:
-        return docs
-    return docs[np.argpartition(scores, len(scores) - most)[-most:]]
 
 
 def _list_count(lists: int | None, tokens: int) -> int:

@@ -258,25 +258,33 @@ def k_means(vectors: np.ndarray, k: int) -> np.ndarray:
 
 
 class Nearest:
-    """Which of many centroids is nearest to a vector; among more than FEW, of those in the groups of centroids next to it."""
+    """Which of many centroids is nearest to a vector; among more than FEW, of those in the groups of centroids next to it, or, where
+    these are farther than `far`, of all."""
 
     FEW = 1024
     GROUPS_SEEN = 8
 
-    def __init__(self, centroids: np.ndarray) -> None:
-        """`centroids` float32[k, width]."""
+    def __init__(self, centroids: np.ndarray, far: float = np.inf) -> None:
+        """`centroids` float32[k, width]; `far` is a squared distance."""
         import faiss
 
         k, width = centroids.shape
-        self._index = faiss.IndexFlatL2(width)
+        self.far = far
+        self._index = self._all = faiss.IndexFlatL2(width)
         if k > self.FEW:
             groups = faiss.IndexFlatL2(width)
             self._index = faiss.IndexIVFFlat(groups, width, round(k**0.5), faiss.METRIC_L2)
             self._index.cp.min_points_per_centroid = 1
             self._index.nprobe = self.GROUPS_SEEN
             self._index.train(centroids)
-        self._index.add(centroids)
+            self._index.add(centroids)
+        self._all.add(centroids)
 
     def __call__(self, vectors: np.ndarray) -> np.ndarray:
         """int64[n] of vectors float32[n, width]."""
-        return self._index.search(np.ascontiguousarray(vectors, np.float32), 1)[1][:, 0]
+        vectors = np.ascontiguousarray(vectors, np.float32)
+        squares, found = self._index.search(vectors, 1)
+        beyond = np.flatnonzero((squares[:, 0] > self.far) | (found[:, 0] < 0))
+        if len(beyond) and self._index is not self._all:
+            found[beyond] = self._all.search(vectors[beyond], 1)[1]
+        return found[:, 0]

@@ -18,18 +18,22 @@ BITS = (2, 4, 8)
 MOST_CENTROIDS = 1 << 16
 ROUNDS = 20
 PARTS = ("centroids", "scales", "levels")
+NEAR = 0.9
+"""Share of tokens whose group of centroids is taken to hold their nearest one; the others are compared with all centroids."""
 UNIT = 1e-2
 """Vectors whose lengths are all so near to 1 are decoded to length 1."""
 
 
 @dataclass(frozen=True)
 class ResidualCodec:
-    """`centroids` float32[K, width]; number d of what is left is `scales`[d] times one of the `levels` float32[2 ** bits], rising."""
+    """`centroids` float32[K, width]; number d of what is left is `scales`[d] times one of the `levels` float32[2 ** bits], rising.
+    `far`: the squared distance from a centroid beyond which a vector is compared with all others too."""
 
     centroids: np.ndarray
     scales: np.ndarray
     levels: np.ndarray
     unit: bool
+    far: float = np.inf
 
     @classmethod
     def learned(cls, sample: np.ndarray, centroids: int, bits: int) -> ResidualCodec:
@@ -46,6 +50,8 @@ class ResidualCodec:
         lengths = np.linalg.norm(sample, axis=1)
         found = k_means(sample, centroids)
         rest = sample - found[Nearest(found)(sample)]
+        far = float(np.quantile((rest**2).sum(axis=1), NEAR))
+        rest = sample - found[Nearest(found, far)(sample)]
         scales = np.sqrt((rest**2).mean(axis=0))
         scaled = np.sort((rest / np.where(scales > 0, scales, 1))[:: max(1, len(rest) // 4096)].ravel())
         return cls(
@@ -53,6 +59,7 @@ class ResidualCodec:
             scales.astype(np.float32),
             _levels(scaled, 1 << bits),
             bool((abs(lengths - 1) < UNIT).all()),
+            far,
         )
 
     @property
@@ -62,7 +69,7 @@ class ResidualCodec:
 
     @cached_property
     def _nearest(self) -> Nearest:
-        return Nearest(self.centroids)
+        return Nearest(self.centroids, self.far)
 
     @cached_property
     def table(self) -> np.ndarray:
@@ -96,9 +103,9 @@ class ResidualCodec:
             np.save(folder / f"{name}.npy", getattr(self, name))
 
     @classmethod
-    def open(cls, folder: Path, *, unit: bool) -> ResidualCodec:
+    def open(cls, folder: Path, *, unit: bool, far: float) -> ResidualCodec:
         """Read what `save` wrote; OSError or ValueError where that fails."""
-        return cls(*(np.load(folder / f"{name}.npy", allow_pickle=False) for name in PARTS), unit)
+        return cls(*(np.load(folder / f"{name}.npy", allow_pickle=False) for name in PARTS), unit, far)
 
 
 def _levels(numbers: np.ndarray, count: int) -> np.ndarray:

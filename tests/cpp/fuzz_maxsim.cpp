@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <random>
 
-#include "maxsim.hpp"
+#include "candidates.hpp"
 
 using namespace gemkr;
 
@@ -74,12 +74,26 @@ void round_of() {
     std::vector<float> out(n * docs.size());
     const Coded source{codes.data(), residuals.data(), centroids.data(), table.data(), scales.data(), width, bytes, unit};
     score_coded(source, offsets.data(), docs.data(), docs.size(), Queries{groups.data(), vectors, bounds.data(), n}, out.data());
-    const std::size_t lanes = (vectors + LANE - 1) / LANE;
-    std::vector<float> products(centres * lanes * LANE, 5.0F), by_centre(docs.size());
+    const std::size_t row = (vectors + GROUP - 1) / GROUP * GROUP;
+    std::vector<float> products(centres * row, 5.0F), scaled(vectors * width), by_centre(docs.size()), near_best(docs.size());
     for (std::size_t c = 0; c < centres; ++c)
-        for (std::size_t v = 0; v < vectors; ++v)
-            products[c * lanes * LANE + v] = best(centroids, c, c + 1, queries.data() + v * width, width);
-    score_centroids(products.data(), lanes, vectors, codes.data(), offsets.data(), docs.data(), docs.size(), by_centre.data());
+        for (std::size_t v = 0; v < vectors; ++v) products[c * row + v] = best(centroids, c, c + 1, queries.data() + v * width, width);
+    for (std::size_t i = 0; i < scaled.size(); ++i) scaled[i] = queries[i] * scales[i % width];
+    std::vector<std::uint8_t> heights(products.size()), margins(row);
+    for (auto& margin : margins) margin = static_cast<std::uint8_t>(upto(255));
+    Scores scores{heights.data(), row / GROUP, vectors, 0, 1};
+    if (!products.empty()) levels_of(products.data(), products.size(), heights.data(), scores.low, scores.step);
+    const Codes held{codes.data(), offsets.data()};
+    const Residuals rest{residuals.data(), table.data(), width, bytes, scaled.data()};
+    score_centroids(scores, held, docs.data(), docs.size(), by_centre.data());
+    score_near(scores, held, rest, margins.data(), docs.data(), docs.size(), near_best.data());
+    const std::size_t p = 1 + upto(centres - 1);
+    const std::vector<Probe> probes = best_centroids(products.data(), centres, row, vectors, p);
+    for (std::size_t i = 0; i < probes.size(); ++i) {
+        std::size_t better = 0;
+        for (std::size_t c = 0; c < centres; ++c) better += Probe{products[c * row + i / p], static_cast<std::int64_t>(c)} < probes[i];
+        check(better == i % p, "best_centroids");
+    }
     for (std::size_t j = 0; j < docs.size(); ++j) {
         const auto start = static_cast<std::size_t>(offsets[static_cast<std::size_t>(docs[j])]);
         const auto stop = static_cast<std::size_t>(offsets[static_cast<std::size_t>(docs[j]) + 1]);
@@ -89,12 +103,23 @@ void round_of() {
                 sum += best(decoded, start, stop, queries.data() + static_cast<std::size_t>(v) * width, width);
             check(near(out[q * docs.size() + j], sum), "score_coded");
         }
-        float sum = start < stop ? 0 : NONE;
+        float sum = start < stop ? 0 : NONE, close = sum;
         for (std::size_t v = 0; start < stop && v < vectors; ++v) {
+            std::uint8_t top = 0;
+            for (std::size_t t = start; t < stop; ++t) top = std::max(top, heights[codes[t] * row + v]);
             float most = NONE;
-            for (std::size_t t = start; t < stop; ++t) most = std::max(most, products[codes[t] * lanes * LANE + v]);
-            sum += most;
+            for (std::size_t t = start; t < stop; ++t) {
+                const std::uint8_t level = heights[codes[t] * row + v];
+                if (level + margins[v] < top) continue;
+                float score = scores.low + scores.step * static_cast<float>(level);
+                for (std::size_t d = 0; d < width; ++d)
+                    score += scaled[v * width + d] * table[residuals[t * bytes + d / each] * each + d % each];
+                most = std::max(most, score);
+            }
+            sum += scores.low + scores.step * static_cast<float>(top);
+            close += most;
         }
+        check(near(near_best[j], close), "score_near");
         check(near(by_centre[j], sum), "score_centroids");
     }
 }

@@ -181,7 +181,7 @@ def test_what_cannot_be_encoded(folder: Path, tmp_path: Path) -> None:
         model.encode_queries([Query("q", image="one")])
     model.reader._regions = None
     with pytest.raises(
-        ModelError, match=r"no store of regions is known; set regions, or encoder.regions to 0"
+        ModelError, match=r"no store of regions is known; set regions .at question time, a detector., or"
     ):
         model.encode_queries([Query("q", image="one")])
     texts = PreFLMREncoder.from_config(

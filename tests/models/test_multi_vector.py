@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -17,8 +18,11 @@ from tiny_encoder import save_tiny_encoder
 from tiny_flmr import MARKED
 
 from gemkr.errors import ModelError
+from gemkr.interfaces import TokenVectors
 from gemkr.models.hf.multi_vector import MultiVectorTokenEncoder
+from gemkr.retrievers.late_interaction import LateInteractionRetriever
 from gemkr.types import Document, Query
+from gemkr.vector_index.token_exact import ExactTokenIndex
 
 QUERIES = [Query("a", "a red cat"), Query("b", "which one", instruction="find a photo of the house")]
 DOCUMENTS = [
@@ -82,6 +86,45 @@ def test_texts_are_cut_where_it_is_asked_for(folder: Path) -> None:
     assert np.diff(
         short.encode_documents([Document("d", "a red cat of the big green house")]).offsets
     ).tolist() == [6]
+
+
+def test_vectors_are_described(folder: Path) -> None:
+    """In the order of the vectors: spelled tokens of queries, masks among them; characters of a document, without marker and points."""
+    own = encoder(folder)
+    spelled = [vector.text for vector in own.describe_query(QUERIES[0])]
+    ends = spelled.index("[SEP]")
+    assert (spelled[0], spelled[ends - 3 : ends]) == ("[CLS]", ["a", "red", "cat"])
+    assert spelled[ends + 1 :] == ["[MASK]"] * (11 - ends)
+    for document in [
+        *DOCUMENTS,
+        Document("long", "a red cat of the big green house which is small", "tree,"),
+    ]:
+        places = own.describe_document(document)
+        assert len(places) == len(own.encode_documents([document]).values)
+        words = [document.contents[start:stop] for start, stop in places.tolist()]
+        found = [word for word in words if word]
+        assert found == re.findall(r"\w+", document.contents)[: len(found)]
+        assert len(found) >= (2 if words else 0)
+    assert own.describe_document(DOCUMENTS[1]).shape == (0, 2)
+
+
+def test_a_hit_is_explained_by_its_tokens(folder: Path) -> None:
+    own = encoder(folder)
+    values = own.encode_documents(DOCUMENTS)
+    tokens = TokenVectors(values.values.astype(np.float16), values.offsets)
+    retriever = LateInteractionRetriever(own, ExactTokenIndex(tokens), [d.doc_id for d in DOCUMENTS])
+    assert retriever.explains
+    for query, ranking in zip(QUERIES, retriever.retrieve(QUERIES, 3), strict=True):
+        assert [hit.doc_id for hit in ranking.hits] in (["a", "b"], ["b", "a"])
+        for hit in ranking.hits:
+            document = next(d for d in DOCUMENTS if d.doc_id == hit.doc_id)
+            matches = retriever.explain(query, document)
+            assert len(matches) == 12
+            assert sum(match.score for match in matches) == pytest.approx(hit.score, abs=0.01)
+            products = own.encode_queries([query]).values @ own.encode_documents([document]).values.T
+            places = own.describe_document(document)[products.argmax(axis=1)]
+            assert [(match.start, match.stop) for match in matches] == [tuple(p) for p in places.tolist()]
+    assert retriever.explain(QUERIES[0], DOCUMENTS[1]) == ()
 
 
 def test_what_cannot_be_read(folder: Path) -> None:

@@ -8,13 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from token_twins import drawn, maxsim
+from token_twins import clustered, drawn
 
 from gemkr.errors import ConfigError, DataError
 from gemkr.interfaces import TokenVectors
-from gemkr.vector_index import _maxsim
 from gemkr.vector_index.centroid_index import CentroidIndex
 from gemkr.vector_index.maxsim import joined_tokens, picked
 from gemkr.vector_index.token_codec import ResidualCodec
@@ -22,18 +19,6 @@ from gemkr.vector_index.token_exact import ExactTokenIndex
 
 Config = CentroidIndex.Config
 ALL = {"probes": 10_000, "prune": 0.0, "candidates": 10_000, "decoded": 10_000, "rescored": 10_000}
-
-
-def clustered(
-    random: np.random.Generator, documents: int, width: int = 16, noise: float = 0.4
-) -> TokenVectors:
-    """Documents of 5 to 20 tokens around 40 centres; the first has none."""
-    centres = drawn(random, [1] * 40, width, np.float64).values
-    lengths = [0, *random.integers(5, 20, documents - 1).tolist()]
-    values = centres[random.integers(0, 40, sum(lengths))]
-    values = values + noise * random.standard_normal(values.shape) / width**0.5
-    values /= np.linalg.norm(values, axis=1, keepdims=True)
-    return TokenVectors(values.astype(np.float16), np.cumsum([0, *lengths]))
 
 
 def questions(random: np.random.Generator, tokens: TokenVectors, n: int) -> TokenVectors:
@@ -59,50 +44,6 @@ def test_codes_decode_to_about_what_was_encoded(bits: int) -> None:
     assert codec.bits == bits
     assert codec.unit
     np.testing.assert_allclose(np.linalg.norm(codec.decoded(codes, residuals), axis=1), 1, atol=1e-5)
-
-
-@settings(max_examples=20)
-@given(st.integers(0, 1000), st.sampled_from([2, 4, 8]), st.sampled_from([8, 16, 20, 36]), st.booleans())
-def test_kernels_agree_with_decoding(seed: int, bits: int, width: int, unit: bool) -> None:
-    """MaxSim over codes is that over what they decode to, and by centroid that over the centroids alone."""
-    random = np.random.default_rng(seed)
-    tokens = clustered(random, 12, width)
-    learned = ResidualCodec.learned(tokens.values, 4, bits)
-    codec = ResidualCodec(learned.centroids, learned.scales, learned.levels, unit)
-    codes, residuals = codec.encoded(tokens.values)
-    queries = drawn(random, [int(random.integers(1, 40))], width, np.float32)
-    docs = random.permutation(12)[:7]
-    found = _maxsim.coded(
-        codes, residuals, codec.centroids, codec.table, codec.scales, unit, tokens.offsets, docs, queries.values, queries.offsets
-    )  # fmt: skip
-    decoded = TokenVectors(codec.decoded(codes, residuals), tokens.offsets)
-    np.testing.assert_allclose(found, maxsim(queries, decoded)[:, docs], atol=1e-3)
-    lanes = -(-len(queries.values) // 16) * 16
-    products = np.full((4, lanes), 9.0, np.float32)
-    products[:, : len(queries.values)] = codec.centroids @ queries.values.T
-    found = _maxsim.by_centroid(products, len(queries.values), codes, tokens.offsets, docs)
-    centres = TokenVectors(codec.centroids[codes], tokens.offsets)
-    np.testing.assert_allclose(found, maxsim(queries, centres)[0, docs], atol=1e-3)
-
-
-def test_candidates_gain_what_every_query_vector_finds() -> None:
-    """Each vector counts a document once, by its best probe; pruned probes and documents that may not count give nothing."""
-    offsets, docs = np.array([0, 3, 4, 6]), np.array([0, 1, 2, 1, 2, 3], np.uint32)
-    probes = np.array([[0, 1], [2, -1], [1, 2]])
-    gains = np.array([[0.5, 0.0], [0.25, 9.0], [1.0, 0.125]], np.float32)
-    found = dict(
-        zip(*(a.tolist() for a in _maxsim.candidates(offsets, docs, probes, gains, 4, None)), strict=True)
-    )
-    assert found == {0: 0.5, 1: 1.5, 2: 0.5 + 0.25 + 0.125, 3: 0.25 + 0.125}
-    allowed = np.array([0, 0, 1, 1], np.uint8)
-    found = dict(
-        zip(*(a.tolist() for a in _maxsim.candidates(offsets, docs, probes, gains, 4, allowed)), strict=True)
-    )
-    assert found == {2: 0.875, 3: 0.375}
-    with pytest.raises(ValueError, match="a probe is no centroid"):
-        _maxsim.candidates(offsets, docs, np.array([[3]]), np.ones((1, 1), np.float32), 4, None)
-    with pytest.raises(ValueError, match="a list holds a document that is not there"):
-        _maxsim.candidates(offsets, docs, probes, gains, 3, None)
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])

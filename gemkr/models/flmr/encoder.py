@@ -43,7 +43,7 @@ class PreFLMREncoder(TokenEmbedder):
         """Folders of the `text` tower (BERT, XLM-R) and of a CLIP for `vision` (null: texts only). `separate`: documents have a text
         tower of their own. `checkpoint` of `gemkr train`, over those of earlier `stages`; of a stage, `text`, `mapping` or `all` of the
         rest `learns`, the vision tower with `train_vision` alone. Vectors of `width` numbers; a picture gives `image_tokens` of them,
-        each of up to `regions` crops as many again (boxes from the configuration's region store), and its patches pass
+        each of up to `regions` crops as many again (boxes from the configuration's region store, or its detector's at question time), and its patches pass
         `mapping_layers`, which see `seen_tokens` states of the question. `mask_padding`: queries are filled up with [MASK] tokens, which
         are scored; without `score_question` the text beside a picture is read only (the `mapping` stage); `black_picture`: a query without a picture is shown a black one, as in the published evaluations."""
 
@@ -76,6 +76,10 @@ class PreFLMREncoder(TokenEmbedder):
                 raise ConfigError(
                     f"query_tokens {self.query_tokens} and document_tokens {self.document_tokens} must be 4 or more: three are markers"
                 )
+
+        @property
+        def sees_regions(self) -> bool:
+            return self.vision is not None and self.regions > 0
 
     @classmethod
     def from_config(cls, config: Config, sources: Any) -> PreFLMREncoder:

@@ -214,7 +214,7 @@ class FLMRReader:
                     continue
                 if self._regions is None:
                     raise ModelError(
-                        f"{names[number]} has a picture and no store of regions is known; set regions, or encoder.regions to 0"
+                        f"{names[number]} has a picture and no store of regions is known; set regions (at question time, a detector), or encoder.regions to 0"
                     )
                 own = list(crop_boxes(picture, boxes_of(self._regions, image), self.reading.regions))
                 crops += own

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from gemkr.errors import ModelError
 from gemkr.models.embedder import Inputs
 from gemkr.models.hf.sentence_transformers import load_multi_vector
 from gemkr.models.token_embedder import TokenEmbedder
-from gemkr.types import Document, Query
+from gemkr.types import Document, Query, QueryVector
 
 QUERY_SIDE = "query_side"
 """Among the inputs of queries alone."""
@@ -70,8 +71,30 @@ class MultiVectorReader:
         bare = torch.tensor([not document.contents.strip() for document in documents], dtype=torch.bool)
         return found | {"attention_mask": found["attention_mask"].masked_fill(bare[:, None], 0)}
 
+    def tokens(self, inputs: Inputs) -> list[str]:
+        """Those of the first text, as the tokenizer spells them."""
+        return self.tokenizer.convert_ids_to_tokens(inputs["input_ids"][0].tolist())
+
+    def places(self, document: Document, inputs: Inputs) -> np.ndarray:
+        """int64[n, 2]: the characters of `document.contents` that each of its n tokens stands for; (0, 0) for markers and the prompt, and
+        for all where the tokenizer does not say."""
+        ids = inputs["input_ids"][0].tolist()
+        places = np.zeros((len(ids), 2), np.int64)
+        if not self.tokenizer.is_fast:
+            return places
+        before = len(self._prompt("document") or "")
+        text = (self._prompt("document") or "") + document.contents
+        found = self.tokenizer(text, truncation=True, max_length=len(ids), return_offsets_mapping=True)
+        if found["input_ids"] == ids:
+            places[:] = np.array(found["offset_mapping"]).reshape(-1, 2) - before
+            places[(places[:, 0] < 0) | (places[:, 0] == places[:, 1])] = 0
+        return places
+
+    def _prompt(self, task: str) -> str | None:
+        return self._model.prompts.get(task) or None
+
     def _read(self, texts: list[str], task: str) -> dict[str, Tensor]:
-        found = self._model.preprocess(texts, prompt=self._model.prompts.get(task) or None, task=task)
+        found = self._model.preprocess(texts, prompt=self._prompt(task), task=task)
         return {name: value for name, value in found.items() if isinstance(value, Tensor)}
 
 
@@ -104,6 +127,24 @@ class MultiVectorTokenEncoder(TokenEmbedder):
         settings = [module.get_config_dict() for module in model if hasattr(module, "get_config_dict")]
         facts = {"prompts": model.prompts, "modules": json.loads(json.dumps(settings, default=str))}
         return cls(network, MultiVectorReader(model), batch_size=config.batch_size, facts=facts)
+
+    def describe_query(self, query: Query) -> list[QueryVector]:
+        """What each vector of `encode_queries([query])` stands for, in order."""
+        inputs = self.reader.queries([query])
+        spelled = self.reader.tokens(inputs)
+        return [QueryVector(spelled[number]) for number in self._scored(inputs)]
+
+    def describe_document(self, document: Document) -> np.ndarray:
+        """int64[m, 2]: the characters of `document.contents` that each of its vectors stands for; none (0, 0) for markers."""
+        inputs = self.reader.documents([document])
+        return self.reader.places(document, inputs)[self._scored(inputs)]
+
+    def _scored(self, inputs: Inputs) -> np.ndarray:
+        """int64[m]: the tokens of the first text that have a vector; the model's own modules decide, so that it is asked."""
+        device = next(self.network.parameters()).device
+        with torch.inference_mode():
+            vectors = self.network({name: tensor.to(device) for name, tensor in inputs.items()})
+        return np.flatnonzero(vectors[0].any(dim=1).cpu().numpy())
 
     @staticmethod
     def input_files(config: Config) -> dict[str, str | None]:

@@ -1,4 +1,4 @@
-// Python's door to maxsim.hpp: arrays are checked here, so that the kernels need not.
+// Python's door to maxsim.hpp and candidates.hpp: arrays are checked here, so that the kernels need not.
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -6,7 +6,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "maxsim.hpp"
+#include "candidates.hpp"
 
 namespace py = pybind11;
 
@@ -37,12 +37,24 @@ void require_bounds(const Longs& bounds, py::ssize_t last, const char* name) {
 // Offsets of whole stores are long: only the documents that are asked for are looked at.
 void require_docs(const Longs& docs, const Longs& offsets, py::ssize_t tokens) {
     require(docs.ndim() == 1 && offsets.ndim() == 1, "docs and offsets must have one axis");
+    const std::int64_t* at = offsets.data();
     for (py::ssize_t i = 0; i < docs.size(); ++i) {
-        const std::int64_t doc = docs.at(i);
+        const std::int64_t doc = docs.data()[i];
         if (doc < 0 || doc + 1 >= offsets.size()) refuse("there is no document " + std::to_string(doc));
-        if (offsets.at(doc) < 0 || offsets.at(doc) > offsets.at(doc + 1) || offsets.at(doc + 1) > tokens)
+        if (at[doc] < 0 || at[doc] > at[doc + 1] || at[doc + 1] > tokens)
             refuse("the offsets of document " + std::to_string(doc) + " do not fit");
     }
+}
+
+// Every token of the documents has a centroid that is there.
+void require_codes(const Shorts& codes, const Longs& offsets, const Longs& docs, py::ssize_t centroids) {
+    const std::uint16_t* held = codes.data();
+    std::uint16_t most = 0;
+    for (py::ssize_t i = 0; i < docs.size(); ++i) {
+        const std::int64_t* bounds = offsets.data() + docs.data()[i];
+        for (std::int64_t t = bounds[0]; t < bounds[1]; ++t) most = std::max(most, held[t]);
+    }
+    require(docs.size() == 0 || most < centroids, "a token has a centroid that is not there");
 }
 
 template <class Source, class Score>
@@ -79,28 +91,87 @@ Floats coded(const Shorts& codes, const Bytes& residuals, const Floats& centroid
                 (each == 1 || each == 2 || each == 4),
             "the parts of a coded token do not fit together");
     require_docs(docs, offsets, codes.size());
-    for (py::ssize_t i = 0; i < docs.size(); ++i)
-        for (std::int64_t t = offsets.at(docs.at(i)); t < offsets.at(docs.at(i) + 1); ++t)
-            if (codes.at(t) >= centroids.shape(0)) refuse("a token has a centroid that is not there");
+    require_codes(codes, offsets, docs, centroids.shape(0));
     const Coded source{codes.data(), residuals.data(), centroids.data(), table.data(), scales.data(),
                        static_cast<std::size_t>(width), static_cast<std::size_t>(bytes), unit};
     return scores_of(source, offsets, docs, vectors, bounds, score_coded);
 }
 
-Floats by_centroid(const Floats& products, std::int64_t vectors, const Shorts& codes, const Longs& offsets, const Longs& docs) {
-    require(products.ndim() == 2 && products.shape(1) % LANE == 0 && vectors >= 0 && vectors <= products.shape(1) &&
-                codes.ndim() == 1,
-            "products must be [centroids, a multiple of 16 that holds the query's vectors]");
+Scores scores_from(const Bytes& levels, std::int64_t vectors, float low, float step) {
+    require(levels.ndim() == 2 && levels.shape(0) > 0 && levels.shape(1) % GROUP == 0 && vectors >= 0 &&
+                vectors <= levels.shape(1),
+            "levels must be [centroids, a multiple of 32 that holds the query's vectors]");
+    return {levels.data(), static_cast<std::size_t>(levels.shape(1)) / GROUP, static_cast<std::size_t>(vectors), low, step};
+}
+
+py::tuple leveled(const Floats& products) {
+    require(products.size() > 0, "there are no products");
+    const auto n = static_cast<std::size_t>(products.size());
+    Bytes out(std::vector<py::ssize_t>(products.shape(), products.shape() + products.ndim()));
+    const float* from = products.data();
+    std::uint8_t* to = out.mutable_data();
+    float low = 0, step = 0;
+    {
+        const py::gil_scoped_release release;
+        levels_of(from, n, to, low, step);
+    }
+    return py::make_tuple(out, low, step);
+}
+
+py::tuple probes(const Floats& products, std::int64_t vectors, std::int64_t p) {
+    require(products.ndim() == 2 && vectors >= 0 && vectors <= products.shape(1) && p > 0 && p <= products.shape(0),
+            "products must be [centroids, vectors or more], and p at most the number of centroids");
+    std::vector<Probe> found;
+    {
+        const py::gil_scoped_release release;
+        found = best_centroids(products.data(), static_cast<std::size_t>(products.shape(0)),
+                               static_cast<std::size_t>(products.shape(1)), static_cast<std::size_t>(vectors),
+                               static_cast<std::size_t>(p));
+    }
+    Longs centroids({vectors, p});
+    Floats scores({vectors, p});
+    for (std::size_t i = 0; i < found.size(); ++i) {
+        centroids.mutable_data()[i] = found[i].centroid;
+        scores.mutable_data()[i] = found[i].product;
+    }
+    return py::make_tuple(centroids, scores);
+}
+
+Floats by_centroid(const Bytes& levels, std::int64_t vectors, float low, float step, const Shorts& codes, const Longs& offsets,
+                   const Longs& docs) {
+    const Scores scores = scores_from(levels, vectors, low, step);
+    require(codes.ndim() == 1, "codes must have one axis");
     require_docs(docs, offsets, codes.size());
-    for (py::ssize_t i = 0; i < docs.size(); ++i)
-        for (std::int64_t t = offsets.at(docs.at(i)); t < offsets.at(docs.at(i) + 1); ++t)
-            if (codes.at(t) >= products.shape(0)) refuse("a token has a centroid that is not there");
+    require_codes(codes, offsets, docs, levels.shape(0));
     Floats out(docs.size());
     float* to = out.mutable_data();
     {
         const py::gil_scoped_release release;
-        score_centroids(products.data(), static_cast<std::size_t>(products.shape(1)) / LANE, static_cast<std::size_t>(vectors),
-                        codes.data(), offsets.data(), docs.data(), static_cast<std::size_t>(docs.size()), to);
+        score_centroids(scores, {codes.data(), offsets.data()}, docs.data(), static_cast<std::size_t>(docs.size()), to);
+    }
+    return out;
+}
+
+Floats near_best(const Bytes& levels, const Bytes& margins, float low, float step, const Floats& scaled, const Shorts& codes,
+                 const Bytes& residuals, const Floats& table, const Longs& offsets, const Longs& docs) {
+    require(scaled.ndim() == 2 && residuals.ndim() == 2 && table.ndim() == 2 && codes.ndim() == 1 && margins.ndim() == 1,
+            "a query is levels, margins and scaled vectors, a token is a centroid and levels of residuals");
+    const Scores scores = scores_from(levels, scaled.shape(0), low, step);
+    const py::ssize_t width = scaled.shape(1), bytes = residuals.shape(1), each = table.shape(1);
+    require(margins.size() == levels.shape(1), "levels and margins must be of the same vectors");
+    require(residuals.shape(0) == codes.size() && table.shape(0) == 256 && bytes * each == width &&
+                (each == 1 || each == 2 || each == 4),
+            "the parts of a coded token do not fit together");
+    require_docs(docs, offsets, codes.size());
+    require_codes(codes, offsets, docs, levels.shape(0));
+    Floats out(docs.size());
+    float* to = out.mutable_data();
+    {
+        const py::gil_scoped_release release;
+        const Residuals rest{residuals.data(), table.data(), static_cast<std::size_t>(width), static_cast<std::size_t>(bytes),
+                             scaled.data()};
+        score_near(scores, {codes.data(), offsets.data()}, rest, margins.data(), docs.data(),
+                   static_cast<std::size_t>(docs.size()), to);
     }
     return out;
 }
@@ -151,7 +222,12 @@ PYBIND11_MODULE(_maxsim, module) {
     module.def("coded", &gemkr::coded, arg("codes").noconvert(), arg("residuals").noconvert(), arg("centroids").noconvert(),
                arg("table").noconvert(), arg("scales").noconvert(), arg("unit"), arg("offsets").noconvert(),
                arg("docs").noconvert(), arg("vectors").noconvert(), arg("bounds").noconvert());
-    module.def("by_centroid", &gemkr::by_centroid, arg("products").noconvert(), arg("vectors"), arg("codes").noconvert(),
+    module.def("leveled", &gemkr::leveled, arg("products").noconvert());
+    module.def("probes", &gemkr::probes, arg("products").noconvert(), arg("vectors"), arg("p"));
+    module.def("by_centroid", &gemkr::by_centroid, arg("levels").noconvert(), arg("vectors"), arg("low"), arg("step"),
+               arg("codes").noconvert(), arg("offsets").noconvert(), arg("docs").noconvert());
+    module.def("near_best", &gemkr::near_best, arg("levels").noconvert(), arg("margins").noconvert(), arg("low"), arg("step"),
+               arg("scaled").noconvert(), arg("codes").noconvert(), arg("residuals").noconvert(), arg("table").noconvert(),
                arg("offsets").noconvert(), arg("docs").noconvert());
     module.def("candidates", &gemkr::candidates, arg("list_offsets").noconvert(), arg("list_docs").noconvert(),
                arg("probes").noconvert(), arg("gains").noconvert(), arg("documents"), arg("allowed"));

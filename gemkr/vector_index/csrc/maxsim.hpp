@@ -68,6 +68,16 @@ struct Stored {
     }
 };
 
+// The levels that n bytes name, `each` of a byte: table [256, each]. Everything is a local, as what is written could be a member's.
+GEMKR_INLINE void expand(const std::uint8_t* from, std::size_t n, const float* table, std::size_t each, float* to) {
+    if (each == 4)
+        for (std::size_t j = 0; j < n; ++j) std::memcpy(to + 4 * j, table + 4 * from[j], 16);
+    else if (each == 2)
+        for (std::size_t j = 0; j < n; ++j) std::memcpy(to + 2 * j, table + 2 * from[j], 8);
+    else
+        for (std::size_t j = 0; j < n; ++j) to[j] = table[from[j]];
+}
+
 // A token is its centroid plus, for each number, scale * the level that its code names; of length 1 where `unit`.
 struct Coded {
     const std::uint16_t* codes;     // [tokens]: the centroid of each
@@ -78,14 +88,8 @@ struct Coded {
     std::size_t width, bytes;
     bool unit;
     GEMKR_INLINE void read(std::int64_t first, std::size_t n, float* to) const {
-        const std::size_t start = static_cast<std::size_t>(first), each = width / bytes;
-        const std::uint8_t* from = residuals + start * bytes;
-        if (each == 4)
-            for (std::size_t j = 0; j < n * bytes; ++j) std::memcpy(to + 4 * j, table + 4 * from[j], 16);
-        else if (each == 2)
-            for (std::size_t j = 0; j < n * bytes; ++j) std::memcpy(to + 2 * j, table + 2 * from[j], 8);
-        else
-            for (std::size_t j = 0; j < n * bytes; ++j) to[j] = table[from[j]];
+        const std::size_t start = static_cast<std::size_t>(first);
+        expand(residuals + start * bytes, n * bytes, table, width / bytes, to);
         // in a second pass, as a processor waits where what was stored in parts is loaded whole at once
         for (std::size_t i = 0; i < n; ++i)
             place(centroids + static_cast<std::size_t>(codes[start + i]) * width, to + i * width);
@@ -175,66 +179,6 @@ GEMKR_FOR_EVERY_CPU
 inline void score_coded(const Coded& source, const std::int64_t* offsets, const std::int64_t* docs, std::size_t m,
                         const Queries& queries, float* out) {
     score(source, offsets, docs, m, queries, out);
-}
-
-// out[j]: MaxSim of one query's vectors with the centroids of the tokens of document docs[j], from their products [centroids, lanes * 16].
-GEMKR_FOR_EVERY_CPU
-inline void score_centroids(const float* products, std::size_t lanes, std::size_t vectors, const std::uint16_t* codes,
-                            const std::int64_t* offsets, const std::int64_t* docs, std::size_t m, float* out) {
-    std::vector<float> maxima(lanes * LANE);
-    for (std::size_t j = 0; j < m; ++j) {
-        const std::int64_t start = offsets[docs[j]], stop = offsets[docs[j] + 1];
-        for (std::size_t l = 0; l < lanes; ++l) {
-            Lane::Floats best = Lane::Floats{} + NONE;
-            for (std::int64_t t = start; t < stop; ++t) {
-                const Lane row = Lane::load(products + (codes[t] * lanes + l) * LANE);
-                best = row.x > best ? row.x : best;
-            }
-            std::memcpy(maxima.data() + l * LANE, &best, sizeof best);
-        }
-        float sum = start < stop ? 0 : NONE;
-        for (std::size_t v = 0; start < stop && v < vectors; ++v) sum += maxima[v];
-        out[j] = sum;
-    }
-}
-
-// Inverted lists: the documents of centroid c are docs[offsets[c]] to docs[offsets[c + 1]], each once.
-struct Lists {
-    const std::int64_t* offsets;
-    const std::uint32_t* docs;
-    std::size_t centroids;
-};
-
-// For every query vector the documents of its probed centroids gain what their best one scores above the vector's floor.
-// probes int64[vectors, p] are centroids, best first, -1 for none; gains float32[vectors, p].
-struct Found {
-    std::vector<std::int64_t> docs;
-    std::vector<float> gains;
-};
-
-inline Found gather(const Lists& lists, const std::int64_t* probes, const float* gains, std::size_t vectors, std::size_t p,
-                    std::size_t documents, const std::uint8_t* allowed) {
-    std::vector<float> sums(documents, 0.0F);
-    std::vector<std::uint32_t> seen(documents, 0);
-    Found found;
-    for (std::size_t v = 0; v < vectors; ++v) {
-        const auto now = static_cast<std::uint32_t>(v + 1);
-        for (std::size_t i = 0; i < p; ++i) {
-            const std::int64_t centroid = probes[v * p + i];
-            if (centroid < 0) continue;
-            const float gain = gains[v * p + i];
-            for (std::int64_t at = lists.offsets[centroid]; at < lists.offsets[centroid + 1]; ++at) {
-                const std::uint32_t doc = lists.docs[at];
-                if (seen[doc] == now || (allowed && !allowed[doc])) continue;
-                if (seen[doc] == 0) found.docs.push_back(doc);
-                seen[doc] = now;
-                sums[doc] += gain;
-            }
-        }
-    }
-    found.gains.reserve(found.docs.size());
-    for (const std::int64_t doc : found.docs) found.gains.push_back(sums[static_cast<std::size_t>(doc)]);
-    return found;
 }
 
 }  // namespace gemkr

@@ -1,0 +1,141 @@
+"""One query over coded tokens, in steps that see fewer documents and more of each (after PLAID, and WARP's way of counting what a
+vector did not find).
+
+A query vector looks into the `probes` lists next to it, less those far below its best; a document gains what its best centroid there
+scores above the vector's last list. Then the best candidates are scored by the centroids of all their tokens, the best of these by
+those decoded tokens that can be a vector's best, and the best of these by the vectors themselves, or by all their decoded tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from gemkr.vector_index import _maxsim
+from gemkr.vector_index.token_codec import ResidualCodec
+from gemkr.vector_index.token_parts import Part
+
+GROUP = 32
+"""Query vectors that the kernels take together."""
+LEVELS = 255
+"""Steps from the least to the best product of a query vector and a centroid."""
+REACH = 1.0
+"""How far a token's centroid may score below the document's best one to be decoded, in standard deviations of what a residual adds."""
+LAST = 256
+"""Documents scored by all their decoded tokens, where there are no vectors to score them by."""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """How many lists a vector looks into, which it passes over, and how many documents each step keeps (`CentroidIndex.Config`)."""
+
+    probes: int
+    prune: float
+    candidates: int
+    decoded: int
+    rescored: int
+
+
+class Parts:
+    """The documents of parts one after another."""
+
+    def __init__(self, codec: ResidualCodec, parts: Sequence[Part]) -> None:
+        self.codec, self.parts = codec, parts
+        self.starts = np.cumsum([0, *map(len, parts)])
+
+    def found(
+        self, vectors: np.ndarray, k: int, mask: np.ndarray, steps: Steps
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Documents (int64[m], no more than the last step keeps, k or more where so many are found) that `mask` bool[n] marks, and
+        their scores float32[m], of a query's vectors float32[v, width]."""
+        padded = np.zeros((-(-len(vectors) // GROUP) * GROUP, vectors.shape[1]), np.float32)
+        padded[: len(vectors)] = vectors
+        products = self.codec.centroids @ padded.T
+        docs, gains = self._candidates(products, len(vectors), mask, steps)
+        docs = _best(docs, gains, max(steps.candidates, k))
+        levels, low, step = _maxsim.leveled(products)
+        codes = self.scores(
+            docs,
+            lambda part, own: _maxsim.by_centroid(
+                levels, len(vectors), low, step, part.codes, part.offsets, own
+            ),
+        )
+        docs = _best(docs, codes, max(steps.decoded, k))
+        last = max(steps.rescored or LAST, 2 * k)
+        if len(docs) > last:
+            scaled = vectors * self.codec.scales
+            margins = _margins(scaled, step, levels.shape[1])
+            near = self.scores(
+                docs,
+                lambda part, own: _maxsim.near_best(
+                    levels, margins, low, step, scaled, part.codes, part.residuals, self.codec.table, part.offsets, own
+                ),
+            )  # fmt: skip
+            docs = _best(docs, near, last)
+        return docs, self.rescored(vectors, docs, exact=bool(steps.rescored))
+
+    def rescored(self, vectors: np.ndarray, docs: np.ndarray, *, exact: bool) -> np.ndarray:
+        """float32[m]: MaxSim by the vectors of documents, where they are at hand and `exact`, or else by their decoded tokens."""
+        bounds = np.array([0, len(vectors)])
+        codec = self.codec
+
+        def work(part: Part, own: np.ndarray) -> np.ndarray:
+            if exact and part.stored is not None:
+                bits = part.stored.values.view(np.uint16)
+                return _maxsim.stored(bits, part.offsets, own, vectors, bounds)[0]
+            return _maxsim.coded(
+                part.codes, part.residuals, codec.centroids, codec.table, codec.scales, codec.unit, part.offsets, own, vectors,
+                bounds,
+            )[0]  # fmt: skip
+
+        return self.scores(docs, work)
+
+    def scores(self, docs: np.ndarray, work: Callable[[Part, np.ndarray], np.ndarray]) -> np.ndarray:
+        """float32[m]: `work(part, numbers in it)` of the documents int64[m]."""
+        scores = np.empty(len(docs), np.float32)
+        homes = np.searchsorted(self.starts, docs, side="right") - 1
+        for number, part in enumerate(self.parts):
+            own = np.flatnonzero(homes == number)
+            if len(own):
+                scores[own] = work(part, np.ascontiguousarray(docs[own] - self.starts[number]))
+        return scores
+
+    def _candidates(
+        self, products: np.ndarray, vectors: int, mask: np.ndarray, steps: Steps
+    ) -> tuple[np.ndarray, np.ndarray]:
+        probes, gains = _probes(products, vectors, steps)
+        docs, scores = [], []
+        bounds = zip(self.parts, pairwise(self.starts.tolist()), strict=True)
+        for part, (start, stop) in bounds:
+            allowed = np.ascontiguousarray(mask[start:stop]).view(np.uint8)
+            found, own = _maxsim.candidates(
+                part.list_offsets, part.list_docs, probes, gains, len(part), allowed
+            )
+            docs.append(found + start)
+            scores.append(own)
+        return np.concatenate(docs), np.concatenate(scores)
+
+
+def _margins(scaled: np.ndarray, step: float, size: int) -> np.ndarray:
+    """uint8[size]: `REACH` deviations of what a residual adds to the product with each query vector, in steps rounded up."""
+    margins = np.zeros(size, np.uint8)
+    margins[: len(scaled)] = np.minimum(np.ceil(REACH * np.linalg.norm(scaled, axis=1) / step), LEVELS)
+    return margins
+
+
+def _probes(products: np.ndarray, vectors: int, steps: Steps) -> tuple[np.ndarray, np.ndarray]:
+    """Centroids int64[vectors, p], best first, -1 where pruned, and what each scores above the vector's last one."""
+    chosen, scores = _maxsim.probes(products, vectors, min(steps.probes, len(products)))
+    kept = scores >= steps.prune * scores[:, :1]
+    kept[:, 0] = True
+    return np.where(kept, chosen, -1), scores - scores[:, -1:]
+
+
+def _best(docs: np.ndarray, scores: np.ndarray, most: int) -> np.ndarray:
+    """The documents with the `most` best scores, in no order."""
+    if len(docs) <= most:
+        return docs
+    return docs[np.argpartition(scores, len(scores) - most)[-most:]]

@@ -1,0 +1,143 @@
+"""The kernels of the centroid index agree with loops in numpy, and refuse what does not fit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from token_twins import clustered, drawn, maxsim
+
+from gemkr.interfaces import TokenVectors
+from gemkr.vector_index import _maxsim
+from gemkr.vector_index.faiss_index import Nearest
+from gemkr.vector_index.token_codec import ResidualCodec
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 1000), st.sampled_from([2, 4, 8]), st.sampled_from([8, 16, 20, 36]), st.booleans())
+def test_kernels_agree_with_decoding(seed: int, bits: int, width: int, unit: bool) -> None:
+    """MaxSim over codes is that over what they decode to."""
+    random = np.random.default_rng(seed)
+    tokens = clustered(random, 12, width)
+    learned = ResidualCodec.learned(tokens.values, 4, bits)
+    codec = ResidualCodec(learned.centroids, learned.scales, learned.levels, unit)
+    codes, residuals = codec.encoded(tokens.values)
+    queries = drawn(random, [int(random.integers(1, 40))], width, np.float32)
+    docs = random.permutation(12)[:7]
+    found = _maxsim.coded(
+        codes, residuals, codec.centroids, codec.table, codec.scales, unit, tokens.offsets, docs, queries.values, queries.offsets
+    )  # fmt: skip
+    decoded = TokenVectors(codec.decoded(codes, residuals), tokens.offsets)
+    np.testing.assert_allclose(found, maxsim(queries, decoded)[:, docs], atol=1e-3)
+
+
+@settings(max_examples=25)
+@given(
+    st.integers(0, 1000),
+    st.sampled_from([2, 4, 8]),
+    st.sampled_from([8, 20, 36]),
+    st.sampled_from([1, 31, 70]),
+)
+def test_steps_agree_with_loops(seed: int, bits: int, width: int, vectors: int) -> None:
+    """Levels, probes, MaxSim by centroids, and MaxSim by the decoded tokens that are near the best, for one query."""
+    random = np.random.default_rng(seed)
+    tokens = clustered(random, 12, width)
+    codec = ResidualCodec.learned(tokens.values, 6, bits)
+    codes, residuals = codec.encoded(tokens.values)
+    query = drawn(random, [vectors], width, np.float32).values
+    products = (
+        random.standard_normal((6, -(-vectors // 32) * 32)).astype(np.float32) / 2
+    )  # filled up with anything
+    products[:, :vectors] = codec.centroids @ query.T
+    levels, low, step = _maxsim.leveled(products)
+    np.testing.assert_allclose(low + step * levels, products, atol=0.51 * step)
+    assert (low, levels.min(), levels.max()) == (products.min(), 0, 255)
+
+    chosen, scores = _maxsim.probes(products, vectors, 4)
+    order = np.argsort(-products[:, :vectors], axis=0, kind="stable")[:4].T
+    assert np.array_equal(chosen, order)
+    assert np.array_equal(scores, np.take_along_axis(products[:, :vectors].T, order, axis=1))
+
+    docs = random.permutation(12)[:7]
+    margins = random.integers(0, 256, levels.shape[1]).astype(np.uint8)
+    scaled = query * codec.scales
+    found = _maxsim.by_centroid(levels, vectors, low, step, codes, tokens.offsets, docs)
+    near = _maxsim.near_best(
+        levels, margins, low, step, scaled, codes, residuals, codec.table, tokens.offsets, docs
+    )
+    rest = codec.table[residuals].reshape(len(codes), -1)
+    for doc, ours, nearest in zip(docs.tolist(), found, near, strict=True):
+        own = slice(*tokens.offsets[doc : doc + 2])
+        if own.start == own.stop:
+            assert ours == nearest == -np.inf
+            continue
+        rows = levels[codes[own], :vectors].astype(int)
+        best = rows.max(axis=0)
+        assert ours == pytest.approx(low * vectors + step * best.sum(), abs=1e-3)
+        whole = low + step * rows + rest[own] @ scaled.T
+        looked = np.where(rows >= best - margins[:vectors], whole, -np.inf)
+        assert nearest == pytest.approx(looked.max(axis=0).sum(), abs=1e-3)
+
+
+def test_steps_refuse_what_does_not_fit() -> None:
+    levels, codes, offsets = np.zeros((2, 32), np.uint8), np.array([0, 1], np.uint16), np.array([0, 2])
+    docs = np.array([0])
+    assert _maxsim.by_centroid(levels, 3, -1.0, 0.5, codes, offsets, docs).tolist() == [-3.0]
+    for change, message in (
+        ({0: np.zeros((2, 16), np.uint8)}, "levels must be .centroids, a multiple of 32"),
+        ({1: 33}, "a multiple of 32 that holds the query's vectors"),
+        ({4: np.array([0, 2], np.uint16)}, "a token has a centroid that is not there"),
+        ({5: np.array([0, 3])}, "the offsets of document 0 do not fit"),
+        ({6: np.array([1])}, "there is no document 1"),
+    ):
+        given_ = dict(enumerate((levels, 3, -1.0, 0.5, codes, offsets, docs))) | change
+        with pytest.raises(ValueError, match=message):
+            _maxsim.by_centroid(*given_.values())
+    residuals, table = np.zeros((2, 2), np.uint8), np.zeros((256, 4), np.float32)
+    rest = (codes, residuals, table, offsets, docs)
+    assert _maxsim.near_best(levels, levels[0], 0.5, 1.0, np.ones((2, 8), np.float32), *rest).tolist() == [
+        1.0
+    ]
+    with pytest.raises(ValueError, match="levels and margins must be of the same vectors"):
+        _maxsim.near_best(levels, levels[0, :16], 0.5, 1.0, np.ones((2, 8), np.float32), *rest)
+    with pytest.raises(ValueError, match="the parts of a coded token do not fit together"):
+        _maxsim.near_best(levels, levels[0], 0.5, 1.0, np.ones((2, 9), np.float32), *rest)
+    with pytest.raises(ValueError, match="p at most the number of centroids"):
+        _maxsim.probes(np.zeros((2, 32), np.float32), 3, 3)
+    with pytest.raises(ValueError, match="there are no products"):
+        _maxsim.leveled(np.zeros((0, 32), np.float32))
+
+
+def test_a_vector_far_from_its_group_of_centroids_is_compared_with_all() -> None:
+    random = np.random.default_rng(2)
+    centroids = drawn(random, [1] * 1500, 32, np.float32).values
+    vectors = drawn(random, [1] * 400, 32, np.float32).values
+    nearest = ((vectors[:, None] - centroids[None]) ** 2).sum(axis=2).argmin(axis=1)
+    near = Nearest(centroids)(vectors)
+    assert (near != nearest).any()  # groups miss some
+    assert np.array_equal(Nearest(centroids, 0.0)(vectors), nearest)
+    squares = ((vectors - centroids[near]) ** 2).sum(axis=1)
+    far = float(np.median(squares))
+    mixed = Nearest(centroids, far)(vectors)
+    assert np.array_equal(mixed, np.where(squares > far, nearest, near))
+
+
+def test_candidates_gain_what_every_query_vector_finds() -> None:
+    """Each vector counts a document once, by its best probe; pruned probes and documents that may not count give nothing."""
+    offsets, docs = np.array([0, 3, 4, 6]), np.array([0, 1, 2, 1, 2, 3], np.uint32)
+    probes = np.array([[0, 1], [2, -1], [1, 2]])
+    gains = np.array([[0.5, 0.0], [0.25, 9.0], [1.0, 0.125]], np.float32)
+    found = dict(
+        zip(*(a.tolist() for a in _maxsim.candidates(offsets, docs, probes, gains, 4, None)), strict=True)
+    )
+    assert found == {0: 0.5, 1: 1.5, 2: 0.5 + 0.25 + 0.125, 3: 0.25 + 0.125}
+    allowed = np.array([0, 0, 1, 1], np.uint8)
+    found = dict(
+        zip(*(a.tolist() for a in _maxsim.candidates(offsets, docs, probes, gains, 4, allowed)), strict=True)
+    )
+    assert found == {2: 0.875, 3: 0.375}
+    with pytest.raises(ValueError, match="a probe is no centroid"):
+        _maxsim.candidates(offsets, docs, np.array([[3]]), np.ones((1, 1), np.float32), 4, None)
+    with pytest.raises(ValueError, match="a list holds a document that is not there"):
+        _maxsim.candidates(offsets, docs, probes, gains, 3, None)

@@ -31,7 +31,7 @@ PAPERS = [
     for path in sorted(ROOT.glob(pattern))
 ]
 PUBLIC = [paper for paper in PAPERS if not paper.startswith("benchmarks/")]
-WORDS = 9000
+WORDS = 9200
 """How many the public documents have in all, at most."""
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 GUIDE = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")

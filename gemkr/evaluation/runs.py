@@ -12,7 +12,7 @@ from gemkr.evaluation.config import EvalConfig
 from gemkr.evaluation.harness import RunResult, file_stamp, retrieve_into
 from gemkr.evaluation.pools import Pools, pool_names, read_pools, require_pools
 from gemkr.files import require_writable_folder
-from gemkr.retrievers.compose import reads_pictures, run_files, run_settings
+from gemkr.retrievers.compose import answers_new_questions, reads_pictures, run_files, run_settings
 from gemkr.sources import Sources
 
 
@@ -44,18 +44,25 @@ def require_output(config: EvalConfig) -> Path:
 
 
 def require_inputs(config: EvalConfig, sources: Sources, names: Iterable[str]) -> None:
-    """ConfigError, before any retriever has worked, for a file that one of those called `names` reads and that is not there. A run
-    that has begun read them once, and may be finished."""
+    """Raise, before any retriever has worked, where a file that one of those called `names` reads is not there: what the retriever
+    itself says of that, or ConfigError for one that needs the run of another first. A run that has begun read them once, and may be
+    finished."""
     output = Path(config.require("output"))
     for name in names:
-        if holds_run(output / name):
+        absent = {
+            what: path
+            for what, path in _paths(config, sources, name).items()
+            if path is not None and not Path(path).exists()
+        }
+        if not absent or holds_run(output / name):
             continue
-        for what, path in _paths(config, sources, name).items():
-            if path is not None and not Path(path).exists():
-                raise ConfigError(
-                    f"the retriever {name!r} reads {what} from {path}, which is not there; make it first, or leave {name!r} out of "
-                    "evaluate"
-                )
+        if answers_new_questions(name, sources.sections):
+            sources.retriever(name)
+            continue
+        what, path = next(iter(absent.items()))
+        raise ConfigError(
+            f"the retriever {name!r} reads {what} from {path}, which is not there; make it first, or leave {name!r} out of evaluate"
+        )
 
 
 def _pools(config: EvalConfig, sources: Sources) -> Pools:

@@ -347,12 +347,14 @@ def test_an_index_over_another_one_is_said(
 def test_what_a_later_retriever_lacks_is_told_before_the_first_one_works(
     material: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    dense = f"{{kind: dense, encoder: {{kind: sentence_transformers, folder: {tmp_path}/none}}}}"
-    command = ["eval", str(material / "eval.yaml"), f"output={tmp_path}/out", f"retrievers.dense={dense}"]
+    encoder = f"{{kind: sentence_transformers, folder: {tmp_path}/none}}"
+    scoring = f"{{inside_span: {{kind: dense, vectors: v, encoder: {encoder}}}}}"
+    command = ["eval", str(material / "eval.yaml"), f"output={tmp_path}/out"]
+    command.append(f"retrievers.inside={{kind: rescored, of: gemkr, scoring: {scoring}}}")
+    command.append(f"retrievers.dense={{kind: dense, encoder: {encoder}}}")
     assert main([*command, "evaluate=[bm25,dense]"]) == 1
+    assert f"the encoder folder {tmp_path}/none is not there; give a local folder" in capsys.readouterr().err
+    assert main([*command, "evaluate=[bm25,inside]"]) == 1
     error = capsys.readouterr().err
-    assert (
-        f"the retriever 'dense' reads encoder from {tmp_path}/none, which is not there; make it first"
-        in error
-    )
+    assert f"the retriever 'inside' reads encoder from {tmp_path}/none, which is not there; make it" in error
     assert not (tmp_path / "out" / "bm25").exists()

@@ -164,3 +164,23 @@ def test_a_key_of_no_section_of_the_file_is_pointed_to() -> None:
         load_config(train, TrainConfig, ["lr=1"])
     with pytest.raises(ConfigError, match=r"did you mean data\.max_prompt_tokens\?"):
         load_config(train, TrainConfig, ["max_prompt_token=1"])
+
+
+def test_paths_in_changed_settings_count_from_the_file_too(tmp_path: Path) -> None:
+    inside = "{kind: dense, vectors: minilm, encoder: {kind: sentence_transformers, folder: ../encoder}}"
+    (tmp_path / "here").mkdir()
+    path = tmp_path / "here" / "eval.yaml"
+    path.write_text(
+        "retrievers:\n  same:\n    kind: rescored\n    of: gemkr\n"
+        f"    scoring: {{discount: 0.5, inside_span: {inside}}}\n"
+    )
+    scoring = load_config(path, EvalConfig).retrievers["same"].config.scoring
+    assert set(scoring) == {"discount", "inside_span"}
+    found = scoring["inside_span"]
+    assert (found["vectors"], found["encoder"]["folder"]) == (
+        f"{tmp_path}/here/minilm",
+        f"{tmp_path}/encoder",
+    )
+    path.write_text("retrievers: {same: {kind: rescored, of: gemkr, scoring: {discont: 1}}}\n")
+    with pytest.raises(ConfigError, match="retrievers.same: scoring: unknown key 'discont'"):
+        load_config(path, EvalConfig)

@@ -13,6 +13,7 @@ from gemkr.errors import ConfigError, ModelError
 from gemkr.evaluation.config import EvalConfig
 from gemkr.models.gemkr.config import ModelConfig, model_files
 from gemkr.models.gemkr.prompt import Template
+from gemkr.retrievers.rescored import RescoredRetriever
 from gemkr.training.config import PretrainConfig, TrainConfig
 
 EVAL = """
@@ -170,17 +171,14 @@ def test_paths_in_changed_settings_count_from_the_file_too(tmp_path: Path) -> No
     inside = "{kind: dense, vectors: minilm, encoder: {kind: sentence_transformers, folder: ../encoder}}"
     (tmp_path / "here").mkdir()
     path = tmp_path / "here" / "eval.yaml"
-    path.write_text(
-        "retrievers:\n  same:\n    kind: rescored\n    of: gemkr\n"
-        f"    scoring: {{discount: 0.5, inside_span: {inside}}}\n"
-    )
-    scoring = load_config(path, EvalConfig).retrievers["same"].config.scoring
+    path.write_text(f"of: gemkr\nscoring: {{discount: 0.5, inside_span: {inside}}}\n")
+    scoring = load_config(path, RescoredRetriever.Config).scoring
     assert set(scoring) == {"discount", "inside_span"}
     found = scoring["inside_span"]
-    assert (found["vectors"], found["encoder"]["folder"]) == (
-        f"{tmp_path}/here/minilm",
-        f"{tmp_path}/encoder",
-    )
-    path.write_text("retrievers: {same: {kind: rescored, of: gemkr, scoring: {discont: 1}}}\n")
-    with pytest.raises(ConfigError, match="retrievers.same: scoring: unknown key 'discont'"):
-        load_config(path, EvalConfig)
+    assert found["vectors"] == f"{tmp_path}/here/minilm"
+    assert found["encoder"]["folder"] == f"{tmp_path}/encoder"
+    path.write_text("of: gemkr\nscoring: {discont: 1}\n")
+    with pytest.raises(
+        ConfigError, match="scoring: unknown key 'discont'; the nearest known key is 'discount'"
+    ):
+        load_config(path, RescoredRetriever.Config)

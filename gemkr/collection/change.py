@@ -164,10 +164,8 @@ class Change:
             raise DataError(
                 f"segments of the collection {self.folder} were merged by an older gemkr meanwhile; compact it again"
             )
-        late, first = (
-            [np.zeros(0, np.int64)],
-            0,
-        )  # documents of the new segment that were deleted during the merge
+        late = [np.zeros(0, np.int64)]  # documents of the new segment that were deleted during the merge
+        first = 0
         for at, before in zip(range(start, stop), gone, strict=True):
             new = np.setdiff1d(self._deleted_of(at), before, assume_unique=True)
             late.append(first + new - np.searchsorted(before, new))

@@ -53,10 +53,8 @@ class CodedIndex(ABC):
         return span
 
     def extend(self, span: Span, token: int) -> Span:
-        value = token.__index__()
-        known = (
-            value if 0 <= value < self.vocab_size else -1
-        )  # a token that no int64 holds is in no vocabulary
+        value = token.__index__()  # one that no int64 holds is in no vocabulary
+        known = value if 0 <= value < self.vocab_size else -1
         lo, hi = self.extend_many(np.array([span.lo]), np.array([span.hi]), np.array([known]))
         return Span(int(lo[0]), int(hi[0]), span.length + 1)
 

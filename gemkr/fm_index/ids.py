@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, overload
 
@@ -25,8 +26,8 @@ class NumberedIds(Sequence[str]):
 
     __slots__ = ()
 
-    def _id(self, number: int) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def _id(self, number: int) -> str: ...
 
     @overload
     def __getitem__(self, doc: int) -> str: ...

@@ -39,8 +39,8 @@ class DenseRetriever:
     class Config:
         """An encoder, and the folder of its document vectors that `gemkr embed` has made; without one, the corpus is encoded
         each time. Those of a collection follow its changes: few new documents are encoded when the retriever is opened; an index
-        that is learned is then built in memory. Vectors are kept as `dtype` (float32, float16, int8) and searched by an `index` (default: exact).
-        `batch_size` queries are encoded and searched together."""
+        that is learned is then built in memory. Vectors are kept as `dtype` (float32, float16, int8) and searched by an `index`
+        (default: exact). `batch_size` queries are encoded and searched together."""
 
         encoder: Annotated[Section, ENCODERS]
         vectors: FilePath | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any
 
 import numpy as np
@@ -20,8 +21,12 @@ from gemkr.vector_index.vectors import Vectors
 REMEDY = "make them with gemkr embed, from a dense retriever's section with the same encoder and vectors"
 
 
+CACHED_QUERIES = 4
+"""Queries whose vectors are kept: a ranking by clues scores one query several times."""
+
+
 class DenseScorer:
-    """Scores given documents by an encoder. Costs one encoding of the query and one row of the vectors for each document."""
+    """Scores given documents by an encoder. Costs one encoding of each new query and one row of the vectors for each document."""
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
@@ -38,6 +43,7 @@ class DenseScorer:
                 f"the encoder makes vectors of {encoder.width} numbers, the documents' have {vectors.width}; use one encoder for both"
             )
         self.encoder, self.vectors = encoder, vectors
+        self._vector = lru_cache(maxsize=CACHED_QUERIES)(self._encode)
 
     @classmethod
     def from_config(cls, config: Config, sources: Any) -> DenseScorer:
@@ -52,6 +58,8 @@ class DenseScorer:
 
     def score(self, query: Query, docs: np.ndarray) -> np.ndarray:
         """float32[n] for document numbers int64[n]."""
-        return self.vectors.take(docs) @ self.encoder.encode_queries([query])[0].astype(
-            np.float32, copy=False
-        )
+        return self.vectors.take(docs) @ self._vector(query)
+
+    def _encode(self, query: Query) -> np.ndarray:
+        """float32[width]."""
+        return self.encoder.encode_queries([query])[0].astype(np.float32, copy=False)

@@ -90,5 +90,7 @@ def test_a_step_never_waits_for_its_device() -> None:
             state = state.select(torch.tensor(rows, device="cpu"))
             logits, state = branches.step(llm, torch.zeros(len(rows), dtype=torch.int64), state)
             assert logits.shape == (len(rows), 40)
-    with pytest.raises((RuntimeError, NotImplementedError)):
+    with pytest.raises(
+        RuntimeError
+    ):  # what meta tensors raise for a value, whatever subclass a version of torch chooses
         logits.argmax().item()

@@ -57,12 +57,18 @@ def test_orders_hits_as_the_dense_retriever_does(config: EvalConfig) -> None:
     )
 
 
-def test_the_vectors_must_be_the_encoders() -> None:
+def test_the_vectors_must_be_the_encoders(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         DataError, match="makes vectors of 32 numbers, the documents' have 8; use one encoder"
     ):
         DenseScorer(WordEncoder(width=32), Vectors(np.zeros((3, 8), np.float32)))
     found = DenseScorer(WordEncoder(width=32), Vectors(np.eye(32, dtype=np.float32)))
     query = Query("1", "the capital of Japan")
+    asked, encode = [], found.encoder.encode_queries
+    monkeypatch.setattr(
+        found.encoder, "encode_queries", lambda queries: asked.append(queries) or encode(queries)
+    )
     expected = WordEncoder(width=32).encode_queries([query])[0][[3, 1]]
     np.testing.assert_array_equal(found.score(query, np.array([3, 1])), expected)
+    np.testing.assert_array_equal(found.score(query, np.array([1])), expected[1:])
+    assert asked == [[query]], "a query that is scored again is not encoded again"

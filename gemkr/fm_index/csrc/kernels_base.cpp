@@ -3,6 +3,8 @@
 
 #define GEMKR_ISA base
 #include "kernels_isa.hpp"
+#include "kernels_follow.hpp"
+#include "kernels_documents.hpp"
 #include "kernels_build.hpp"
 
 namespace gemkr {

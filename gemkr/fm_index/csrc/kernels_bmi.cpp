@@ -15,6 +15,8 @@
 #define GEMKR_ISA bmi
 #define GEMKR_BMI
 #include "kernels_isa.hpp"
+#include "kernels_follow.hpp"
+#include "kernels_documents.hpp"
 #include "kernels_build.hpp"
 #pragma GCC pop_options
 

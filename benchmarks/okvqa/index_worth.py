@@ -50,7 +50,7 @@ FORMS = {
         (f"max_tokens={LONGEST}", "group_by_head=false"),
     ),
     "long": Form(
-        ("--forms", "long", "--full", "--max-tokens", str(LONGEST), "--per-question", "8"),
+        ("--forms", "long", "--full", "--max-tokens", str(LONGEST), "--per-question", "4"),
         (f"max_tokens={LONGEST}", "group_by_head=false", "word_start=false", *PUBLISHED),
     ),
 }

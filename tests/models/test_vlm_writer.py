@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from tiny_pictures import SIZE, save_pictures
 from tiny_vlm import VISION, save_tiny_vlm
+from transformers import AutoConfig, AutoModelForImageTextToText, DynamicCache
 
 import gemkr
 from gemkr.data.clues import MinedClue, write_clues
@@ -21,9 +22,13 @@ from gemkr.decoding.beam import generate_clues
 from gemkr.decoding.config import DecodingConfig
 from gemkr.errors import CheckpointError
 from gemkr.fm_index import FMIndex
+from gemkr.models.gemkr import branches
+from gemkr.models.gemkr.branches import BranchState
 from gemkr.models.gemkr.prompt import IGNORED_LABEL
 from gemkr.models.gemkr.rows import ClueTarget
 from gemkr.models.hf.config import LoraConfig
+from gemkr.models.hf.llm import CacheState
+from gemkr.models.hf.vlm_llm import VlmLLM
 from gemkr.models.vlm.config import VlmConfig
 from gemkr.models.vlm.inputs import VlmExample
 from gemkr.models.vlm.network import VlmWriter, load_vlm_writer
@@ -170,6 +175,24 @@ def test_cached_and_uncached_logits_agree(model: VlmWriter, home: Path) -> None:
     for row, prompt in enumerate(shown):
         expected = Plain(model).logits(prompt, clue)[len(prompt.sample.tokens) - 1 :]
         torch.testing.assert_close(torch.stack([step[row] for step in steps]), expected, rtol=1e-3, atol=2e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_step_never_waits_for_its_device(home: Path, family: str) -> None:
+    """On torch's meta device there are no values, so that whatever would fetch one raises."""
+    config = AutoConfig.from_pretrained(home / family)
+    with torch.device("meta"):
+        llm = VlmLLM(AutoModelForImageTextToText.from_config(config).eval())
+        tokens = torch.zeros(2, 5, dtype=torch.int64)
+        visible = torch.ones(2, 5, 5, dtype=torch.bool)
+        cache = DynamicCache(config=config.get_text_config())
+        _, cache = llm.extend(llm.embed(tokens), visible, tokens, visible[:, 0], cache)
+        state = BranchState.root(CacheState(cache, torch.ones_like(tokens), tokens[:, 0]))
+        for rows in ([0, 0, 1, 1, 1], [4, 3, 3, 1]):
+            state = state.select(torch.tensor(rows, device="cpu"))
+            logits, state = branches.step(llm, torch.zeros(len(rows), dtype=torch.int64), state)
+            assert logits.shape == (len(rows), llm.vocab_size)
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from gemkr.errors import ModelError
+from gemkr.errors import ModelError, VisionError
 from gemkr.models.gemkr.fields import Fields, fit, shown_fields
 from gemkr.models.gemkr.projector import reading_order
 from gemkr.models.gemkr.prompt import Sample, Template
@@ -94,7 +94,7 @@ class VlmInputs:
         """The example of a query; `clue` are token ids to be learned, `form` the requested clue form, `passage` a text that a
         reader is shown beside the query.
 
-        Of the prompt's tokens, those of pictures do not count as `max_prompt_tokens`. Raises ModelError for a picture that the
+        Of the prompt's tokens, those of pictures do not count as `max_prompt_tokens`. Raises VisionError for a picture that the
         processor refuses, or that takes more tokens than the model can read.
         """
         shown = list(self._shown(query)) if self.sees_pictures and query.image is not None else []
@@ -158,8 +158,8 @@ class VlmInputs:
                 f"the prompt of the query {query.query_id!r} has {length} tokens, the model reads {most} beside a clue; lower "
                 "max_prompt_tokens"
             )
-        way_out = "lower model.max_pixels or model.crops" if self.parts.family.grid else "lower model.crops"
-        raise ModelError(
+        limits = "model.max_pixels or model.crops" if self.parts.family.grid else "model.crops"
+        raise VisionError(
             f"{called} is too large: its {pictures} tokens with {length - pictures} of text are more than the {most} that the model "
-            f"reads beside a clue; {way_out}"
+            f"reads beside a clue; give a smaller one, or train with a lower {limits}"
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tiny_pictures import save_pictures
 from tiny_vlm import save_tiny_vlm
@@ -87,6 +88,37 @@ def test_picture_tokens_do_not_count_as_words_of_a_prompt(home: Path) -> None:
     assert len(cut.visual) == len(whole.visual)
     with pytest.raises(ModelError, match="tokens without any text of the query, allowed are 3"):
         inputs(home, max_prompt_tokens=3)(query)
+
+
+@pytest.mark.parametrize(
+    "lines", ["<ImageHere>\n{question}\n{passage}", "{passage}\n<ImageHere>\n{question}"]
+)
+@pytest.mark.parametrize("chat", [True, False])
+def test_pictures_of_a_passage_stand_where_they_are_named(
+    home: Path, tmp_path: Path, lines: str, chat: bool
+) -> None:
+    (tmp_path / "own.txt").write_text(lines)
+    build = inputs(home, chat=chat, prompt=PromptConfig(template=str(tmp_path / "own.txt")))
+    query = Query("q", "which \ufffc one", "one")
+    found = build(query, passage="a \ufffc cat", passage_images=["two"])
+    alone = [build.parts.show(build.images.open(name), name)[0]["pixel_values"] for name in ("one", "two")]
+    last = lines.startswith("<ImageHere>")
+    for shown, expected in zip(found.pictures, alone if last else alone[::-1], strict=True):
+        assert torch.equal(shown["pixel_values"], expected)
+    read = build.parts.tokenizer.convert_ids_to_tokens(found.sample.tokens.tolist())
+    text = " ".join(word for word in read if word != "<|image_pad|>")
+    seen = "<|vision_start|> <|vision_end|>"
+    assert (f"{seen} which one a {seen} cat" if last else f"a {seen} cat {seen} which one") in text
+    assert found.text_length == len([word for word in read if word != "<|image_pad|>"])
+    plain = build(query, passage="a \ufffc cat")
+    assert len(plain.pictures) == 1
+    without = build(Query("q", "which one"), passage="a \ufffc cat", passage_images=["two"])
+    assert torch.equal(without.pictures[0]["pixel_values"], alone[1])
+    build.max_prompt_tokens = plain.text_length - 2
+    with pytest.raises(
+        ModelError, match=r"tokens has no room for the picture of a passage; raise max_prompt"
+    ):
+        build(query, passage="\ufffc cat", passage_images=["two"])
 
 
 class Regions:

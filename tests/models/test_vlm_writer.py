@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 from itertools import product
@@ -12,15 +13,19 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from serve.tiny_service import LOCAL, problem
+from starlette.testclient import TestClient
 from tiny_pictures import SIZE, save_pictures
 from tiny_vlm import VISION, save_tiny_vlm
 from transformers import AutoConfig, AutoModelForImageTextToText, DynamicCache
 
 import gemkr
+from gemkr.config.files import load_config
 from gemkr.data.clues import MinedClue, write_clues
 from gemkr.decoding.beam import generate_clues
 from gemkr.decoding.config import DecodingConfig
 from gemkr.errors import CheckpointError
+from gemkr.evaluation.config import EvalConfig
 from gemkr.fm_index import FMIndex
 from gemkr.models.gemkr import branches
 from gemkr.models.gemkr.branches import BranchState
@@ -34,6 +39,8 @@ from gemkr.models.vlm.inputs import VlmExample
 from gemkr.models.vlm.network import VlmWriter, load_vlm_writer
 from gemkr.models.weights import weights_digest
 from gemkr.retrievers.compose import RETRIEVERS
+from gemkr.serve.app import create_app
+from gemkr.serve.service import Service
 from gemkr.sources import Sources
 from gemkr.text.tokenizer import load_tokenizer
 from gemkr.training.checkpoints.trained import load_model
@@ -321,3 +328,14 @@ def test_it_learns_16_pictures_by_heart_and_no_vision_weight(home: Path, tmp_pat
         loaded = gemkr.load(tmp_path / "serve.yaml")
         (hit,) = loaded.ask("which one is", home / "squares" / "p3.png", k=1).hits
         assert hit.text == TEXTS[3]
+        served = Service(load_config(tmp_path / "serve.yaml", EvalConfig))
+        Image.new("RGB", (4, 1000)).save(tmp_path / "narrow.png")
+        with TestClient(create_app(served), LOCAL) as client:
+            files = home / "squares" / "p3.png", tmp_path / "narrow.png"
+            pictures = [base64.b64encode(file.read_bytes()).decode() for file in files]
+            good, bad = (
+                client.post("/v1/retrieve", json={"question": "which one is", "picture_base64": picture})
+                for picture in pictures
+            )
+        assert good.json()["hits"][0]["doc_id"] == "d3"
+        assert "4x1000 pixels, is not one that the model's image processor takes" in problem(bad, 422)

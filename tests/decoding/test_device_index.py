@@ -125,3 +125,14 @@ def test_the_same_clues_on_a_gpu() -> None:
     host, device = DeviceIndex.build(index, "cpu", block=16), DeviceIndex.build(index, "cuda", block=16)
     lo, hi = torch.tensor([0, 5, 100]), torch.tensor([index.root.hi, 9, 300])
     assert torch.equal(host.mask(lo, hi), device.mask(lo.cuda(), hi.cuda()).cpu())
+    matcher = ClueMatcher(index, stop_tokens=(2, 63))
+    logits, last = torch.randn(3, 64), np.array([1, 3, 4])
+    spans, norm = matcher.extend(*matcher.start(3), last), normalizer(logits)
+    here = IndexConstraint(matcher, (2, 63)).candidates(logits, norm, *spans, last, 1, 8)
+    there = DeviceConstraint(device, matcher, (2, 63)).candidates(
+        logits.cuda(), norm.cuda(), *spans, last, 1, 8
+    )
+    np.testing.assert_array_equal(here.log_probs, there.log_probs)
+    np.testing.assert_array_equal(here.tokens, there.tokens)
+    np.testing.assert_allclose(here.end, there.end, rtol=1e-6)
+    np.testing.assert_array_equal(here.whole, there.whole)

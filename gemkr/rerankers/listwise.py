@@ -62,6 +62,8 @@ class ListwiseScorer:
 class ListwiseReranker(PointwiseReranker):
     """`PointwiseReranker` whose scorer shows a language model several hits at once."""
 
+    reads_pictures = True
+
     @dataclass(frozen=True, kw_only=True)
     class Config(AskingConfig):
         """As `AskingConfig`; a prompt shows `window` hits, and more are ordered by overlapping windows. Without a

@@ -47,6 +47,8 @@ class YesNoScorer:
 class YesNoReranker(PointwiseReranker):
     """`PointwiseReranker` whose scorer asks a language model about each hit."""
 
+    reads_pictures = True
+
     @dataclass(frozen=True, kw_only=True)
     class Config(AskingConfig):
         """As `AskingConfig`; `yes` and `no` are the words whose logits are read, one token each. Without a

@@ -16,6 +16,7 @@ from tiny_pictures import WORDS, save_pictures
 from tiny_vlm import save_tiny_vlm
 from transformers import AutoModelForImageTextToText
 
+import gemkr
 from gemkr.cli import main
 from gemkr.config.files import load_config
 from gemkr.errors import DataError
@@ -113,6 +114,21 @@ def test_without_a_folder_of_pictures_texts_are_read(home: Path, kind: dict) -> 
     assert made.score(query, np.arange(2)).shape == (2,)
     with pytest.raises(DataError, match=r"'d2', a hit of the query 'q1', has no text, .* that sees pictures"):
         made.score(query, np.arange(3))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_question_brings_a_picture(home: Path, kind: dict) -> None:
+    scorer(home, kind, lora=None)
+    values = yaml.safe_load((home / "mine.yaml").read_text())
+    values["retrievers"]["first"] = {"kind": "bm25"}
+    (home / "live.yaml").write_text(yaml.safe_dump(values))
+    live = gemkr.load(home / "live.yaml", retriever="again")
+    shown, alone = (
+        [hit.score for hit in live.ask("the house", picture).hits]
+        for picture in (home / "images" / "one.png", None)
+    )
+    assert len(shown) == len(alone) == 2
+    assert np.abs(np.log(shown) - np.log(alone)).max() > 0.01
 
 
 def write_training(home: Path) -> str:

@@ -22,7 +22,8 @@ from gemkr.vision.detect import Detector
 from gemkr.vision.encode import load_tower
 from gemkr.vision.pictures import PictureFolder
 from gemkr.vision.regions import detect_regions, encode_regions
-from gemkr.vision.store import RegionStore, RegionStoreWriter
+from gemkr.vision.store import RegionStore
+from gemkr.vision.store_writer import RegionStoreWriter
 
 pytest.importorskip("ultralytics")
 

@@ -11,7 +11,8 @@ from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaMode
 
 from gemkr.vision.boxes import PictureBoxes
 from gemkr.vision.pictures import PictureFolder
-from gemkr.vision.store import RegionStore, RegionStoreWriter
+from gemkr.vision.store import RegionStore
+from gemkr.vision.store_writer import RegionStoreWriter
 
 MARKED = ["[unused0]", "[unused1]", ":", ",", ".", "?", *WORDS]
 

@@ -7,29 +7,25 @@ The only file that imports omegaconf. Unknown keys fail and name the nearest kno
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import re
 import reprlib
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
+from gemkr.config.known_keys import is_string, stands_deeper, suggest_key, without_none
 from gemkr.config.packaged import base_of
 from gemkr.config.paths import PathSetting, mark, unmark
 from gemkr.config.section import Section
 from gemkr.errors import ConfigError
 
 T = TypeVar("T")
-SHOWN = 5
-"""How many known keys a complaint about an unknown one names."""
-CLOSE = 0.75
-"""How much of an unknown key must be the same in one inside a section to be taken for it."""
 NULL_TEXTS = ("", "~", "null", "Null", "NULL")
 """What stands for None in an override, as in YAML."""
 
@@ -94,7 +90,7 @@ def _read_yaml(
         for override in overrides:
             key, text = override.split("=", 1)
             inside = key if section is None else key.removeprefix(f"{section}.")
-            if text not in NULL_TEXTS and _is_string(kind, inside):
+            if text not in NULL_TEXTS and is_string(kind, inside):
                 OmegaConf.update(given, key, text)
             else:
                 given.merge_with_dotlist([override])
@@ -163,9 +159,9 @@ def from_mapping(values: dict[str, Any], kind: type[T], where: str, base: Path |
     for key in values:
         if key not in fields:
             explained = getattr(kind, "explain_unknown", lambda key: None)(key)
-            if explained and not _stands_deeper(str(key), kind, values):
+            if explained and not stands_deeper(str(key), kind, values):
                 raise ConfigError(f"{where}: {explained}")
-            known = _suggest_key(str(key), kind, values)
+            known = suggest_key(str(key), kind, values)
             raise ConfigError(f"{where}: unknown key {reprlib.repr(key)}; {known}")
     missing = [n for n, f in fields.items() if n not in values and _required(f)]
     if missing:
@@ -173,76 +169,6 @@ def from_mapping(values: dict[str, Any], kind: type[T], where: str, base: Path |
     return kind(
         **{key: _convert(value, hints[key], f"{where}: {key}", base) for key, value in values.items()}
     )
-
-
-def _suggest_key(key: str, kind: type, values: dict[str, Any]) -> str:
-    """The hint for a key that a class does not have: where it is deeper (in a section that `values` have, if in one of them), else
-    the one spelled most alike, else the first ones."""
-    names = [f.name for f in dataclasses.fields(kind)]
-    places: dict[str, list[str]] = {}
-    for place in _places(kind, values):
-        places.setdefault(place.rsplit(".", 1)[-1], []).append(place)
-    near = difflib.get_close_matches(key, names, n=1)
-    deeper = [key] if key in places else difflib.get_close_matches(key, places, n=1, cutoff=CLOSE)
-    if deeper and not (near and _alike(key, near[0]) >= _alike(key, deeper[0])):
-        within = [place for place in places[deeper[0]] if place.split(".")[0] in values]
-        meant = sorted(dict.fromkeys(within or places[deeper[0]]), key=lambda place: place.count("."))
-        return f"did you mean {' or '.join(meant[:2])}?"
-    if near:
-        return f"the nearest known key is {near[0]!r}"
-    return f"known are {', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}, as gemkr settings lists"
-
-
-def _stands_deeper(key: str, kind: type, values: dict[str, Any]) -> bool:
-    """Whether a key is one of a section that `values` have, so that it only lacks the names before it."""
-    places = _places(kind, values)
-    return any(place.endswith(f".{key}") and ".NAME." not in place for place in places)
-
-
-def _alike(one: str, other: str) -> float:
-    """0 to 1: how much of two words is the same."""
-    return difflib.SequenceMatcher(None, other, one).ratio()
-
-
-def _places(hint: Any, values: Any = None, prefix: str = "", within: tuple[type, ...] = ()) -> Iterator[str]:
-    """The dotted keys inside the sections of a dataclass, at any depth. Sections by name have the names that `values` give
-    them, and are of the kind that those say; else they are called NAME and may be of all kinds of their role."""
-    given = values if isinstance(values, dict) else {}
-    if typing.get_origin(hint) is dict:
-        for name, section in (given or {"NAME": None}).items():
-            yield from _places(typing.get_args(hint)[1], section, f"{prefix}{name}.", within)
-    elif typing.get_origin(hint) is Annotated:
-        for kind in getattr(typing.get_args(hint)[1], "settings", lambda values: [])(values):
-            yield from _places(kind, values, prefix, within)
-    elif typing.get_origin(hint) in (types.UnionType, typing.Union):
-        yield from _places(_without_none(hint), values, prefix, within)
-    elif dataclasses.is_dataclass(hint) and hint not in within:
-        for name, inner in typing.get_type_hints(hint, include_extras=True).items():
-            if within:
-                yield f"{prefix}{name}"
-            yield from _places(inner, given.get(name), f"{prefix}{name}.", (*within, hint))
-
-
-def _is_string(kind: type, key: str) -> bool:
-    """Whether the setting of `kind` at a dotted key is a string, or a string or none."""
-    hints: tuple[Any, ...] = (kind,)
-    for name in key.split("."):
-        known = [typing.get_type_hints(hint) for hint in hints if dataclasses.is_dataclass(hint)]
-        hints = tuple(inner for own in known for inner in _alternatives(own.get(name)))
-    return str in hints
-
-
-def _alternatives(hint: Any) -> tuple[Any, ...]:
-    """The types that a hint allows beside None."""
-    if typing.get_origin(hint) not in (types.UnionType, typing.Union):
-        return (hint,)
-    return tuple(a for a in typing.get_args(hint) if a is not type(None))
-
-
-def _without_none(hint: Any) -> Any:
-    """The type that a hint allows beside None."""
-    (inner,) = _alternatives(hint)
-    return inner
 
 
 def _required(f: dataclasses.Field) -> bool:
@@ -269,7 +195,7 @@ def _convert(
     if origin in (types.UnionType, typing.Union):
         if value is None:
             return None
-        return _convert(value, _without_none(hint), where, base)
+        return _convert(value, without_none(hint), where, base)
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, dict):
             raise ConfigError(f"{where} must be a mapping, it is {value!r}")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Annotated, Any
 
 import numpy as np
@@ -21,12 +21,15 @@ from gemkr.vector_index.vectors import Vectors
 REMEDY = "make them with gemkr embed, from a dense retriever's section with the same encoder and vectors"
 
 
-CACHED_QUERIES = 4
-"""Queries whose vectors are kept: a ranking by clues scores one query several times."""
+BLOCK = 32
+"""Queries of a file that are encoded together."""
 
 
 class DenseScorer:
-    """Scores given documents by an encoder. Costs one encoding of each new query and one row of the vectors for each document."""
+    """Scores given documents by an encoder. Costs one encoding of each query and one row of the vectors for each document.
+
+    One of `queries`, which are expected in this order, is encoded with its block of them; the same blocks wherever a run begins.
+    """
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
@@ -36,20 +39,24 @@ class DenseScorer:
         vectors: FilePath
         dtype: str = "float16"
 
-    def __init__(self, encoder: Encoder, vectors: Vectors | LiveVectors) -> None:
+    def __init__(
+        self, encoder: Encoder, vectors: Vectors | LiveVectors, queries: Sequence[Query] = ()
+    ) -> None:
         """DataError when the encoder makes vectors of another width."""
         if vectors.width != encoder.width:
             raise DataError(
                 f"the encoder makes vectors of {encoder.width} numbers, the documents' have {vectors.width}; use one encoder for both"
             )
-        self.encoder, self.vectors = encoder, vectors
-        self._vector = lru_cache(maxsize=CACHED_QUERIES)(self._encode)
+        self.encoder, self.vectors, self.queries = encoder, vectors, queries
+        self._places = {query: place for place, query in enumerate(queries)}
+        self._encoded: dict[Query, np.ndarray] = {}
 
     @classmethod
     def from_config(cls, config: Config, sources: Any) -> DenseScorer:
         """DataError for vectors that are missing, or of another encoder or corpus."""
         encoder = sources.part(config.encoder)
-        return cls(encoder, corpus_vectors(config.vectors, sources.documents, encoder, config.dtype, REMEDY))
+        vectors = corpus_vectors(config.vectors, sources.documents, encoder, config.dtype, REMEDY)
+        return cls(encoder, vectors, sources.queries)
 
     @staticmethod
     def input_files(config: Config) -> dict[str, str | None]:
@@ -60,6 +67,13 @@ class DenseScorer:
         """float32[n] for document numbers int64[n]."""
         return self.vectors.take(docs) @ self._vector(query)
 
-    def _encode(self, query: Query) -> np.ndarray:
+    def _vector(self, query: Query) -> np.ndarray:
         """float32[width]."""
-        return self.encoder.encode_queries([query])[0].astype(np.float32, copy=False)
+        if query not in self._encoded:
+            block = [query]
+            if query in self._places:
+                start = self._places[query] // BLOCK * BLOCK
+                block = list(self.queries[start : start + BLOCK])
+            rows = self.encoder.encode_queries(block).astype(np.float32, copy=False)
+            self._encoded = dict(zip(block, rows, strict=True))
+        return self._encoded[query]

@@ -22,7 +22,8 @@ from gemkr.vision.crops import encode_boxes
 from gemkr.vision.detect import Detector
 from gemkr.vision.names import LISTED
 from gemkr.vision.pictures import PictureFolder
-from gemkr.vision.store import RegionStore, RegionStoreWriter
+from gemkr.vision.store import RegionStore
+from gemkr.vision.store_writer import RegionStoreWriter
 
 if TYPE_CHECKING:
     from gemkr.vision.encode import Tower

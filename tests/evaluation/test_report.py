@@ -17,8 +17,9 @@ from gemkr.evaluation.answer_metrics import score_answers
 from gemkr.evaluation.answer_runs import AnswerRun
 from gemkr.evaluation.metrics import Scores
 from gemkr.evaluation.report.answers import answers_section
+from gemkr.evaluation.report.card_html import excerpt
 from gemkr.evaluation.report.cards import Box, choose_queries, clue_ranges, make_card
-from gemkr.evaluation.report.page import Row, duration, excerpt, write_report
+from gemkr.evaluation.report.page import Row, duration, write_report
 from gemkr.evaluation.risk import risk_coverage
 from gemkr.evaluation.significance import paired_test
 from gemkr.fm_index import Span

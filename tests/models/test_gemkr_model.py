@@ -27,7 +27,8 @@ from gemkr.vision.boxes import PictureBoxes
 from gemkr.vision.config import TowerConfig
 from gemkr.vision.encode import load_tower
 from gemkr.vision.pictures import PictureFolder
-from gemkr.vision.store import RegionStore, RegionStoreWriter
+from gemkr.vision.store import RegionStore
+from gemkr.vision.store_writer import RegionStoreWriter
 
 TINY_VIT = {
     "embed_dim": 12,

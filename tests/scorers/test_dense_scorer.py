@@ -72,3 +72,14 @@ def test_the_vectors_must_be_the_encoders(monkeypatch: pytest.MonkeyPatch) -> No
     np.testing.assert_array_equal(found.score(query, np.array([3, 1])), expected)
     np.testing.assert_array_equal(found.score(query, np.array([1])), expected[1:])
     assert asked == [[query]], "a query that is scored again is not encoded again"
+
+
+def test_queries_of_a_file_are_encoded_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, queries = WordEncoder(width=32), [Query(str(n), f"the river number {n}") for n in range(70)]
+    expected = encoder.encode_queries(queries)
+    found = DenseScorer(encoder, Vectors(np.eye(32, dtype=np.float32)), queries)
+    sizes, encode = [], encoder.encode_queries
+    monkeypatch.setattr(encoder, "encode_queries", lambda block: sizes.append(len(block)) or encode(block))
+    scores = np.stack([found.score(query, np.arange(32)) for query in queries[40:]])
+    np.testing.assert_array_equal(scores, expected[40:])
+    assert sizes == [32, 6], "the block that a resumed run begins in, and the last"

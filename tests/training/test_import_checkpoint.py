@@ -30,7 +30,8 @@ from gemkr.vision.boxes import PictureBoxes
 from gemkr.vision.config import TowerConfig
 from gemkr.vision.encode import load_tower
 from gemkr.vision.pictures import PictureFolder
-from gemkr.vision.store import RegionStore, RegionStoreWriter
+from gemkr.vision.store import RegionStore
+from gemkr.vision.store_writer import RegionStoreWriter
 
 WIDTH, HIDDEN, HEADS, LAYERS, BLOCKS, ROWS, PREFIXED = 192, 32, 3, 2, 5, 4, 2
 """The paper's: 1408, 4096, 16, 32, 39, 10, 20."""

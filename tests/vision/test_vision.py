@@ -23,7 +23,8 @@ from gemkr.vision.encode import Tower
 from gemkr.vision.pictures import PictureFolder
 from gemkr.vision.record import DetectorRecord
 from gemkr.vision.regions import detect_regions, encode_regions
-from gemkr.vision.store import RegionStore, RegionStoreWriter
+from gemkr.vision.store import RegionStore
+from gemkr.vision.store_writer import RegionStoreWriter
 
 
 @pytest.fixture

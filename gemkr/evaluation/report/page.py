@@ -6,26 +6,20 @@ Knows nothing of retrievers, models or configurations.
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
-from itertools import pairwise
 from pathlib import Path
 from string import Template
 
-from gemkr.errors import VisionError
 from gemkr.evaluation.metrics import Scores
-from gemkr.evaluation.report.cards import Box, Card, Heat, ShownDocument
+from gemkr.evaluation.report.card_html import card_html
+from gemkr.evaluation.report.cards import Card
 from gemkr.evaluation.report.table import number
 from gemkr.files import write_atomically
 
-PICTURE_SIDE = 420
-EXCERPT = 460
-SHOWN_CLUES = 8
 MATCHED = (
     ' · <mark class="match" style="--w:1">token</mark> found by the query\'s vectors, the darker the more'
 )
@@ -85,7 +79,7 @@ def write_report(
         notes="".join(f"<li>{escape(note)}</li>" for note in notes),
         sections="\n".join(sections),
         legend=MATCHED if any(shown.matched for card in cards for shown in card.documents) else "",
-        cards="\n".join(_card(card) for card in cards),
+        cards="\n".join(card_html(card) for card in cards),
         **{f"count_{name}": count for name, count in counts.items()},
     )
     write_atomically(path, html)
@@ -161,153 +155,3 @@ def duration(seconds: float) -> str:
     if seconds < 3600:
         return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
     return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"
-
-
-def _card(card: Card) -> str:
-    kind, verdict = (
-        ("right", "right document first")
-        if card.right
-        else ("low", "right document further down")
-        if card.found
-        else ("missed", "no right document")
-    )
-    query = card.query
-    facts = []
-    if query.answers:
-        facts.append(f"<dt>answer</dt><dd class=gold>{escape(' · '.join(query.answers))}</dd>")
-    if query.caption:
-        facts.append(f"<dt>caption</dt><dd>{escape(query.caption)}</dd>")
-    if query.detections:
-        facts.append(f"<dt>seen</dt><dd>{escape(', '.join(query.detections))}</dd>")
-    documents = "".join(_document(shown, rank) for rank, shown in enumerate(card.documents, 1))
-    picture = _picture(card.picture, card.boxes, query.image or "", card.heat) if card.picture else ""
-    if picture and card.heat:
-        picture += (
-            "<p class=heat-note>the redder, the more a part of the picture found in the first document</p>"
-        )
-    layout = "" if picture or card.clues else " plain"
-    return (
-        f'<article class="card {kind}{layout}"><header><span class="verdict">{verdict}</span>'
-        f"<h3>{escape(query.question or '(picture only)')}</h3><code>{escape(query.query_id)}</code></header>"
-        f'<div class="left">{picture}<dl>{"".join(facts)}</dl>{_clues(card)}</div>'
-        f'<div class="right">{documents or "<p class=none>no document found</p>"}</div></article>'
-    )
-
-
-def _clues(card: Card) -> str:
-    if not card.clues:
-        return ""
-    shown = card.clues[:SHOWN_CLUES]
-    most = max(math.exp(log_prob) for _, log_prob in shown) or 1.0
-    lines = "".join(
-        f'<li><i style="width:{100 * math.exp(log_prob) / most:.1f}%"></i><span>{escape(text)}</span>'
-        f"<b>{_percent(math.exp(log_prob))}</b></li>"
-        for text, log_prob in shown
-    )
-    more = f"<small>and {len(card.clues) - len(shown)} more</small>" if len(card.clues) > len(shown) else ""
-    return f'<h4>clues the model wrote</h4><ol class="clues">{lines}</ol>{more}'
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %" if share >= 0.001 else "&lt; 0.1 %"
-
-
-def _document(shown: ShownDocument, rank: int) -> str:
-    mark = "✓" if shown.relevant else "✗"
-    word = "relevant" if shown.relevant else "not relevant"
-    return (
-        f'<div class="doc {"yes" if shown.relevant else "no"}"><div class="rank">{rank}<i title="{word}">{mark}</i></div>'
-        f"<p>{_marked(shown)}</p><code>{escape(shown.document.doc_id)} · {shown.score:.3f}</code></div>"
-    )
-
-
-def _marked(shown: ShownDocument) -> str:
-    """The part of the text around its first clue (or answer), clues and answers marked."""
-    text = shown.document.contents
-    spans = (
-        sorted(shown.clue or shown.answer) or [(a, b) for a, b, weight in shown.matched if weight == 1][:1]
-    )
-    start, stop = excerpt(text, spans[0] if spans else (0, 0))
-    edges = {start, stop}
-    for low, high in (*shown.clue, *shown.answer, *((a, b) for a, b, _ in shown.matched)):
-        edges |= {min(max(low, start), stop), min(max(high, start), stop)}
-    cuts = sorted(edges)
-    parts = ["… " if start else ""]
-    for low, high in pairwise(cuts):
-        kinds = [
-            kind
-            for kind, ranges in (("clue", shown.clue), ("answer", shown.answer))
-            if any(a <= low and high <= b for a, b in ranges)
-        ]
-        weight = max((w for a, b, w in shown.matched if a <= low and high <= b), default=0.0)
-        kinds += ["match"] if weight else []
-        style = f' style="--w:{weight:.2f}"' if weight else ""
-        piece = escape(text[low:high])
-        parts.append(f'<mark class="{" ".join(kinds)}"{style}>{piece}</mark>' if kinds else piece)
-    parts.append(" …" if stop < len(text) else "")
-    return "".join(parts)
-
-
-def excerpt(text: str, span: tuple[int, int], width: int = EXCERPT) -> tuple[int, int]:
-    """[start, stop) of about `width` characters that hold the span, cut at spaces."""
-    if len(text) <= width:
-        return 0, len(text)
-    start = 0 if span[1] <= width - 60 else max(0, span[0] - width // 3)
-    if start:
-        start = text.find(" ", start, span[0]) + 1 or start
-    stop = min(len(text), max(start + width, span[1]))
-    if stop < len(text):
-        space = text.rfind(" ", max(start, span[1]), stop)
-        stop = space if space > start else stop
-    return start, stop
-
-
-def _picture(path: Path, boxes: Sequence[Box], name: str, heat: Sequence[Heat] = ()) -> str:
-    """The picture as a data URL with its boxes drawn over it, or a word in its place where it cannot be read."""
-    try:
-        data, width, height = small_jpeg(path)
-    except VisionError:
-        return f"<p class=none>the picture {escape(name)} cannot be read</p>"
-    unit = max(width, height) / 100
-    shapes = [_warm(part, width, height) for part in heat]
-    for place, box in enumerate(boxes):
-        x, y = box.left * width, box.top * height
-        w, h = (box.right - box.left) * width, (box.bottom - box.top) * height
-        shapes.append(
-            f'<rect class="b{place % 6}" x="{x:.1f}" y="{y:.1f}" width="{w:.1f}" height="{h:.1f}" rx="{unit:.1f}"/>'
-        )
-    for place, box in enumerate(boxes):
-        if box.label:
-            score = "" if box.score is None else f" {box.score:.2f}".replace("0.", ".")
-            size = 4.2 * unit
-            x = min(box.left * width, max(0.0, width - 0.58 * size * len(box.label + score)))
-            y = max(box.top * height - unit, size)
-            shapes.append(
-                f'<text class="b{place % 6}" x="{x:.1f}" y="{y:.1f}" font-size="{size:.1f}">'
-                f"{escape(box.label)}{score}</text>"
-            )
-    return (
-        f'<figure><img alt="picture {escape(name)}" loading="lazy" src="data:image/jpeg;base64,{data}">'
-        f'<svg viewBox="0 0 {width} {height}" aria-hidden="true">{"".join(shapes)}</svg></figure>'
-    )
-
-
-def _warm(part: Heat, width: int, height: int) -> str:
-    """A part of the picture under its colour; what it found, to who points at it."""
-    x, y = part.left * width, part.top * height
-    w, h = (part.right - part.left) * width, (part.bottom - part.top) * height
-    return (
-        f'<rect class="heat" x="{x:.1f}" y="{y:.1f}" width="{w:.1f}" height="{h:.1f}" style="--w:{part.weight:.2f}">'
-        f"<title>{escape(part.label)}</title></rect>"
-    )
-
-
-def small_jpeg(path: str | Path, side: int = PICTURE_SIDE) -> tuple[str, int, int]:
-    """A picture scaled down to at most `side` pixels, as base64 JPEG, with its width and height; VisionError as `read_picture`."""
-    from gemkr.vision.decode import read_picture
-
-    picture = read_picture(Path(path), f"the picture {path}")
-    picture.thumbnail((side, side))
-    out = io.BytesIO()
-    picture.save(out, "JPEG", quality=82, optimize=True)
-    return base64.b64encode(out.getvalue()).decode(), picture.width, picture.height

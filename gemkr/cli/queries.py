@@ -56,25 +56,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--corpus", metavar="OUT.jsonl", help="write the candidates of MMEB's set there")
     parser.add_argument(
-        "--pools", metavar="OUT.jsonl", help="write the lists of candidates of MMEB's set there"
+        "--pools", metavar="OUT.jsonl", help="write the lists of candidates of MMEB's evaluation set there"
+    )
+    parser.add_argument(
+        "--negatives",
+        metavar="OUT.trec",
+        help="write the hard negatives of MMEB's training set there, as a run",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     from gemkr.cli.output import require_writable
     from gemkr.cli.split import as_lines
-    from gemkr.data.mmeb import is_mmeb
     from gemkr.data.queries import read_captions
     from gemkr.errors import DataError
     from gemkr.files import write_atomically
 
     inputs = (args.file, args.annotations, args.captions, args.qrels, args.candidates, args.instructions)
     output = require_writable(args.output, *inputs)
-    outputs = [require_writable(path, *inputs, output) for path in (args.corpus, args.pools) if path]
+    wanted = [path for path in (args.corpus, args.pools, args.negatives) if path]
+    outputs = [require_writable(path, *inputs, output) for path in wanted]
     if len(set(outputs)) < len(outputs):
-        raise DataError(f"--corpus and --pools are both {args.corpus}; name two files")
-    placed = _mmeb(args) if is_mmeb(args.file) else _placed(args)
-    placed = _with_mbeir(args, placed)
+        raise DataError(f"two of --corpus, --pools and --negatives are {wanted[-1]}; name a file for each")
+    placed = _with_mbeir(args, _placed(args))
     read = [query for _, query in placed]
     if args.captions:
         read = list(_with_captions(read, read_captions(args.captions)))
@@ -99,36 +103,49 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _placed(args: argparse.Namespace) -> list[Placed]:
+    from gemkr.data.mmeb import is_mmeb
+    from gemkr.data.mmeb_training import is_mmeb_training
     from gemkr.data.queries import COCO_2014_NAMES, placed_queries, read_okvqa
     from gemkr.errors import ConfigError
 
-    if args.corpus or args.pools:
+    evaluated, learned = is_mmeb(args.file), is_mmeb_training(args.file)
+    if (
+        (args.pools and not evaluated)
+        or (args.negatives and not learned)
+        or (args.corpus and not (evaluated or learned))
+    ):
         raise ConfigError(
-            f"--corpus and --pools are for MMEB's sets, in which rows list candidates, and {args.file} is none; leave them out"
+            f"--corpus, --pools (evaluation) and --negatives (training) are for MMEB's sets, and {args.file} is none of their kind; leave "
+            "them out"
         )
+    if evaluated or learned:
+        return _mmeb(args, learned=learned)
     if args.annotations or args.picture_names != COCO_2014_NAMES:
         queries = read_okvqa(args.file, args.annotations, names=args.picture_names)
         return [(args.file, query) for query in queries]
     return list(placed_queries(args.file))
 
 
-def _mmeb(args: argparse.Namespace) -> list[Placed]:
-    """The queries of a set of MMEB; its documents and pools are written where they are wanted."""
+def _mmeb(args: argparse.Namespace, *, learned: bool) -> list[Placed]:
+    """The queries of a set of MMEB, one for training if `learned`; what else it holds is written where it is wanted."""
     import dataclasses
     import json
 
     from gemkr.data.mmeb import read_mmeb
+    from gemkr.data.mmeb_training import read_mmeb_training
     from gemkr.files import write_atomically
 
-    found = read_mmeb(args.file)
+    found = read_mmeb_training(args.file) if learned else read_mmeb(args.file)
     documents = (
         {key: value for key, value in dataclasses.asdict(document).items() if value}
         for document in found.documents.values()
     )
-    pools = ({"pool": name, "doc_ids": ids} for name, ids in found.pools.items())
+    pools = () if learned else ({"pool": name, "doc_ids": ids} for name, ids in found.pools.items())
     for path, rows in ((args.corpus, documents), (args.pools, pools)):
         if path:
             write_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    if args.negatives:
+        write_atomically(args.negatives, found.run_lines())
     return [(args.file, query) for query in found.queries]
 
 

@@ -36,8 +36,8 @@ ROWS = {
 """The evaluations: their questions, and what changes of the packaged configuration."""
 TOKENS = "preflmr"
 """The row of late interaction, which learns and is evaluated under packaged configurations of its own."""
-SCENES = "find_scenes"
-"""The row of the second task, which has a packaged configuration of its own: pictures are found by a text."""
+SCENES = {"find_scenes": "quickstart_scenes", "find_scenes_vlm": "quickstart_vlm"}
+"""The rows of the second task, in which pictures are found by a text, and their packaged configurations."""
 MARK = "quickstart.json"
 """Stands in a folder whose contents a quickstart made and may replace."""
 PACKAGES = ("PIL", "torch", "transformers", "peft", "open_clip", "ultralytics")
@@ -49,6 +49,8 @@ RESULTS = (
     "clip",
     "bert",
     "preflmr",
+    "llava",
+    "vlm",
     "eval",
     "boxes.jsonl",
     "clues.jsonl",
@@ -69,7 +71,8 @@ TITLES = {
     "unseen_facts": "gemkr, facts never asked for in training",
     "unseen_no_index": "the same without the FM-index",
     TOKENS: "late interaction: a miniature PreFLMR",
-    SCENES: "another task, clip_sf: find the scene of a country's large flag by its name",
+    "find_scenes": "another task, clip_sf: find the scene of a country's large flag by its name",
+    "find_scenes_vlm": "the same task: a miniature LLaVA as embedder",
 }
 
 
@@ -152,19 +155,22 @@ class Quickstart:
 
     def _prepare(self) -> None:
         from gemkr.sample import models_folder
+        from gemkr.sample.facts import countries
         from gemkr.sample.flag_clip import write_flag_clip
         from gemkr.sample.materialize import materialize
         from gemkr.sample.scene_task import write_scene_task
         from gemkr.sample.small_bert import texts_of, write_small_bert
+        from gemkr.sample.small_vlm import write_small_vlm
 
         models = models_folder()
-        for name in ("data", "regions", "regions.part", "train", "clip", "bert", "preflmr", "eval"):
+        for name in ("regions.part", *(name for name in RESULTS if "." not in name)):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         with self._step("render scenes"):
             materialize(self._data, self.seed)
             write_scene_task(self._data)
             write_flag_clip(models, self.folder / "clip")
             write_small_bert(self.folder / "bert", texts_of(self._data))
+            write_small_vlm(self.folder / "llava", self.folder / "clip", countries())
         images, boxes, regions = self._data / "images", self.folder / "boxes.jsonl", self.folder / "regions"
         for left in (boxes, boxes.with_name(f"{boxes.name}.part")):
             left.unlink(missing_ok=True)
@@ -202,6 +208,8 @@ class Quickstart:
             _gemkr("train", "quickstart", f"output={self._model}", f"seed={self.seed}", *limit)
         with self._step("train preflmr"):
             _gemkr("train", "quickstart_preflmr", f"seed={self.seed}", *limit)
+        with self._step("train vlm"):
+            _gemkr("train", "quickstart_vlm", f"seed={self.seed}", *limit)
 
     @property
     def _model(self) -> Path:
@@ -226,10 +234,11 @@ class Quickstart:
         with self._step(f"eval {TOKENS}"):
             _gemkr("eval", "quickstart_preflmr", f"output={output}", *limit)
         ((_, rows[TOKENS]),) = _rows(output)
-        output = self.folder / "eval" / SCENES
-        with self._step(f"eval {SCENES}"):
-            _gemkr("eval", "quickstart_scenes", f"output={output}", *limit)
-        ((_, rows[SCENES]),) = _rows(output)
+        for name, file in SCENES.items():
+            output = self.folder / "eval" / name
+            with self._step(f"eval {name}"):
+                _gemkr("eval", file, f"output={output}", *limit)
+            ((_, rows[name]),) = _rows(output)
         return rows
 
     def _write(self, rows: dict[str, dict[str, Any]]) -> None:

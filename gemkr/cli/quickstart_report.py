@@ -22,8 +22,9 @@ NOTES = (
     "passages less well by heart there, and the FM-index keeps it to what they say.",
     "The miniature PreFLMR reads with a BERT of random first weights, which learns for 150 steps beside a frozen tower: it finds the kind "
     "of fact and the countries of the picture's flags, and cannot tell which of several flags is meant.",
-    "The last row is another task over the same scenes: pictures are the documents, and clip_sf finds them by one vector of the whole "
-    "picture, in which small flags are lost; most countries have one scene with a large flag.",
+    "The last two rows are another task over the same scenes: pictures are the documents, found by one vector of the whole picture, in "
+    "which small flags are lost; most countries have one scene with a large flag. clip_sf is as it was trained on flags; the "
+    "miniature LLaVA reads that tower's patches with a language model of random first weights, which learned from four scenes a country.",
 )
 
 

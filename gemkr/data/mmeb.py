@@ -55,7 +55,7 @@ def read_mmeb(path: str | Path, name: str | None = None) -> MMEBSet:
     name = path.name.partition(".")[0] if name is None else name
     places: dict[str, str] = {}
     pool_of: dict[frozenset[str], str] = {}
-    for where, row in _rows(path):
+    for where, row in mmeb_rows(path):
         given = next((row[key] for key in ("query_id", "qid", "id") if row.get(key) is not None), None)
         query_id = candidate_id(str(given), None) if given is not None else f"{name}-{len(found.queries)}"
         if query_id in places:
@@ -109,7 +109,8 @@ def without_image_tokens(text: str) -> str:
     return IMAGE_TOKENS.sub("", text).strip()
 
 
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def mmeb_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each row with its file and line; DataError for one that cannot be read."""
     for line, row in table_rows(path):
         where = f"{path}:{line}"
         if isinstance(row, str):

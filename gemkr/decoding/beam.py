@@ -16,7 +16,7 @@ from gemkr.decoding.advance import advance
 from gemkr.decoding.config import DecodingConfig
 from gemkr.decoding.constraint import Constraint, IndexConstraint, check_vocabulary
 from gemkr.decoding.hypotheses import Finished
-from gemkr.decoding.logits import normalizer
+from gemkr.decoding.logits import normalizer, sent
 from gemkr.decoding.matcher import ClueMatcher
 from gemkr.decoding.search import QuerySearch
 from gemkr.decoding.watch import SearchWatch
@@ -151,7 +151,7 @@ def _search_batch(
             _keep_rows([beam for search in searches for beam in search.live], rows)
             parents, tokens, spans = parents[rows], tokens[rows], (spans[0][rows], spans[1][rows])
         state = state.select(torch.from_numpy(parents))
-        logits, state = model.step(torch.from_numpy(tokens).to(model.device), state)
+        logits, state = model.step(sent(tokens, model.device), state)
     return [search.results() for search in searches]
 
 

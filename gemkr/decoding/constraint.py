@@ -63,17 +63,16 @@ class IndexConstraint:
         Every row has `length` tokens so far.
         """
         if length == 0:
-            first = torch.from_numpy(self.matcher.first_tokens).to(logits.device)
-            scores, tokens = choose.top_shared(logits, norm, first, k)
-            end = np.full(len(lo), -np.inf, dtype=np.float32)
-            return _on_host(scores, tokens, end, np.zeros(len(lo), dtype=bool))
+            first = choose.sent(self.matcher.first_tokens, logits.device)
+            found = choose.fetched(*choose.top_shared(logits, norm, first, k))
+            return choose.candidates(*found, _never(len(lo)), np.zeros(len(lo), dtype=bool))
         allowed = self.matcher.allowed(lo, hi, np.full(len(lo), length), last)
         scores, tokens = choose.top_allowed(logits, norm, allowed, k)
-        end = np.full(len(lo), -np.inf, dtype=np.float32)
-        if allowed.may_end.any():
-            ends = choose.end_log_probs(logits, norm, self.eos_token_ids).cpu().numpy()
-            end = np.where(allowed.may_end, ends, end)
-        return _on_host(scores, tokens, end, allowed.whole)
+        if not allowed.may_end.any():
+            return choose.candidates(*choose.fetched(scores, tokens), _never(len(lo)), allowed.whole)
+        ends = choose.end_log_probs(logits, norm, self.eos_token_ids)
+        *found, end = choose.fetched(scores, tokens, ends)
+        return choose.candidates(*found, np.where(allowed.may_end, end, -np.inf), allowed.whole)
 
 
 class NoConstraint:
@@ -105,11 +104,12 @@ class NoConstraint:
         length: int,
         k: int,
     ) -> Candidates:
-        scores, tokens = choose.top_free(logits, norm, self.eos_token_ids, k)
-        end = np.full(len(lo), -np.inf, dtype=np.float32)
-        if length >= self.min_tokens:
-            end = choose.end_log_probs(logits, norm, self.eos_token_ids).cpu().numpy()
-        return _on_host(scores, tokens, end, np.ones(len(lo), dtype=bool))
+        found = choose.top_free(logits, norm, self.eos_token_ids, k)
+        whole = np.ones(len(lo), dtype=bool)
+        if length < self.min_tokens:
+            return choose.candidates(*choose.fetched(*found), _never(len(lo)), whole)
+        ends = choose.end_log_probs(logits, norm, self.eos_token_ids)
+        return choose.candidates(*choose.fetched(*found, ends), whole)
 
 
 def check_vocabulary(model: LanguageModel, index_vocabulary: int) -> None:
@@ -121,10 +121,6 @@ def check_vocabulary(model: LanguageModel, index_vocabulary: int) -> None:
         )
 
 
-def _on_host(scores: torch.Tensor, tokens: torch.Tensor, end: np.ndarray, whole: np.ndarray) -> Candidates:
-    log_probs = scores.cpu().numpy()
-    if np.isnan(log_probs).any() or np.isnan(end).any():
-        raise ModelError(
-            "the model returned logits that are not numbers (NaN); check its weights and precision"
-        )
-    return Candidates(log_probs, tokens.cpu().numpy(), end, whole)
+def _never(n: int) -> np.ndarray:
+    """float32[n]: the log-probability of an end that is not allowed."""
+    return np.full(n, -np.inf, dtype=np.float32)

@@ -1,8 +1,7 @@
-"""The index as plain tensors on the model's device: allowed tokens and extensions without the host.
+"""The index as plain tensors on the model's device: allowed tokens without the host.
 
-Built once from any `TokenIndex`; then every operation has fixed shapes and no host synchronisation, so a step
-can be captured in a CUDA graph. It gives the same sets and spans as the index it was built from. It knows
-nothing of beams, words or documents.
+Built once from any `TokenIndex`; then every operation has fixed shapes and waits for nothing, so it can be captured in a
+CUDA graph. It gives the same sets as the index it was built from. It knows nothing of beams, words or documents.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import torch
 from gemkr.decoding import logits as choose
 from gemkr.decoding.logits import Candidates
 from gemkr.decoding.matcher import ClueMatcher
-from gemkr.errors import DecodingError, ModelError
+from gemkr.errors import DecodingError
 from gemkr.fm_index import IndexQueryError
 from gemkr.interfaces import TokenIndex
 from gemkr.text.borders import WORD
@@ -28,22 +27,17 @@ CHUNK_ROWS = 1 << 20
 class DeviceIndex:
     """The rows of an index as tensors; n rows, vocabulary V, blocks of `block` rows.
 
-    `follow` int32[n + 1]: the token that follows each row, V where the document ends and last. `places` int64: for each
-    token that follows anywhere, its rows, as `token << 32 | row`, sorted; `segments` int64[V + 1]: where each
-    token's rows begin in it; `first` int64[V]: the first row of each one-token clue. `ends` int64: the rows
+    `follow` int32[n + 1]: the token that follows each row, V where the document ends and last. `ends` int64: the rows
     at which documents end. `tables[j]` int32[blocks, words]: bit t of row b = token t follows one of the
     rows of the 2**j blocks from b on, so that any run of whole blocks is the union of two entries.
 
-    Memory: 12 bytes a row and V / 8 bytes a block and level: 0.7 GB for 17 million tokens, V = 32,000 and
+    Memory: 4 bytes a row and V / 8 bytes a block and level: 0.5 GB for 17 million tokens, V = 32,000 and
     blocks of 2,048.
     """
 
     vocab_size: int
     block: int
     follow: torch.Tensor
-    places: torch.Tensor
-    segments: torch.Tensor
-    first: torch.Tensor
     ends: torch.Tensor
     tables: tuple[torch.Tensor, ...]
 
@@ -70,25 +64,9 @@ class DeviceIndex:
                     "on the host"
                 ) from error
             follow[rows[np.diff(indptr) > 0]] = tokens
-        rows = np.flatnonzero(follow < vocab)
-        places = np.sort((follow[rows].astype(np.int64) << 32) | rows)
-        segments = np.searchsorted(places, np.arange(vocab + 1, dtype=np.int64) << 32)
-        tokens = np.arange(vocab, dtype=np.int64)
-        first, _ = index.extend_many(np.zeros_like(tokens), np.full_like(tokens, root.hi), tokens)
         ends = np.flatnonzero(follow[:-1] == vocab)
-        host = [follow, places, segments, np.asarray(first, dtype=np.int64), ends]
-        on_device = [torch.from_numpy(array).to(device) for array in host]
+        on_device = [torch.from_numpy(array).to(device) for array in (follow, ends)]
         return cls(vocab, block, *on_device, _tables(on_device[0], vocab, block))
-
-    def extend(
-        self, lo: torch.Tensor, hi: torch.Tensor, tokens: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append one token to each clue: int64[n] each. Two binary searches a clue; an empty span stays empty."""
-        keys = tokens << 32
-        start, base = self.first[tokens], self.segments[tokens]
-        new_lo = start + torch.searchsorted(self.places, keys | lo) - base
-        new_hi = start + torch.searchsorted(self.places, keys | hi) - base
-        return new_lo, torch.maximum(new_lo, new_hi)
 
     def count_ends(self, lo: torch.Tensor, hi: torch.Tensor) -> torch.Tensor:
         """int64[n]: occurrences of each clue that stand at the end of a document."""
@@ -136,8 +114,8 @@ class DeviceIndex:
 class DeviceConstraint:
     """`IndexConstraint` with the sets computed on the device; the same candidates, the same clues.
 
-    `matcher` supplies the rules (word starts, end tokens, lengths, borders) and answers for documents and for ends at
-    `max_tokens`.
+    `matcher` supplies the rules (word starts, end tokens, lengths, borders), and the spans, documents and ends at
+    `max_tokens`, which the search needs on the host: there an extension is sooner had than waited for.
     """
 
     def __init__(self, index: DeviceIndex, matcher: ClueMatcher, eos_token_ids: Sequence[int]) -> None:
@@ -147,17 +125,12 @@ class DeviceConstraint:
         self.device = index.follow.device
         self._first = torch.from_numpy(matcher.first_tokens).to(self.device)
         self._banned = torch.from_numpy(matcher.banned).to(self.device)
-        self.start, self.only_document = matcher.start, matcher.only_document
-        self.endings = matcher.endings
+        self.start, self.extend = matcher.start, matcher.extend
+        self.only_document, self.endings = matcher.only_document, matcher.endings
         borders = matcher.borders
         if borders is not None:
             self._border_first = torch.from_numpy(borders.first[: index.vocab_size]).to(self.device)
             self._border_last = torch.from_numpy(borders.last).to(self.device)
-
-    def extend(self, lo: np.ndarray, hi: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        on_device = [torch.from_numpy(np.ascontiguousarray(a)).to(self.device) for a in (lo, hi, tokens)]
-        lo_hi = torch.stack(self.index.extend(*on_device)).cpu().numpy()
-        return lo_hi[0], lo_hi[1]
 
     def candidates(
         self,
@@ -169,29 +142,24 @@ class DeviceConstraint:
         length: int,
         k: int,
     ) -> Candidates:
-        """As `IndexConstraint.candidates`; one transfer to the host at the end."""
+        """As `IndexConstraint.candidates`; waits for the device once, at the end."""
         end = torch.full_like(norm, -torch.inf)
         whole = torch.ones(len(lo), dtype=torch.bool, device=self.device)
         if length == 0:
             scores, tokens = choose.top_shared(logits, norm, self._first, k)
         else:
-            spans = torch.from_numpy(np.stack([lo, hi])).to(self.device)
+            spans = choose.sent(np.stack([lo, hi]), self.device)
             mask = self.index.mask(*spans)
             at_end = self.index.count_ends(*spans) > 0
             if self.matcher.borders is not None:
-                left = self._border_last[torch.from_numpy(last).to(self.device)]
+                left = self._border_last[choose.sent(last, self.device)]
                 whole = (mask & (left[:, None] * self._border_first > WORD)).any(dim=1) | at_end
             mask[:, self._banned] = False
             scores, tokens = choose.top_masked(logits, norm, mask, k)
             if length >= self.matcher.min_tokens:
                 end = choose.end_log_probs(logits, norm, self.eos_token_ids)
                 end = torch.where(whole if self.matcher.allow_eos else at_end, end, -torch.inf)
-        log_probs, ends = scores.cpu().numpy(), end.cpu().numpy()
-        if np.isnan(log_probs).any() or np.isnan(ends).any():
-            raise ModelError(
-                "the model returned logits that are not numbers (NaN); check its weights and precision"
-            )
-        return Candidates(log_probs, tokens.cpu().numpy(), ends, whole.cpu().numpy())
+        return choose.candidates(*choose.fetched(scores, tokens, end, whole))
 
 
 def _tables(follow: torch.Tensor, vocab: int, block: int) -> tuple[torch.Tensor, ...]:

@@ -15,6 +15,7 @@ import torch
 
 from gemkr.decoding import _choose
 from gemkr.decoding.matcher import Allowed
+from gemkr.errors import ModelError
 
 CACHE_FLOATS = 1 << 19
 """On a CPU, rows are normalised in lots that fit its cache: less than half the time of one go."""
@@ -37,6 +38,45 @@ class Candidates:
     whole: np.ndarray
 
 
+def candidates(log_probs: np.ndarray, tokens: np.ndarray, end: np.ndarray, whole: np.ndarray) -> Candidates:
+    """The candidates of a step; ModelError where the model's logits are not numbers."""
+    if np.isnan(log_probs).any() or np.isnan(end).any():
+        raise ModelError(
+            "the model returned logits that are not numbers (NaN); check its weights and precision"
+        )
+    return Candidates(log_probs, tokens, end, whole)
+
+
+def sent(values: np.ndarray, device: torch.device) -> torch.Tensor:
+    """An array as a tensor on the device, without waiting for what the device does."""
+    return torch.from_numpy(np.ascontiguousarray(values)).to(device, non_blocking=True)
+
+
+def fetched(*parts: torch.Tensor) -> list[np.ndarray]:
+    """Tensors of n rows, each float32, bool, or int64 below 2^31, as arrays on the host. The one place where a step waits for its
+    device, and waits once: all parts come in one transfer."""
+    if parts[0].device.type == "cpu":
+        return [part.numpy() for part in parts]
+    return unpacked(packed(parts).cpu().numpy(), parts)
+
+
+def packed(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """int32[n, columns of all parts]: floats by their bits."""
+    columns = [part.view(torch.int32) if part.is_floating_point() else part.to(torch.int32) for part in parts]
+    return torch.cat([column.reshape(len(column), -1) for column in columns], dim=1)
+
+
+def unpacked(values: np.ndarray, parts: Sequence[torch.Tensor]) -> list[np.ndarray]:
+    """The inverse of `packed`, in the shapes and dtypes of `parts`."""
+    widths = [part[:1].numel() if len(part) else 1 for part in parts]
+    found = []
+    for part, columns in zip(parts, np.split(values, np.cumsum(widths)[:-1], axis=1), strict=True):
+        columns = np.ascontiguousarray(columns).reshape(part.shape)
+        kind = {torch.bool: bool, torch.int64: np.int64}.get(part.dtype)
+        found.append(columns.view(np.float32) if kind is None else columns.astype(kind))
+    return found
+
+
 def normalizer(logits: torch.Tensor) -> torch.Tensor:
     """log-sum-exp of each row of logits [n, V] -> float32[n]: log p(t) = logits[t] - normalizer."""
     if logits.device.type != "cpu":
@@ -49,7 +89,7 @@ def end_log_probs(logits: torch.Tensor, norm: torch.Tensor, eos_token_ids: Seque
     """float32[n]: the log-probability that the next token is any of the end tokens."""
     if not eos_token_ids:
         return torch.full_like(norm, -torch.inf)
-    columns = torch.as_tensor(list(eos_token_ids), device=logits.device)
+    columns = sent(np.array(eos_token_ids, dtype=np.int64), logits.device)
     return torch.logsumexp(logits[:, columns].float(), dim=-1) - norm
 
 
@@ -83,13 +123,12 @@ def top_allowed_torch(
     n, device = len(logits), logits.device
     best = torch.full((n, k), _PAD, dtype=torch.int64, device=device)
     widths = allowed.widths
-    indptr = torch.from_numpy(allowed.indptr).to(device)
-    tokens = torch.from_numpy(allowed.tokens).to(device)
+    indptr, tokens = sent(allowed.indptr, device), sent(allowed.tokens, device)
     classes = np.ceil(np.log2(np.maximum(widths, 16)) / 2).astype(np.int64)
     for size in np.unique(classes[widths > 0]):
         members = np.flatnonzero((classes == size) & (widths > 0))
         width = int(widths[members].max())
-        rows = torch.from_numpy(members).to(device)
+        rows = sent(members, device)
         starts, stops = indptr[rows].unsqueeze(1), indptr[rows + 1].unsqueeze(1)
         places = starts + torch.arange(width, device=device)
         inside = places < stops
@@ -120,7 +159,7 @@ def top_shared(
 def top_masked(
     logits: torch.Tensor, norm: torch.Tensor, mask: torch.Tensor, k: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """`top_allowed` for sets given as bool[n, W], W <= V: no data-dependent shape, no host synchronisation."""
+    """`top_allowed` for sets given as bool[n, W], W <= V: no shape depends on data, and nothing waits for the device."""
     n, width = mask.shape
     scores = logits[:, :width].float() - norm.unsqueeze(1)
     ids = torch.arange(width, device=logits.device).expand(n, -1)
@@ -136,7 +175,7 @@ def top_free(
     """The k best tokens of the whole vocabulary but `banned`: decoding without an index."""
     scores = logits.float() - norm.unsqueeze(1)
     if banned:
-        scores[:, list(banned)] = -torch.inf
+        scores[:, sent(np.array(banned, dtype=np.int64), scores.device)] = -torch.inf
     return scores.topk(min(k, scores.shape[1]), dim=1)
 
 
@@ -158,12 +197,12 @@ def _top_on_host(
 def _best_keys(raw: torch.Tensor, norm: torch.Tensor, ids: torch.Tensor, k: int) -> torch.Tensor:
     """The k best (score, token) pairs of each row, as `_sortable` keys int64[n, min(k, width)].
 
-    Scores are the logits `raw` [n, width] less `norm` [n]. Wide rows are first cut to a few more than k by
-    logits alone, unless equal scores reach past the cut.
+    Scores are the logits `raw` [n, width] less `norm` [n]. On the host, wide rows are first cut to a few more than k by
+    logits alone, unless equal scores reach past the cut; a device would have to be waited for to know.
     """
     width = raw.shape[1]
     k, few = min(k, width), 2 * k + 16
-    if width > 2 * few:
+    if width > 2 * few and raw.device.type == "cpu":
         values, places = raw.topk(few, dim=1)
         scores = values.float() - norm.unsqueeze(1)
         if bool(((scores[:, -1] < scores[:, k - 1]) | scores[:, k - 1].isneginf()).all()):

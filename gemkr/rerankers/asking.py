@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gemkr.config.ranges import Positive, Share
-from gemkr.errors import DataError, ModelError
+from gemkr.errors import ModelError
 from gemkr.interfaces import LanguageModel
 from gemkr.models.gemkr.config import require_passage, with_template
 from gemkr.models.gemkr.prompt import IMAGE_MARK, Template
 from gemkr.models.vlm.config import VlmConfig
 from gemkr.models.writers.config import WriterConfig, writer_files
+from gemkr.rerankers.candidates import sees_documents
 from gemkr.text.tokenizer import Tokenizer, as_written
-from gemkr.types import Document, Query
+from gemkr.types import Query
 
 if TYPE_CHECKING:
     from gemkr.sources import Sources
@@ -31,8 +32,9 @@ OPENING = ("(", "[", "{", '"', "\n")
 
 @dataclass(frozen=True, kw_only=True)
 class AskingConfig:
-    """A language model of the LLaMA family, with a tower or without, or a vision-language model (`model.kind: vlm`). A prompt has at most `max_prompt_tokens`;
-    `retrieval_weight` is the share of the score that the hits come with."""
+    """A language model of the LLaMA family, with a tower or without, or a vision-language model (`model.kind: vlm`), which also sees
+    the pictures of documents. A prompt has at most `max_prompt_tokens`, a VLM's pictures not counted; `retrieval_weight` is the share
+    of the score that the hits come with."""
 
     model: WriterConfig
     max_prompt_tokens: Positive = 512
@@ -42,13 +44,21 @@ class AskingConfig:
 class Asked:
     """A language model and the answers that it chooses among, one token each.
 
-    `prompts(query, passage=text)` builds what `model.prefill` takes.
+    `prompts(query, passage=text, images=ids)` builds what `model.prefill` takes; with `sees_documents` the pictures of documents
+    are among it.
     """
 
     def __init__(
-        self, model: LanguageModel, tokenizer: Tokenizer, prompts: Callable[..., Any], answers: Sequence[int]
+        self,
+        model: LanguageModel,
+        tokenizer: Tokenizer,
+        prompts: Callable[..., Any],
+        answers: Sequence[int],
+        *,
+        sees_documents: bool = False,
     ) -> None:
         self.model, self.tokenizer, self.prompts, self.answers = model, tokenizer, prompts, list(answers)
+        self.sees_documents = sees_documents
 
     @classmethod
     def load(
@@ -72,17 +82,23 @@ class Asked:
         if settings.sees_pictures and sources.pictures is not None:
             pictures, regions = sources.pictures, sources.regions if settings.sees_regions else None
         build = model.input_builder(pictures, regions, max_prompt_tokens=limit)
-        return cls(
-            model,
-            model.tokenizer,
-            lambda query, passage: build(instructed(query), passage=passage),
-            answers,
-        )
+        shown = sees_documents(settings, pictures)
+        return cls(model, model.tokenizer, prompts_of(build), answers, sees_documents=shown)
 
     def logits(self, prompts: Sequence[Any]) -> np.ndarray:
         """float64[n, answers] behind n prompts: one prefill."""
         logits, _ = self.model.prefill(prompts)
         return logits[:, self.answers].float().cpu().numpy().astype(np.float64)
+
+
+def prompts_of(build: Callable[..., Any], **settings: Any) -> Callable[..., Any]:
+    """(query, passage=text, images=ids of the pictures in it) -> what `build`, an input builder, makes of them under `settings`."""
+
+    def prompt(query: Query, *, passage: str, images: Sequence[str] = ()) -> Any:
+        pictures = {"passage_images": images} if images else {}
+        return build(instructed(query), passage=passage, **pictures, **settings)
+
+    return prompt
 
 
 def instructed(query: Query) -> Query:
@@ -126,19 +142,3 @@ def answer_tokens(tokenizer: Tokenizer, end: str, words: Sequence[str], kind: st
             )
         found[tokens[0]] = word
     return list(found)
-
-
-def candidate_texts(query: Query, documents: Sequence[Document], docs: np.ndarray, kind: str) -> list[str]:
-    """Title and text of each candidate; DataError for one that has neither."""
-    return [passage_text(query, documents[doc], kind) for doc in docs.tolist()]
-
-
-def passage_text(query: Query, document: Document, kind: str) -> str:
-    """Title and text of a document that a query's reranker `kind` reads; DataError where it has neither."""
-    text = " ".join(document.contents.split())
-    if not text:
-        raise DataError(
-            f"the document {document.doc_id!r}, a hit of the query {query.query_id!r}, has no text, and the reranker {kind} "
-            "reads nothing else; give it one, or rerank with an encoder that sees pictures (pointwise)"
-        )
-    return text

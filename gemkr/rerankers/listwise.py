@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
 from gemkr.config.ranges import Range
 from gemkr.errors import ModelError
-from gemkr.rerankers.asking import Asked, AskingConfig, asking_files, candidate_texts
+from gemkr.rerankers.asking import Asked, AskingConfig, asking_files
+from gemkr.rerankers.candidates import Candidate, candidates_of
 from gemkr.rerankers.pointwise import PointwiseReranker
 from gemkr.text.tokenizer import Tokenizer
 from gemkr.types import Document, Query
@@ -35,31 +36,33 @@ class ListwiseScorer:
         self.window = len(asked.answers)
 
     def score(self, query: Query, docs: np.ndarray) -> np.ndarray:
-        """float32[n] for document numbers int64[n], best first as far as is known; DataError for one without text, ModelError
-        where a prompt has no room for them. Costs one prompt for each window."""
-        texts = candidate_texts(query, self.documents, docs, KIND)
-        if len(texts) <= self.window:
-            return _softmax(self._logits(query, texts)) if texts else np.zeros(0, np.float32)
-        order = np.arange(len(texts))
-        for start in windows(len(texts), self.window):
+        """float32[n] for document numbers int64[n], best first as far as is known; DataError for one of which nothing can be
+        read, ModelError where a prompt has no room for them. Costs one prompt for each window."""
+        shown = candidates_of(query, self.documents, docs, KIND, pictures=self.asked.sees_documents)
+        if len(shown) <= self.window:
+            return _softmax(self._logits(query, shown)) if shown else np.zeros(0, np.float32)
+        order = np.arange(len(shown))
+        for start in windows(len(shown), self.window):
             part = order[start : start + self.window]
-            logits = self._logits(query, [texts[i] for i in part])
+            logits = self._logits(query, [shown[i] for i in part])
             order[start : start + self.window] = part[np.argsort(-logits, kind="stable")]
-        scores = np.zeros(len(texts), np.float32)
-        scores[order] = 1 - np.arange(len(texts), dtype=np.float32) / len(texts)
+        scores = np.zeros(len(shown), np.float32)
+        scores[order] = 1 - np.arange(len(shown), dtype=np.float32) / len(shown)
         return scores
 
-    def _logits(self, query: Query, texts: Sequence[str]) -> np.ndarray:
-        """float64[n] of the numbers of n texts."""
-        return self.asked.logits([self.prompt(query, texts)])[0, : len(texts)]
+    def _logits(self, query: Query, shown: Sequence[Candidate]) -> np.ndarray:
+        """float64[n] of the numbers of n documents."""
+        return self.asked.logits([self.prompt(query, shown)])[0, : len(shown)]
 
-    def prompt(self, query: Query, texts: Sequence[str]) -> Any:
-        """The prompt over numbered texts, as `list_prompt` makes it."""
-        return list_prompt(self.asked.prompts, self.asked.tokenizer, query, texts, self.max_prompt_tokens)
+    def prompt(self, query: Query, shown: Sequence[Candidate]) -> Any:
+        """The prompt over numbered documents, as `list_prompt` makes it."""
+        return list_prompt(self.asked.prompts, self.asked.tokenizer, query, shown, self.max_prompt_tokens)
 
 
 class ListwiseReranker(PointwiseReranker):
     """`PointwiseReranker` whose scorer shows a language model several hits at once."""
+
+    reads_pictures = True
 
     @dataclass(frozen=True, kw_only=True)
     class Config(AskingConfig):
@@ -95,19 +98,24 @@ def windows(count: int, window: int) -> list[int]:
 
 
 def list_prompt(
-    prompts: Callable[..., Any], tokenizer: Tokenizer, query: Query, texts: Sequence[str], most: int
+    prompts: Callable[..., Any],
+    tokenizer: Tokenizer,
+    query: Query,
+    shown: Sequence[Candidate],
+    most: int,
 ) -> Any:
-    """The prompt over numbered texts, each cut to an equal share of the `most` tokens that the rest leaves; `prompts(query,
-    passage=text)` builds one. ModelError where there is no room."""
-    rest = prompts(query, passage=numbered([""] * len(texts))).sample
-    room = most - rest.prompt_length + len(rest.read)
-    if room < len(texts):
+    """The prompt over numbered documents, each text cut to an equal share of the `most` tokens that the rest leaves; `prompts` as
+    `prompts_of` makes it. ModelError where there is no room."""
+    room = most - prompts(query, passage=numbered([""] * len(shown))).text_length
+    if room < len(shown):
         raise ModelError(
-            f"a prompt of {most} tokens has no room for {len(texts)} passages beside the query {query.query_id!r} and the "
+            f"a prompt of {most} tokens has no room for {len(shown)} passages beside the query {query.query_id!r} and the "
             "template; raise max_prompt_tokens or lower window"
         )
-    share = room // len(texts)
-    return prompts(query, passage=numbered([cut(tokenizer, text, share) for text in texts]))
+    share = room // len(shown)
+    shown = [replace(one, text=cut(tokenizer, one.text, share)) for one in shown]
+    images = [image for one in shown for image in one.images]
+    return prompts(query, passage=numbered([one.passage for one in shown]), images=images)
 
 
 def number_words(window: int) -> list[str]:

@@ -17,7 +17,7 @@ from gemkr.data.documents import DocumentStore
 from gemkr.data.queries import read_queries
 from gemkr.data.runs import load_run
 from gemkr.errors import ConfigError, DataError
-from gemkr.rerankers.asking import instructed, passage_text
+from gemkr.rerankers.candidates import Candidate, candidate_of
 from gemkr.rerankers.config import SAMPLES, RerankConfig
 from gemkr.training.contrastive.negatives import hard_negatives
 from gemkr.types import Query
@@ -36,18 +36,20 @@ class RerankSample:
     place: int = 0
 
 
-Build = Callable[[Query, Sequence[str], int], Any]
-"""(query, texts of the documents, place of the right one) -> prompt and answer."""
+Build = Callable[[Query, Sequence[Candidate], int], Any]
+"""(query, what is shown of the documents, place of the right one) -> prompt and answer."""
 
 
 @dataclass(frozen=True)
 class RerankDataset:
-    """Sample i is an example for the model: the prompt that reranking would show, and the answer to it. `builds`: by kind."""
+    """Sample i is an example for the model: the prompt that reranking would show, and the answer to it. `builds`: by kind;
+    `pictures`: those of documents are shown."""
 
     queries: Mapping[str, Query]
     samples: Sequence[RerankSample]
     documents: DocumentStore
     builds: Mapping[str, Build]
+    pictures: bool = False
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -55,8 +57,15 @@ class RerankDataset:
     def __getitem__(self, number: int) -> Any:
         sample = self.samples[number]
         query = self.queries[sample.query_id]
-        texts = [passage_text(query, self.documents[doc], "of the training data") for doc in sample.docs]
-        return self.builds[sample.kind](instructed(query), texts, sample.place)
+        return self.builds[sample.kind](query, self.shown(sample), sample.place)
+
+    def shown(self, sample: RerankSample) -> list[Candidate]:
+        """What is shown of a sample's documents; DataError for one of which nothing can be read."""
+        query = self.queries[sample.query_id]
+        return [
+            candidate_of(query, self.documents[doc], "of the training data", pictures=self.pictures)
+            for doc in sample.docs
+        ]
 
     def lengths(self) -> np.ndarray:
         """int64[n]: each sample's rough length, good enough to sort by: characters, four a token."""
@@ -71,11 +80,13 @@ class RerankDataset:
         return np.array([numbers[sample.query_id] for sample in self.samples], np.int64)
 
 
-def read_material(config: RerankConfig, seed: int, builds: Mapping[str, Build]) -> RerankDataset:
-    """The samples of the queries that have positives, in the order of their file.
+def read_material(
+    config: RerankConfig, seed: int, builds: Mapping[str, Build], *, pictures: bool = False
+) -> RerankDataset:
+    """The samples of the queries that have positives, in the order of their file; with `pictures`, those of documents are shown.
 
     A query without a hard negative in the run is asked about its positives only. ConfigError for an unknown kind of sample;
-    DataError when nothing is left, for a positive or hit that is not in the corpus, and for a document without text.
+    DataError when nothing is left, for a positive or hit that is not in the corpus, and for a document of which nothing can be read.
     """
     unknown = [kind for kind in config.samples if kind not in SAMPLES]
     if unknown or not config.samples:
@@ -108,10 +119,9 @@ def read_material(config: RerankConfig, seed: int, builds: Mapping[str, Build]) 
         )
     if bare:
         logger.warning("%d of %d queries have no hard negatives in %s", bare, len(known), config.run)
-    dataset = RerankDataset(known, samples, documents, builds)
+    dataset = RerankDataset(known, samples, documents, builds, pictures)
     for sample in samples:
-        for doc in sample.docs:
-            passage_text(known[sample.query_id], documents[doc], "of the training data")
+        dataset.shown(sample)
     return dataset
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,12 @@ from gemkr.data.run_folders import TRAIN
 from gemkr.models.gemkr.config import require_passage_in
 from gemkr.models.gemkr.prompt import Template
 from gemkr.models.gemkr.writer import Writer
-from gemkr.rerankers.asking import answer_tokens, prompt_end
+from gemkr.rerankers.asking import answer_tokens, prompt_end, prompts_of
+from gemkr.rerankers.candidates import Candidate, sees_documents
 from gemkr.rerankers.config import RerankConfig, RerankerTrainConfig
 from gemkr.rerankers.listwise import KIND as LISTWISE
 from gemkr.rerankers.listwise import list_prompt, number_words
-from gemkr.rerankers.material import Build, RerankDataset, read_material
+from gemkr.rerankers.material import Build, read_material
 from gemkr.rerankers.yes_no import KIND as YES_NO
 from gemkr.text.tokenizer import Tokenizer, load_tokenizer
 from gemkr.training.finetune import not_built, pictures_of
@@ -41,14 +44,16 @@ def train_reranker(config: RerankerTrainConfig, *, resume: ResumeFrom = None) ->
 def _train(config: RerankerTrainConfig, point: ResumePoint | None) -> Outcome:
     rerank, tokenizer = config.rerank, load_tokenizer(config.model.vocabulary)
     answers = _answers(config, tokenizer)
-    dataset = read_material(rerank, config.seed, dict.fromkeys(rerank.samples, not_built))
     pictures, regions = pictures_of(config.model, rerank)
+    shown = sees_documents(config.model, pictures)
+    dataset = read_material(rerank, config.seed, dict.fromkeys(rerank.samples, not_built), pictures=shown)
     require_pictures(list(dataset.queries.values()), pictures, regions)
+    if shown:
+        docs = dict.fromkeys(doc for sample in dataset.samples for doc in sample.docs)
+        require_pictures([dataset.documents[doc] for doc in docs], pictures, None, of="documents")
     model = start_network(config, point)
     build = model.input_builder(pictures, regions, hide_regions=rerank.hide_regions)
-    dataset = RerankDataset(
-        dataset.queries, dataset.samples, dataset.documents, _builds(rerank, build, answers, model)
-    )
+    dataset = replace(dataset, builds=_builds(rerank, build, answers, model))
     data = TrainingData(dataset, model.collator(), dataset.lengths(), dataset.groups())
     return train_network(config, model, data, KIND, _files(config), point, title="train the reranker")
 
@@ -77,12 +82,13 @@ def _builds(
     pointwise = build.under(Template.load(rerank.pointwise_template), rerank.max_prompt_tokens)
     listwise = build.under(Template.load(rerank.listwise_template), None)
 
-    def about_one(query: Query, texts: list[str], _: int, *, kind: str) -> Any:
-        return pointwise(query, passage=texts[0], clue=answers[kind])
+    def about_one(query: Query, shown: Sequence[Candidate], _: int, *, kind: str) -> Any:
+        prompts = prompts_of(pointwise, clue=answers[kind])
+        return prompts(query, passage=shown[0].passage, images=shown[0].images)
 
-    def about_several(query: Query, texts: list[str], place: int) -> Any:
-        prompts = partial(listwise, clue=[answers[LISTWISE][place]])
-        return list_prompt(prompts, model.tokenizer, query, texts, rerank.max_prompt_tokens)
+    def about_several(query: Query, shown: Sequence[Candidate], place: int) -> Any:
+        prompts = prompts_of(listwise, clue=[answers[LISTWISE][place]])
+        return list_prompt(prompts, model.tokenizer, query, shown, rerank.max_prompt_tokens)
 
     makers = {
         "yes": partial(about_one, kind="yes"),

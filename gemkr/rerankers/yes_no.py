@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gemkr.config.ranges import Positive
-from gemkr.rerankers.asking import Asked, AskingConfig, asking_files, candidate_texts
+from gemkr.rerankers.asking import Asked, AskingConfig, asking_files
+from gemkr.rerankers.candidates import candidates_of
 from gemkr.rerankers.pointwise import PointwiseReranker
 from gemkr.types import Document, Query
 
@@ -29,19 +30,24 @@ class YesNoScorer:
         self.asked, self.documents, self.batch_size = asked, documents, batch_size
 
     def score(self, query: Query, docs: np.ndarray) -> np.ndarray:
-        """float32[n] for document numbers int64[n]; DataError for one without text. Costs one prompt for each."""
-        texts = candidate_texts(query, self.documents, docs, KIND)
-        scores = np.zeros(len(texts), np.float32)
-        by_length = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # little padding
-        for start in range(0, len(texts), self.batch_size):
+        """float32[n] for document numbers int64[n]; DataError for one of which nothing can be read. Costs one prompt for each."""
+        shown = candidates_of(query, self.documents, docs, KIND, pictures=self.asked.sees_documents)
+        scores = np.zeros(len(shown), np.float32)
+        by_length = sorted(range(len(shown)), key=lambda i: len(shown[i].text))  # little padding
+        for start in range(0, len(shown), self.batch_size):
             rows = by_length[start : start + self.batch_size]
-            logits = self.asked.logits([self.asked.prompts(query, passage=texts[i]) for i in rows])
+            prompts = [
+                self.asked.prompts(query, passage=shown[i].passage, images=shown[i].images) for i in rows
+            ]
+            logits = self.asked.logits(prompts)
             scores[rows] = np.exp(-np.logaddexp(0, logits[:, 1] - logits[:, 0]))
         return scores
 
 
 class YesNoReranker(PointwiseReranker):
     """`PointwiseReranker` whose scorer asks a language model about each hit."""
+
+    reads_pictures = True
 
     @dataclass(frozen=True, kw_only=True)
     class Config(AskingConfig):

@@ -7,7 +7,7 @@ A retriever's class owns its settings (`Config`), how it is built (`from_config(
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gemkr.config.files import to_mapping
@@ -89,10 +89,17 @@ def run_files(name: str, sections: Mapping[str, Section]) -> dict[str, str | Non
 def reads_pictures(name: str, sections: Mapping[str, Section]) -> bool:
     """Whether a retriever, or one that it is built over, looks at pictures."""
     section = sections[name]
-    inside = (value for value in vars(section.config).values() if isinstance(value, Section))
-    return any(getattr(one.cls, "reads_pictures", False) for one in (section, *inside)) or any(
+    return any(getattr(one.cls, "reads_pictures", False) for one in _with_inner(section)) or any(
         reads_pictures(part, sections) for part in parts_of(section)
     )
+
+
+def _with_inner(section: Section) -> Iterator[Section]:
+    """A section and those inside it, such as a reranker's scorer's encoder."""
+    yield section
+    for value in vars(section.config).values():
+        if isinstance(value, Section):
+            yield from _with_inner(value)
 
 
 def answers_new_questions(name: str, sections: Mapping[str, Section]) -> bool:

@@ -3,6 +3,7 @@
     everything.jsonl     the passages, and the test scenes as documents without a text
     scenes.txt           the pool of the task: the scenes
     scene_queries.jsonl  for each country that some test scene shows: its name, and these scenes
+    scene_training.jsonl, scene_pictures.jsonl   the same of the training scenes, and these as documents
 
 Only large flags can be told from a whole picture of 64 x 64, so the gold scenes are those of one large flag.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from gemkr.files import write_atomically
 from gemkr.sample.corpus import documents
@@ -20,25 +22,36 @@ POOL = "scenes"
 
 
 def write_scene_task(folder: str | Path) -> int:
-    """Write the three files beside the `scenes.jsonl` of a folder of `materialize`; returns the number of queries."""
+    """Write the files beside the `scenes.jsonl` of a folder of `materialize`; returns the number of queries."""
     folder = Path(folder)
-    scenes = map(json.loads, (folder / "scenes.jsonl").read_text(encoding="utf-8").splitlines())
-    tested = [scene for scene in scenes if scene["split"] == "test"]
+    scenes = [*map(json.loads, (folder / "scenes.jsonl").read_text(encoding="utf-8").splitlines())]
+    tested, learned = ([s for s in scenes if s["split"] == split] for split in ("test", "train"))
     rows: list[dict[str, object]] = [{"id": doc_id, "text": text} for doc_id, text in documents().items()]
-    rows += [{"id": scene["scene"], "image": scene["scene"]} for scene in tested]
+    queries = [query | {"pool": POOL} for query in _queries(tested)]
+    write_atomically(folder / "everything.jsonl", _lines(rows + _pictures(tested)))
+    write_atomically(folder / "scenes.txt", "".join(f"{scene['scene']}\n" for scene in tested))
+    write_atomically(folder / "scene_queries.jsonl", _lines(queries))
+    write_atomically(folder / "scene_training.jsonl", _lines(_queries(learned)))
+    write_atomically(folder / "scene_pictures.jsonl", _lines(_pictures(learned)))
+    return len(queries)
+
+
+def _queries(scenes: list[dict[str, Any]]) -> list[dict[str, object]]:
+    """For each country with a large flag in some scene: its name, and these scenes."""
     gold: dict[str, list[str]] = {name: [] for name in countries()}
-    for scene in tested:
+    for scene in scenes:
         if scene["large"]:
             gold[scene["flags"][0]["country"]].append(scene["scene"])
-    queries = [
-        {"query_id": f"find-{name.lower()}", "question": name, "positives": found, "pool": POOL}
+    return [
+        {"query_id": f"find-{name.lower()}", "question": name, "positives": found}
         for name, found in gold.items()
         if found
     ]
-    write_atomically(folder / "everything.jsonl", _lines(rows))
-    write_atomically(folder / "scenes.txt", "".join(f"{scene['scene']}\n" for scene in tested))
-    write_atomically(folder / "scene_queries.jsonl", _lines(queries))
-    return len(queries)
+
+
+def _pictures(scenes: list[dict[str, Any]]) -> list[dict[str, object]]:
+    """Scenes as documents without a text."""
+    return [{"id": scene["scene"], "image": scene["scene"]} for scene in scenes]
 
 
 def _lines(rows: list[dict[str, object]]) -> str:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from gemkr.errors import DataError, VisionError
 from gemkr.progress import progress_bar
-from gemkr.types import Query
+from gemkr.types import Document, Query
 from gemkr.vision.decode import check_picture, read_picture
 from gemkr.vision.names import LISTED, SUFFIXES, UNREAD, without_suffix
 from gemkr.vision.protocols import Pictures, Regions
@@ -123,20 +123,28 @@ class PictureFolder:
             yield image_id, picture
 
 
-def require_pictures(queries: Sequence[Query], pictures: Pictures | None, regions: Regions | None) -> None:
-    """Raise DataError when a query's picture is not there, or has no region features, VisionError when it cannot be read.
+def require_pictures(
+    items: Sequence[Query] | Sequence[Document],
+    pictures: Pictures | None,
+    regions: Regions | None,
+    *,
+    of: str = "queries",
+) -> None:
+    """Raise DataError when an item's picture is not there, or has no region features, VisionError when it cannot be read; `of` is
+    what the items are called.
 
     Every picture is decoded for that, on all cores: about a millisecond each.
     """
-    wanted = list(dict.fromkeys(query.image for query in queries if query.image is not None))
+    wanted = list(dict.fromkeys(item.image for item in items if item.image is not None))
     if pictures is not None:
         absent = [image for image in wanted if image not in pictures]
-        _refuse(absent, wanted, f"are not in {pictures.folder}", "add them")
+        _refuse(absent, wanted, of, f"are not in {pictures.folder}", "add them")
     if regions is not None:
         absent = [image for image in wanted if image not in regions]
         _refuse(
             absent,
             wanted,
+            of,
             f"have no features in {regions.path}",
             "run gemkr regions detect and encode over them",
         )
@@ -163,8 +171,8 @@ def _different(paths: list[Path]) -> list[Path]:
     return found
 
 
-def _refuse(absent: list[str], wanted: list[str], what: str, way_out: str) -> None:
+def _refuse(absent: list[str], wanted: list[str], of: str, what: str, way_out: str) -> None:
     if absent:
         raise DataError(
-            f"{len(absent)} of the {len(wanted)} pictures of the queries {what}, such as {absent[0]!r}; {way_out}"
+            f"{len(absent)} of the {len(wanted)} pictures of the {of} {what}, such as {absent[0]!r}; {way_out}"
         )

@@ -10,17 +10,18 @@ from pathlib import Path
 import pytest
 
 from gemkr.cli import main
-from gemkr.cli.quickstart import Quickstart, StepError, claim_folder
+from gemkr.cli.quickstart import SCENES, Quickstart, StepError, claim_folder
 from gemkr.data.records import read_records
 from gemkr.data.trec import read_run
 
 
 def test_the_results_have_every_row_and_metric(quickstart_folder: Path) -> None:
     results = json.loads((quickstart_folder / "results.json").read_text())
-    rows = {"full", "no_regions", "no_picture", "no_index", "bm25", "fusion", "preflmr", "find_scenes"}
+    rows = {"full", "no_regions", "no_picture", "no_index", "bm25", "fusion", "preflmr"}
+    rows |= {"find_scenes", "find_scenes_vlm"}
     assert rows <= results["rows"].keys()
     for name, row in results["rows"].items():
-        assert row["queries"] == 16 or (name == "find_scenes" and row["queries"] > 5)
+        assert row["queries"] == 16 or (name in SCENES and row["queries"] > 5)
         assert 0 <= row["P@5"] <= row["S@5"] <= 1
         assert row["S@1"] <= row["S@5"]
     assert results["rows"]["find_scenes"]["S@1"] > 0.7  # by a model that is not trained here

@@ -11,6 +11,7 @@ import pytest
 from gemkr.cli import main
 from gemkr.data.corpus import read_corpus
 from gemkr.data.mmeb import candidate_id, read_mmeb
+from gemkr.data.mmeb_training import read_mmeb_training
 from gemkr.data.qrels import gold_qrels
 from gemkr.data.queries import read_queries
 from gemkr.data.trec import read_run
@@ -127,6 +128,39 @@ def test_pools_in_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     ]
     assert main(command) == 1
     assert "are for MMEB's sets" in capsys.readouterr().err
+
+
+def test_training_rows_become_pairs_and_hard_negatives(tmp_path: Path) -> None:
+    rows = [
+        {
+            "qry": f"<|image_1|>\nRepresent the given image: what is {n}\n" if n % 2 else f"Find picture {n}",
+            "qry_image_path": f"images/A/{n}.jpg" if n % 2 else "",
+            "pos_text": f"answer {n // 2}" if n % 2 else "<|image_1|>\nRepresent it.",
+            "pos_image_path": "" if n % 2 else f"images/B/{n}.jpg",
+            "neg_text": f"answer {n // 2 + 1}" if n % 4 == 1 else "",
+            "neg_image_path": "" if n % 4 == 1 else None,
+        }
+        for n in range(10)
+    ]
+    path = put(tmp_path / "A-OKVQA.jsonl", rows)
+    files = [str(tmp_path / name) for name in ("out.jsonl", "corpus.jsonl", "negatives.trec")]
+    command = ["queries", str(path), "-o", files[0], "--corpus", files[1]]
+    assert main([*command, "--negatives", files[2]]) == 0
+    documents = {document.doc_id: document for document in read_corpus(files[1])}
+    queries = list(read_queries(files[0]))
+    assert queries[1] == Query(
+        "A-OKVQA-1", "Represent the given image: what is 1", "images/A/1.jpg", positives=("answer%200",)
+    )
+    assert queries[2].positives == ("images/B/2.jpg:Represent%20it.",)
+    assert documents[queries[2].positives[0]].image == "images/B/2.jpg"
+    assert {q: [hit.doc_id for hit in hits] for q, hits in read_run(files[2]).items()} == {
+        f"A-OKVQA-{n}": [f"answer%20{n // 2 + 1}"] for n in (1, 5, 9)
+    }
+    assert {doc_id for query in queries for doc_id in query.positives} <= documents.keys()
+    assert main([*command, "--pools", str(tmp_path / "pools.jsonl")]) == 1
+    put(path, [{**rows[0], "pos_image_path": "", "pos_text": ""}])
+    with pytest.raises(DataError, match=r"A-OKVQA.jsonl:1: the gold candidate has neither a text nor a"):
+        read_mmeb_training(path)
 
 
 def test_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

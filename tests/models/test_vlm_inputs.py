@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tiny_pictures import save_pictures
 from tiny_vlm import save_tiny_vlm
 
 from gemkr.config.files import from_mapping
-from gemkr.errors import ConfigError, GemkrError, ModelError
+from gemkr.errors import ConfigError, GemkrError, ModelError, VisionError
 from gemkr.evaluation.config import EvalConfig
 from gemkr.fm_index import FMIndex
 from gemkr.models.gemkr.config import ModelConfig
@@ -89,6 +90,37 @@ def test_picture_tokens_do_not_count_as_words_of_a_prompt(home: Path) -> None:
         inputs(home, max_prompt_tokens=3)(query)
 
 
+@pytest.mark.parametrize(
+    "lines", ["<ImageHere>\n{question}\n{passage}", "{passage}\n<ImageHere>\n{question}"]
+)
+@pytest.mark.parametrize("chat", [True, False])
+def test_pictures_of_a_passage_stand_where_they_are_named(
+    home: Path, tmp_path: Path, lines: str, chat: bool
+) -> None:
+    (tmp_path / "own.txt").write_text(lines)
+    build = inputs(home, chat=chat, prompt=PromptConfig(template=str(tmp_path / "own.txt")))
+    query = Query("q", "which \ufffc one", "one")
+    found = build(query, passage="a \ufffc cat", passage_images=["two"])
+    alone = [build.parts.show(build.images.open(name), name)[0]["pixel_values"] for name in ("one", "two")]
+    last = lines.startswith("<ImageHere>")
+    for shown, expected in zip(found.pictures, alone if last else alone[::-1], strict=True):
+        assert torch.equal(shown["pixel_values"], expected)
+    read = build.parts.tokenizer.convert_ids_to_tokens(found.sample.tokens.tolist())
+    text = " ".join(word for word in read if word != "<|image_pad|>")
+    seen = "<|vision_start|> <|vision_end|>"
+    assert (f"{seen} which one a {seen} cat" if last else f"a {seen} cat {seen} which one") in text
+    assert found.text_length == len([word for word in read if word != "<|image_pad|>"])
+    plain = build(query, passage="a \ufffc cat")
+    assert len(plain.pictures) == 1
+    without = build(Query("q", "which one"), passage="a \ufffc cat", passage_images=["two"])
+    assert torch.equal(without.pictures[0]["pixel_values"], alone[1])
+    build.max_prompt_tokens = plain.text_length - 2
+    with pytest.raises(
+        ModelError, match=r"tokens has no room for the picture of a passage; raise max_prompt"
+    ):
+        build(query, passage="\ufffc cat", passage_images=["two"])
+
+
 class Regions:
     """Three boxes of each picture, the right one first."""
 
@@ -123,19 +155,20 @@ def test_crops_are_further_pictures(home: Path) -> None:
             "large",
             {"max_pixels": 1 << 20},
             r"the picture 'large' of the query 'q' is too large: its 4096 tokens with \d+ of text are more than the 480 that the "
-            r"model reads beside a clue; lower model.max_pixels or model.crops$",
+            r"model reads beside a clue; give a smaller one, or train with a lower model.max_pixels or model.crops$",
         ),
         (
             "narrow",
             {},
-            r"the picture 'narrow' of the query 'q', 4x1000 pixels, is not one that the model's image processor takes: .*ratio",
+            r"the picture 'narrow' of the query 'q', 4x1000 pixels, is not one that the model's image processor takes \(.*ratio.*\); "
+            r"give another picture$",
         ),
     ],
 )
 def test_pictures_that_the_model_cannot_take(
     home: Path, image: str, settings: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(VisionError, match=message):  # which a service answers with 422
         inputs(home, **settings)(Query("q", "which one", image))
 
 
@@ -174,8 +207,9 @@ def test_a_chat_template_without_a_place_for_pictures(home: Path, tmp_path: Path
 def test_a_folder_that_lacks_a_part(home: Path, tmp_path: Path, gone: str, part: str) -> None:
     folder = copied(home, tmp_path) / "qwen2_vl"
     (folder / gone).unlink()
-    with pytest.raises(ModelError, match=rf"the VLM folder {folder} lacks its {part} \({gone}\)"):
+    with pytest.raises(ModelError, match=rf"the VLM folder {folder} lacks its {part} \({gone}\)") as error:
         load_parts(str(folder))
+    assert "http" not in str(error.value)
 
 
 def test_a_folder_whose_tokenizer_lacks_the_picture_token(home: Path, tmp_path: Path) -> None:

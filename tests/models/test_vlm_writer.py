@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 from itertools import product
@@ -12,23 +13,34 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from serve.tiny_service import LOCAL, problem
+from starlette.testclient import TestClient
 from tiny_pictures import SIZE, save_pictures
 from tiny_vlm import VISION, save_tiny_vlm
+from transformers import AutoConfig, AutoModelForImageTextToText, DynamicCache
 
 import gemkr
+from gemkr.config.files import load_config
 from gemkr.data.clues import MinedClue, write_clues
 from gemkr.decoding.beam import generate_clues
 from gemkr.decoding.config import DecodingConfig
 from gemkr.errors import CheckpointError
+from gemkr.evaluation.config import EvalConfig
 from gemkr.fm_index import FMIndex
+from gemkr.models.gemkr import branches
+from gemkr.models.gemkr.branches import BranchState
 from gemkr.models.gemkr.prompt import IGNORED_LABEL
 from gemkr.models.gemkr.rows import ClueTarget
 from gemkr.models.hf.config import LoraConfig
+from gemkr.models.hf.llm import CacheState
+from gemkr.models.hf.vlm_llm import VlmLLM
 from gemkr.models.vlm.config import VlmConfig
 from gemkr.models.vlm.inputs import VlmExample
 from gemkr.models.vlm.network import VlmWriter, load_vlm_writer
 from gemkr.models.weights import weights_digest
 from gemkr.retrievers.compose import RETRIEVERS
+from gemkr.serve.app import create_app
+from gemkr.serve.service import Service
 from gemkr.sources import Sources
 from gemkr.text.tokenizer import load_tokenizer
 from gemkr.training.checkpoints.trained import load_model
@@ -173,6 +185,24 @@ def test_cached_and_uncached_logits_agree(model: VlmWriter, home: Path) -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_step_never_waits_for_its_device(home: Path, family: str) -> None:
+    """On torch's meta device there are no values, so that whatever would fetch one raises."""
+    config = AutoConfig.from_pretrained(home / family)
+    with torch.device("meta"):
+        llm = VlmLLM(AutoModelForImageTextToText.from_config(config).eval())
+        tokens = torch.zeros(2, 5, dtype=torch.int64)
+        visible = torch.ones(2, 5, 5, dtype=torch.bool)
+        cache = DynamicCache(config=config.get_text_config())
+        _, cache = llm.extend(llm.embed(tokens), visible, tokens, visible[:, 0], cache)
+        state = BranchState.root(CacheState(cache, torch.ones_like(tokens), tokens[:, 0]))
+        for rows in ([0, 0, 1, 1, 1], [4, 3, 3, 1]):
+            state = state.select(torch.tensor(rows, device="cpu"))
+            logits, state = branches.step(llm, torch.zeros(len(rows), dtype=torch.int64), state)
+            assert logits.shape == (len(rows), llm.vocab_size)
+
+
+@torch.no_grad()
 def test_padding_and_batch_order_change_nothing(model: VlmWriter, home: Path) -> None:
     build = model.input_builder(PictureFolder(home / "images"))
     questions = ["which one is", "which one of the red cat is a small dog of a big green house", "the tree"]
@@ -298,3 +328,14 @@ def test_it_learns_16_pictures_by_heart_and_no_vision_weight(home: Path, tmp_pat
         loaded = gemkr.load(tmp_path / "serve.yaml")
         (hit,) = loaded.ask("which one is", home / "squares" / "p3.png", k=1).hits
         assert hit.text == TEXTS[3]
+        served = Service(load_config(tmp_path / "serve.yaml", EvalConfig))
+        Image.new("RGB", (4, 1000)).save(tmp_path / "narrow.png")
+        with TestClient(create_app(served), LOCAL) as client:
+            files = home / "squares" / "p3.png", tmp_path / "narrow.png"
+            pictures = [base64.b64encode(file.read_bytes()).decode() for file in files]
+            good, bad = (
+                client.post("/v1/retrieve", json={"question": "which one is", "picture_base64": picture})
+                for picture in pictures
+            )
+        assert good.json()["hits"][0]["doc_id"] == "d3"
+        assert "4x1000 pixels, is not one that the model's image processor takes" in problem(bad, 422)

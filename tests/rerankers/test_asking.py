@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM
 from gemkr.config.files import load_config
 from gemkr.errors import DataError, ModelError
 from gemkr.evaluation.config import EvalConfig
+from gemkr.rerankers.candidates import Candidate
 from gemkr.rerankers.listwise import ListwiseScorer, cut, numbered, windows
 from gemkr.rerankers.yes_no import YesNoScorer
 from gemkr.text.tokenizer import as_written, load_tokenizer
@@ -116,11 +117,12 @@ class Prefers:
 
     def __init__(self, window: int) -> None:
         self.answers, self.window, self.shown = list(range(window)), window, 0
+        self.sees_documents = False
         self.tokenizer = SimpleNamespace(encode_with_offsets=lambda text: ([], np.zeros(1, np.int64)))
 
-    def prompts(self, query: Query, passage: str) -> SimpleNamespace:
+    def prompts(self, query: Query, passage: str, images: list = ()) -> SimpleNamespace:
         values = [float(word) for word in passage.split() if "(" not in word]
-        return SimpleNamespace(sample=SimpleNamespace(prompt_length=0, read=[]), values=values)
+        return SimpleNamespace(text_length=0, values=values)
 
     def logits(self, prompts: list) -> np.ndarray:
         self.shown += 1
@@ -129,7 +131,7 @@ class Prefers:
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=40, unique=True), st.integers(2, 9))
 def test_windows_move_the_best_up_and_keep_every_document(goods: list[int], window: int) -> None:
-    documents = [SimpleNamespace(doc_id=str(good), contents=str(good)) for good in range(51)]
+    documents = [SimpleNamespace(doc_id=str(good), contents=str(good), image=None) for good in range(51)]
     asked = Prefers(window)
     scores = ListwiseScorer(asked, documents).score(Query("q", "x"), np.array(goods))
     order = [goods[i] for i in np.argsort(-scores, kind="stable")]
@@ -154,7 +156,7 @@ def test_every_passage_has_its_share_of_a_prompt(folder: Path) -> None:
     reranker, sources = build(folder, {**LISTWISE, "max_prompt_tokens": 140})
     scorer, query = reranker.scorer, sources.queries[0]
     texts = [DOCUMENTS[11] * 3, DOCUMENTS[1], DOCUMENTS[10] * 3]
-    sample = scorer.prompt(query, texts).sample
+    sample = scorer.prompt(query, [Candidate(text) for text in texts]).sample
     assert len(sample.tokens) <= 140
     text = load_tokenizer(folder / "llm").decode(sample.tokens)
     for number, words in ((1, "the crow"), (2, "the hen lives in the wood and eats"), (3, "the seal")):

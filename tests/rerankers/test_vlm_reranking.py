@@ -1,4 +1,5 @@
-"""Rerankers that ask a vision-language model: they see the query's picture, learn with adapters, and LamRA-Rank's are imported."""
+"""Rerankers that ask a vision-language model: they see the pictures of queries and documents, learn with adapters, and
+LamRA-Rank's are imported."""
 
 from __future__ import annotations
 
@@ -15,11 +16,16 @@ from tiny_pictures import WORDS, save_pictures
 from tiny_vlm import save_tiny_vlm
 from transformers import AutoModelForImageTextToText
 
+import gemkr
 from gemkr.cli import main
 from gemkr.config.files import load_config
+from gemkr.errors import DataError
 from gemkr.evaluation.config import EvalConfig
 from gemkr.models.hf.adapters import VISION
 from gemkr.models.weights import weights_digest
+from gemkr.rerankers.candidates import Candidate
+from gemkr.rerankers.config import RerankerTrainConfig
+from gemkr.rerankers.material import read_material
 
 ANSWERS = ["Yes", "No", "1", "2", "3", "Question", "Passage", "Passages", "("]
 LORA = {"r": 2, "alpha": 8, "dropout": 0.0, "targets": r".*\.(q|k|v|o|gate|up|down)_proj"}
@@ -31,13 +37,15 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Queries with and without a picture, and a run over three documents."""
     home = tmp_path_factory.mktemp("vlm")
     save_tiny_vlm(home / "vlm", "qwen2_vl", [*ANSWERS, *WORDS])
-    save_pictures(home / "images", ["one", "two"])
+    save_pictures(home / "images", ["one", "two", "three"])
     queries = [
         {"query_id": "q0", "question": "which cat", "image": "one", "positives": ["d0"]},
         {"query_id": "q1", "question": "which dog", "positives": ["d1"]},
     ]
     documents = [
-        {"id": f"d{i}", "text": f"the {word} house"} for i, word in enumerate(("cat", "dog", "bird"))
+        {"id": "d0", "text": "the cat house"},
+        {"id": "d1", "text": "the dog house", "image": "two"},
+        {"id": "d2", "image": "three"},
     ]
     for name, rows in (("queries", queries), ("corpus", documents)):
         (home / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -47,9 +55,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def scorer(home: Path, reranker: dict, **model: object):
+def scorer(home: Path, reranker: dict, images: str | None = "images", **model: object):
     values = {
-        "corpus": "corpus.jsonl", "queries": "queries.jsonl", "images": "images", "output": "out",
+        "corpus": "corpus.jsonl", "queries": "queries.jsonl", "images": images, "output": "out",
         "retrievers": {
             "first": {"kind": "saved", "run": "first.trec"},
             "again": {"kind": "reranked", "of": "first", "reranker": {**reranker, "model": {"kind": "vlm", "folder": "vlm", **model}}},
@@ -76,31 +84,65 @@ def plain(model: torch.nn.Module, scorer, examples: list) -> np.ndarray:
     return np.array(found)
 
 
+CANDIDATES = [Candidate("the cat house"), Candidate("the dog house", "two"), Candidate("", "three")]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_scores_are_the_softmax_of_the_answers(home: Path, kind: dict) -> None:
     made, queries = scorer(home, kind, lora=None)
     model = AutoModelForImageTextToText.from_pretrained(home / "vlm").eval()
     for query in queries:
         scores = made.score(query, np.arange(3))
-        texts = ["the cat house", "the dog house", "the bird house"]
+        own = int(query.image is not None)
         if kind["kind"] == "yes_no":
-            prompts = [made.asked.prompts(query, passage=text) for text in texts]
+            prompts = [
+                made.asked.prompts(query, passage=one.passage, images=one.images) for one in CANDIDATES
+            ]
             expected = plain(model, made, prompts)[:, 0]
+            assert [len(prompt.pictures) for prompt in prompts] == [own, own + 1, own + 1]
         else:
-            prompts = [made.prompt(query, texts)]
+            prompts = [made.prompt(query, CANDIDATES)]
             expected = plain(model, made, prompts)[0]
-        assert bool(prompts[0].pictures) == (query.image is not None)
+            assert len(prompts[0].pictures) == own + 2
         np.testing.assert_allclose(scores, expected, atol=1e-5)
+        assert np.ptp(scores) > 1e-3
 
 
-def test_adapters_are_trained_and_the_tower_is_not(home: Path, capsys: pytest.CaptureFixture) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_a_folder_of_pictures_texts_are_read(home: Path, kind: dict) -> None:
+    made, (_, query) = scorer(home, kind, images=None, lora=None)
+    assert made.score(query, np.arange(2)).shape == (2,)
+    with pytest.raises(DataError, match=r"'d2', a hit of the query 'q1', has no text, .* that sees pictures"):
+        made.score(query, np.arange(3))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_question_brings_a_picture(home: Path, kind: dict) -> None:
+    scorer(home, kind, lora=None)
+    values = yaml.safe_load((home / "mine.yaml").read_text())
+    values["retrievers"]["first"] = {"kind": "bm25"}
+    (home / "live.yaml").write_text(yaml.safe_dump(values))
+    live = gemkr.load(home / "live.yaml", retriever="again")
+    shown, alone = (
+        [hit.score for hit in live.ask("the house", picture).hits]
+        for picture in (home / "images" / "one.png", None)
+    )
+    assert len(shown) == len(alone) == 2
+    assert np.abs(np.log(shown) - np.log(alone)).max() > 0.01
+
+
+def write_training(home: Path) -> str:
     values = {
         "model": {"kind": "vlm", "folder": "vlm", "lora": LORA}, "output": "trained", "epochs": 3, "workers": 0, "batch_size": 6,
         "rerank": {"queries": "queries.jsonl", "corpus": "corpus.jsonl", "run": "first.trec", "images": "images", "list_size": 3},
         "optimizer": {"lr": 2e-2, "warmup_steps": 0}, "log_every": 1,
     }  # fmt: skip
     (home / "train.yaml").write_text(yaml.safe_dump(values))
-    assert main(["train", str(home / "train.yaml")]) == 0
+    return str(home / "train.yaml")
+
+
+def test_adapters_are_trained_and_the_tower_is_not(home: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["train", write_training(home)]) == 0
     before, _ = scorer(home, KINDS[0], lora=LORA)
     after, queries = scorer(home, KINDS[0], lora=LORA, checkpoint="trained/final")
     digests = [
@@ -137,7 +179,7 @@ def test_imported_adapters_give_their_scores(
     words = ["import-checkpoint", str(tmp_path / "peft"), "--config", str(config)]
     assert main([*words, "-o", str(tmp_path / "imported")]) == 0
     made, queries = scorer(home, KINDS[0], lora=LORA, checkpoint=str(tmp_path / "imported"))
-    prompts = [made.asked.prompts(queries[0], passage=f"the {word} house") for word in ("cat", "dog", "bird")]
+    prompts = [made.asked.prompts(queries[0], passage=one.passage, images=one.images) for one in CANDIDATES]
     expected = plain(theirs.eval(), made, prompts)[:, 0]
     np.testing.assert_allclose(made.score(queries[0], np.arange(3)), expected, atol=1e-5)
     capsys.readouterr()
@@ -149,18 +191,23 @@ def test_imported_adapters_give_their_scores(
     assert "are of a vision-language model; set model.kind: vlm" in capsys.readouterr().err
 
 
-def test_sixteen_queries_of_every_form_are_learned(tmp_path: Path) -> None:
-    """Texts, pictures, and both, each with one passage to be told from its neighbour's; what learns are adapters alone."""
+@pytest.mark.parametrize(
+    ("kind", "samples"), [({"kind": "yes_no"}, ["yes", "no"]), ({"kind": "listwise", "window": 2}, ["listwise"])]
+)  # fmt: skip
+def test_sixteen_queries_of_every_form_are_learned(tmp_path: Path, kind: dict, samples: list[str]) -> None:
+    """Texts, pictures, and both, on either side, each to be told from its neighbour's, in some lists before it and in some behind;
+    what learns are adapters alone."""
     save_tiny_vlm(tmp_path / "vlm", "qwen2_vl", [*ANSWERS, *WORDS])
-    save_pictures(tmp_path / "images", [f"q{i}" for i in range(16)])
+    save_pictures(tmp_path / "images", [f"{side}{i}" for i in range(16) for side in "qd"])
     queries, documents = [], []
     for number in range(16):
         words = [WORDS[(number * step + 3) % len(WORDS)] for step in (1, 5, 7)]
-        form = "tib"[number % 3]
+        form, other = "tib"[number % 3], "tib"[number // 3 % 3]
         query = {"query_id": f"q{number}", "positives": [f"d{number}"]}
         query |= {} if form == "i" else {"question": " ".join(words)}
         queries.append(query | ({} if form == "t" else {"image": f"q{number}"}))
-        documents.append({"id": f"d{number}", "text": " ".join(words[::-1]) + " tree"})
+        document = {"id": f"d{number}"} | ({} if other == "i" else {"text": " ".join(words[::-1]) + " tree"})
+        documents.append(document | ({} if other == "t" else {"image": f"d{number}"}))
     for name, rows in (("queries", queries), ("corpus", documents)):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     places = [(q, (q + other) % 16, rank) for q in range(16) for rank, other in enumerate((q % 2, 1 - q % 2))]
@@ -168,20 +215,38 @@ def test_sixteen_queries_of_every_form_are_learned(tmp_path: Path) -> None:
     (tmp_path / "one.txt").write_text("{question}\n<ImageHere>\n{passage}\n")
     lora = LORA | {"r": 16, "alpha": 32}
     values = {
-        "model": {"kind": "vlm", "folder": "vlm", "lora": lora}, "output": "trained", "epochs": 35, "workers": 0, "batch_size": 8,
+        "model": {"kind": "vlm", "folder": "vlm", "lora": lora}, "output": "trained", "epochs": 35, "workers": 0,
+        "batch_size": 8,
         "rerank": {
-            "queries": "queries.jsonl", "corpus": "corpus.jsonl", "run": "first.trec", "images": "images", "samples": ["yes", "no"],
-            "pointwise_template": "one.txt",
+            "queries": "queries.jsonl", "corpus": "corpus.jsonl", "run": "first.trec", "images": "images", "samples": samples,
+            "pointwise_template": "one.txt", "listwise_template": "one.txt", "list_size": 2, "draws": 3 - len(samples),
         },
         "optimizer": {"lr": 8e-3, "min_lr": 2e-3, "warmup_steps": 5, "weight_decay": 0.0}, "save_every": 1000,
     }  # fmt: skip
     (tmp_path / "train.yaml").write_text(yaml.safe_dump(values))
     assert main(["train", str(tmp_path / "train.yaml")]) == 0
+    config = load_config(tmp_path / "train.yaml", RerankerTrainConfig)
+    drawn = read_material(config.rerank, config.seed, {}, pictures=True).samples
+    lists = [(sample.query_id, sample.docs, sample.place) for sample in drawn]
+    if kind["kind"] == "yes_no":
+        lists = [(f"q{n}", (n, (n + 1) % 16), 0) for n in range(16)]
     right = []
     for checkpoint in (None, "trained/final"):
         settings = {"lora": lora, "checkpoint": checkpoint, "prompt": {"template": "one.txt"}}
-        made, read = scorer(tmp_path, KINDS[0], **settings)
-        pairs = [made.score(query, np.array([n, (n + 1) % 16])) for n, query in enumerate(read)]
-        right.append(np.mean([own > other for own, other in pairs]))
+        made, read = scorer(tmp_path, kind, **settings)
+        by_id = {query.query_id: query for query in read}
+        scores = [(made.score(by_id[query_id], np.array(docs)), place) for query_id, docs, place in lists]
+        right.append(np.mean([found.argmax() == place for found, place in scores]))
     assert right[0] < 0.8
     assert right[1] == 1.0
+
+
+def test_pictures_of_documents_that_are_not_there(home: Path, capsys: pytest.CaptureFixture) -> None:
+    (home / "few").mkdir()
+    (home / "images" / "one.png").rename(home / "few" / "one.png")
+    try:
+        words = f"rerank.images={home / 'few'}", f"output={home / 'none'}"
+        assert main(["train", write_training(home), *words]) == 1
+    finally:
+        (home / "few" / "one.png").rename(home / "images" / "one.png")
+    assert "2 of the 2 pictures of the documents are not in" in capsys.readouterr().err

@@ -69,3 +69,10 @@ def test_the_task_names_scenes_with_the_flag(tmp_path: Path) -> None:
             assert scenes[scene_id].flags == (row["question"],)
     documents = [json.loads(line) for line in (tmp_path / "everything.jsonl").read_text().splitlines()]
     assert {row["id"] for row in documents} > set(pool)
+    learned = {
+        row["id"] for row in map(json.loads, (tmp_path / "scene_pictures.jsonl").read_text().splitlines())
+    }
+    assert not learned & set(pool)
+    rows = [json.loads(line) for line in (tmp_path / "scene_training.jsonl").read_text().splitlines()]
+    assert [row["question"] for row in rows] == list(countries())
+    assert all(set(row["positives"]) <= learned and "pool" not in row for row in rows)

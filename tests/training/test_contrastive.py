@@ -22,6 +22,7 @@ from gemkr.config.files import from_mapping
 from gemkr.data.queries import read_queries
 from gemkr.errors import CheckpointError, ConfigError, DataError
 from gemkr.evaluation.config import EvalConfig
+from gemkr.models.hf.adapters import VISION
 from gemkr.models.weights import weights_digest
 from gemkr.training.checkpoints.checkpoint import read_checkpoint
 from gemkr.training.contrastive.config import ContrastiveConfig
@@ -127,6 +128,8 @@ def test_every_encoder_learns_sixteen_pairs(folder: Path, tmp_path: Path, name: 
     before = hits_at_1(folder, section_of(folder, name), tmp_path)
     outcome = train_encoder(configure(folder, tmp_path / "run", name, epochs=16 if name in SHORT else 35))
     assert before < 0.5
+    learned = read_checkpoint(outcome.checkpoint).weights
+    assert not name.startswith("vlm") or not [n for n in learned if VISION.search(n)]
     trained = section_of(folder, name, checkpoint=str(outcome.checkpoint))
     assert hits_at_1(folder, trained, tmp_path) == 1.0
 

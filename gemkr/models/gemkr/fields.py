@@ -12,6 +12,8 @@ from gemkr.types import Query
 
 Fields = Mapping[str, str]
 """What stands in a template's places: question, caption, detections, form, passage; "" for none."""
+PICTURE = "\ufffc"
+"""Where a picture stands in the text of a passage (Unicode's object replacement character)."""
 SHORTENED_FIRST = ("detections", "caption", "question")
 
 T = TypeVar("T")

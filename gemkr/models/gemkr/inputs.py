@@ -40,6 +40,11 @@ class Example:
     text: np.ndarray | None = None
     clues: tuple[ClueTarget, ...] = ()
 
+    @property
+    def text_length(self) -> int:
+        """Tokens of the prompt that count as `max_prompt_tokens`."""
+        return self.sample.prompt_length - len(self.sample.read)
+
 
 @dataclass(frozen=True, slots=True)
 class RegionInput:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gemkr.errors import ModelError, first_line
+from gemkr.errors import ModelError, VisionError, first_line
 from gemkr.models.hf.folder import UNREADABLE
 from gemkr.models.hf.vlm_families import Family, Tensors, family_of
 
@@ -33,13 +33,14 @@ class VlmParts:
         return self.config.get_text_config().max_position_embeddings
 
     def show(self, picture: Any, called: str) -> tuple[Tensors, str]:
-        """The tensors of a picture (PIL) and the tokens that stand for it, as text; ModelError for one that the processor refuses."""
+        """The tensors of a picture (PIL) and the tokens that stand for it, as text; VisionError for one that the processor refuses."""
         try:
             return self.family.show(self.processor, self.config, self.image_token, picture)
         except ValueError as error:
             width, height = picture.size
-            raise ModelError(
-                f"{called}, {width}x{height} pixels, is not one that the model's image processor takes: {first_line(error)}"
+            raise VisionError(
+                f"{called}, {width}x{height} pixels, is not one that the model's image processor takes ({first_line(error)}); give "
+                "another picture"
             ) from error
 
     def chat_template(self) -> str | None:
@@ -93,6 +94,7 @@ def _read(auto: Any, folder: str, what: str, **settings: Any) -> Any:
     try:
         return auto.from_pretrained(folder, local_files_only=True, **settings)
     except (*UNREADABLE, ImportError, AttributeError) as error:
+        reason = first_line(error).partition(". ")[0]  # the library goes on about its hub
         raise ModelError(
-            f"the VLM folder {folder} lacks its {what}, or it cannot be read: {first_line(error)}"
+            f"the VLM folder {folder} lacks its {what}, or it cannot be read ({reason}); copy or download the whole folder again"
         ) from error

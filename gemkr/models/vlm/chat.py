@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gemkr.errors import ModelError, first_line
+from gemkr.models.gemkr.fields import PICTURE
 from gemkr.models.hf.vlm_folder import VlmParts
 
 
@@ -24,14 +25,21 @@ class Frame:
             )
         self(("", "?"), [parts.image_token])
 
-    def __call__(self, texts: tuple[str, str | None], pictures: Sequence[str]) -> str:
-        """The prompt of texts before and behind pictures, each written as the tokens that stand for it."""
+    def __call__(
+        self, texts: tuple[str, str | None], pictures: Sequence[str], inside: Sequence[str] = ()
+    ) -> str:
+        """The prompt of texts before and behind pictures, and around those `inside` them where `PICTURE` stands; each picture
+        written as the tokens that stand for it."""
         mark = self._parts.image_token
+        before = texts[0].count(PICTURE) if pictures else 0
+        pictures = [*inside[:before], *pictures, *inside[before:]]
+        framed = self._parts.family.frame.replace("{picture}", mark)
+        texts = (texts[0].replace(PICTURE, framed), texts[1] and texts[1].replace(PICTURE, framed))
         if self._template is None:
-            shown = "".join(self._parts.family.frame.replace("{picture}", mark) for _ in pictures)
+            shown = framed * (len(pictures) - len(inside))
             prompt = " ".join(text for text in (texts[0], f"{shown}{texts[1] or ''}") if text)
         else:
-            prompt = self._chat(texts, len(pictures))
+            prompt = self._chat(texts, len(pictures) - len(inside))
         between = prompt.split(mark)
         if len(between) != len(pictures) + 1:
             raise ModelError(

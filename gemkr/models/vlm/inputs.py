@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from gemkr.errors import ModelError
-from gemkr.models.gemkr.fields import Fields, fit, shown_fields
+from gemkr.errors import ModelError, VisionError
+from gemkr.models.gemkr.fields import PICTURE, Fields, fit, shown_fields
 from gemkr.models.gemkr.projector import reading_order
 from gemkr.models.gemkr.prompt import Sample, Template
 from gemkr.models.gemkr.rows import ClueTarget
@@ -43,6 +43,11 @@ class VlmExample:
     sample: Sample
     pictures: tuple[Tensors, ...] = ()
     clues: tuple[ClueTarget, ...] = ()
+
+    @property
+    def text_length(self) -> int:
+        """Tokens of the prompt that count as `max_prompt_tokens`."""
+        return self.sample.prompt_length - len(self.sample.visual)
 
 
 class VlmInputs:
@@ -90,16 +95,18 @@ class VlmInputs:
         clue: Sequence[int] | None = None,
         form: str | None = None,
         passage: str | None = None,
+        passage_images: Sequence[str] = (),
     ) -> VlmExample:
         """The example of a query; `clue` are token ids to be learned, `form` the requested clue form, `passage` a text that a
-        reader is shown beside the query.
+        reader is shown beside the query, with the pictures `passage_images` where `PICTURE` stands in it.
 
-        Of the prompt's tokens, those of pictures do not count as `max_prompt_tokens`. Raises ModelError for a picture that the
+        Of the prompt's tokens, those of pictures do not count as `max_prompt_tokens`. Raises VisionError for a picture that the
         processor refuses, or that takes more tokens than the model can read.
         """
         shown = list(self._shown(query)) if self.sees_pictures and query.image is not None else []
         called = f"the picture {query.image!r} of the query {query.query_id!r}"
         pictures = [self.parts.show(picture, called) for picture in shown]
+        inside = [self.parts.show(self.images.open(name), f"the picture {name!r}") for name in passage_images]
         fields = shown_fields(
             query,
             form=form,
@@ -109,9 +116,14 @@ class VlmInputs:
             picture=bool(pictures),
         )
         image = self.parts.config.image_token_id
+        keep = {"passage"} if inside else ()
+        fields = {
+            name: self._plain(text if name in keep else text.replace(PICTURE, " "))
+            for name, text in fields.items()
+        }
         prompt = fit(
-            {name: self._plain(text) for name, text in fields.items()},
-            lambda fields: self._encode(fields, [text for _, text in pictures]),
+            fields,
+            lambda fields: self._encode(fields, [text for _, text in pictures], [text for _, text in inside]),
             lambda tokens: len(tokens) - int((tokens == image).sum()),
             self.max_prompt_tokens,
             query.query_id,
@@ -122,7 +134,9 @@ class VlmInputs:
         behind = () if clue is None else (*(int(token) for token in clue), self.tokenizer.eos_ids[0])
         tokens = np.concatenate([prompt, np.array(behind, np.int64)])
         sample = Sample(query.query_id, tokens, seen, np.zeros(0, np.int64), len(prompt))
-        return VlmExample(sample, tuple(tensors for tensors, _ in pictures))
+        before = self.template.render(fields, bool(pictures))[0].count(PICTURE) if pictures else 0
+        order = [*inside[:before], *pictures, *inside[before:]]
+        return VlmExample(sample, tuple(tensors for tensors, _ in order))
 
     def _shown(self, query: Query) -> Iterator[Any]:
         """The picture, then the crops of its first regions in reading order."""
@@ -138,10 +152,15 @@ class VlmInputs:
         chosen = PictureBoxes(query.image, found.size, boxes[order], names, (1.0,) * len(boxes))
         yield from crop_boxes(picture, chosen, len(boxes))
 
-    def _encode(self, fields: Fields, pictures: Sequence[str]) -> np.ndarray:
-        """int64[T]: the prompt."""
+    def _encode(self, fields: Fields, pictures: Sequence[str], inside: Sequence[str]) -> np.ndarray:
+        """int64[T]: the prompt, with the tokens of the query's pictures and of those in its passage."""
         texts = self.template.render(fields, bool(pictures))
-        return np.array(self.frame.encode(self.frame(texts, pictures)), np.int64)
+        if sum((text or "").count(PICTURE) for text in texts) < len(inside):
+            raise ModelError(
+                f"a prompt of {self.max_prompt_tokens} tokens has no room for the picture of a passage; raise max_prompt_tokens or "
+                "shorten the template"
+            )
+        return np.array(self.frame.encode(self.frame(texts, pictures, inside)), np.int64)
 
     def _plain(self, text: str) -> str:
         """A text without what the tokenizer would read as a special token."""
@@ -158,8 +177,8 @@ class VlmInputs:
                 f"the prompt of the query {query.query_id!r} has {length} tokens, the model reads {most} beside a clue; lower "
                 "max_prompt_tokens"
             )
-        way_out = "lower model.max_pixels or model.crops" if self.parts.family.grid else "lower model.crops"
-        raise ModelError(
+        limits = "model.max_pixels or model.crops" if self.parts.family.grid else "model.crops"
+        raise VisionError(
             f"{called} is too large: its {pictures} tokens with {length - pictures} of text are more than the {most} that the model "
-            f"reads beside a clue; {way_out}"
+            f"reads beside a clue; give a smaller one, or train with a lower {limits}"
         )

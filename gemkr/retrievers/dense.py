@@ -16,18 +16,17 @@ from gemkr.config.section import Section, section_files
 from gemkr.errors import ConfigError, DataError
 from gemkr.interfaces import Allowed, Encoder, VectorIndex
 from gemkr.models.encoders import ENCODERS
-from gemkr.retrievers.embedding import REMEDY, Embedded, blocks_of, rankings_of
+from gemkr.retrievers.embedding import ANEW, REMEDY, Embedded, blocks_of, rankings_of
 from gemkr.types import Query, Ranking
 from gemkr.vector_index.exact import ExactIndex
 from gemkr.vector_index.indexes import INDEXES
-from gemkr.vector_index.segment_store import corpus_vectors, live_parts, segment_vectors
+from gemkr.vector_index.segment_store import live_parts
+from gemkr.vector_index.segment_vectors import corpus_vectors, segment_vectors
 from gemkr.vector_index.store import VectorWriter, open_vectors, plan_of
 from gemkr.vector_index.vectors import DTYPES, Vectors, as_stored, joined
 
 if TYPE_CHECKING:
     from gemkr.sources import Sources
-
-ANEW = "delete it, or choose another folder"
 
 
 class DenseRetriever:
@@ -97,7 +96,7 @@ class DenseRetriever:
         """
         encoder, documents = sources.part(config.encoder), sources.documents
         if (parts := live_parts(documents)) is not None:
-            found = segment_vectors(
+            _, found = segment_vectors(
                 config.vectors, parts, encoder, config.dtype, ANEW, most=math.inf, progress=progress
             )
             return Embedded(found.encoded, found.there, False)

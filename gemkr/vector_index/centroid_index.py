@@ -21,6 +21,7 @@ from gemkr.files import part_of, write_atomically
 from gemkr.interfaces import TokenVectors
 from gemkr.vector_index.centroid_search import Parts, Steps
 from gemkr.vector_index.exact import best_of
+from gemkr.vector_index.live_tokens import LiveTokens
 from gemkr.vector_index.maxsim import checked_queries, spread
 from gemkr.vector_index.token_codec import BITS, MOST_CENTROIDS, ResidualCodec
 from gemkr.vector_index.token_parts import Part
@@ -91,12 +92,12 @@ class CentroidIndex:
 
     @classmethod
     def from_config(
-        cls, config: Config, tokens: TokenVectors, folder: str | Path | None = None
+        cls, config: Config, tokens: TokenVectors | LiveTokens, folder: str | Path | None = None
     ) -> CentroidIndex:
         """Over tokens in memory, built now; over those of a folder, the index that `prepare` wrote there. DataError where it is missing
         or damaged."""
         if folder is None:
-            return cls.build(config, tokens)
+            return cls.build(config, tokens.joined() if isinstance(tokens, LiveTokens) else tokens)
         path = cls.path(config, tokens, folder)
         if not (path / MANIFEST).is_file():
             raise DataError(

@@ -29,6 +29,8 @@ KEYS = "keys.npy"
 MOST_ENCODED = 4096
 """Documents that a retriever encodes when it is opened; more are for `gemkr embed`."""
 BLOCK = 1024
+LEARNED = ".index"
+"""How the names of folders end that hold indexes over the vectors."""
 Parts = Sequence[tuple[OpenSegment, np.ndarray]]
 """Segments, and int64[n], ascending: their deleted documents."""
 S = TypeVar("S")
@@ -133,7 +135,8 @@ def _write_missing(
         for each in missing:
             each.write(bar)
     for place in folder.iterdir():
-        if place.is_dir() and place.with_name(place.name.removesuffix(".part")) not in places:
+        whole = place.with_name(place.name.removesuffix(".part"))
+        if place.is_dir() and place.suffix != LEARNED and whole not in places:
             shutil.rmtree(place, ignore_errors=True)
     return count
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,13 @@ class TokenKind:
 
     encoder: TokenEncoder
 
+    @cached_property
+    def _fingerprint(self) -> str:
+        """The encoder's, which may read all of its weights."""
+        return self.encoder.fingerprint
+
     def plan(self, name: str, documents: int) -> dict[str, Any]:
-        return token_plan(self.encoder.fingerprint, name, documents, self.encoder.width)
+        return token_plan(self._fingerprint, name, documents, self.encoder.width)
 
     def open(self, place: Path, plan: dict[str, Any], remedy: str) -> TokenVectors:
         return open_tokens(place, plan, remedy)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from gemkr.errors import DataError
 from gemkr.interfaces import Encoder
 from gemkr.types import Document
+from gemkr.vector_index.learned_segments import SegmentVectors
 from gemkr.vector_index.live_vectors import LiveVectors
 from gemkr.vector_index.segment_store import MOST_ENCODED, Followed, Parts, follow, live_parts
 from gemkr.vector_index.store import VectorWriter, open_vectors, plan_of, vector_plan
@@ -25,8 +27,13 @@ class VectorKind:
     encoder: Encoder
     dtype: str
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """The encoder's, which may read all of its weights."""
+        return self.encoder.fingerprint
+
     def plan(self, name: str, documents: int) -> dict[str, Any]:
-        return vector_plan(self.encoder.fingerprint, name, documents, self.encoder.width, self.dtype)
+        return vector_plan(self.fingerprint, name, documents, self.encoder.width, self.dtype)
 
     def open(self, place: Path, plan: dict[str, Any], remedy: str) -> Vectors:
         return open_vectors(place, plan, remedy)
@@ -62,11 +69,11 @@ def segment_vectors(
     *,
     most: float = MOST_ENCODED,
     progress: bool = False,
-) -> tuple[LiveVectors, Followed[Vectors]]:
-    """The vectors of the live documents, and what `follow` did for them."""
-    found = follow(folder, parts, VectorKind(encoder, dtype), remedy, most=most, progress=progress)
-    own = [(vectors, gone) for vectors, (_, gone) in zip(found.stored, parts, strict=True)]
-    return LiveVectors(own, encoder.width), found
+) -> tuple[SegmentVectors, Followed[Vectors]]:
+    """The vectors of a generation, and what `follow` did for them."""
+    kind = VectorKind(encoder, dtype)
+    found = follow(folder, parts, kind, remedy, most=most, progress=progress)
+    return SegmentVectors(parts, found.stored, kind.fingerprint, dtype, encoder.width), found
 
 
 def corpus_vectors(
@@ -76,4 +83,4 @@ def corpus_vectors(
     parts = live_parts(documents)
     if parts is None:
         return open_vectors(folder, plan_of(encoder, documents, dtype), remedy)
-    return segment_vectors(folder, parts, encoder, dtype, remedy)[0]
+    return segment_vectors(folder, parts, encoder, dtype, remedy)[0].live

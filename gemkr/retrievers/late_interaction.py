@@ -21,10 +21,11 @@ from gemkr.interfaces import Allowed, TokenEncoder, TokenVectorIndex, TokenVecto
 from gemkr.models.encoders import TOKEN_ENCODERS
 from gemkr.retrievers.embedding import ANEW, REMEDY, Embedded, blocks_of, rankings_of
 from gemkr.types import Document, Query, Ranking, TokenMatch
+from gemkr.vector_index.learned_segments import build_learned, open_learned
 from gemkr.vector_index.live_tokens import LiveTokens, as_live
 from gemkr.vector_index.maxsim import joined_tokens
 from gemkr.vector_index.segment_store import live_parts
-from gemkr.vector_index.segment_tokens import corpus_tokens, segment_tokens
+from gemkr.vector_index.segment_tokens import segment_tokens
 from gemkr.vector_index.token_exact import ExactTokenIndex
 from gemkr.vector_index.token_indexes import TOKEN_INDEXES
 from gemkr.vector_index.token_store import TokenWriter, open_tokens, plan_of_tokens
@@ -44,8 +45,8 @@ class LateInteractionRetriever:
     @dataclass(frozen=True, kw_only=True)
     class Config:
         """A token encoder, and the folder of its document vectors (`tokens`) that `gemkr embed` has made; without one, the corpus is
-        encoded each time. Those of a collection follow its changes: few new documents are encoded when the retriever is opened; an index
-        that is learned is then built in memory. Searched by an `index` (default: exact); `batch_size` queries are encoded and searched
+        encoded each time. Those of a collection follow its changes: few new documents are encoded when the retriever is opened, and
+        searched exactly until `gemkr embed` builds an index that is learned anew. Searched by an `index` (default: exact); `batch_size` queries are encoded and searched
         together."""
 
         encoder: Annotated[Section, TOKEN_ENCODERS]
@@ -67,18 +68,28 @@ class LateInteractionRetriever:
     def from_config(cls, config: Config, sources: Sources) -> LateInteractionRetriever:
         """Over the corpus of the configuration; DataError for tokens that are missing, or of another encoder or corpus."""
         encoder, documents = sources.part(config.encoder), sources.documents
-        if config.tokens is None:
+        section, folder = config.index, config.tokens
+        kind, settings = (
+            (ExactTokenIndex, ExactTokenIndex.Config()) if section is None else (section.cls, section.config)
+        )
+        parts = live_parts(documents)
+        if folder is not None and parts is not None:
+            held, _ = segment_tokens(folder, parts, encoder, REMEDY)
+            _warn_of_empty(_empty(held.live, documents.doc_ids))
+            learned = hasattr(kind, "prepare")
+            index = (
+                open_learned(kind, settings, folder, held)
+                if learned
+                else kind.from_config(settings, held.live)
+            )
+            return cls(encoder, index, documents.doc_ids, batch_size=config.batch_size)
+        if folder is None:
             blocks = [encoder.encode_documents(block) for block in blocks_of(documents)]
             joined = joined_tokens(blocks, encoder.width)
             tokens = TokenVectors(joined.values.astype(np.float16, copy=False), joined.offsets)
         else:
-            tokens = corpus_tokens(config.tokens, documents, encoder, REMEDY)
-        folder = config.tokens if isinstance(tokens, TokenVectors) else None
+            tokens = open_tokens(folder, plan_of_tokens(encoder, documents), REMEDY)
         _warn_of_empty(_empty(tokens, documents.doc_ids))
-        section = config.index
-        kind, settings = (
-            (ExactTokenIndex, ExactTokenIndex.Config()) if section is None else (section.cls, section.config)
-        )
         index = kind.from_config(settings, tokens, folder)
         return cls(encoder, index, documents.doc_ids, batch_size=config.batch_size)
 
@@ -120,12 +131,18 @@ class LateInteractionRetriever:
         """
         encoder, documents = sources.part(config.encoder), sources.documents
         if (parts := live_parts(documents)) is not None:
-            tokens, found = segment_tokens(
+            held, found = segment_tokens(
                 config.tokens, parts, encoder, ANEW, most=math.inf, progress=progress
             )
-            empty = _empty(tokens, documents.doc_ids)
+            section = config.index
+            built = (
+                section is not None
+                and hasattr(section.cls, "prepare")
+                and build_learned(section.cls, section.config, config.tokens, held)
+            )
+            empty = _empty(held.live, documents.doc_ids)
             _warn_of_empty(empty)
-            return Embedded(found.encoded, found.there, False, empty)
+            return Embedded(found.encoded, found.there, built, empty)
         plan = plan_of_tokens(encoder, documents)
         writer = TokenWriter(config.tokens, plan)
         there = writer.done

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from gemkr.interfaces import TokenVectors
-from gemkr.vector_index.maxsim import joined_tokens, picked, scores_of
+from gemkr.vector_index.maxsim import scores_of
 
 
 class LiveTokens:
@@ -40,11 +40,6 @@ class LiveTokens:
             )
         ]
         return np.hstack([np.empty((len(queries.offsets) - 1, 0), np.float32), *found])
-
-    def joined(self) -> TokenVectors:
-        """All of them, copied into one array."""
-        live = [picked(part, rows) for part, rows in zip(self.parts, self.rows, strict=True)]
-        return joined_tokens(live, self.width)
 
 
 def as_live(tokens: TokenVectors | LiveTokens) -> LiveTokens:

@@ -1,4 +1,4 @@
-"""The token vectors of a collection's documents, which follow its changes; those of a corpus file beside them."""
+"""The token vectors of a collection's documents, which follow its changes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import numpy as np
 from gemkr.errors import DataError
 from gemkr.interfaces import TokenEncoder, TokenVectors
 from gemkr.types import Document
-from gemkr.vector_index.live_tokens import LiveTokens
+from gemkr.vector_index.held_segments import HeldTokens
 from gemkr.vector_index.maxsim import picked
-from gemkr.vector_index.segment_store import MOST_ENCODED, Followed, Parts, follow, live_parts
-from gemkr.vector_index.token_store import TokenWriter, open_tokens, plan_of_tokens, token_plan
+from gemkr.vector_index.segment_store import MOST_ENCODED, Followed, Parts, follow
+from gemkr.vector_index.token_store import TokenWriter, open_tokens, token_plan
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ class TokenKind:
     encoder: TokenEncoder
 
     @cached_property
-    def _fingerprint(self) -> str:
+    def fingerprint(self) -> str:
         """The encoder's, which may read all of its weights."""
         return self.encoder.fingerprint
 
     def plan(self, name: str, documents: int) -> dict[str, Any]:
-        return token_plan(self._fingerprint, name, documents, self.encoder.width)
+        return token_plan(self.fingerprint, name, documents, self.encoder.width)
 
     def open(self, place: Path, plan: dict[str, Any], remedy: str) -> TokenVectors:
         return open_tokens(place, plan, remedy)
@@ -73,18 +73,8 @@ def segment_tokens(
     *,
     most: float = MOST_ENCODED,
     progress: bool = False,
-) -> tuple[LiveTokens, Followed[TokenVectors]]:
-    """The token vectors of the live documents, and what `follow` did for them."""
-    found = follow(folder, parts, TokenKind(encoder), remedy, most=most, progress=progress)
-    own = [(tokens, gone) for tokens, (_, gone) in zip(found.stored, parts, strict=True)]
-    return LiveTokens(own, encoder.width), found
-
-
-def corpus_tokens(
-    folder: str | Path, documents: Any, encoder: TokenEncoder, remedy: str
-) -> TokenVectors | LiveTokens:
-    """The token vectors of a corpus file's documents, or of a collection's; DataError, ending in `remedy`, where they are missing."""
-    parts = live_parts(documents)
-    if parts is None:
-        return open_tokens(folder, plan_of_tokens(encoder, documents), remedy)
-    return segment_tokens(folder, parts, encoder, remedy)[0]
+) -> tuple[HeldTokens, Followed[TokenVectors]]:
+    """The token vectors of a generation, and what `follow` did for them."""
+    kind = TokenKind(encoder)
+    found = follow(folder, parts, kind, remedy, most=most, progress=progress)
+    return HeldTokens(parts, found.stored, (kind.fingerprint,), encoder.width), found

@@ -13,7 +13,7 @@ import numpy as np
 from gemkr.errors import DataError
 from gemkr.interfaces import Encoder
 from gemkr.types import Document
-from gemkr.vector_index.learned_segments import SegmentVectors
+from gemkr.vector_index.held_segments import HeldVectors
 from gemkr.vector_index.live_vectors import LiveVectors
 from gemkr.vector_index.segment_store import MOST_ENCODED, Followed, Parts, follow, live_parts
 from gemkr.vector_index.store import VectorWriter, open_vectors, plan_of, vector_plan
@@ -69,11 +69,11 @@ def segment_vectors(
     *,
     most: float = MOST_ENCODED,
     progress: bool = False,
-) -> tuple[SegmentVectors, Followed[Vectors]]:
+) -> tuple[HeldVectors, Followed[Vectors]]:
     """The vectors of a generation, and what `follow` did for them."""
     kind = VectorKind(encoder, dtype)
     found = follow(folder, parts, kind, remedy, most=most, progress=progress)
-    return SegmentVectors(parts, found.stored, kind.fingerprint, dtype, encoder.width), found
+    return HeldVectors(parts, found.stored, (kind.fingerprint, dtype), encoder.width), found
 
 
 def corpus_vectors(

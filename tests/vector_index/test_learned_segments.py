@@ -13,7 +13,6 @@ from gemkr.collection.collection import Collection
 from gemkr.config.files import from_mapping
 from gemkr.errors import DataError
 from gemkr.evaluation.config import EvalConfig
-from gemkr.retrievers.dense import DenseRetriever
 from gemkr.retrievers.embedding import Embedded
 from gemkr.testing import toy_corpus
 from gemkr.types import Document, Query, Ranking
@@ -25,6 +24,7 @@ pytest.importorskip("faiss")
 QUERIES = [Query("1", "Which is the capital of Japan ?"), Query("2", "Who sleeps in the winter ?")]
 ALL_LISTS = {"kind": "ivf", "lists": 2, "probes": 2}
 """Every list is looked into, so that the results are the exact ones."""
+CENTROIDS = {"kind": "centroid", "lists": 8, "probes": 8, "prune": 0.0}
 
 
 def passages(count: int, first: int = 0) -> list[Document]:
@@ -44,16 +44,22 @@ def collection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Collection:
     return made
 
 
-def configured(collection: Collection, index: object = ALL_LISTS, **given: object) -> EvalConfig:
-    folder = str(collection.folder.parent / "vectors")
-    section = {"kind": "dense", "encoder": "gemkr.testing:WordEncoder", "vectors": folder, "index": index}
+def configured(collection: Collection, learned: dict = ALL_LISTS, **given: object) -> EvalConfig:
+    late = learned["kind"] == "centroid"
+    section = {
+        "kind": "late_interaction" if late else "dense",
+        "encoder": "gemkr.testing:WordTokenEncoder" if late else "gemkr.testing:WordEncoder",
+        "tokens" if late else "vectors": str(collection.folder.parent / "vectors"),
+        "index": learned,
+    }
     retrievers = {"words": {name: value for name, value in (section | given).items() if value is not None}}
     return from_mapping({"corpus": str(collection.folder), "retrievers": retrievers}, EvalConfig, "test")
 
 
 def embed(config: EvalConfig) -> Embedded:
     sources = config.sources()
-    return DenseRetriever.embed(sources.section("words").config, sources, progress=False)
+    section = sources.section("words")
+    return section.cls.embed(section.config, sources, progress=False)
 
 
 def index_of(config: EvalConfig) -> PartlyLearnedIndex:
@@ -74,13 +80,15 @@ def agree(found: list[Ranking], expected: list[Ranking]) -> bool:
     return True
 
 
-def fresh(collection: Collection, **asked: object) -> list[Ranking]:
+def fresh(collection: Collection, index: dict = ALL_LISTS, **asked: object) -> list[Ranking]:
     """Exact search of vectors that are made anew of the live documents."""
-    return ranked(configured(collection, None, vectors=None), **asked)
+    exact = {"index": None, "vectors": None, "tokens": None}
+    return ranked(configured(collection, index, **exact), **asked)
 
 
-def test_an_index_is_kept_and_stays_right(collection: Collection) -> None:
-    config = configured(collection)
+@pytest.mark.parametrize("index", [ALL_LISTS, CENTROIDS], ids=["ivf", "centroid"])
+def test_an_index_is_kept_and_stays_right(collection: Collection, index: dict) -> None:
+    config = configured(collection, index)
     assert index_of(config).searched_exactly == 90
     assert embed(config).index_built
     assert not embed(config).index_built
@@ -88,20 +96,22 @@ def test_an_index_is_kept_and_stays_right(collection: Collection) -> None:
     collection.delete(["p3", "p41"])
     collection.add(passages(5, 90))
     assert index_of(config).searched_exactly == 5
-    assert agree(ranked(config), fresh(collection))
+    assert agree(ranked(config), fresh(collection, index))
     assert embed(config).index_built
     assert index_of(config).searched_exactly == 0
     collection.compact()
     assert index_of(config).searched_exactly == 93
-    assert agree(ranked(config), fresh(collection))
+    assert agree(ranked(config), fresh(collection, index))
     assert embed(config).index_built
     assert len(list((collection.folder.parent / "vectors").glob("*.index"))) == 1
 
 
 @pytest.mark.parametrize(
-    ("index", "seed"), [(ALL_LISTS, 0), ({"kind": "pq", "rescore": 100}, 1)], ids=["ivf", "pq"]
+    ("index", "seed"),
+    [(ALL_LISTS, 0), ({"kind": "pq", "rescore": 100}, 1), (CENTROIDS, 2)],
+    ids=["ivf", "pq", "centroid"],
 )
-def test_results_are_those_of_the_live_documents(collection: Collection, index: object, seed: int) -> None:
+def test_results_are_those_of_the_live_documents(collection: Collection, index: dict, seed: int) -> None:
     draw, config, gone = random.Random(seed), configured(collection, index), set()
     embed(config)
     for step in range(5):
@@ -117,9 +127,9 @@ def test_results_are_those_of_the_live_documents(collection: Collection, index: 
             collection.compact()
         if draw.random() < 0.3:
             embed(config)
-        assert agree(ranked(config), fresh(collection))
+        assert agree(ranked(config), fresh(collection, index))
         pool = frozenset(draw.sample(list(collection.documents.doc_ids), 4))
-        assert agree(ranked(config, allowed=pool), fresh(collection, allowed=pool))
+        assert agree(ranked(config, allowed=pool), fresh(collection, index, allowed=pool))
         assert not gone & {hit.doc_id for ranking in ranked(config) for hit in ranking.hits}
 
 

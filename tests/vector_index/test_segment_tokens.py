@@ -22,7 +22,7 @@ from gemkr.testing import WordTokenEncoder, toy_corpus
 from gemkr.types import Document, Query, Ranking
 from gemkr.vector_index import segment_store, segment_tokens
 from gemkr.vector_index.live_tokens import LiveTokens
-from gemkr.vector_index.maxsim import picked, scores_of
+from gemkr.vector_index.maxsim import joined_tokens, picked, scores_of
 
 QUERIES = [Query("1", "Which is the capital of Japan?"), Query("2", "Who sleeps in the winter?")]
 OWL = Document("owl", "An owl sleeps in the day and in the winter .")
@@ -163,11 +163,10 @@ def test_documents_of_parts_are_scored_as_those_of_one() -> None:
     parts = [drawn([2, 0, 3]), drawn([1]), drawn([]), drawn([4, 1, 1, 2])]
     gone = [np.array([0]), np.array([0]), np.zeros(0, np.int64), np.array([1, 3])]
     live = LiveTokens(list(zip(parts, gone, strict=True)), 8)
-    queries, joined = drawn([3, 2]), live.joined()
+    queries = drawn([3, 2])
+    kept = [picked(part, rows) for part, rows in zip(live.parts, live.rows, strict=True)]
+    joined = joined_tokens(kept, 8)
     assert live.lengths.tolist() == [0, 3, 4, 1] == np.diff(joined.offsets).tolist()
     for numbers in ([], [0], [1, 3], [0, 1, 2, 3]):
         docs = np.array(numbers, np.int64)
         np.testing.assert_array_equal(live.scores(queries, docs), scores_of(queries, joined, docs))
-    np.testing.assert_array_equal(
-        picked(joined, np.array([2])).values, picked(parts[3], np.array([0])).values
-    )

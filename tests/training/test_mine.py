@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,6 @@ from gemkr.data.documents import DocumentStore
 from gemkr.errors import DataError, TokenizerError
 from gemkr.fm_index import FMIndex
 from gemkr.text.tokenizer import Tokenizer, load_tokenizer
-from gemkr.training.mining.many import CHUNK
 from gemkr.training.mining.mine import Miner, MiningSettings
 from gemkr.training.mining.quotes import shared_runs
 from gemkr.training.mining.reasons import reason_without_clues
@@ -382,35 +380,3 @@ def test_two_processes_that_write_one_file_leave_whole_ones(
     assert write_clues(path, first()) == 2
     assert list(read_clues(path)) == [clue, clue]
     assert [p.name for p in tmp_path.iterdir()] == ["clues.jsonl"]
-
-
-def test_processes_mine_the_same_in_the_same_order(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    queries = [replace(query, query_id=f"{query.query_id}{i}") for i in range(9) for query in QUERIES]
-    miner = miner_of(tokenizer)
-    found = {}
-    for processes in (1, 2, 3):
-        statistics, seen, path = MiningStatistics(), [], tmp_path / f"{processes}.jsonl"
-        clues = mine_all(miner, queries, statistics, processes=processes, done=partial(seen.append, 1))
-        write_clues(path, clues)
-        found[processes] = path.read_bytes(), list(statistics.lines()), len(seen)
-    assert found[1] == found[2] == found[3]
-    assert found[1][2] == len(queries) > 3 * CHUNK
-
-
-def test_a_fault_in_a_process_is_told_and_leaves_no_file(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    miner = miner_of(load_tokenizer(folder / "bytes"))
-    queries = [QUERIES[0]] * (4 * CHUNK) + [replace(QUERIES[0], positives=("d99",))]
-
-    def written() -> int:
-        return write_clues(
-            tmp_path / "clues.jsonl", mine_all(miner, queries, MiningStatistics(), processes=2)
-        )
-
-    with pytest.raises(DataError, match="'d99' is not among"):
-        written()
-    monkeypatch.setattr(Miner, "mine", lambda miner, query: os._exit(9))
-    with pytest.raises(DataError, match=r"a process that mined died.*--threads"):
-        written()
-    assert not list(tmp_path.iterdir())

@@ -47,6 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="long clues of --max-tokens, as in the paper; else as short as unique",
     )
+    parser.add_argument(
+        "--threads", type=natural, default=0, help="processes that mine; 0 means all cores (default)"
+    )
     parser.add_argument("--limit", type=positive, help="only the first so many queries")
     parser.add_argument("--sample", type=natural, default=0, metavar="N", help="print N clues to look at")
 
@@ -92,8 +95,9 @@ def run(args: argparse.Namespace) -> int:
     miner = Miner(index, documents, tokenizer, BM25(documents), settings)
     ready = time.perf_counter()
     statistics = MiningStatistics()
-    with progress_bar(queries, desc="mining", unit=" queries") as bar:
-        written = write_clues(output, mine_all(miner, bar, statistics))
+    with progress_bar(total=len(queries), desc="mining", unit=" queries") as bar:
+        clues = mine_all(miner, queries, statistics, processes=args.threads, done=bar.update)
+        written = write_clues(output, clues)
     print(f"clues              {written:>9,}  {output}")
     for line in statistics.lines():
         print(line)

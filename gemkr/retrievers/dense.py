@@ -16,18 +16,18 @@ from gemkr.config.section import Section, section_files
 from gemkr.errors import ConfigError, DataError
 from gemkr.interfaces import Allowed, Encoder, VectorIndex
 from gemkr.models.encoders import ENCODERS
-from gemkr.retrievers.embedding import REMEDY, Embedded, blocks_of, rankings_of
+from gemkr.retrievers.embedding import ANEW, REMEDY, Embedded, blocks_of, rankings_of
 from gemkr.types import Query, Ranking
 from gemkr.vector_index.exact import ExactIndex
 from gemkr.vector_index.indexes import INDEXES
-from gemkr.vector_index.segment_store import corpus_vectors, live_parts, segment_vectors
+from gemkr.vector_index.learned_segments import build_learned, open_learned
+from gemkr.vector_index.segment_store import live_parts
+from gemkr.vector_index.segment_vectors import segment_vectors
 from gemkr.vector_index.store import VectorWriter, open_vectors, plan_of
-from gemkr.vector_index.vectors import DTYPES, Vectors, as_stored, joined
+from gemkr.vector_index.vectors import DTYPES, as_stored, joined
 
 if TYPE_CHECKING:
     from gemkr.sources import Sources
-
-ANEW = "delete it, or choose another folder"
 
 
 class DenseRetriever:
@@ -38,8 +38,8 @@ class DenseRetriever:
     @dataclass(frozen=True, kw_only=True)
     class Config:
         """An encoder, and the folder of its document vectors that `gemkr embed` has made; without one, the corpus is encoded
-        each time. Those of a collection follow its changes: few new documents are encoded when the retriever is opened; an index
-        that is learned is then built in memory. Vectors are kept as `dtype` (float32, float16, int8) and searched by an `index`
+        each time. Those of a collection follow its changes: few new documents are encoded when the retriever is opened, and searched
+        exactly until `gemkr embed` builds an index that is learned anew. Vectors are kept as `dtype` (float32, float16, int8) and searched by an `index`
         (default: exact). `batch_size` queries are encoded and searched together."""
 
         encoder: Annotated[Section, ENCODERS]
@@ -66,18 +66,25 @@ class DenseRetriever:
     def from_config(cls, config: Config, sources: Sources) -> DenseRetriever:
         """Over the corpus of the configuration; DataError for vectors that are missing, or of another encoder or corpus."""
         encoder, documents = sources.part(config.encoder), sources.documents
-        folder = config.vectors
-        if folder is None:
-            blocks = (encoder.encode_documents(block) for block in blocks_of(documents))
-            vectors = joined([as_stored(block, config.dtype) for block in blocks])
-        else:
-            vectors = corpus_vectors(folder, documents, encoder, config.dtype, REMEDY)
-            folder = folder if isinstance(vectors, Vectors) else None
-        section = config.index
+        section, folder = config.index, config.vectors
         kind, settings = (
             (ExactIndex, ExactIndex.Config()) if section is None else (section.cls, section.config)
         )
-        index = kind.from_config(settings, vectors, folder)
+        parts = live_parts(documents)
+        if folder is None:
+            blocks = (encoder.encode_documents(block) for block in blocks_of(documents))
+            index = kind.from_config(settings, joined([as_stored(block, config.dtype) for block in blocks]))
+        elif parts is None:
+            vectors = open_vectors(folder, plan_of(encoder, documents, config.dtype), REMEDY)
+            index = kind.from_config(settings, vectors, folder)
+        else:
+            held, _ = segment_vectors(folder, parts, encoder, config.dtype, REMEDY)
+            learned = hasattr(kind, "prepare")
+            index = (
+                open_learned(kind, settings, folder, held)
+                if learned
+                else kind.from_config(settings, held.live)
+            )
         return cls(encoder, index, documents.doc_ids, batch_size=config.batch_size)
 
     @staticmethod
@@ -97,10 +104,16 @@ class DenseRetriever:
         """
         encoder, documents = sources.part(config.encoder), sources.documents
         if (parts := live_parts(documents)) is not None:
-            found = segment_vectors(
+            held, found = segment_vectors(
                 config.vectors, parts, encoder, config.dtype, ANEW, most=math.inf, progress=progress
             )
-            return Embedded(found.encoded, found.there, False)
+            section = config.index
+            built = (
+                section is not None
+                and hasattr(section.cls, "prepare")
+                and build_learned(section.cls, section.config, config.vectors, held)
+            )
+            return Embedded(found.encoded, found.there, built)
         plan = plan_of(encoder, documents, config.dtype)
         writer = VectorWriter(config.vectors, plan)
         there = writer.done

@@ -14,6 +14,7 @@ from gemkr.types import Document, Hit, Query, Ranking
 BLOCK = 1024
 """Documents encoded between two saves."""
 REMEDY = "make them with gemkr embed CONFIG NAME"
+ANEW = "delete it, or choose another folder"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Knows encoders and indexes by their protocols only.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -18,12 +19,16 @@ from gemkr.config.section import Section, section_files
 from gemkr.errors import DataError
 from gemkr.interfaces import Allowed, TokenEncoder, TokenVectorIndex, TokenVectors
 from gemkr.models.encoders import TOKEN_ENCODERS
-from gemkr.retrievers.embedding import REMEDY, Embedded, blocks_of, rankings_of
+from gemkr.retrievers.embedding import ANEW, REMEDY, Embedded, blocks_of, rankings_of
 from gemkr.types import Document, Query, Ranking, TokenMatch
+from gemkr.vector_index.learned_segments import build_learned, open_learned
+from gemkr.vector_index.live_tokens import LiveTokens, as_live
 from gemkr.vector_index.maxsim import joined_tokens
+from gemkr.vector_index.segment_store import live_parts
+from gemkr.vector_index.segment_tokens import segment_tokens
 from gemkr.vector_index.token_exact import ExactTokenIndex
 from gemkr.vector_index.token_indexes import TOKEN_INDEXES
-from gemkr.vector_index.token_store import TokenWriter, open_tokens, token_plan
+from gemkr.vector_index.token_store import TokenWriter, open_tokens, plan_of_tokens
 
 if TYPE_CHECKING:
     from gemkr.sources import Sources
@@ -40,7 +45,9 @@ class LateInteractionRetriever:
     @dataclass(frozen=True, kw_only=True)
     class Config:
         """A token encoder, and the folder of its document vectors (`tokens`) that `gemkr embed` has made; without one, the corpus is
-        encoded each time. Searched by an `index` (default: exact); `batch_size` queries are encoded and searched together."""
+        encoded each time. Those of a collection follow its changes: few new documents are encoded when the retriever is opened, and
+        searched exactly until `gemkr embed` builds an index that is learned anew. Searched by an `index` (default: exact); `batch_size` queries are encoded and searched
+        together."""
 
         encoder: Annotated[Section, TOKEN_ENCODERS]
         tokens: FilePath | None = None
@@ -61,18 +68,29 @@ class LateInteractionRetriever:
     def from_config(cls, config: Config, sources: Sources) -> LateInteractionRetriever:
         """Over the corpus of the configuration; DataError for tokens that are missing, or of another encoder or corpus."""
         encoder, documents = sources.part(config.encoder), sources.documents
-        if config.tokens is None:
+        section, folder = config.index, config.tokens
+        kind, settings = (
+            (ExactTokenIndex, ExactTokenIndex.Config()) if section is None else (section.cls, section.config)
+        )
+        parts = live_parts(documents)
+        if folder is not None and parts is not None:
+            held, _ = segment_tokens(folder, parts, encoder, REMEDY)
+            _warn_of_empty(_empty(held.live, documents.doc_ids))
+            learned = hasattr(kind, "prepare")
+            index = (
+                open_learned(kind, settings, folder, held)
+                if learned
+                else kind.from_config(settings, held.live)
+            )
+            return cls(encoder, index, documents.doc_ids, batch_size=config.batch_size)
+        if folder is None:
             blocks = [encoder.encode_documents(block) for block in blocks_of(documents)]
             joined = joined_tokens(blocks, encoder.width)
             tokens = TokenVectors(joined.values.astype(np.float16, copy=False), joined.offsets)
         else:
-            tokens = open_tokens(config.tokens, token_plan(encoder, documents), REMEDY)
+            tokens = open_tokens(folder, plan_of_tokens(encoder, documents), REMEDY)
         _warn_of_empty(_empty(tokens, documents.doc_ids))
-        section = config.index
-        kind, settings = (
-            (ExactTokenIndex, ExactTokenIndex.Config()) if section is None else (section.cls, section.config)
-        )
-        index = kind.from_config(settings, tokens, config.tokens)
+        index = kind.from_config(settings, tokens, folder)
         return cls(encoder, index, documents.doc_ids, batch_size=config.batch_size)
 
     @staticmethod
@@ -112,7 +130,20 @@ class LateInteractionRetriever:
         DataError where `tokens` holds those of another encoder or corpus.
         """
         encoder, documents = sources.part(config.encoder), sources.documents
-        plan = token_plan(encoder, documents)
+        if (parts := live_parts(documents)) is not None:
+            held, found = segment_tokens(
+                config.tokens, parts, encoder, ANEW, most=math.inf, progress=progress
+            )
+            section = config.index
+            built = (
+                section is not None
+                and hasattr(section.cls, "prepare")
+                and build_learned(section.cls, section.config, config.tokens, held)
+            )
+            empty = _empty(held.live, documents.doc_ids)
+            _warn_of_empty(empty)
+            return Embedded(found.encoded, found.there, built, empty)
+        plan = plan_of_tokens(encoder, documents)
         writer = TokenWriter(config.tokens, plan)
         there = writer.done
         for block in blocks_of(documents, there, progress=progress):
@@ -126,8 +157,9 @@ class LateInteractionRetriever:
         return Embedded(len(documents) - there, there, built, empty)
 
 
-def _empty(tokens: TokenVectors, doc_ids: Sequence[str]) -> tuple[str, ...]:
-    return tuple(doc_ids[number] for number in np.flatnonzero(np.diff(tokens.offsets) == 0).tolist())
+def _empty(tokens: TokenVectors | LiveTokens, doc_ids: Sequence[str]) -> tuple[str, ...]:
+    lengths = as_live(tokens).lengths
+    return tuple(doc_ids[number] for number in np.flatnonzero(lengths == 0).tolist())
 
 
 def _warn_of_empty(empty: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from gemkr.interfaces import Encoder
 from gemkr.models.encoders import ENCODERS
 from gemkr.types import Query
 from gemkr.vector_index.live_vectors import LiveVectors
-from gemkr.vector_index.segment_store import corpus_vectors
+from gemkr.vector_index.segment_vectors import corpus_vectors
 from gemkr.vector_index.vectors import Vectors
 
 REMEDY = "make them with gemkr embed, from a dense retriever's section with the same encoder and vectors"

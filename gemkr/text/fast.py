@@ -69,7 +69,8 @@ class FastTokenizer:
         return self._engine.encode(self._spaced(text), add_special_tokens=False).ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        encoded = self._engine.encode_batch([self._spaced(text) for text in texts], add_special_tokens=False)
+        spaced = [self._spaced(text) for text in texts]
+        encoded = self._engine.encode_batch_fast(spaced, add_special_tokens=False)
         return [one.ids for one in encoded]
 
     def encode_with_offsets(self, text: str) -> tuple[list[int], np.ndarray]:

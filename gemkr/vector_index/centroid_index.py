@@ -21,6 +21,7 @@ from gemkr.files import part_of, write_atomically
 from gemkr.interfaces import TokenVectors
 from gemkr.vector_index.centroid_search import Parts, Steps
 from gemkr.vector_index.exact import best_of
+from gemkr.vector_index.live_tokens import LiveTokens, as_live
 from gemkr.vector_index.maxsim import checked_queries, spread
 from gemkr.vector_index.token_codec import BITS, MOST_CENTROIDS, ResidualCodec
 from gemkr.vector_index.token_parts import Part
@@ -65,10 +66,12 @@ class CentroidIndex:
         codec: ResidualCodec,
         parts: Sequence[Part],
         deleted: np.ndarray | None = None,
+        outside: int = 1,
     ) -> None:
-        """`deleted` bool[n] marks documents that are no longer found."""
+        """`deleted` bool[n] marks documents that are no longer found; the vectors of the first `outside` parts are kept elsewhere."""
         self.config, self.codec, self.parts = config, codec, list(parts)
         self._steps = Steps(*(getattr(config, field.name) for field in fields(Steps)))
+        self._outside = outside
         n = sum(map(len, self.parts))
         self._deleted = np.zeros(n, bool) if deleted is None else deleted
         self._note()
@@ -80,18 +83,29 @@ class CentroidIndex:
         self._search = Parts(self.codec, self.parts)
 
     @classmethod
-    def build(cls, config: Config, tokens: TokenVectors, *, progress: bool = False) -> CentroidIndex:
-        """Learn centroids and levels from a sample of the tokens, drawn with a fixed seed, and encode all. DataError for too few."""
-        n = len(tokens.values)
+    def build(
+        cls, config: Config, tokens: TokenVectors | LiveTokens, *, progress: bool = False
+    ) -> CentroidIndex:
+        """Learn centroids and levels from a sample of the tokens, drawn with a fixed seed, and encode all; a part of the index for each
+        one of `LiveTokens`, which must leave out no document. DataError for too few."""
+        parts = as_live(tokens).parts
+        firsts = np.cumsum([0, *(len(part.values) for part in parts)])
+        n = int(firsts[-1])
         lists = _list_count(config.lists, n)
         size = min(n, SAMPLE * lists)
         chosen = np.sort(np.random.default_rng(0).choice(n, size, replace=False))
-        codec = ResidualCodec.learned(tokens.values[chosen].astype(np.float32), lists, config.bits)
-        return cls(config, codec, [Part.of(tokens, codec, progress=progress)])
+        bounds = np.searchsorted(chosen, firsts)
+        sample = [
+            part.values[chosen[start:stop] - first]
+            for part, first, (start, stop) in zip(parts, firsts[:-1], pairwise(bounds), strict=True)
+        ]
+        codec = ResidualCodec.learned(np.concatenate(sample).astype(np.float32), lists, config.bits)
+        coded = [Part.of(part, codec, progress=progress) for part in parts]
+        return cls(config, codec, coded, outside=len(parts))
 
     @classmethod
     def from_config(
-        cls, config: Config, tokens: TokenVectors, folder: str | Path | None = None
+        cls, config: Config, tokens: TokenVectors | LiveTokens, folder: str | Path | None = None
     ) -> CentroidIndex:
         """Over tokens in memory, built now; over those of a folder, the index that `prepare` wrote there. DataError where it is missing
         or damaged."""
@@ -105,7 +119,7 @@ class CentroidIndex:
         return cls.open(path, config, tokens)
 
     @classmethod
-    def prepare(cls, config: Config, tokens: TokenVectors, folder: str | Path) -> bool:
+    def prepare(cls, config: Config, tokens: TokenVectors | LiveTokens, folder: str | Path) -> bool:
         """Build the index into the folder of its tokens, whole or not at all; False where it is there already."""
         path = cls.path(config, tokens, folder)
         if (path / MANIFEST).is_file():
@@ -114,10 +128,11 @@ class CentroidIndex:
         return True
 
     @classmethod
-    def path(cls, config: Config, tokens: TokenVectors, folder: str | Path) -> Path:
-        """Where the index lies: named after the settings that decide what it is."""
+    def path(cls, config: Config, tokens: TokenVectors | LiveTokens, folder: str | Path) -> Path:
+        """Where the index lies: named after the settings that decide what it is, and the size of one corpus."""
         settings = {name: value for name, value in asdict(config).items() if name not in SEARCHES}
-        key = json.dumps([FORMAT, settings, len(tokens.offsets), tokens.values.shape])
+        size = [] if isinstance(tokens, LiveTokens) else [len(tokens.offsets), tokens.values.shape]
+        key = json.dumps([FORMAT, settings, *size])
         return Path(folder) / f"centroid-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
 
     def __len__(self) -> int:
@@ -195,13 +210,14 @@ class CentroidIndex:
             part.mkdir(parents=True)
             self.codec.save(part)
             for number, own in enumerate(self.parts):
-                own.save(part / f"part-{number:04d}", values=number > 0)
+                own.save(part / f"part-{number:04d}", values=number >= self._outside)
             np.save(part / "deleted.npy", self._deleted)
             record = {
                 "format": FORMAT,
                 "parts": len(self.parts),
                 "unit": self.codec.unit,
                 "far": self.codec.far,
+                "outside": self._outside,
             }
             write_atomically(part / MANIFEST, json.dumps(record) + "\n")
             old = folder.with_name(f".{folder.name}.old")
@@ -218,9 +234,13 @@ class CentroidIndex:
 
     @classmethod
     def open(
-        cls, folder: str | Path, config: Config | None = None, tokens: TokenVectors | None = None
+        cls,
+        folder: str | Path,
+        config: Config | None = None,
+        tokens: TokenVectors | LiveTokens | None = None,
     ) -> CentroidIndex:
-        """Read what `save` wrote, memory-mapped; `tokens` are the vectors of the documents that it was built of."""
+        """Read what `save` wrote, memory-mapped; `tokens` are the vectors of the documents that it was built of, without those of parts
+        that are never asked for."""
         folder = Path(folder)
         try:
             record = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -235,11 +255,14 @@ class CentroidIndex:
             raise DataError(
                 f"the index {folder} cannot be read ({error}); delete it and make it with gemkr embed CONFIG NAME"
             ) from error
-        if tokens is not None and parts:
-            if not np.array_equal(tokens.offsets, parts[0].offsets):
+        outside = record.get("outside", 1)
+        for number, own in enumerate([] if tokens is None else as_live(tokens).parts[:outside]):
+            if not len(own.values):
+                continue
+            if not np.array_equal(own.offsets, parts[number].offsets):
                 raise DataError(f"the index {folder} is of other token vectors; delete it and make it anew")
-            parts[0] = replace(parts[0], stored=tokens)
-        return cls(config or cls.Config(bits=codec.bits), codec, parts, deleted)
+            parts[number] = replace(parts[number], stored=own)
+        return cls(config or cls.Config(bits=codec.bits), codec, parts, deleted, outside)
 
 
 def _list_count(lists: int | None, tokens: int) -> int:

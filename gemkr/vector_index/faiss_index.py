@@ -104,7 +104,7 @@ class _FaissIndex(ABC):
     def path(cls, config: Any, vectors: Vectors, folder: str | Path) -> Path:
         """Where the index lies: named after the settings that decide what it is."""
         settings = {name: value for name, value in asdict(config).items() if name not in SEARCHES}
-        key = json.dumps([cls.name, settings, len(vectors), vectors.width, str(vectors.values.dtype)])
+        key = json.dumps([cls.name, settings, len(vectors), vectors.width, str(vectors.dtype)])
         return Path(folder) / f"{cls.name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.faiss"
 
     @classmethod

@@ -24,6 +24,11 @@ class LiveVectors:
     def __len__(self) -> int:
         return int(self._first[-1])
 
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the numbers as they are kept."""
+        return self._parts[0].dtype if self._parts else np.dtype(np.float32)
+
     def block(self, start: int, stop: int) -> np.ndarray:
         """Vectors start to stop, or to the end, float32[n, width]."""
         found = [np.zeros((0, self.width), np.float32)]

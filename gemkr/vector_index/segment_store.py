@@ -1,7 +1,7 @@
-"""The vectors of a collection: a folder for each segment, so that they follow what is added, deleted and merged.
+"""What a collection's documents are encoded to: a folder for each segment, so that it follows what is added, deleted and merged.
 
-A segment's folder is one of `store` for its documents (zeros for those that were deleted before) with `keys.npy` beside: hashes of
-the documents, by which a new segment takes over the vectors of those that it was merged from. No document is encoded twice.
+A segment's folder is that of the `Kind` for its documents (nothing, or zeros, for those that were deleted before) with `keys.npy` beside:
+hashes of the documents, by which a new segment takes over what is kept of those that it was merged from. No document is encoded twice.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -21,44 +21,73 @@ from gemkr.collection.commit import FOREVER, LOCK, locked
 from gemkr.collection.segment import OpenSegment
 from gemkr.errors import DataError
 from gemkr.files import require_writable_folder
-from gemkr.interfaces import Encoder
 from gemkr.progress import progress_bar
-from gemkr.vector_index.live_vectors import LiveVectors
+from gemkr.types import Document
 from gemkr.vector_index.manifest import MANIFEST, part_folder, read_manifest
-from gemkr.vector_index.store import VectorWriter, open_vectors, plan_of, vector_plan
-from gemkr.vector_index.vectors import DTYPES, Vectors, as_stored
 
 KEYS = "keys.npy"
 MOST_ENCODED = 4096
 """Documents that a retriever encodes when it is opened; more are for `gemkr embed`."""
 BLOCK = 1024
+LEARNED = ".index"
+"""How the names of folders end that hold indexes over the vectors."""
 Parts = Sequence[tuple[OpenSegment, np.ndarray]]
 """Segments, and int64[n], ascending: their deleted documents."""
+S = TypeVar("S")
+"""What is kept of some documents, numbered from 0: `Vectors`, `TokenVectors`."""
+
+
+class Writer(Protocol[S]):
+    """Writes a folder block by block into `part`; the `done` documents of an interrupted writing are kept."""
+
+    part: Path
+    done: int
+
+    def add(self, stored: S) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+class Kind(Protocol[S]):
+    """What is kept of documents, and how. A plan has the keys `corpus` and `shape` (documents, width)."""
+
+    def plan(self, name: str, documents: int) -> dict[str, Any]: ...
+
+    def open(self, place: Path, plan: dict[str, Any], remedy: str) -> S:
+        """DataError, ending in `remedy`, for a folder that is missing, damaged, or of another plan."""
+        ...
+
+    def writer(self, place: Path, plan: dict[str, Any]) -> Writer[S]: ...
+
+    def encoded(self, documents: list[Document]) -> S: ...
+
+    def block(self, count: int, sources: Sequence[tuple[np.ndarray, S, np.ndarray]]) -> S:
+        """What is kept of `count` documents: those at `places` int64[m] have the `rows` int64[m] of a source, the others nothing."""
+        ...
 
 
 @dataclass(frozen=True)
-class Followed:
-    """The vectors of the live documents, how many of these were encoded now, and how many were there."""
+class Followed(Generic[S]):
+    """What is kept of each segment's documents, how many of the live ones were encoded now, and how many were there."""
 
-    vectors: LiveVectors
+    stored: list[S]
     encoded: int
     there: int
 
 
-def segment_vectors(
+def follow(
     folder: str | Path,
     parts: Parts,
-    encoder: Encoder,
-    dtype: str,
+    kind: Kind[S],
     remedy: str,
     *,
     most: float = MOST_ENCODED,
     progress: bool = False,
-) -> Followed:
-    """The vectors of a collection's generation. What is missing of them is made now, unless that means to encode more than `most`
+) -> Followed[S]:
+    """What is kept of a collection's generation. What is missing of it is made now, unless that means to encode more than `most`
     documents; folders of other generations are deleted.
 
-    DataError, ending in `remedy`, for too many missing ones, or vectors of another encoder; where the folder cannot be written.
+    DataError, ending in `remedy`, for too many missing ones, or those of another encoder; where the folder cannot be written.
     """
     folder = Path(folder)
     if (folder / MANIFEST).exists() or (part_folder(folder) / MANIFEST).exists():
@@ -66,17 +95,17 @@ def segment_vectors(
             f"{folder} holds vectors of a corpus that does not change; choose another folder for those of a collection"
         )
     places = [folder / name_of(segment) for segment, _ in parts]
-    plans = [_plan(segment, encoder, dtype) for segment, _ in parts]
+    plans = [kind.plan(name_of(segment), len(segment.texts)) for segment, _ in parts]
     count = 0
     with ExitStack() as stack:
         if not all((place / MANIFEST).exists() for place in places):
             require_writable_folder(folder)
             fault = f"another process is writing the vectors {folder}"
             stack.enter_context(locked(folder / LOCK, fault, FOREVER))
-            count = _write_missing(folder, places, plans, parts, encoder, remedy, most, progress)
-        found = [open_vectors(place, plan, remedy) for place, plan in zip(places, plans, strict=True)]
-    vectors = LiveVectors([(v, gone) for v, (_, gone) in zip(found, parts, strict=True)], encoder.width)
-    return Followed(vectors, count, len(vectors) - count)
+            count = _write_missing(folder, places, plans, parts, kind, remedy, most, progress)
+        found = [kind.open(place, plan, remedy) for place, plan in zip(places, plans, strict=True)]
+    live = sum(len(segment.texts) - len(gone) for segment, gone in parts)
+    return Followed(found, count, live - count)
 
 
 def _write_missing(
@@ -84,16 +113,16 @@ def _write_missing(
     places: Sequence[Path],
     plans: Sequence[dict[str, Any]],
     parts: Parts,
-    encoder: Encoder,
+    kind: Kind[S],
     remedy: str,
     most: float,
     progress: bool,
 ) -> int:
     """How many documents were encoded."""
     old = [place for place in folder.iterdir() if place.suffix != ".part" and (place / MANIFEST).exists()]
-    known = [_Known(place, plans[0]) for place in old]
+    known = [_Known(place, kind, plans[0]) for place in old]
     missing = [
-        _Missing(place, plan, *part, known)
+        _Missing(place, plan, *part, kind, known)
         for place, plan, part in zip(places, plans, parts, strict=True)
         if place not in old
     ]
@@ -104,9 +133,10 @@ def _write_missing(
         )
     with progress_bar(desc="embedding", total=count, unit=" documents", disable=not progress) as bar:
         for each in missing:
-            each.write(encoder, bar)
+            each.write(bar)
     for place in folder.iterdir():
-        if place.is_dir() and place.with_name(place.name.removesuffix(".part")) not in places:
+        whole = place.with_name(place.name.removesuffix(".part"))
+        if place.is_dir() and place.suffix != LEARNED and whole not in places:
             shutil.rmtree(place, ignore_errors=True)
     return count
 
@@ -116,31 +146,21 @@ def live_parts(documents: Any) -> Parts | None:
     return getattr(documents, "live_parts", None)
 
 
-def corpus_vectors(
-    folder: str | Path, documents: Any, encoder: Encoder, dtype: str, remedy: str
-) -> Vectors | LiveVectors:
-    """The vectors of a corpus file's documents, or of a collection's; DataError, ending in `remedy`, where they are missing."""
-    parts = live_parts(documents)
-    if parts is None:
-        return open_vectors(folder, plan_of(encoder, documents, dtype), remedy)
-    return segment_vectors(folder, parts, encoder, dtype, remedy).vectors
-
-
 def name_of(segment: OpenSegment) -> str:
     """The name of a segment's folder."""
     facts = [segment.part.serial, asdict(segment.part)["files"]]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-class _Known:
-    """Vectors that are there, found by the documents' keys."""
+class _Known(Generic[S]):
+    """What is there, found by the documents' keys."""
 
-    def __init__(self, place: Path, wanted: dict[str, Any]) -> None:
-        """DataError where they are of another encoder, width or dtype than those `wanted`, or damaged."""
+    def __init__(self, place: Path, kind: Kind[S], wanted: dict[str, Any]) -> None:
+        """DataError where it is of another plan than the one `wanted` for a segment, or damaged."""
         remedy = f"delete {place.parent}, or choose another folder for the vectors"
         own = {name: (read_manifest(place) or {}).get(name) for name in ("corpus", "shape")}
         plan = wanted | {"corpus": own["corpus"], "shape": [(own["shape"] or [0])[0], wanted["shape"][1]]}
-        self.vectors = open_vectors(place, plan, remedy)
+        self.stored = kind.open(place, plan, remedy)
         try:
             self._keys = np.load(place / KEYS, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
@@ -155,8 +175,8 @@ class _Known:
         return np.where(same, self._keys[2][at].astype(np.int64), -1)
 
 
-class _Missing:
-    """A segment whose vectors are to be written: which of them others hold, and `unknown` documents to encode."""
+class _Missing(Generic[S]):
+    """A segment of which nothing is kept yet: what others hold of its documents, and `unknown` ones to encode."""
 
     def __init__(
         self,
@@ -164,9 +184,10 @@ class _Missing:
         plan: dict[str, Any],
         segment: OpenSegment,
         gone: np.ndarray,
-        known: Sequence[_Known],
+        kind: Kind[S],
+        known: Sequence[_Known[S]],
     ) -> None:
-        self._place, self._plan, self._segment, self._known = place, plan, segment, known
+        self._place, self._plan, self._segment, self._kind, self._known = place, plan, segment, kind, known
         self._live = np.setdiff1d(np.arange(len(segment.texts)), gone)
         self._keys = _document_keys(segment, self._live)
         self._home = np.full(len(segment.texts), -1)
@@ -177,38 +198,26 @@ class _Missing:
             self._home[docs], self._row[docs] = number, rows[rows >= 0]
         self.unknown = self._live[self._home[self._live] < 0]
 
-    def write(self, encoder: Encoder, bar: Any) -> None:
-        writer = VectorWriter(self._place, self._plan)
+    def write(self, bar: Any) -> None:
+        writer = self._kind.writer(self._place, self._plan)
         order = np.argsort(self._keys[0])
         rows = self._live[order].astype(np.uint64)
         np.save(writer.part / KEYS, np.stack([*self._keys[:, order], rows]))
         for start in range(writer.done, len(self._home), BLOCK):
             stop = min(start + BLOCK, len(self._home))
-            writer.add(self._block(start, stop, encoder))
+            writer.add(self._block(start, stop))
             bar.update(int(((self.unknown >= start) & (self.unknown < stop)).sum()))
         writer.finish()
 
-    def _block(self, start: int, stop: int, encoder: Encoder) -> Vectors:
-        width, dtype = self._plan["shape"][1], self._plan["dtype"]
-        values = np.zeros((stop - start, width), DTYPES[dtype])
-        scales = np.zeros(stop - start, np.float32) if dtype == "int8" else None
+    def _block(self, start: int, stop: int) -> S:
         docs = self.unknown[(self.unknown >= start) & (self.unknown < stop)]
         homes = self._home[start:stop]
-        taken = [(np.flatnonzero(homes == number), each.vectors) for number, each in enumerate(self._known)]
+        taken = [(np.flatnonzero(homes == number), each.stored) for number, each in enumerate(self._known)]
         sources = [(places, old, self._row[start + places]) for places, old in taken if len(places)]
         if len(docs):
-            new = encoder.encode_documents([self._segment.texts.document(doc) for doc in docs.tolist()])
-            sources.append((docs - start, as_stored(new, dtype), np.arange(len(docs))))
-        for places, vectors, rows in sources:
-            if vectors.width != width or len(vectors) < len(rows):
-                raise DataError(
-                    f"the encoder gave vectors of the shape {[len(vectors), vectors.width]} for {len(rows)} documents, {width} numbers "
-                    "each were to come; correct its width"
-                )
-            values[places] = vectors.values[rows]
-            if scales is not None:
-                scales[places] = vectors.scales[rows]
-        return Vectors(values, scales)
+            new = self._kind.encoded([self._segment.texts.document(doc) for doc in docs.tolist()])
+            sources.append((docs - start, new, np.arange(len(docs))))
+        return self._kind.block(stop - start, sources)
 
 
 def _document_keys(segment: OpenSegment, docs: np.ndarray) -> np.ndarray:
@@ -221,7 +230,3 @@ def _document_keys(segment: OpenSegment, docs: np.ndarray) -> np.ndarray:
         content = texts.bytes[bounds[0] : bounds[3]]
         digests += hashlib.blake2b(head + doc_id + content, digest_size=16).digest()
     return np.frombuffer(bytes(digests), np.uint64).reshape(-1, 2).T
-
-
-def _plan(segment: OpenSegment, encoder: Encoder, dtype: str) -> dict[str, Any]:
-    return vector_plan(encoder.fingerprint, name_of(segment), len(segment.texts), encoder.width, dtype)

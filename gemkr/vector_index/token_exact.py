@@ -9,7 +9,8 @@ import numpy as np
 
 from gemkr.interfaces import TokenVectors
 from gemkr.vector_index.exact import best_of
-from gemkr.vector_index.maxsim import checked_queries, scores_of
+from gemkr.vector_index.live_tokens import LiveTokens, as_live
+from gemkr.vector_index.maxsim import checked_queries
 
 BLOCK = 8192
 """Documents scored before the best are kept."""
@@ -25,19 +26,19 @@ class ExactTokenIndex:
     class Config:
         """No settings."""
 
-    def __init__(self, tokens: TokenVectors) -> None:
+    def __init__(self, tokens: TokenVectors | LiveTokens) -> None:
         """`tokens`: values float16[sum, width]."""
-        self.tokens = tokens
+        self.tokens = as_live(tokens)
 
     @classmethod
     def from_config(
-        cls, config: Config, tokens: TokenVectors, folder: str | Path | None = None
+        cls, config: Config, tokens: TokenVectors | LiveTokens, folder: str | Path | None = None
     ) -> ExactTokenIndex:
         """Over the token vectors; nothing is built."""
         return cls(tokens)
 
     def __len__(self) -> int:
-        return len(self.tokens.offsets) - 1
+        return len(self.tokens)
 
     def search(
         self, queries: TokenVectors, k: int, allowed: np.ndarray | None = None
@@ -47,14 +48,14 @@ class ExactTokenIndex:
         Only documents that `allowed` bool[n] marks count; where fewer than k do, the rest of a row has score -inf and document -1.
         DataError for queries that cannot be compared (`checked_queries`).
         """
-        queries = checked_queries(queries, self.tokens.values.shape[1])
+        queries = checked_queries(queries, self.tokens.width)
         size = len(queries.offsets) - 1
         scores = np.full((size, k), -np.inf, np.float32)
         docs = np.full((size, k), -1, np.int64)
         numbers = np.arange(len(self)) if allowed is None else np.flatnonzero(allowed)
         for start in range(0, len(numbers), BLOCK):
             part = numbers[start : start + BLOCK]
-            block = scores_of(queries, self.tokens, part)
+            block = self.tokens.scores(queries, part)
             both = np.broadcast_to(part, block.shape)
             scores, docs = best_of(np.hstack([scores, block]), np.hstack([docs, both]), k)
         return scores, docs

@@ -29,15 +29,14 @@ DESCRIPTIONS = {
 """What differs, where these entries of two manifests do."""
 
 
-def token_plan(encoder: Any, documents: Any) -> dict[str, Any]:
+def token_plan(encoder: str, corpus: str, documents: int, width: int) -> dict[str, Any]:
+    """What token vectors are made of: fingerprints of encoder and corpus, and of how many documents vectors of which width are kept."""
+    return {"format": FORMAT, "encoder": encoder, "corpus": corpus, "shape": [documents, width]}
+
+
+def plan_of_tokens(encoder: Any, documents: Any) -> dict[str, Any]:
     """What the token vectors of a corpus (a `DocumentStore`) by a `TokenEncoder` depend on."""
-    shape = [len(documents), encoder.width]
-    return {
-        "format": FORMAT,
-        "encoder": encoder.fingerprint,
-        "corpus": documents.fingerprint,
-        "shape": shape,
-    }
+    return token_plan(encoder.fingerprint, documents.fingerprint, len(documents), encoder.width)
 
 
 def open_tokens(folder: str | Path, plan: dict[str, Any], remedy: str) -> TokenVectors:

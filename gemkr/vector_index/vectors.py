@@ -35,6 +35,11 @@ class Vectors:
         """Numbers of a vector."""
         return self.values.shape[1]
 
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the numbers as they are kept."""
+        return self.values.dtype
+
     def block(self, start: int, stop: int) -> np.ndarray:
         """Vectors start to stop, float32[stop - start, width]; a view where they are float32 already."""
         return self._read(slice(start, stop))

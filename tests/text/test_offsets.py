@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def test_equal_those_of_tokenizing(tokenizer: Tokenizer) -> None:
     def agree(written: str) -> None:
         text = text_read(tokenizer, written)
         ids, expected = tokenizer.encode_with_offsets(text)
-        found = offsets.starts(np.asarray(ids, dtype=np.int64), text)
+        (found,) = starts_of(offsets, (ids, text))
         spelled.append(found is not None)
         if found is not None:
             np.testing.assert_array_equal(found, expected)
@@ -48,10 +49,24 @@ def test_equal_those_of_tokenizing(tokenizer: Tokenizer) -> None:
 
 
 def test_none_for_tokens_of_another_text(tokenizer: Tokenizer) -> None:
-    tokens = np.asarray(tokenizer.encode("the owl"), dtype=np.int64)
+    tokens = tokenizer.encode("the owl")
     offsets = TokenOffsets(tokenizer)
-    assert offsets.starts(tokens, "the owl").tolist()[-1] == 7
-    for other in ("the awl", "the ow", "the owls", "The owl", ""):
-        assert offsets.starts(tokens, other) is None
-    assert offsets.starts(tokens[:0], "").tolist() == [0]
-    assert offsets.starts(np.array([tokenizer.vocab_size]), "the owl") is None
+    others = ("the awl", "the ow", "the owls", "The owl", "")
+    asked = [
+        (tokens, "the owl"),
+        *((tokens, other) for other in others),
+        ([], ""),
+        ([tokenizer.vocab_size], "the owl"),
+    ]
+    found = [
+        None if starts is None else starts.tolist()
+        for starts in starts_of(offsets, *asked, (tokens, "the owl"))
+    ]
+    assert found[0] == found[-1] == tokenizer.encode_with_offsets("the owl")[1].tolist()
+    assert found[1:-1] == [None] * len(others) + [[0], None]
+
+
+def starts_of(offsets: TokenOffsets, *texts: tuple[Sequence[int], str]) -> list[np.ndarray | None]:
+    ends = np.cumsum([0, *(len(tokens) for tokens, _ in texts)], dtype=np.int64)
+    tokens = np.array([token for tokens, _ in texts for token in tokens], dtype=np.int64)
+    return list(offsets.starts(tokens, ends, [text for _, text in texts]))

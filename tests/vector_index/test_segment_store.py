@@ -21,9 +21,8 @@ from gemkr.scorers.dense import DenseScorer
 from gemkr.serve.service import Service
 from gemkr.testing import WordEncoder, toy_corpus
 from gemkr.types import Document, Query, Ranking
-from gemkr.vector_index import segment_store
+from gemkr.vector_index import segment_store, segment_vectors
 from gemkr.vector_index.live_vectors import LiveVectors
-from gemkr.vector_index.segment_store import segment_vectors
 from gemkr.vector_index.vectors import Vectors
 
 QUERIES = [Query("1", "Which is the capital of Japan?"), Query("2", "Who sleeps in the winter?")]
@@ -125,7 +124,7 @@ def test_documents_that_were_deleted_before_are_not_encoded(collection: Collecti
 def test_many_new_documents_are_left_to_the_command(
     collection: Collection, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(segment_store.segment_vectors, "__kwdefaults__", {"most": 3, "progress": False})
+    monkeypatch.setattr(segment_vectors.segment_vectors, "__kwdefaults__", {"most": 3, "progress": False})
     with pytest.raises(
         DataError, match=r"12 documents .* no vectors .* at most 3; make them with gemkr embed"
     ):
@@ -223,4 +222,4 @@ def test_blocks_and_rows_of_parts_equal_those_of_one() -> None:
             np.testing.assert_array_equal(live.block(start, stop), kept[start:stop])
     numbers = rng.integers(0, 15, 40)
     np.testing.assert_array_equal(live.take(numbers), kept[numbers])
-    assert segment_vectors.__kwdefaults__["most"] == segment_store.MOST_ENCODED
+    assert segment_vectors.segment_vectors.__kwdefaults__["most"] == segment_store.MOST_ENCODED

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <string>
@@ -19,9 +20,17 @@ public:
 
     // Cuts a text at its spaces and notes its words, new ones to be asked for.
     void note(std::string_view text) {
+        std::array<Waiting, TOGETHER> waiting;
+        std::size_t count = 0;
         for (std::size_t from = 0;;) {
             const std::size_t to = std::min(text.find(' ', from), text.size());
-            noted_.push_back(number_of(text.substr(from, to - from)));
+            const std::string_view word = text.substr(from, to - from);
+            waiting[count] = {word, hash_of(word)};
+            __builtin_prefetch(&slots_[waiting[count++].hash & (slots_.size() - 1)]);
+            if (count == TOGETHER || to == text.size()) {
+                number(waiting, count);
+                count = 0;
+            }
             if (to == text.size()) break;
             from = to + 1;
         }
@@ -101,6 +110,11 @@ public:
 
 private:
     static constexpr std::uint32_t ODD = ~std::uint32_t{0};
+    static constexpr std::size_t TOGETHER = 16;  // words that wait for memory at the same time
+    struct Waiting {
+        std::string_view word;
+        std::uint64_t hash;
+    };
     struct Word {
         std::uint64_t key, first, hash;
         std::uint32_t key_size, count;
@@ -127,8 +141,15 @@ private:
         return (x ^ (x >> 32)) * 0xD6E8FEB86659FD93u;
     }
 
-    std::uint32_t number_of(std::string_view word) {
-        const std::uint64_t hash = hash_of(word);
+    void number(const std::array<Waiting, TOGETHER>& waiting, std::size_t count) {
+        for (std::size_t k = 0; k < count; ++k) {
+            const Slot& slot = slots_[waiting[k].hash & (slots_.size() - 1)];
+            if (slot.number) __builtin_prefetch(&words_[slot.number - 1]);
+        }
+        for (std::size_t k = 0; k < count; ++k) noted_.push_back(number_of(waiting[k]));
+    }
+    std::uint32_t number_of(const Waiting& asked) {
+        const auto [word, hash] = asked;
         const auto tag = static_cast<std::uint32_t>(hash >> 32);
         const std::size_t mask = slots_.size() - 1;
         std::size_t at = hash & mask;

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain, islice, repeat
 
 import numpy as np
 
@@ -27,6 +28,8 @@ from gemkr.training.mining.quotes import shared_runs
 from gemkr.types import Query
 
 ANCHORS = ("answer", "opening", "question")
+FURTHER, AHEAD = (1, 2, 4, 8), 16
+"""Documents that are read together when the first ones gave too few clues, and from then on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,8 @@ class Miner:
             )
         self._index, self.documents, self._tokenizer = index, documents, tokenizer
         self._bm25, self.settings = bm25, settings or MiningSettings()
-        self.passage = PassageReader(index, documents, tokenizer).read
+        self.passages = PassageReader(index, documents, tokenizer)
+        self._word_start: list[bool] = tokenizer.word_start.tolist()
         self._holders = lru_cache(CACHED_ANSWERS)(self._find_holders)
 
     def mine(self, query: Query) -> list[MinedClue]:
@@ -99,10 +103,11 @@ class Miner:
         clues: list[MinedClue] = []
         seen: set[tuple[str, tuple[int, ...]]] = set()
         used = failures = 0
-        for answer, doc in round_robin(ranked):
+        for answer, doc in self._holders_ahead(round_robin(ranked)):
             if used == self.settings.per_question or failures == self.settings.patience:
                 break
-            found = [c for c in self._clues_in(query, answer, doc) if (c.form, c.tokens) not in seen]
+            held = () if doc is None else self._clues_in(query, answer, doc)
+            found = [clue for clue in held if (clue.form, clue.tokens) not in seen]
             seen.update((clue.form, clue.tokens) for clue in found)
             clues += found
             used += bool(found)
@@ -122,13 +127,13 @@ class Miner:
         question = np.asarray(self._tokenizer.encode(query.question), dtype=np.int64)
         found: dict[tuple[int, ...], tuple[Passage, int, int, int]] = {}
         for doc in gold.tolist():
-            passage = self.passage(doc)
-            for start, stop in shared_runs(question, passage.tokens):
+            passage = self.passages.read(doc)
+            for start, stop in shared_runs(question, np.array(passage.tokens, dtype=np.int64)):
                 inside = [i for i in range(start, stop) if self._is_start(passage, i)]
                 first = inside[0] if inside else stop
                 ends = range(min(stop, first + self.settings.max_tokens), first, -1)
                 last = next((i for i in ends if passage.is_border(i)), first)
-                tokens = tuple(passage.tokens[first:last].tolist())
+                tokens = tuple(passage.tokens[first:last])
                 if passage.slice_text(first, last) and tokens not in found:
                     found[tokens] = passage, first, last, self._index.search(tokens).count
         return sorted(found.values(), key=lambda place: place[3])
@@ -178,17 +183,24 @@ class Miner:
 
     def holds(self, answer: str, doc: int) -> bool:
         """Whether a document holds an answer as whole words."""
-        return answer_pattern(answer).search(normalize(self.documents.contents(doc))) is not None
+        return answer_pattern(answer).search(normalize(self.passages.text(doc))) is not None
+
+    def _holders_ahead(self, pairs: Iterator[tuple[str, int]]) -> Iterator[tuple[str, int | None]]:
+        """Pairs of an answer and a document, None in place of one that does not hold it; those that do are read some at a time, first as
+        many as may be enough."""
+        sizes = chain([self.settings.per_question], FURTHER, repeat(AHEAD))
+        while ahead := list(islice(pairs, next(sizes))):
+            found = [(answer, doc if self.holds(answer, doc) else None) for answer, doc in ahead]
+            self.passages.read_ahead(doc for _, doc in found if doc is not None)
+            yield from found
 
     def _clues_in(self, query: Query, answer: str, doc: int) -> list[MinedClue]:
-        if not self.holds(answer, doc):
-            return []
-        passage = self.passage(doc)
+        passage = self.passages.read(doc)
         places = passage.places(answer)
         clues = []
         if "short" in self.settings.forms:
-            alone = [(i, j) for i, j in places if self._is_alone(passage, i, j, answer)]
-            clues += [self._clue(query, answer, passage, "short", i, j) for i, j in alone[:1]]
+            alone = ((i, j) for i, j in places if self._is_alone(passage, i, j, answer))
+            clues += [self._clue(query, answer, passage, "short", i, j) for i, j in islice(alone, 1)]
         if "long" in self.settings.forms:
             if self.settings.anchor == "opening":
                 clues.append(self._opening(query, doc, answer))
@@ -206,7 +218,7 @@ class Miner:
         )
 
     def _is_start(self, passage: Passage, token: int) -> bool:
-        return bool(self._tokenizer.word_start[passage.tokens[token]])
+        return self._word_start[passage.tokens[token]]
 
     def _long(
         self, query: Query, answer: str, passage: Passage, places: list[tuple[int, int]]
@@ -228,7 +240,7 @@ class Miner:
         return None if best is None else best[1]
 
     def _opening(self, query: Query, doc: int, answer: str | None) -> MinedClue | None:
-        return self._grow(query, answer, self.passage(doc), 0, 1)
+        return self._grow(query, answer, self.passages.read(doc), 0, 1)
 
     def _grow(
         self, query: Query, answer: str | None, passage: Passage, start: int, least: int
@@ -237,7 +249,7 @@ class Miner:
         span = self._index.root
         best = None
         for stop in range(start + 1, min(start + self.settings.max_tokens, len(passage.tokens)) + 1):
-            span = self._index.extend(span, int(passage.tokens[stop - 1]))
+            span = self._index.extend(span, passage.tokens[stop - 1])
             if stop < least or not passage.is_border(stop) or not passage.slice_text(stop - 1, stop):
                 continue
             if best is None or span.count < best[1] or self.settings.full:
@@ -256,7 +268,7 @@ class Miner:
         stop: int,
         count: int | None = None,
     ) -> MinedClue:
-        tokens = tuple(passage.tokens[start:stop].tolist())
+        tokens = tuple(passage.tokens[start:stop])
         return MinedClue(
             query_id=query.query_id,
             doc_id=self.documents.doc_ids[passage.doc],

@@ -27,7 +27,7 @@ def reason_without_clues(miner: Miner, query: Query) -> str:
     holders = [(a, doc) for a, doc in candidates if miner.holds(a, doc)]
     if not holders:
         return _without_holders(miner, answers, len(gold) > 0)
-    lengths = [stop - start for a, doc in holders for start, stop in miner.passage(doc).places(a)]
+    lengths = [stop - start for a, doc in holders for start, stop in miner.passages.read(doc).places(a)]
     if min(lengths) > settings.max_tokens:
         return f"its answers take more than {settings.max_tokens} tokens"
     return f"no slice of {settings.max_tokens} tokens that holds an answer begins and ends with a word"

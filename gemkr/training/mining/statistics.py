@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from gemkr.data.clues import MinedClue
+from gemkr.training.mining.many import mine_in_order
 from gemkr.training.mining.mine import Miner
-from gemkr.training.mining.reasons import reason_without_clues
 from gemkr.types import Query
 
 NAMED = 5
@@ -58,12 +58,20 @@ class MiningStatistics:
             yield f"                   {count:>9,}  {reason}"
 
 
-def mine_all(miner: Miner, queries: Iterable[Query], statistics: MiningStatistics) -> Iterator[MinedClue]:
-    """The clues of all queries, one by one, counted in `statistics`."""
-    for query in queries:
-        clues = miner.mine(query)
-        statistics.add(query, clues, "" if clues else reason_without_clues(miner, query))
+def mine_all(
+    miner: Miner,
+    queries: Sequence[Query],
+    statistics: MiningStatistics,
+    *,
+    processes: int = 1,
+    done: Callable[[], object] = lambda: None,
+) -> Iterator[MinedClue]:
+    """The clues of all queries, one by one, counted in `statistics`; `done` is called after each query. `processes` as for
+    `mine_in_order`."""
+    for query, (clues, reason) in zip(queries, mine_in_order(miner, queries, processes), strict=True):
+        statistics.add(query, clues, reason)
         yield from clues
+        done()
 
 
 def _share(part: int, whole: int) -> str:

@@ -2,5 +2,9 @@
 
 from gemkr.config.kinds import Role
 
-READERS = Role("reader", "answer", {"llm": "gemkr.answering.reader:LLMReader"})
+READERS = Role(
+    "reader",
+    "answer",
+    {"llm": "gemkr.answering.reader:LLMReader", "clues": "gemkr.answering.clues:ClueReader"},
+)
 """Short names of kinds -> "module:Class"."""

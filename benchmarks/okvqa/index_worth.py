@@ -47,7 +47,7 @@ FORMS = {
     "answer": Form(("--forms", "short", "--per-question", "8")),
     "opening": Form(
         ("--forms", "long", "--anchor", "opening", "--per-question", "8"),
-        (f"max_tokens={LONGEST}", "group_by_head=false"),
+        ("max_tokens=10", "group_by_head=false"),
     ),
     "long": Form(
         ("--forms", "long", "--full", "--max-tokens", str(LONGEST), "--per-question", "4"),

@@ -117,7 +117,7 @@ def test_an_unknown_name_lists_the_known_ones(capsys: pytest.CaptureFixture[str]
     ):
         find_config("big", "pretrain")
     assert main(["train", "smal"]) == 1
-    assert "there are quickstart, quickstart_preflmr, small" in capsys.readouterr().err
+    assert "there are quickstart, quickstart_preflmr, quickstart_vlm, small" in capsys.readouterr().err
 
 
 def test_templates_go_by_name_or_path(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ print(json.dumps([gemkr.__file__, names_of("train"), documents]))
     done = run(["-c", script], tmp_path, installed)
     assert done.returncode == 0, done.stderr
     assert str(installed) in done.stdout
-    assert '["quickstart", "quickstart_preflmr", "small"]' in done.stdout
+    assert '["quickstart", "quickstart_preflmr", "quickstart_vlm", "small"]' in done.stdout
     assert (tmp_path / "data" / "manifest.json").is_file()
     assert (tmp_path / "data" / "images" / "train-0700.jpg").is_file()
     assert len((tmp_path / "data" / "test.jsonl").read_text().splitlines()) == 12

@@ -20,7 +20,7 @@ from gemkr.retrievers.embedding import ANEW, REMEDY, Embedded, blocks_of, rankin
 from gemkr.types import Query, Ranking
 from gemkr.vector_index.exact import ExactIndex
 from gemkr.vector_index.indexes import INDEXES
-from gemkr.vector_index.learned_segments import build_learned, open_learned
+from gemkr.vector_index.learned_segments import build_learned, held_index
 from gemkr.vector_index.segment_store import live_parts
 from gemkr.vector_index.segment_vectors import segment_vectors
 from gemkr.vector_index.store import VectorWriter, open_vectors, plan_of
@@ -79,12 +79,7 @@ class DenseRetriever:
             index = kind.from_config(settings, vectors, folder)
         else:
             held, _ = segment_vectors(folder, parts, encoder, config.dtype, REMEDY)
-            learned = hasattr(kind, "prepare")
-            index = (
-                open_learned(kind, settings, folder, held)
-                if learned
-                else kind.from_config(settings, held.live)
-            )
+            index = held_index(kind, settings, folder, held)
         return cls(encoder, index, documents.doc_ids, batch_size=config.batch_size)
 
     @staticmethod

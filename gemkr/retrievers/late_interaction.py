@@ -21,7 +21,7 @@ from gemkr.interfaces import Allowed, TokenEncoder, TokenVectorIndex, TokenVecto
 from gemkr.models.encoders import TOKEN_ENCODERS
 from gemkr.retrievers.embedding import ANEW, REMEDY, Embedded, blocks_of, rankings_of
 from gemkr.types import Document, Query, Ranking, TokenMatch
-from gemkr.vector_index.learned_segments import build_learned, open_learned
+from gemkr.vector_index.learned_segments import build_learned, held_index
 from gemkr.vector_index.live_tokens import LiveTokens, as_live
 from gemkr.vector_index.maxsim import joined_tokens
 from gemkr.vector_index.segment_store import live_parts
@@ -76,12 +76,7 @@ class LateInteractionRetriever:
         if folder is not None and parts is not None:
             held, _ = segment_tokens(folder, parts, encoder, REMEDY)
             _warn_of_empty(_empty(held.live, documents.doc_ids))
-            learned = hasattr(kind, "prepare")
-            index = (
-                open_learned(kind, settings, folder, held)
-                if learned
-                else kind.from_config(settings, held.live)
-            )
+            index = held_index(kind, settings, folder, held)
             return cls(encoder, index, documents.doc_ids, batch_size=config.batch_size)
         if folder is None:
             blocks = [encoder.encode_documents(block) for block in blocks_of(documents)]

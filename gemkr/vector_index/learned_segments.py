@@ -84,6 +84,15 @@ def build_learned(kind: Any, config: Any, folder: str | Path, held: Held[Any]) -
     return built
 
 
+def held_index(kind: Any, config: Any, folder: str | Path, held: Held[Any]) -> Any:
+    """The index of a `kind` over a generation: as `open_learned` for one that is learned, else exact over its live documents."""
+    return (
+        open_learned(kind, config, folder, held)
+        if hasattr(kind, "prepare")
+        else kind.from_config(config, held.live)
+    )
+
+
 def open_learned(kind: Any, config: Any, folder: str | Path, held: Held[Any]) -> PartlyLearnedIndex:
     """The index that `build_learned` wrote last, over the generation that there is now; exact search where there is none, or one of
     another encoder. DataError where it is damaged."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -202,7 +203,10 @@ class _Missing(Generic[S]):
         writer = self._kind.writer(self._place, self._plan)
         order = np.argsort(self._keys[0])
         rows = self._live[order].astype(np.uint64)
-        np.save(writer.part / KEYS, np.stack([*self._keys[:, order], rows]))
+        with (writer.part / KEYS).open("wb") as file:
+            np.save(file, np.stack([*self._keys[:, order], rows]))
+            file.flush()
+            os.fsync(file.fileno())
         for start in range(writer.done, len(self._home), BLOCK):
             stop = min(start + BLOCK, len(self._home))
             writer.add(self._block(start, stop))

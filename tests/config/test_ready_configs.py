@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gemkr.answering.config import ReaderTrainConfig
+from gemkr.answering.config import LLMReaderConfig, ReaderTrainConfig
 from gemkr.config.files import has_section, load_config
 from gemkr.config.section import Section
 from gemkr.evaluation.config import EvalConfig
@@ -79,7 +79,8 @@ def test_encoders_are_evaluated_as_they_were_trained(path: Path) -> None:
 def test_readers_answer_in_an_evaluation_with_the_model_that_was_trained(path: Path) -> None:
     trained = load_config(path, ReaderTrainConfig)
     answers = [load_config(other, EvalConfig).answer for other in EVAL]
-    models = [answer.reader.config.model for answer in answers if answer is not None]
+    readers = [answer.reader.config for answer in answers if answer is not None]
+    models = [reader.model for reader in readers if isinstance(reader, LLMReaderConfig)]
     (ours,) = [model for model in models if model.checkpoint.startswith(f"{trained.output}/")]
     for setting in (*SHAPING, "llm", "tokenizer", "train_llm"):
         assert getattr(ours, setting, None) == getattr(trained.model, setting, None), setting

@@ -1,41 +1,28 @@
 """ShardedIndex: several collections as one index, each searched in a process of its own, here or on other machines.
 
 Every call of the index is one message to each shard and one merge of the answers: counts are added, documents follow each other
-shard by shard. Knows shards as something that takes messages (`Shard`), not what carries them.
+shard by shard. Knows shards as something that is called (`ShardCalls`), not what carries the messages.
 """
 
 from __future__ import annotations
 
 import heapq
-import logging
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from gemkr.errors import GemkrError, ShardError
+from gemkr.collection.shard_calls import Shard, ShardCalls
+from gemkr.errors import ShardError
 from gemkr.fm_index import IndexQueryError, Span
 from gemkr.fm_index.coded import CodedIndex
 from gemkr.fm_index.ids import NumberedIds
-
-logger = logging.getLogger(__name__)
 
 SHARD_BITS = 56
 MOST_SHARDS = 1 << 63 - SHARD_BITS
 CACHED_SPANS = 1 << 15
 IDS_READ = 4096
-
-
-class Shard(Protocol):
-    """One shard: `send` hands over a call of `ShardServer`, `receive` waits for its result. Both raise ShardError when it is gone."""
-
-    name: str
-
-    def send(self, method: str, *args: Any) -> None: ...
-
-    def receive(self) -> Any: ...
 
 
 class ShardedIndex(CodedIndex):
@@ -49,21 +36,16 @@ class ShardedIndex(CodedIndex):
         """Raises ShardError for no shard, too many, or shards of several tokenizers."""
         if not 0 < len(shards) <= MOST_SHARDS:
             raise ShardError(f"there are {len(shards)} shards; give 1 to {MOST_SHARDS}")
-        self._shards, self.partial = list(shards), partial
-        self._alive = list(range(len(shards)))
-        self._facts: list[dict[str, Any] | None] = []
-        self._first = np.zeros(1, np.int64)
-        self.lost: list[str] = []
-        self._asking = threading.RLock()
-        found = self._ask("describe", lambda s: ())
-        self._facts = [found.get(s) for s in range(len(shards))]
+        self._calls = ShardCalls(shards, partial=partial)
+        found = self._calls.each("describe", lambda s: ())
+        self._facts: list[dict[str, Any] | None] = [found.get(s) for s in range(len(shards))]
         facts = [each for each in self._facts if each is not None]
         if len({(each["vocab_size"], each["tokenizer_fingerprint"]) for each in facts}) > 1:
             raise ShardError("the shards were made with different tokenizers; make all with one")
         self.vocab_size: int = facts[0]["vocab_size"]
         self.tokenizer_fingerprint: str = facts[0]["tokenizer_fingerprint"]
-        counts = [0 if each is None else each["documents"] for each in self._facts]
-        self._first = np.cumsum([0, *counts])
+        self._calls.documents = [0 if each is None else each["documents"] for each in self._facts]
+        self._first = np.cumsum([0, *self._calls.documents])
         self._states: dict[int, tuple[list[int], list[int]]] = {}
         self.doc_ids: Sequence[str] = ShardIds(self)
 
@@ -72,11 +54,11 @@ class ShardedIndex(CodedIndex):
 
     @property
     def n_tokens(self) -> int:
-        return sum(self._facts[s]["n_tokens"] for s in self._alive)
+        return sum(self._facts[s]["n_tokens"] for s in self._calls.alive)
 
     @property
     def n_rows(self) -> int:
-        return sum(self._facts[s]["n_rows"] for s in self._alive)
+        return sum(self._facts[s]["n_rows"] for s in self._calls.alive)
 
     @property
     def corpus_hash(self) -> str:
@@ -91,8 +73,12 @@ class ShardedIndex(CodedIndex):
     @property
     def searched(self) -> float:
         """The share of all documents that answers come from."""
-        alive = (self._facts[s] for s in self._alive if s < len(self._facts))
-        return sum(each["documents"] for each in alive if each is not None) / max(len(self), 1)
+        return self._calls.searched
+
+    @property
+    def lost(self) -> list[str]:
+        """Names of shards that are gone."""
+        return self._calls.lost
 
     def extend_many(
         self, lo: np.ndarray, hi: np.ndarray, tokens: np.ndarray
@@ -103,7 +89,7 @@ class ShardedIndex(CodedIndex):
     def _extended(
         self, los: np.ndarray, his: np.ndarray, tokens: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        found = self._ask("extend_many", lambda s: (los[s], his[s], tokens))
+        found = self._calls.each("extend_many", lambda s: (los[s], his[s], tokens))
         los, his = np.zeros_like(los), np.zeros_like(his)
         for s, (new_lo, new_hi) in found.items():
             los[s], his[s] = new_lo, new_hi
@@ -118,7 +104,7 @@ class ShardedIndex(CodedIndex):
 
     def next_tokens_many(self, lo: np.ndarray, hi: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         los, his = self._resolve(lo, hi)
-        found = self._ask("next_tokens_many", lambda s: (los[s], his[s])).values()
+        found = self._calls.each("next_tokens_many", lambda s: (los[s], his[s])).values()
         rows = [np.repeat(np.arange(len(lo)), np.diff(indptr)) for indptr, _, _ in found]
         empty = np.zeros(0, np.int64)
         keys = np.concatenate(
@@ -135,7 +121,7 @@ class ShardedIndex(CodedIndex):
     def fill_mask(self, lo: np.ndarray, hi: np.ndarray, out: np.ndarray) -> None:
         los, his = self._resolve(lo, hi)
         out[:] = 0
-        for places, words in self._ask("mask", lambda s: (los[s], his[s])).values():
+        for places, words in self._calls.each("mask", lambda s: (los[s], his[s])).values():
             if places is None:
                 out |= words
             else:
@@ -143,7 +129,7 @@ class ShardedIndex(CodedIndex):
                 out[rows, columns] |= words
 
     def count_ends(self, span: Span) -> int:
-        return sum(self._ask("count_ends", self._spans(span)).values())
+        return sum(self._calls.each("count_ends", self._spans(span)).values())
 
     def documents(self, span: Span, limit: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """As `SegmentedIndex.documents`; for a part of a span of k occurrences, the shards send k occurrences each."""
@@ -151,7 +137,7 @@ class ShardedIndex(CodedIndex):
         wanted = span.hi - span.lo
         if wanted < int((his - los).sum()):
             return self._first_documents(los[:, 0], his[:, 0], wanted, limit)
-        found = self._ask("documents", lambda s: (Span(int(los[s, 0]), int(his[s, 0])), limit))
+        found = self._calls.each("documents", lambda s: (Span(int(los[s, 0]), int(his[s, 0])), limit))
         empty = np.zeros(0, np.int64)
         docs = np.concatenate([empty, *(part[0] + self._first[s] for s, part in found.items())])
         counts = np.concatenate([empty, *(part[1] for part in found.values())])
@@ -162,7 +148,7 @@ class ShardedIndex(CodedIndex):
         self, los: np.ndarray, his: np.ndarray, wanted: int, limit: int | None
     ) -> tuple[np.ndarray, np.ndarray]:
         most = np.minimum(his - los, wanted)
-        found = self._ask("first_occurrences", lambda s: (Span(int(los[s]), int(los[s] + most[s])),))
+        found = self._calls.each("first_occurrences", lambda s: (Span(int(los[s]), int(los[s] + most[s])),))
         lists = [[(key, doc + int(self._first[s])) for key, doc in part] for s, part in found.items()]
         first = [doc for _, doc in islice(heapq.merge(*lists), wanted)]
         docs, counts = np.unique(np.array(first, np.int64), return_counts=True)
@@ -183,22 +169,22 @@ class ShardedIndex(CodedIndex):
         if len(holders) != 1:
             return None
         s = int(holders[0])
-        doc = self._ask("only_document", lambda s: (Span(int(los[s, 0]), int(his[s, 0])),), [s]).get(s)
+        doc = self._calls.each("only_document", lambda s: (Span(int(los[s, 0]), int(his[s, 0])),), [s]).get(s)
         return None if doc is None else doc + int(self._first[s])
 
     def locate(self, span: Span, limit: int | None = None) -> np.ndarray:
         """(document, offset) of each occurrence, int64[count, 2], sorted."""
-        found = self._ask("locate", self._spans(span))
+        found = self._calls.each("locate", self._spans(span))
         places = [part + np.array([self._first[s], 0]) for s, part in found.items()]
         return np.concatenate([np.zeros((0, 2), np.int64), *places])[:limit]
 
     def extract(self, doc: int, start: int = 0, stop: int | None = None) -> np.ndarray:
         s, inside = self.place(doc)
-        return self._one(s, "extract", inside, start, stop)
+        return self._calls.one(s, "extract", inside, start, stop)
 
     def doc_length(self, doc: int) -> int:
         s, inside = self.place(doc)
-        return self._one(s, "doc_length", inside)
+        return self._calls.one(s, "doc_length", inside)
 
     def place(self, doc: int) -> tuple[int, int]:
         """(shard, document there) of a document."""
@@ -218,12 +204,12 @@ class ShardedIndex(CodedIndex):
         """int64[shards, n] twice: the spans of each shard, empty ones of those that are lost. IndexQueryError for spans of elsewhere,
         and with `whole` for parts."""
         lo, hi = np.asarray(lo, np.int64), np.asarray(hi, np.int64)
-        los, his = np.zeros((2, len(self._shards), len(lo)), np.int64)
+        los, his = np.zeros((2, len(self._facts), len(lo)), np.int64)
         for k, (a, b) in enumerate(zip(lo.tolist(), hi.tolist(), strict=True)):
             if a >= b:
                 continue
             los[:, k], his[:, k] = self._state(a)
-        gone = [s for s in range(len(self._shards)) if s not in self._alive]
+        gone = [s for s in range(len(self._facts)) if s not in self._calls.alive]
         his[gone] = los[gone]
         live, given = (his - los).sum(axis=0), hi - lo
         wrong = (given < 0) | ((given > live) & (not gone)) | ((given < live) & whole & (given > 0))
@@ -236,15 +222,15 @@ class ShardedIndex(CodedIndex):
 
     def _state(self, code: int) -> tuple[list[int], list[int]]:
         if code == 0:
-            return [0] * len(self._shards), [0 if f is None else f["n_rows"] for f in self._facts]
+            return [0] * len(self._facts), [0 if f is None else f["n_rows"] for f in self._facts]
         state = self._states.get(code)
         if state is None:
             s = code >> SHARD_BITS
-            if not 0 <= s < len(self._shards):
+            if not 0 <= s < len(self._facts):
                 raise IndexQueryError(
                     f"no span of these shards begins at {code}; use spans of this index only"
                 )
-            span = self.search(self._one(s, "pattern", code & (1 << SHARD_BITS) - 1).tolist())
+            span = self.search(self._calls.one(s, "pattern", code & (1 << SHARD_BITS) - 1).tolist())
             if span.lo != code:
                 raise IndexQueryError(
                     f"no span of these shards begins at {code}; use spans of this index only"
@@ -253,59 +239,11 @@ class ShardedIndex(CodedIndex):
         return state
 
     def _keep(self, code: int, los: list[int], his: list[int]) -> None:
-        with self._asking:
+        with self._calls.lock:
             if len(self._states) >= CACHED_SPANS:
                 for old in list(islice(self._states, CACHED_SPANS // 4)):
                     del self._states[old]
             self._states[code] = (los, his)
-
-    def _one(self, s: int, method: str, *args: Any) -> Any:
-        """One shard's answer; ShardError where it is lost."""
-        if s not in self._alive:
-            raise ShardError(f"the shard {self._shards[s].name} is lost; start it again")
-        answers = self._ask(method, lambda s: args, [s])
-        if s not in answers:
-            raise ShardError(f"the shard {self._shards[s].name} is lost; start it again")
-        return answers[s]
-
-    def _ask(
-        self, method: str, args: Callable[[int], tuple], shards: Sequence[int] | None = None
-    ) -> dict[int, Any]:
-        """The answers of the shards that are alive: all get the call before the first answer is waited for."""
-        with self._asking:
-            return self._asked(method, args, self._alive if shards is None else shards)
-
-    def _asked(self, method: str, args: Callable[[int], tuple], shards: Sequence[int]) -> dict[int, Any]:
-        if not self._alive:
-            raise ShardError("no shard is left; start them again")
-        sent, answers = [], {}
-        faults: list[Exception] = []
-        for s in list(shards):
-            try:
-                self._shards[s].send(method, *args(s))
-                sent.append(s)
-            except ShardError as error:
-                self._lose(s, error, faults)
-        for s in sent:  # all, whatever becomes of one, so that no answer is left for the next call
-            try:
-                answers[s] = self._shards[s].receive()
-            except ShardError as error:
-                self._lose(s, error, faults)
-            except GemkrError as error:
-                faults.append(error)
-        if faults:
-            raise faults[0]
-        return answers
-
-    def _lose(self, s: int, error: ShardError, faults: list[Exception]) -> None:
-        if not self.partial:
-            faults.append(error)
-            return
-        self._alive = [each for each in self._alive if each != s]
-        self.lost.append(self._shards[s].name)
-        if not self._alive:
-            faults.append(ShardError("no shard is left; start them again"))
-        logger.warning("%s; %.0f %% of the documents are searched without it", error, 100 * self.searched)
 
 
 class ShardIds(NumberedIds):
@@ -319,10 +257,10 @@ class ShardIds(NumberedIds):
 
     def _id(self, number: int) -> str:
         s, inside = self._index.place(number)
-        return self._index._one(s, "ids", inside, inside + 1)[0]
+        return self._index._calls.one(s, "ids", inside, inside + 1)[0]
 
     def __iter__(self) -> Iterator[str]:
         first = self._index._first.tolist()
         for s, (start, stop) in enumerate(pairwise(first)):
             for at in range(0, stop - start, IDS_READ):
-                yield from self._index._one(s, "ids", at, min(at + IDS_READ, stop - start))
+                yield from self._index._calls.one(s, "ids", at, min(at + IDS_READ, stop - start))

@@ -73,7 +73,7 @@ def test_actors_rank_as_one_index_does_and_a_dead_one_is_left_out_or_named(wiki:
     assert ours[0].hits
     named = sources(wiki).index(wiki)
     for each in (index, named):
-        each._shards[1].close()
+        each._calls.shards[1].close()
     (first, *_) = rankings(index)
     assert first.searched == pytest.approx(len(shards.shards[0].documents) / 30)
     with pytest.raises(ShardError, match=r"the shard .*shard-001 died"):

@@ -102,7 +102,7 @@ def test_a_configuration_ranks_as_one_index_does_and_a_dead_shard_is_left_out_or
     assert found[0].hits
     assert found[0].searched == 1
 
-    index._shards[1].process.kill()
+    index._calls.shards[1].process.kill()
     left = ours.retrieve(queries, 8)
     first = next(left)
     share = len(shards.shards[0].documents) / 40
@@ -110,12 +110,12 @@ def test_a_configuration_ranks_as_one_index_does_and_a_dead_shard_is_left_out_or
     assert from_record(to_record(first)).searched == first.searched
     assert as_text(first)[0] == f"{share:.0%} of the corpus was searched, shards are lost"
     assert {shard_of([hit.doc_id], 2)[0] for hit in first.hits} == {0}
-    index._shards[0].process.kill()
+    index._calls.shards[0].process.kill()
     with pytest.raises(ShardError, match="no shard is left"):
         list(ours.retrieve([Query("3", "giraffe")], 8))
 
     whole = ShardedCollection.open(made)
-    whole.index._shards[1].process.kill()
+    whole.index._calls.shards[1].process.kill()
     with pytest.raises(ShardError, match=r"the shard .*shard-001 died"):
         list(retriever(whole.index, whole, None).retrieve(queries, 8))
 

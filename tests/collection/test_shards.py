@@ -126,7 +126,7 @@ def test_a_dead_shard_is_named_or_left_out(tmp_path: Path, tokenizer: Path) -> N
         for _ in range(2):
             with pytest.raises(ShardError, match=r"the shard .*two died"):
                 index.next_tokens(index.root)
-        index.partial = True
+        index._calls.partial = True
         left = ShardServer(folders[0])._index
         assert index.next_tokens(Span(0, index.n_rows))[1].sum() == left.n_tokens
         assert index.lost == [str(folders[1])]

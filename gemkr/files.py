@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -54,6 +55,23 @@ def lock(path: Path) -> IO[bytes]:
 def part_of(path: Path) -> Path:
     """The temporary name beside `path` of what takes its place when whole; no two processes share one."""
     return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+def clear_parts(folder: Path, name: str = "*") -> None:
+    """Delete what a process that was killed left under temporary names (`part_of`) in a folder, of one name or of all; for the only
+    writer there."""
+    for path in folder.glob(f".{name}.*.part"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def delete_folder(folder: Path, *, first: str) -> None:
+    """Delete a folder and what it holds, `first` the file without which nobody reads the rest; as much as can be."""
+    with suppress(OSError):
+        (folder / first).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_atomically(path: str | Path, content: str | bytes) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from gemkr.config.ranges import Positive, Share
 from gemkr.errors import ConfigError, DataError
-from gemkr.files import part_of, write_atomically
+from gemkr.files import clear_parts, part_of, write_atomically
 from gemkr.interfaces import TokenVectors
 from gemkr.vector_index.centroid_search import Parts, Steps
 from gemkr.vector_index.exact import best_of
@@ -206,7 +206,7 @@ class CentroidIndex:
         folder = Path(folder)
         part = part_of(folder)
         try:
-            shutil.rmtree(part, ignore_errors=True)
+            clear_parts(folder.parent, folder.name)
             part.mkdir(parents=True)
             self.codec.save(part)
             for number, own in enumerate(self.parts):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from gemkr.errors import DataError
-from gemkr.files import write_atomically
+from gemkr.files import clear_parts, delete_folder, write_atomically
 from gemkr.vector_index.exact import best_of
 from gemkr.vector_index.held_segments import Held
 from gemkr.vector_index.segment_store import LEARNED, name_of
@@ -78,9 +77,10 @@ def build_learned(kind: Any, config: Any, folder: str | Path, held: Held[Any]) -
     place.mkdir(exist_ok=True)
     write_atomically(place / BUILT, stream.getvalue())
     built = kind.prepare(config, held.joined(list(zip(held.stored, left_out, strict=True))), place)
+    clear_parts(place)
     for other in folder.glob(f"*{LEARNED}"):
         if other != place:
-            shutil.rmtree(other, ignore_errors=True)
+            delete_folder(other, first=BUILT)
     return built
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -21,7 +20,7 @@ import numpy as np
 from gemkr.collection.commit import FOREVER, LOCK, locked
 from gemkr.collection.segment import OpenSegment
 from gemkr.errors import DataError
-from gemkr.files import require_writable_folder
+from gemkr.files import delete_folder, require_writable_folder
 from gemkr.progress import progress_bar
 from gemkr.types import Document
 from gemkr.vector_index.manifest import MANIFEST, part_folder, read_manifest
@@ -138,7 +137,7 @@ def _write_missing(
     for place in folder.iterdir():
         whole = place.with_name(place.name.removesuffix(".part"))
         if place.is_dir() and place.suffix != LEARNED and whole not in places:
-            shutil.rmtree(place, ignore_errors=True)
+            delete_folder(place, first=MANIFEST)
     return count
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gemkr.errors import DataError
-from gemkr.files import write_atomically
+from gemkr.files import clear_parts, write_atomically
 from gemkr.vector_index.manifest import MANIFEST, differences, part_folder, read_manifest
 from gemkr.vector_index.vectors import DTYPES, Vectors, as_stored
 
@@ -106,7 +106,7 @@ class VectorWriter:
             raise DataError(
                 f"the vectors {folder} cannot be written ({error}); delete {self.part}, or choose another folder"
             ) from error
-        self.done = 0 if kept is None else kept["done"]
+        self.done = 0 if kept is None else kept.get("done", rows)
 
     def _map(self, name: str, dtype: str, shape: tuple[int, ...], *, anew: bool) -> np.memmap:
         mode, shape = ("w+", shape) if anew else ("r+", None)
@@ -141,6 +141,7 @@ class VectorWriter:
             )
         del self._values, self._scales
         write_atomically(self.part / MANIFEST, json.dumps(self.plan) + "\n")
+        clear_parts(self.part)
         os.replace(self.part, self.folder)
         self.finished = True
 

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from gemkr.errors import DataError
-from gemkr.files import write_atomically
+from gemkr.files import clear_parts, write_atomically
 from gemkr.interfaces import TokenVectors
 from gemkr.vector_index.manifest import MANIFEST, differences, part_folder, read_manifest
 
@@ -160,6 +160,7 @@ class TokenWriter:
                 stream.flush()
                 os.fsync(stream.fileno())
                 stream.close()
+            clear_parts(self.part)
             os.replace(self.part, self.folder)
         except OSError as error:
             raise self._failure(error) from error

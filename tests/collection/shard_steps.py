@@ -16,10 +16,10 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from steps_of_files import in_child
 from toy_text import TEXTS, train_sentencepiece
 
 from gemkr.collection.manifest import SHARDS, OwnManifest
@@ -27,7 +27,6 @@ from gemkr.collection.shard_manifest import ShardManifests
 from gemkr.collection.sharded import ShardedCollection
 from gemkr.types import Document
 
-STEPS = {"os.rename", "os.remove", "os.mkdir", "os.rmdir"}
 UPDATE = [Document(f"d{i}", TEXTS[i % 8] + " again") for i in (1, 2, 3, 4, 20, 21, 22, 23)]
 
 
@@ -49,36 +48,6 @@ def texts(shards: ShardedCollection) -> dict[str, str]:
             assert shard.index.extract(doc).tolist() == list(tokens)
     assert sum(len(shard.index) for shard in shards.shards) == len(found)
     return found
-
-
-def end_at(step: int) -> None:
-    """End this process before its file operation number `step`, from 0."""
-    done = 0
-
-    def count(event: str, args: tuple) -> None:
-        nonlocal done
-        writes = event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR)
-        if event in STEPS or writes:
-            if done == step:
-                os._exit(9)
-            done += 1
-
-    sys.addaudithook(count)
-
-
-def in_child(act: Callable[[], None], step: int | None) -> int:
-    """The process id of a child that makes a change."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            if step is not None:
-                end_at(step)
-            act()
-            code = 0
-        finally:
-            os._exit(code)
-    return child
 
 
 def check(folder: Path, reader: ShardedCollection, before: dict[str, str], after: dict[str, str]) -> bool:

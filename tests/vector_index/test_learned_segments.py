@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -154,6 +158,23 @@ def test_a_build_that_was_stopped_is_nothing(collection: Collection, monkeypatch
     collection.delete(["p0"])
     assert embed(config).index_built
     assert len(list(folder.glob("*.index"))) == 1
+
+
+@pytest.mark.parametrize("given", ["--kind centroid --every 5 --kills 3", "--kind ivf --every 4 --kills 3"])
+def test_a_build_that_ends_anywhere_leaves_right_rankings(tmp_path: Path, given: str) -> None:
+    """Many steps of `learned_steps.py`, and a few kills, in a process without threads."""
+    command = [sys.executable, str(Path(__file__).with_name("learned_steps.py")), str(tmp_path / "here")]
+    root = Path(__file__).parents[2]
+    found = subprocess.run(
+        [*command, *given.split()],
+        env=os.environ | {"PYTHONPATH": f"{root}:{root / 'tests'}", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 0, found.stderr
+    ended, without, whole = map(int, re.findall(r"\d+", found.stdout))
+    assert ended == without + whole
+    assert min(without, whole) > 2
 
 
 def test_an_index_of_another_encoder_or_a_damaged_one(collection: Collection) -> None:

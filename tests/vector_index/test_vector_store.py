@@ -46,6 +46,28 @@ def test_an_interrupted_writing_goes_on(tmp_path: Path) -> None:
     assert VectorWriter(tmp_path / "v", PLAN).done == 10
 
 
+def test_a_writing_that_was_killed_when_all_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its last manifest and its name."""
+
+    def killed(source: Path, to: Path) -> None:
+        if Path(source).suffix == ".part" and Path(source).is_dir():
+            raise KeyboardInterrupt
+        Path(source).rename(to)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("gemkr.vector_index.store.os.replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write(tmp_path / "v").finish()
+    (tmp_path / "v.part" / ".manifest.json.1.part").write_text("{")
+    again = VectorWriter(tmp_path / "v", PLAN)
+    assert again.done == 10
+    again.finish()
+    assert np.array_equal(open_vectors(tmp_path / "v", PLAN, "embed").values, VECTORS.astype(np.float16))
+    assert {path.name for path in (tmp_path / "v").iterdir()} == {"vectors.npy", "manifest.json"}
+
+
 @pytest.mark.parametrize(
     ("other", "named"),
     [

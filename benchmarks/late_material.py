@@ -77,7 +77,10 @@ def encode(folder: Path, args: argparse.Namespace) -> str:
     from gemkr.types import Query
 
     encoder = MultiVectorTokenEncoder.from_config(
-        MultiVectorTokenEncoder.Config(folder=args.encoder, query_tokens=32, document_tokens=180), None
+        MultiVectorTokenEncoder.Config(
+            folder=args.encoder, query_tokens=32, document_tokens=180, precision="bf16"
+        ),
+        None,
     )
     documents = list(islice(read_corpus(args.corpus), args.documents))
     parts = (

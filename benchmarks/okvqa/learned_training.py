@@ -29,8 +29,8 @@ from benchmarks.okvqa.phrase_documents import PhraseDocuments
 from gemkr.data.documents import DocumentStore
 from gemkr.errors import ConfigError, DataError
 from gemkr.models.hf.config import PromptConfig
-from gemkr.models.hf.llm import PRECISIONS
 from gemkr.models.hf.text_encoder import TextReader, load_text_encoder
+from gemkr.models.precision import PRECISIONS
 from gemkr.models.weights import trained_parameters
 from gemkr.scorers.bm25 import BM25
 from gemkr.training.loop.fit import fit

@@ -5,19 +5,30 @@ Their networks give float[n, T, width] for n items; a token that does not count,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from gemkr.interfaces import TokenVectors
-from gemkr.models.embedder import Embedder, Inputs
+from gemkr.models.embedder import Embedder, Inputs, Reader
+from gemkr.models.precision import dtype_of
 from gemkr.types import Document, Query
 
 
 class TokenEmbedder(Embedder):
-    """A `TokenEncoder` of texts, pictures and both, made of a network and a reader. Vectors do not depend on what else is encoded."""
+    """A `TokenEncoder` of texts, pictures and both, made of a network and a reader. Vectors do not depend on what else is encoded;
+    `precision` (fp32, bf16, fp16) is that of matrix products in `encode_*`."""
+
+    def __init__(
+        self, network: nn.Module, reader: Reader, *, batch_size: int, facts: Mapping[str, Any], precision: str
+    ) -> None:
+        """ModelError for a precision that is unknown."""
+        own = {} if precision == "fp32" else {"precision": precision}
+        super().__init__(network, reader, batch_size=batch_size, facts={**facts, **own})
+        self._dtype = dtype_of(precision)
 
     def encode_queries(self, queries: Sequence[Query]) -> TokenVectors:
         """Vectors float32[sum, width], each of length 1; GemkrError for a query with nothing to encode, or a picture that is missing."""
@@ -33,7 +44,8 @@ class TokenEmbedder(Embedder):
         order = np.argsort(lengths, kind="stable")
         found: list[np.ndarray] = [np.empty((0, self.width), np.float32)] * len(items)
         device = next(self.network.parameters()).device
-        with torch.inference_mode():
+        autocast = torch.autocast(device.type, self._dtype, enabled=self._dtype != torch.float32)
+        with torch.inference_mode(), autocast:
             for start in range(0, len(items), self._batch_size):
                 numbers = order[start : start + self._batch_size].tolist()
                 inputs = read([items[number] for number in numbers])

@@ -142,3 +142,15 @@ def test_a_tokenizer_that_cannot_pad_is_named(folder: Path, tmp_path: Path) -> N
         file.unlink()
     with pytest.raises(ModelError, match=r"the tokenizer of the multi-vector folder .* has no padding token"):
         encoder(tmp_path)
+
+
+def test_precision(folder: Path) -> None:
+    exact, half = encoder(folder), encoder(folder, precision="bf16")
+    vectors = half.encode_documents(DOCUMENTS)
+    expected = exact.encode_documents(DOCUMENTS)
+    np.testing.assert_array_equal(vectors.offsets, expected.offsets)
+    assert vectors.values.dtype == np.float32
+    assert 0 < np.abs(vectors.values - expected.values).max() < 0.03
+    assert half.fingerprint != exact.fingerprint
+    with pytest.raises(ModelError, match="the precision 'int4' is unknown; use fp32, bf16, fp16"):
+        encoder(folder, precision="int4")

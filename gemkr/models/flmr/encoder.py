@@ -45,7 +45,8 @@ class PreFLMREncoder(TokenEmbedder):
         rest `learns`, the vision tower with `train_vision` alone. Vectors of `width` numbers; a picture gives `image_tokens` of them,
         each of up to `regions` crops as many again (boxes from the configuration's region store, or its detector's at question time), and its patches pass
         `mapping_layers`, which see `seen_tokens` states of the question. `mask_padding`: queries are filled up with [MASK] tokens, which
-        are scored; without `score_question` the text beside a picture is read only (the `mapping` stage); `black_picture`: a query without a picture is shown a black one, as in the published evaluations."""
+        are scored; without `score_question` the text beside a picture is read only (the `mapping` stage); `black_picture`: a query without a picture is shown a black one, as in the published evaluations. Matrix
+        products of `encode_*` have a `precision` (fp32, bf16, fp16)."""
 
         text: FilePath
         vision: FilePath | None = None
@@ -67,6 +68,7 @@ class PreFLMREncoder(TokenEmbedder):
         score_question: bool = True
         black_picture: bool = False
         batch_size: Positive = 32
+        precision: str = "fp32"
 
         def __post_init__(self) -> None:
             for learns in (self.learns, *(stage.learns for stage in self.stages)):
@@ -112,7 +114,7 @@ class PreFLMREncoder(TokenEmbedder):
             "document_marker": config.document_marker,
             "image_tokens": config.image_tokens,
         }
-        return cls(network, reader, batch_size=config.batch_size, facts=facts)
+        return cls(network, reader, batch_size=config.batch_size, facts=facts, precision=config.precision)
 
     def describe_query(self, query: Query) -> list[QueryVector]:
         """What each vector of `encode_queries([query])` stands for, in order."""

@@ -19,8 +19,9 @@ from gemkr.models.gemkr.prefix import PrefixedTower, keep_rows
 from gemkr.models.gemkr.projector import Projector
 from gemkr.models.gemkr.rows import RankWeight
 from gemkr.models.gemkr.writer import Writer
-from gemkr.models.hf.llm import LLM, PRECISIONS, CacheState, load_llm
+from gemkr.models.hf.llm import LLM, CacheState, load_llm
 from gemkr.models.hf.text_encoder import TextEncoder, TextReader, load_text_encoder
+from gemkr.models.precision import PRECISIONS
 from gemkr.text.tokenizer import Tokenizer, load_tokenizer
 from gemkr.vision.encode import Tower, load_tower
 from gemkr.vision.protocols import Pictures, Regions

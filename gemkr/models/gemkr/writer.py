@@ -19,7 +19,8 @@ from gemkr.models.gemkr.branches import BranchState
 from gemkr.models.gemkr.prompt import IGNORED_LABEL
 from gemkr.models.gemkr.rank_loss import ranked_loss
 from gemkr.models.gemkr.rows import RankWeight, Rows
-from gemkr.models.hf.llm import LLM, PRECISIONS, CacheState
+from gemkr.models.hf.llm import LLM, CacheState
+from gemkr.models.precision import PRECISIONS
 from gemkr.models.weights import trained_parameters
 from gemkr.text.tokenizer import Tokenizer
 

@@ -22,9 +22,8 @@ from gemkr.models.hf.folder import load_folder
 from gemkr.models.hf.fused import FusedLlama, require_fusable
 from gemkr.models.hf.fused_parts import TargetLoss
 from gemkr.models.hf.gguf_llama import read_gguf_llama
+from gemkr.models.precision import dtype_of
 from gemkr.text.gguf_file import is_gguf
-
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +196,7 @@ def load_llm(
     """
     from transformers import AutoModelForCausalLM
 
-    if precision not in PRECISIONS:
-        raise ModelError(f"the precision {precision!r} is unknown; use {', '.join(PRECISIONS)}")
+    dtype = dtype_of(precision)
     if lora is not None and train_llm:
         raise ModelError(
             "LoRA and training the whole LLM exclude each other; set lora: null or train_llm: false"
@@ -212,7 +210,7 @@ def load_llm(
             f"the LLM folder {folder} is a checkpoint of gemkr; set model.checkpoint to it, and model.llm to the LLM that its "
             "config.json names"
         )
-    dtype = torch.float32 if train_llm else PRECISIONS[precision]
+    dtype = torch.float32 if train_llm else dtype
     if is_gguf(folder):
         model = read_gguf_llama(folder, dtype)
     elif (Path(folder) / "config.json").is_file():

@@ -107,13 +107,14 @@ class MultiVectorTokenEncoder(TokenEmbedder):
     @dataclass(frozen=True, kw_only=True)
     class Config:
         """A folder; `checkpoint` of `gemkr train`, in which all weights learn. Of longer texts the first `query_tokens` and
-        `document_tokens` tokens are read (default: as the model says)."""
+        `document_tokens` tokens are read (default: as the model says), with matrix products in `precision` (fp32, bf16, fp16)."""
 
         folder: FilePath
         checkpoint: FilePath | None = None
         query_tokens: Positive | None = None
         document_tokens: Positive | None = None
         batch_size: Positive = 32
+        precision: str = "fp32"
 
     @classmethod
     def from_config(cls, config: Config, sources: Any) -> MultiVectorTokenEncoder:
@@ -126,7 +127,13 @@ class MultiVectorTokenEncoder(TokenEmbedder):
             sources.put_in(network, config.checkpoint)
         settings = [module.get_config_dict() for module in model if hasattr(module, "get_config_dict")]
         facts = {"prompts": model.prompts, "modules": json.loads(json.dumps(settings, default=str))}
-        return cls(network, MultiVectorReader(model), batch_size=config.batch_size, facts=facts)
+        return cls(
+            network,
+            MultiVectorReader(model),
+            batch_size=config.batch_size,
+            facts=facts,
+            precision=config.precision,
+        )
 
     def describe_query(self, query: Query) -> list[QueryVector]:
         """What each vector of `encode_queries([query])` stands for, in order."""

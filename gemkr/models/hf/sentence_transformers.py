@@ -21,8 +21,8 @@ from gemkr.config.paths import FilePath
 from gemkr.config.ranges import Positive
 from gemkr.errors import ModelError, first_line
 from gemkr.models.hf.folder import UNREADABLE, without_bars
-from gemkr.models.hf.llm import PRECISIONS
 from gemkr.models.hf.sentence_network import SentenceNetwork, SentenceReader
+from gemkr.models.precision import dtype_of
 from gemkr.models.weights import new_weights, weights_digest
 from gemkr.types import Document, Query
 
@@ -60,9 +60,7 @@ class SentenceTransformerEncoder:
             raise ModelError(
                 f"instruction_prompt is {config.instruction_prompt!r}, it has no {{instruction}} in it; put it there"
             )
-        if config.precision not in PRECISIONS:
-            raise ModelError(f"the precision {config.precision!r} is unknown; use {', '.join(PRECISIONS)}")
-        self.config = config
+        self.config, self._dtype = config, dtype_of(config.precision)
         self._model = _load(SentenceTransformer, config.folder, "encoder", device)
         if self._model.similarity_fn_name not in SIMILARITIES:
             raise ModelError(
@@ -142,8 +140,7 @@ class SentenceTransformerEncoder:
     def _encode(self, encode: Any, texts: list[str], prompt: str | None) -> np.ndarray:
         if not texts:
             return np.empty((0, self.width), np.float32)
-        dtype = PRECISIONS[self.config.precision]
-        with torch.autocast(self._model.device.type, dtype, enabled=dtype != torch.float32):
+        with torch.autocast(self._model.device.type, self._dtype, enabled=self._dtype != torch.float32):
             vectors = encode(
                 texts,
                 prompt=prompt,

@@ -11,13 +11,12 @@ from torch import Tensor, nn
 
 from gemkr.config.paths import FilePath
 from gemkr.config.ranges import Positive
-from gemkr.errors import ModelError
 from gemkr.models.embedder import Embedder, Inputs
 from gemkr.models.hf.adapters import VISION, AdapterConfig, prepare
 from gemkr.models.hf.folder import load_folder
-from gemkr.models.hf.llm import PRECISIONS
 from gemkr.models.hf.vlm_folder import load_parts
 from gemkr.models.hf.vlm_reader import VlmReader
+from gemkr.models.precision import dtype_of
 
 
 class VlmNetwork(nn.Module):
@@ -61,15 +60,14 @@ class VlmEncoder(Embedder):
         """ModelError for a folder of another kind of model, or settings that do not go together."""
         from transformers import AutoModel
 
-        if config.precision not in PRECISIONS:
-            raise ModelError(f"the precision {config.precision!r} is unknown; use {', '.join(PRECISIONS)}")
+        dtype = dtype_of(config.precision)
         parts = load_parts(config.folder)
         reader = VlmReader(
             parts, sources.pictures,
             template=config.template, image=config.image, pool=config.pool, max_tokens=config.max_tokens,
         )  # fmt: skip
         parts.limit_pixels(config.min_pixels, config.max_pixels)
-        model = load_folder(AutoModel, config.folder, "VLM", PRECISIONS[config.precision])
+        model = load_folder(AutoModel, config.folder, "VLM", dtype)
         network = VlmNetwork(model)
         prepare(network, config.adapters, fresh=())
         for name, parameter in network.named_parameters():

@@ -15,8 +15,9 @@ from gemkr.errors import ModelError
 from gemkr.models.hf.adapters import linear_layers
 from gemkr.models.hf.config import LoraConfig
 from gemkr.models.hf.folder import load_folder
-from gemkr.models.hf.llm import LLM, PRECISIONS, CacheState, add_lora, additive_mask, row_positions
+from gemkr.models.hf.llm import LLM, CacheState, add_lora, additive_mask, row_positions
 from gemkr.models.hf.vlm_families import Tensors
+from gemkr.models.precision import dtype_of
 
 LANGUAGE = ("language_model", "text_model")
 """What the language part is called in models of transformers."""
@@ -76,9 +77,7 @@ def load_vlm(folder: str, *, lora: LoraConfig | None, precision: str) -> VlmLLM:
     """
     from transformers import AutoModelForImageTextToText
 
-    if precision not in PRECISIONS:
-        raise ModelError(f"the precision {precision!r} is unknown; use {', '.join(PRECISIONS)}")
-    model = load_folder(AutoModelForImageTextToText, folder, "VLM", PRECISIONS[precision])
+    model = load_folder(AutoModelForImageTextToText, folder, "VLM", dtype_of(precision))
     return adapted(model, lora)
 
 

@@ -17,7 +17,7 @@ from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
 from gemkr.errors import ConfigError, ModelError
-from gemkr.models.hf.llm import PRECISIONS
+from gemkr.models.precision import PRECISIONS
 from gemkr.models.weights import trained_parameters
 from gemkr.training.loop.config import LoopConfig
 from gemkr.training.loop.feed import count_targets

@@ -15,8 +15,9 @@ class ServiceConfig:
     `hosts` are the names that a request may call the service by: left out, those of this machine's loopback where it
     listens there, and any elsewhere. A full `queue` of waiting questions answers 503; up to `batch_size` of them are retrieved
     together, after waiting `window_ms` milliseconds for each other. A question that has no answer after `seconds` is given up, a
-    body that has not come after `body_seconds` refused. `kept_pixels` bounds the decoded pictures in memory (3 bytes a pixel).
-    After a change, segments of a collection are merged in a process of their own within `merge_gb` gigabytes of memory, 0: never.
+    body that has not come after `body_seconds` refused, a connection whose request has not begun by then closed. `kept_pixels`
+    bounds the decoded pictures in memory (3 bytes a pixel). After a change, segments of a collection are merged in a process of
+    their own within `merge_gb` gigabytes of memory, 0: never.
     """
 
     retrievers: tuple[str, ...] = ()

@@ -90,7 +90,9 @@ class GrowingAnswer:
         job.result.add_done_callback(lambda _: self._post(None))
 
     def response(self, request: Request, held: ExitStack) -> Response:
-        """The stream, until the answer is there or the client has gone; then the job is cancelled and `held` closed."""
+        """The stream, until the answer is there or the client has gone; then the job is cancelled. `held` is closed by then, or when the
+        job ends, which a client that does not read cannot put off."""
+        self._job.result.add_done_callback(lambda _: held.close())
 
         def over() -> None:
             self._job.cancel()

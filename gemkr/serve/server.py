@@ -21,10 +21,12 @@ from uvicorn.supervisors import Multiprocess
 
 from gemkr.config.files import load_config
 from gemkr.config.packaged import find_config
+from gemkr.config.service import ServiceConfig
 from gemkr.errors import ConfigError, GemkrError
 from gemkr.evaluation.config import EvalConfig
 from gemkr.serve.app import KEY_VARIABLE, STOP_SECONDS, create_app
 from gemkr.serve.metrics import FOLDER_VARIABLE, forget_dead_workers
+from gemkr.serve.punctual import PunctualProtocol
 from gemkr.serve.service import Service
 
 logger = logging.getLogger(__name__)
@@ -48,14 +50,14 @@ def serve(config: str, overrides: Sequence[str], changes: dict[str, Any], worker
     with listener:
         if workers == 1:
             app = create_app(Service(settings), key=os.environ.get(KEY_VARIABLE) or None)
-            options = _options(app)
+            options = _options(app, settings.serve)
             _say(settings, listener)
             uvicorn.Server(options).run(sockets=[listener])
             return
         os.environ[WORK_VARIABLE] = json.dumps([config, list(overrides), changes])
         with tempfile.TemporaryDirectory() as folder:
             os.environ[FOLDER_VARIABLE] = folder
-            options = _options("gemkr.serve.server:worker_app", factory=True, workers=workers)
+            options = _options("gemkr.serve.server:worker_app", settings.serve, factory=True, workers=workers)
             _say(settings, listener)
             supervisor = Workers(options, sockets=[listener])
             supervisor.run()
@@ -80,7 +82,9 @@ def worker_app() -> Any:
 
 
 class Options(uvicorn.Config):
-    """uvicorn's settings, with what a process does before it serves."""
+    """uvicorn's settings, with what a process does before it serves, and the time that the head of a request has."""
+
+    head_seconds: float
 
     def configure_logging(self) -> None:
         """Log as the command line does, and survive the SIGTERM that uvicorn raises again once it has stopped in order, so that the
@@ -114,9 +118,10 @@ class Workers(Multiprocess):
                 worker.process.terminate()
 
 
-def _options(app: Any, **more: Any) -> Options:
-    return Options(
+def _options(app: Any, settings: ServiceConfig, **more: Any) -> Options:
+    options = Options(
         app,
+        http=PunctualProtocol,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -125,6 +130,8 @@ def _options(app: Any, **more: Any) -> Options:
         timeout_worker_healthcheck=HUNG_SECONDS,
         **more,
     )
+    options.head_seconds = settings.body_seconds
+    return options
 
 
 @contextmanager

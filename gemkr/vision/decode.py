@@ -20,7 +20,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 
 
 def read_picture(
-    source: Path | IO[bytes] | Image.Image,
+    source: str | Path | IO[bytes] | Image.Image,
     name: str,
     way_out: str = "give another picture",
 ) -> Image.Image:
@@ -41,7 +41,7 @@ def read_picture(
         raise VisionError(f"{name} cannot be read: {_reason(error, source)}; {way_out}") from error
 
 
-def check_picture(path: Path, name: str, way_out: str) -> None:
+def check_picture(path: str | Path, name: str, way_out: str) -> None:
     """VisionError where `read_picture` of a file would raise one; a JPEG, decoded at an eighth of its size, takes about a
     millisecond. Safe in several threads."""
     try:
@@ -71,7 +71,7 @@ def _reason(error: Exception, source: object) -> str:
     unknown = (error, error.__context__)  # an imported ultralytics puts an error of its own before PIL's
     if any(isinstance(one, UnidentifiedImageError) for one in unknown):
         known = known_formats()
-        suffix = source.suffix.lower() if isinstance(source, Path) else ""
+        suffix = Path(source).suffix.lower() if isinstance(source, str | Path) else ""
         if suffix in UNREAD or (suffix == ".avif" and "AVIF" not in known):
             return f"{suffix} files are not decoded by this program with Pillow {PIL.__version__} ({', '.join(known)} are)"
         return (

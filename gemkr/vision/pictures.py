@@ -4,9 +4,10 @@ what is done with a picture."""
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from PIL import Image
 
@@ -14,7 +15,7 @@ from gemkr.errors import DataError, VisionError
 from gemkr.progress import progress_bar
 from gemkr.types import Document, Query
 from gemkr.vision.decode import check_picture, read_picture
-from gemkr.vision.names import LISTED, SUFFIXES, UNREAD, without_suffix
+from gemkr.vision.names import LISTED, SPELLED, SUFFIXES, UNREAD, without_suffix
 from gemkr.vision.protocols import Pictures, Regions
 
 logger = logging.getLogger(__name__)
@@ -60,52 +61,49 @@ class PictureFolder:
 
     def __contains__(self, image_id: str) -> bool:
         try:
-            self.path(image_id)
+            self._file(image_id)
         except VisionError:
             return False
         return True
 
     def path(self, image_id: str) -> Path:
         """The file of a picture; VisionError names one that is missing, or ambiguous without its suffix."""
-        name = PurePosixPath(image_id)
-        if not name.is_absolute() and ".." not in name.parts:
+        return Path(self._file(image_id))
+
+    def _file(self, image_id: str) -> str:
+        """`path` as a string. `Path` interns every name that it is made of, and a lookup tries a hundred names: CPython's table of
+        interned strings would be made anew every thousand lookups, each time in the memory of the thread that is at it."""
+        if not image_id.startswith("/") and ".." not in image_id.split("/"):
             stem = without_suffix(image_id)
-            candidates = [*self._files(image_id), *([] if stem is None else [self.folder / image_id])]
-            for candidate in candidates:
-                if candidate.is_file():
+            named = () if stem is None else (os.path.join(self.folder, image_id),)
+            for candidate in (*self._files(image_id), *named):
+                if os.path.isfile(candidate):
                     return candidate
-            found = [] if stem is None else _different([path for path in self._files(stem) if path.is_file()])
+            found = [] if stem is None else _different(list(filter(os.path.isfile, self._files(stem))))
             if len(found) == 1:
                 return found[0]
             if found:
+                first, second = map(os.path.basename, found[:2])
                 raise VisionError(
-                    f"the picture {image_id!r} is not in {self.folder}, and {stem!r} is ambiguous there: {found[0].name} or "
-                    f"{found[1].name}; name one of them"
+                    f"the picture {image_id!r} is not in {self.folder}, and {stem!r} is ambiguous there: {first} or "
+                    f"{second}; name one of them"
                 )
         raise VisionError(
             f"the picture {image_id!r} is not in {self.folder}; put it there as {LISTED}, or {self._way_out}"
         )
 
-    def _files(self, image_id: str) -> list[Path]:
+    def _files(self, image_id: str) -> list[str]:
         """Where a picture may lie, those that can be read first; suffixes in lower case, upper case and as a word."""
-        return [
-            self.folder / f"{image_id}{spelled}"
-            for suffixes in (SUFFIXES, UNREAD)
-            for spelled in (
-                *suffixes,
-                *map(str.upper, suffixes),
-                *(f".{s[1:].capitalize()}" for s in suffixes),
-            )
-        ]
+        return [os.path.join(self.folder, f"{image_id}{spelled}") for spelled in SPELLED]
 
     def open(self, image_id: str) -> Image.Image:
         """The decoded picture, RGB, turned upright; VisionError names one that is missing or corrupt."""
-        path = self.path(image_id)
+        path = self._file(image_id)
         return read_picture(path, f"the picture {image_id!r} ({path})", f"replace it, or {self._way_out}")
 
     def check(self, image_id: str) -> None:
         """VisionError, as `open`, for a picture that is missing or corrupt; quicker, as nothing is made of what is decoded."""
-        path = self.path(image_id)
+        path = self._file(image_id)
         check_picture(path, f"the picture {image_id!r} ({path})", f"replace it, or {self._way_out}")
 
     def open_all(
@@ -162,11 +160,11 @@ def require_pictures(
                 pass
 
 
-def _different(paths: list[Path]) -> list[Path]:
+def _different(paths: list[str]) -> list[str]:
     """Without names of the same file, which a file system that ignores case gives."""
-    found: list[Path] = []
+    found: list[str] = []
     for path in paths:
-        if not any(path.samefile(other) for other in found):
+        if not any(os.path.samefile(path, other) for other in found):
             found.append(path)
     return found
 

@@ -56,6 +56,35 @@ def test_a_stream_whose_client_left_before_it_began_lets_everything_go() -> None
     assert let_go == [True]
 
 
+def test_a_client_that_does_not_read_its_stream_holds_nothing_after_the_answer() -> None:
+    let_go: list[bool] = []
+
+    async def answered() -> None:
+        one, held, begun = job(), ExitStack(), asyncio.Event()
+        held.callback(let_go.append, True)
+        response = GrowingAnswer(one, lambda ranking: {}).response(Request(SCOPE, gone), held)
+
+        async def connected() -> dict[str, Any]:
+            await asyncio.Event().wait()
+            return {}
+
+        async def full(message: Any) -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+        stream = asyncio.create_task(response(SCOPE, connected, full))
+        await begun.wait()
+        assert not let_go
+        await asyncio.to_thread(one.result.set_result, Ranking("1", ()))
+        assert let_go == [True]
+        assert not stream.done()
+        stream.cancel()
+        await asyncio.gather(stream, return_exceptions=True)
+
+    asyncio.run(answered())
+    assert let_go == [True]
+
+
 def test_clues_that_grow_after_the_loop_has_ended_hurt_nobody() -> None:
     async def made() -> Job:
         one = job()

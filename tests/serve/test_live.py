@@ -141,6 +141,25 @@ def test_a_slow_body_is_refused_and_others_are_answered(url: str) -> None:
     slow.close()
 
 
+@pytest.mark.parametrize("sent", ["", "POST /v1/retr", "GET /health HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\nGET"])
+def test_who_does_not_finish_a_head_is_let_go(url: str, sent: str) -> None:
+    parts, began = urlsplit(url), time.monotonic()
+    with socket.create_connection((parts.hostname, parts.port), timeout=12) as silent:
+        silent.sendall(sent.encode())
+        time.sleep(1)
+        if sent:
+            silent.sendall(b"x")  # every byte counts as a sign of life to uvicorn
+        assert Client(url).ask("owl", retriever="bm25").hits
+        while silent.recv(65536):
+            pass
+    assert 2.9 < time.monotonic() - began < 11
+
+
+def test_an_answer_may_take_longer_than_a_head(tmp_path: Path) -> None:
+    with listening(tiny_service(tmp_path, pause=0.25, body_seconds=0.5)) as url:
+        assert Client(url).ask("x").hits
+
+
 def test_a_full_queue_says_when_to_come_again(tmp_path: Path) -> None:
     with listening(tiny_service(tmp_path, pause=0.1, queue=1, batch_size=1)) as url:
 

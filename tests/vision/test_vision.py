@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,21 @@ def test_pictures_are_found_by_id(folder: PictureFolder) -> None:
             folder.path(bad)
     with pytest.raises(VisionError, match="does not exist"):
         PictureFolder(folder.folder / "nowhere")
+
+
+def test_a_lookup_leaves_nothing_in_the_interpreters_tables(
+    folder: PictureFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interned: list[str] = []
+    keep = sys.intern
+    monkeypatch.setattr(sys, "intern", lambda text: interned.append(text) or keep(text))
+    for image_id in ("a", "b.jpg", "trip/z"):
+        assert (image_id in folder) == (image_id != "trip/z")
+    folder.open("c")
+    folder.check("d")
+    assert not interned
+    folder.path("a")
+    assert len(interned) < 20  # the parts of one path
 
 
 def test_corrupt_pictures_are_named_or_listed(folder: PictureFolder) -> None:

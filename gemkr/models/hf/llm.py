@@ -104,7 +104,7 @@ class LLM(nn.Module):
         """float32[B, last, V] at the last positions of left-padded [B, T, hidden], mask int64[B, T]."""
         if self.fused:
             states = self.hidden(embeddings, _causal(mask), row_positions(mask), mask.bool())
-            return self.head(states[:, -last:]).float()
+            return self.head(states[:, -last:].contiguous()).float()  # else torch copies the head for each row
         output = self.model(
             inputs_embeds=embeddings,
             attention_mask=mask,

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gemkr.errors import ModelError
+from gemkr.models.hf.fused_lines import Lines, attend_causal
 from gemkr.models.hf.fused_parts import (
     Attention,
     Grid,
@@ -81,22 +82,23 @@ class FusedLlama:
         )
         self.joined = [{name: _join(layer, parts) for name, parts in GROUPS.items()} for layer in self.layers]
 
-    def __call__(self, embeddings: Tensor, visible: Tensor, positions: Tensor, real: Tensor) -> Tensor:
-        """Last states [B, T, hidden] of embeddings [B, T, hidden]: token i sees what `visible` bool[B, i, T] marks and stands
-        at `positions` int64[B, T]; places that `real` bool[B, T] does not mark are passed over and hold zeros."""
+    def __call__(self, embeddings: Tensor, visible: Tensor | None, positions: Tensor, real: Tensor) -> Tensor:
+        """Last states [B, T, hidden] of embeddings [B, T, hidden]: token i sees what `visible` bool[B, i, T] marks (None: the real
+        ones up to itself, several times as fast) and stands at `positions` int64[B, T]; places that `real` bool[B, T] does not mark
+        are passed over and hold zeros."""
         return self._read(embeddings, visible, positions, real, self._blocks(embeddings), None)
 
     @torch.no_grad()
     def extend(
         self,
         embeddings: Tensor,
-        visible: Tensor,
+        visible: Tensor | None,
         positions: Tensor,
         real: Tensor,
         cache: FusedCache | None = None,
     ) -> tuple[Tensor, FusedCache]:
-        """The same for tokens behind the L that `cache` holds of each row, with `visible` bool[B, T, L + T], and the cache
-        grown by them; nothing is learned from it. The cache is changed in place, its tensors are not."""
+        """The same for tokens behind the L that `cache` holds of each row, with `visible` bool[B, T, L + T] (or None where
+        nothing is held), and the cache grown by them; nothing is learned from it. The cache is changed in place, its tensors are not."""
         if cache is None:
             cache = FusedCache([], self._blocks(embeddings))
         return self._read(embeddings, visible, positions, real, cache.blocks, cache.layers), cache
@@ -104,7 +106,7 @@ class FusedLlama:
     def _read(
         self,
         embeddings: Tensor,
-        visible: Tensor,
+        visible: Tensor | None,
         positions: Tensor,
         real: Tensor,
         blocks: list[Block],
@@ -112,7 +114,7 @@ class FusedLlama:
     ) -> Tensor:
         rows, length = real.shape
         places = real.flatten().nonzero()[:, 0]
-        grid = self._grid(visible, positions, places)
+        grid = self._grid(visible, positions, places, real)
         dtype = _dtype(embeddings)
         states = embeddings.flatten(0, 1)[places].to(dtype)
         with torch.autocast(embeddings.device.type, enabled=False):
@@ -127,7 +129,7 @@ class FusedLlama:
         states: Tensor,
         layer: nn.Module,
         block: Block,
-        grid: Grid,
+        grid: Grid | Lines,
         memory: list[Memory] | None,
         number: int,
     ) -> Tensor:
@@ -136,7 +138,11 @@ class FusedLlama:
         read = _linear(
             RMSNorm.apply(states, first.weight.to(dtype), first.variance_epsilon), *block["attention"]
         )
-        if memory is None:
+        if not isinstance(grid, Grid):
+            read, now = attend_causal(read, grid, *heads, keep=memory is not None)
+            if memory is not None:
+                memory.append(now)
+        elif memory is None:
             read = Attention.apply(read, grid, *heads)
         else:
             before = memory[number] if number < len(memory) else None
@@ -153,15 +159,18 @@ class FusedLlama:
             for layer in self.joined
         ]
 
-    def _grid(self, visible: Tensor, positions: Tensor, places: Tensor) -> Grid:
+    def _grid(self, visible: Tensor | None, positions: Tensor, places: Tensor, real: Tensor) -> Grid | Lines:
+        cos, sin = self.rotary(torch.zeros((), device=positions.device), positions.flatten()[places][None])
+        half = cos.shape[-1] // 2
+        angles = cos[0, :, None, :half], sin[0, :, None, :half]
+        if visible is None:
+            return Lines(real.sum(dim=1).tolist(), real.shape[1], places, *angles)
         rows, length, seen = visible.shape
         keys = self.config.num_key_value_heads
         shared = self.config.num_attention_heads // keys
         bias = torch.where(visible, 0.0, torch.finfo(torch.float32).min)[:, None, None]
         bias = bias.expand(rows, keys, shared, length, seen).reshape(rows * keys, shared * length, seen)
-        cos, sin = self.rotary(torch.zeros((), device=positions.device), positions.flatten()[places][None])
-        half = cos.shape[-1] // 2
-        return Grid(rows, length, places, bias, cos[0, :, None, :half], sin[0, :, None, :half])
+        return Grid(rows, length, places, bias, *angles)
 
 
 def require_fusable(model: nn.Module) -> None:

@@ -103,8 +103,10 @@ class LLM(nn.Module):
     def logits(self, embeddings: torch.Tensor, mask: torch.Tensor, last: int) -> torch.Tensor:
         """float32[B, last, V] at the last positions of left-padded [B, T, hidden], mask int64[B, T]."""
         if self.fused:
-            states = self.hidden(embeddings, _causal(mask), row_positions(mask), mask.bool())
-            return self.head(states[:, -last:].contiguous()).float()  # else torch copies the head for each row
+            states = self._pass(embeddings, None, row_positions(mask), mask.bool())
+            return self.head(
+                states[:, -last:].contiguous()
+            ).float()  # else torch copies the head for each row
         output = self.model(
             inputs_embeds=embeddings,
             attention_mask=mask,
@@ -118,7 +120,7 @@ class LLM(nn.Module):
         """As `logits` with last = 1, keeping keys and values: float32[B, V] and the state of B rows."""
         positions = row_positions(mask)
         if self.fused:
-            states, cache = self._pass.extend(embeddings, _causal(mask), positions, mask.bool())
+            states, cache = self._pass.extend(embeddings, None, positions, mask.bool())
             return self.head(states[:, -1]).float(), CacheState(cache, mask, positions[:, -1] + 1)
         output = self.model(
             inputs_embeds=embeddings,
@@ -262,12 +264,6 @@ def add_lora(model: nn.Module, lora: LoraConfig, targets: str | None = None) -> 
         peft.inject_adapter_in_model(settings, model)
     except (ValueError, re.error) as error:
         raise ModelError(f"LoRA cannot be added at {lora.targets!r}: {first_line(error)}") from error
-
-
-def _causal(mask: torch.Tensor) -> torch.Tensor:
-    """bool[B, T, T]: each token of left-padded rows sees the real ones up to itself."""
-    real = mask.bool()
-    return real[:, None] & real.new_ones(real.shape[1], real.shape[1]).tril()
 
 
 def row_positions(mask: torch.Tensor) -> torch.Tensor:

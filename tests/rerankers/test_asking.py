@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -102,12 +101,12 @@ def test_query_likelihood_is_the_mean_log_probability_of_the_question(folder: Pa
 
 def test_a_prompt_must_end_in_the_question(folder: Path) -> None:
     (folder / "early.txt").write_text("{question}\n<ImageHere>\n{passage}\n")
-    other = {**LIKELIHOOD, "model": {**MODEL, "prompt": {"template": "early.txt"}}}
-    for kind in (other, {**LIKELIHOOD, "max_prompt_tokens": 40}):
-        reranker, sources = build(folder, kind)
-        query = replace(sources.queries[0], question="where does the fox live " * 5)
+    query = Query("q0", "where does the fox live and why")
+    bare = build(folder, LIKELIHOOD)[0].scorer.asked.prompts(query, passage="").text_length
+    early = {**LIKELIHOOD, "model": {**MODEL, "prompt": {"template": "early.txt"}}}
+    for kind in (early, {**LIKELIHOOD, "max_prompt_tokens": bare - 1}):
         with pytest.raises(ModelError, match=r"'q0' ends otherwise; let the template end in \{question\}"):
-            reranker.scorer.score(query, np.arange(2))
+            build(folder, kind)[0].scorer.score(query, np.arange(2))
 
 
 def test_batches_do_not_change_yes_no(folder: Path) -> None:

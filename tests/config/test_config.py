@@ -70,7 +70,7 @@ def test_a_number_where_a_file_needs_text_is_refused(minimal: Path) -> None:
         load_config(minimal, TrainConfig)
     minimal.write_text(MINIMAL.replace("runs/x", "yes"))
     with pytest.raises(
-        ConfigError, match="output must be text, it is True; put yes, no, on, off, .* in quotes"
+        ConfigError, match=r"output must be text, it is True; put yes, no, on, off, .* in quotes"
     ):
         load_config(minimal, TrainConfig)
     minimal.write_text(MINIMAL.replace("runs/x", "'2024_01'"))

@@ -226,6 +226,10 @@ def _text(value: Any, where: str) -> str:
     """A text as it is, which may be a FromHere; ConfigError for anything else."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         raise ConfigError(f"{where} must be text, it is the number {value!r}; put it in quotes")
+    if isinstance(value, bool):
+        raise ConfigError(
+            f"{where} must be text, it is {value!r}; put yes, no, on, off, true and false in quotes"
+        )
     if not isinstance(value, str):
         raise ConfigError(f"{where} must be of type str, it is {value!r}")
     return value

@@ -10,6 +10,7 @@ RERANKERS = Role(
         "cross_encoder": "gemkr.rerankers.cross_encoder:CrossEncoderReranker",
         "yes_no": "gemkr.rerankers.yes_no:YesNoReranker",
         "listwise": "gemkr.rerankers.listwise:ListwiseReranker",
+        "query_likelihood": "gemkr.rerankers.query_likelihood:QueryLikelihoodReranker",
     },
 )
 """Short names of kinds -> "module:Class"."""

@@ -84,11 +84,11 @@ def _builds(
 
     def about_one(query: Query, shown: Sequence[Candidate], _: int, *, kind: str) -> Any:
         prompts = prompts_of(pointwise, clue=answers[kind])
-        return prompts(query, passage=shown[0].passage, images=shown[0].images)
+        return unended(prompts(query, passage=shown[0].passage, images=shown[0].images))
 
     def about_several(query: Query, shown: Sequence[Candidate], place: int) -> Any:
         prompts = prompts_of(listwise, clue=[answers[LISTWISE][place]])
-        return list_prompt(prompts, model.tokenizer, query, shown, rerank.max_prompt_tokens)
+        return unended(list_prompt(prompts, model.tokenizer, query, shown, rerank.max_prompt_tokens))
 
     makers = {
         "yes": partial(about_one, kind="yes"),
@@ -96,6 +96,11 @@ def _builds(
         LISTWISE: about_several,
     }
     return {kind: makers[kind] for kind in rerank.samples}
+
+
+def unended(example: Any) -> Any:
+    """The example without the end behind its answer: no reranker reads it, and it would be half of what is learned."""
+    return replace(example, sample=replace(example.sample, tokens=example.sample.tokens[:-1]))
 
 
 def _files(config: RerankerTrainConfig) -> list[str | Path]:

@@ -68,6 +68,11 @@ def test_a_number_where_a_file_needs_text_is_refused(minimal: Path) -> None:
     minimal.write_text(MINIMAL.replace("runs/x", "2024_01"))
     with pytest.raises(ConfigError, match="output must be text, it is the number 202401; put it in quotes"):
         load_config(minimal, TrainConfig)
+    minimal.write_text(MINIMAL.replace("runs/x", "yes"))
+    with pytest.raises(
+        ConfigError, match=r"output must be text, it is True; put yes, no, on, off, .* in quotes"
+    ):
+        load_config(minimal, TrainConfig)
     minimal.write_text(MINIMAL.replace("runs/x", "'2024_01'"))
     assert load_config(minimal, TrainConfig).output == str(minimal.parent / "2024_01")
 

@@ -126,7 +126,7 @@ def test_templates_go_by_name_or_path(tmp_path: Path) -> None:
     assert Template.load(tmp_path / "own.txt").sections == ("{question} <ImageHere>",)
     with pytest.raises(
         ModelError,
-        match="no prompt template is called 'sort'; there are gemkr, listwise, okvqa, reader, short, vlm, yes_no",
+        match="no prompt template is called 'sort'; there are gemkr, listwise, okvqa, query_likelihood, reader, short, vlm, yes_no",
     ):
         Template.load("sort")
     model = from_mapping({"llm": "x", "prompt": {"template": "okvqa"}}, ModelConfig, "model")

@@ -14,7 +14,10 @@ from gemkr.config.section import Section
 from gemkr.evaluation.config import EvalConfig
 from gemkr.evaluation.metrics import parse_metrics
 from gemkr.models.gemkr.prompt import Template
+from gemkr.rerankers.asking import AskingConfig
+from gemkr.rerankers.config import RerankerTrainConfig
 from gemkr.retrievers.generative.config import GenerativeConfig
+from gemkr.retrievers.reranked import RerankedRetriever
 from gemkr.training.checkpoints.trained import SHAPING
 from gemkr.training.config import PretrainConfig, TrainConfig
 from gemkr.training.contrastive.config import ContrastiveConfig
@@ -33,9 +36,10 @@ def files(folder: str, command: str) -> list[Path]:
 
 
 CONTRASTIVE = [path for path in files("train_configs", "train") if has_section(path, "encoder")]
+RERANK = [path for path in files("train_configs", "train") if has_section(path, "rerank")]
 PRETRAIN, TRAIN, READER, EVAL = (
     files("pretrain_configs", "pretrain"),
-    [path for path in files("train_configs", "train") if path not in CONTRASTIVE],
+    [path for path in files("train_configs", "train") if path not in (*CONTRASTIVE, *RERANK)],
     files("reader_configs", "reader"),
     files("eval_configs", "eval"),
 )
@@ -48,7 +52,7 @@ def name(path: Path) -> str:
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every variable without a default that some file names."""
-    for path in (*PRETRAIN, *TRAIN, *CONTRASTIVE, *READER, *EVAL):
+    for path in (*PRETRAIN, *TRAIN, *CONTRASTIVE, *RERANK, *READER, *EVAL):
         for name in re.findall(r"oc\.env:(\w+)\}", path.read_text()):
             monkeypatch.setenv(name, f"/somewhere/{name.lower()}")
 
@@ -74,6 +78,21 @@ def test_encoders_are_evaluated_as_they_were_trained(path: Path) -> None:
     ours = [e for e in encoders if (getattr(e, "checkpoint", None) or "").startswith(f"{trained.output}/")]
     assert ours
     assert all(replace(encoder, checkpoint=None) == trained.encoder.config for encoder in ours)
+
+
+@pytest.mark.parametrize("path", RERANK, ids=name)
+def test_rerankers_are_evaluated_as_they_were_trained(path: Path) -> None:
+    trained = load_config(path, RerankerTrainConfig)
+    rerankers = [
+        section.config.reranker.config
+        for other in EVAL
+        for section in load_config(other, EvalConfig).retrievers.values()
+        if isinstance(section.config, RerankedRetriever.Config)
+    ]
+    models = [(r, r.model) for r in rerankers if isinstance(r, AskingConfig)]
+    ((ours, model),) = [(r, m) for r, m in models if (m.checkpoint or "").startswith(f"{trained.output}/")]
+    assert replace(model, checkpoint=None) == trained.model
+    assert ours.max_prompt_tokens == trained.rerank.max_prompt_tokens
 
 
 @pytest.mark.parametrize("path", READER, ids=name)

@@ -24,6 +24,7 @@ from gemkr.types import Hit, Query, Ranking
 
 YES_NO = {"kind": "yes_no", "model": MODEL}
 LISTWISE = {"kind": "listwise", "model": MODEL}
+LIKELIHOOD = {"kind": "query_likelihood", "model": MODEL}
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +79,36 @@ def test_listwise_is_the_softmax_of_the_numbers(folder: Path) -> None:
     assert np.ptp(scores) > 0.01
 
 
+def test_query_likelihood_is_the_mean_log_probability_of_the_question(folder: Path) -> None:
+    reranker, sources = build(folder, LIKELIHOOD)
+    query, tokenizer = sources.queries[0], as_written(load_tokenizer(folder / "llm"))
+    model = AutoModelForCausalLM.from_pretrained(folder / "llm").eval()
+    scores = reranker.scorer.score(query, np.arange(5))
+    count = len(tokenizer.encode(query.question))
+    for doc in range(5):
+        text = f"Passage: {DOCUMENTS[doc]} \nPlease write a question based on this passage. \nQuestion: {query.question}"
+        tokens = torch.tensor([[tokenizer.bos_id, *tokenizer.encode(text)]])
+        with torch.no_grad():
+            known = model(tokens).logits[0].log_softmax(dim=-1)
+        own = known[:-1].gather(1, tokens[0, 1:, None])[-count:, 0]
+        assert scores[doc] == pytest.approx(float(own.mean()), abs=1e-4)
+    assert np.ptp(scores) > 0.01
+    given = reranker.scorer.score(Query("q", "the fox", instruction="where lives"), np.arange(3))
+    np.testing.assert_array_equal(
+        given, reranker.scorer.score(Query("q", "where lives the fox"), np.arange(3))
+    )
+
+
+def test_a_prompt_must_end_in_the_question(folder: Path) -> None:
+    (folder / "early.txt").write_text("{question}\n<ImageHere>\n{passage}\n")
+    query = Query("q0", "where does the fox live and why")
+    bare = build(folder, LIKELIHOOD)[0].scorer.asked.prompts(query, passage="").text_length
+    early = {**LIKELIHOOD, "model": {**MODEL, "prompt": {"template": "early.txt"}}}
+    for kind in (early, {**LIKELIHOOD, "max_prompt_tokens": bare - 1}):
+        with pytest.raises(ModelError, match=r"'q0' ends otherwise; let the template end in \{question\}"):
+            build(folder, kind)[0].scorer.score(query, np.arange(2))
+
+
 def test_batches_do_not_change_yes_no(folder: Path) -> None:
     reranker, sources = build(folder, YES_NO)
     one = YesNoScorer(reranker.scorer.asked, sources.documents, batch_size=1)
@@ -95,7 +126,7 @@ def test_an_instruction_stands_before_the_question(folder: Path, kind: dict) -> 
     assert np.abs(given - scorer.score(Query("q", "the fox"), docs)).max() > 1e-4
 
 
-@pytest.mark.parametrize("kind", [YES_NO, LISTWISE])
+@pytest.mark.parametrize("kind", [YES_NO, LISTWISE, LIKELIHOOD])
 def test_hits_are_ordered_by_score_and_retrieval_has_its_share(folder: Path, kind: dict) -> None:
     reranker, sources = build(folder, kind)
     query, hits = sources.queries[0], ranking(5, 11, 0, 7)

@@ -17,6 +17,7 @@ from gemkr.config.files import load_config
 from gemkr.data.records import read_records
 from gemkr.errors import ConfigError, DataError, ModelError
 from gemkr.models.weights import weights_digest
+from gemkr.rerankers import training
 from gemkr.rerankers.config import RerankerTrainConfig
 from gemkr.rerankers.material import read_material
 from gemkr.rerankers.training import train_reranker
@@ -25,6 +26,7 @@ from gemkr.text.vocabulary import train_vocabulary
 from gemkr.training.checkpoints.checkpoint import read_checkpoint
 from gemkr.training.config import LlamaConfig
 from gemkr.training.llama import build_llama, save_llama
+from gemkr.training.loop.feed import TrainingData
 from gemkr.training.loop.log import read_rows
 
 LORA = {"r": 4, "alpha": 8, "dropout": 0.2}
@@ -147,6 +149,25 @@ def test_the_three_kinds_of_samples(folder: Path) -> None:
         assert set(sample.docs) <= others | {2}
     window = replace(config, skip=1, depth=3, samples=("no",))
     assert {s.docs[0] for s in read_material(window, 0, {}).samples if s.query_id == "q0"} == {1, 2}
+
+
+def test_what_is_learned_is_the_answer_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the end behind it, which no reranker reads."""
+    seen = []
+
+    def keep(config: object, model: object, data: TrainingData, *_: object, **__: object) -> None:
+        seen.append(data)
+
+    monkeypatch.setattr(training, "train_network", keep)
+    train_reranker(load_config(write_training(folder, {"list_size": 3}), RerankerTrainConfig))
+    tokenizer = load_tokenizer(folder / "t.model")
+    words = {"yes": {"Yes"}, "no": {"No"}, "listwise": {"1", "2", "3"}}
+    found = {kind: set() for kind in words}
+    for number, sample in enumerate(seen[0].dataset.samples):
+        row = seen[0].dataset[number].sample
+        assert len(row.tokens) == row.prompt_length + 1
+        found[sample.kind].add(tokenizer.decode(row.tokens[-1:].tolist()))
+    assert found == words
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(folder: Path) -> None:

@@ -103,7 +103,8 @@ class LLM(nn.Module):
         """float32[B, last, V] at the last positions of left-padded [B, T, hidden], mask int64[B, T]."""
         if self.fused:
             states = self.hidden(embeddings, _causal(mask), row_positions(mask), mask.bool())
-            return self.head(states[:, -last:]).float()
+            last_states = states[:, -last:].contiguous()  # else torch copies the head for each row
+            return self.head(last_states).float()
         output = self.model(
             inputs_embeds=embeddings,
             attention_mask=mask,

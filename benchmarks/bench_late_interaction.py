@@ -5,7 +5,7 @@
 
 Without `--encoder`, tokens are drawn: about 120 a document, 128 numbers wide, of length 1, around 5,000 centres; a query is 32 tokens of
 a document with noise. With it, passages are encoded by the token states of a text encoder, projected to 128 numbers; a query is
-the first sentence of a passage. Each engine runs alone in a process of its own, queries in batches of 16. Peak memory is anonymous memory: files that
+a sentence of a passage. Each engine runs alone in a process of its own, queries in batches of 16. Peak memory is anonymous memory: files that
 are mapped and read do not count. With `--folder`, tokens, exact answers and indexes are kept there, and those that are there are used. Prints
 a table in Markdown.
 """

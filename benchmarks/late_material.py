@@ -71,7 +71,7 @@ def draw(folder: Path, args: argparse.Namespace) -> str:
 
 
 def encode(folder: Path, args: argparse.Namespace) -> str:
-    """Write the token vectors of passages and of the first sentences of some."""
+    """Write the token vectors of passages and of a sentence of some."""
     from gemkr.data.corpus import read_corpus
     from gemkr.models.hf.multi_vector import MultiVectorTokenEncoder
     from gemkr.types import Query
@@ -88,9 +88,14 @@ def encode(folder: Path, args: argparse.Namespace) -> str:
     )
     write(folder, len(documents), parts)
     chosen = np.random.default_rng(0).choice(len(documents), args.queries, replace=False)
-    asked = [Query(str(i), documents[i].text.split(". ")[0][:200] or "what") for i in chosen.tolist()]
+    asked = [Query(str(i), _sentence(documents[i].text)) for i in chosen.tolist()]
     save_queries(folder, encoder.encode_queries(asked))
     return f"{len(documents):,} passages of {Path(args.corpus).name}, {len(tokens_of(folder).values):,} tokens, {args.queries} queries"
+
+
+def _sentence(text: str) -> str:
+    """The longest of a passage's first three sentences, the first of which may be a title."""
+    return max(text.split(". ")[:3], key=len)[:200]
 
 
 def write(folder: Path, documents: int, blocks: Iterator[TokenVectors]) -> None:

@@ -23,7 +23,7 @@ from benchmarks.index_measures import BATCH, TextSampler, best, sizes, spans, ti
 from gemkr.cli.numbers import positive
 from gemkr.data.corpus import read_corpus
 from gemkr.fm_index import FMIndex, Span
-from gemkr.text.tokenization import tokenize_corpus
+from gemkr.text.tokenization import tokenize_corpus, tokenizer_of
 from gemkr.text.tokenizer import load_tokenizer
 
 LENGTHS = (1, 2, 3, 5, 8)
@@ -83,10 +83,11 @@ def _words_of(texts: list[str], random: np.random.Generator) -> Iterator[str]:
 def print_measures(args: argparse.Namespace) -> None:
     index = FMIndex.load(args.index)
     index.threads = 1
+    tokenizer = tokenizer_of(index, load_tokenizer(args.tokenizer))
     size = sizes(index)
     print(f"{index.n_tokens:,} tokens, {len(index):,} documents")
     print("bits a token: " + ", ".join(f"{k} {v:.2f}" for k, v in size.items() if k != "sections"))
-    flat = tokenize_corpus(islice(read_corpus(args.corpus), 20_000), load_tokenizer(args.tokenizer))
+    flat = tokenize_corpus(islice(read_corpus(args.corpus), 20_000), tokenizer)
     places = TextSampler(flat.tokens.astype(np.int64), flat.offsets)
     mask = np.empty((BATCH, index.mask_words), np.uint32)
     for k in LENGTHS:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import os
 import shutil
 import tempfile
@@ -60,7 +61,7 @@ def part_of(path: Path) -> Path:
 def clear_parts(folder: Path, name: str = "*") -> None:
     """Delete what a process that was killed left under temporary names (`part_of`) in a folder, of one name or of all; for the only
     writer there."""
-    for path in folder.glob(f".{name}.*.part"):
+    for path in folder.glob(f".{name if name == '*' else glob.escape(name)}.*.part"):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:

@@ -12,11 +12,11 @@ import torch
 from gemkr.config.ranges import Positive
 from gemkr.errors import ModelError
 from gemkr.rerankers.asking import Asked, AskingConfig, asking_files, instructed
-from gemkr.rerankers.candidates import candidates_of
+from gemkr.rerankers.asking_scorer import AskingScorer
 from gemkr.rerankers.pointwise import PointwiseReranker
 from gemkr.text.normalize import normalize
 from gemkr.text.tokenizer import as_written
-from gemkr.types import Document, Query
+from gemkr.types import Query
 
 if TYPE_CHECKING:
     from gemkr.sources import Sources
@@ -24,30 +24,19 @@ if TYPE_CHECKING:
 KIND = "query_likelihood"
 
 
-class QueryLikelihoodScorer:
-    """The mean log-probability of the question's tokens at the end of a prompt that shows a document first."""
+class QueryLikelihoodScorer(AskingScorer):
+    """The mean log-probability of the question's tokens at the end of a prompt that shows a document first; ModelError for a prompt that
+    does not end in the whole question."""
 
-    def __init__(self, asked: Asked, documents: Sequence[Document], *, batch_size: int = 8) -> None:
-        self.asked, self.documents, self.batch_size = asked, documents, batch_size
+    kind = KIND
 
     @torch.no_grad()
-    def score(self, query: Query, docs: np.ndarray) -> np.ndarray:
-        """float32[n] for document numbers int64[n]; DataError for one of which nothing can be read, ModelError for a prompt that
-        does not end in the whole question. Costs one prompt for each."""
-        shown = candidates_of(query, self.documents, docs, KIND, pictures=self.asked.sees_documents)
+    def _scored(self, query: Query, prompts: Sequence[Any]) -> np.ndarray:
+        model = self.asked.model
         question = as_written(self.asked.tokenizer).encode(normalize(instructed(query).question))
-        scores = np.zeros(len(shown), np.float32)
-        by_length = sorted(range(len(shown)), key=lambda i: len(shown[i].text))  # little padding
-        for start in range(0, len(shown), self.batch_size):
-            rows = by_length[start : start + self.batch_size]
-            prompts = [
-                self.asked.prompts(query, passage=shown[i].passage, images=shown[i].images) for i in rows
-            ]
-            model = self.asked.model
-            batch = model.collate([ending_in(prompt, question) for prompt in prompts])
-            losses, counts = model.token_losses(batch.to(model.device))
-            scores[rows] = (-losses / counts).float().cpu().numpy()
-        return scores
+        batch = model.collate([ending_in(prompt, question) for prompt in prompts])
+        losses, counts = model.token_losses(batch.to(model.device))
+        return (-losses / counts).float().cpu().numpy()
 
 
 class QueryLikelihoodReranker(PointwiseReranker):

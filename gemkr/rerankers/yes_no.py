@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gemkr.config.ranges import Positive
 from gemkr.rerankers.asking import Asked, AskingConfig, asking_files
-from gemkr.rerankers.candidates import candidates_of
+from gemkr.rerankers.asking_scorer import AskingScorer
 from gemkr.rerankers.pointwise import PointwiseReranker
-from gemkr.types import Document, Query
+from gemkr.types import Query
 
 if TYPE_CHECKING:
     from gemkr.sources import Sources
@@ -20,28 +20,17 @@ if TYPE_CHECKING:
 KIND = "yes_no"
 
 
-class YesNoScorer:
+class YesNoScorer(AskingScorer):
     """p(yes) / (p(yes) + p(no)) of each document, with the probabilities of these answers behind a prompt of the query and it.
 
     `asked.answers` are the tokens of yes and no, in this order.
     """
 
-    def __init__(self, asked: Asked, documents: Sequence[Document], *, batch_size: int = 8) -> None:
-        self.asked, self.documents, self.batch_size = asked, documents, batch_size
+    kind = KIND
 
-    def score(self, query: Query, docs: np.ndarray) -> np.ndarray:
-        """float32[n] for document numbers int64[n]; DataError for one of which nothing can be read. Costs one prompt for each."""
-        shown = candidates_of(query, self.documents, docs, KIND, pictures=self.asked.sees_documents)
-        scores = np.zeros(len(shown), np.float32)
-        by_length = sorted(range(len(shown)), key=lambda i: len(shown[i].text))  # little padding
-        for start in range(0, len(shown), self.batch_size):
-            rows = by_length[start : start + self.batch_size]
-            prompts = [
-                self.asked.prompts(query, passage=shown[i].passage, images=shown[i].images) for i in rows
-            ]
-            logits = self.asked.logits(prompts)
-            scores[rows] = np.exp(-np.logaddexp(0, logits[:, 1] - logits[:, 0]))
-        return scores
+    def _scored(self, query: Query, prompts: Sequence[Any]) -> np.ndarray:
+        logits = self.asked.logits(prompts)
+        return np.exp(-np.logaddexp(0, logits[:, 1] - logits[:, 0]))
 
 
 class YesNoReranker(PointwiseReranker):

@@ -29,6 +29,7 @@ from gemkr.decoding.matcher import ClueMatcher
 from gemkr.fm_index import FMIndex
 from gemkr.models.gemkr import branches
 from gemkr.models.gemkr.branches import BranchState
+from gemkr.models.gemkr.slots import Slots
 from gemkr.models.hf.llm import LLM
 from gemkr.text.borders import borders_of
 from gemkr.text.tokenizer import load_tokenizer
@@ -66,6 +67,9 @@ class PromptedLLM:
 
     def step(self, tokens: torch.Tensor, state: Any) -> Any:
         return branches.step(self.llm, tokens, state)
+
+    def slots(self, state: Any, queries: int, beams: int, steps: int) -> Slots:
+        return Slots(self.llm, state, queries, beams, steps)
 
     def synchronize(self) -> None:
         """Wait until the device is done."""

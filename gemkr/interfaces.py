@@ -83,6 +83,24 @@ class LanguageModel(Protocol):
     def step(self, tokens: Any, state: DecodingState) -> tuple[Any, DecodingState]: ...
 
 
+class BeamSlots(Protocol):
+    """What a model remembers of Q prompts with B beams each, in tensors that stay where they are (`gemkr.models.gemkr.slots`)."""
+
+    def fits(self, state: Any) -> bool: ...
+
+    def begin(self, state: Any) -> None: ...
+
+    def step(self, tokens: Any, parents: Any) -> Any: ...
+
+
+class SlottedModel(LanguageModel, Protocol):
+    """A `LanguageModel` whose steps can all have one shape: room for `queries` prompts like those of a prefilled `state`, with
+    `beams` beams that take up to `steps` tokens. `step` feeds int64[Q, B] behind the beams `parents` int64[Q, B]: logits
+    float32[Q * B, V]."""
+
+    def slots(self, state: Any, queries: int, beams: int, steps: int) -> BeamSlots: ...
+
+
 Allowed = Collection[str] | None
 """The `doc_id`s that may be retrieved; None means every document."""
 

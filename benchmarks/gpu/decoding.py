@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 
 from benchmarks.bench_decode import PromptedLLM, measure_search, reference
+from benchmarks.gpu import on_device
 from benchmarks.gpu.material import device_index, index_of, llama, prompts, seconds_of
 from benchmarks.gpu.scale import Scale
-from gemkr.decoding import logits as choose
 from gemkr.decoding.beam import beam_search
 from gemkr.decoding.config import DecodingConfig
 from gemkr.decoding.constraint import Constraint, IndexConstraint, NoConstraint
@@ -52,8 +52,13 @@ def decode(scale: Scale, shape: str) -> dict[str, Any]:
     index, build_seconds = index_of(scale, scale.wiki)
     model, asked, how = llama(scale, shape), prompts(scale), settings(scale)
     figures: dict[str, Any] = {"index_tokens": scale.wiki, "build_seconds": build_seconds}
-    for name, constraint in constraints(scale, index, model, device=True).items():
+    ways = constraints(scale, index, model, device=True)
+    for name, constraint in ways.items():
         figures[name] = measure_search(model, constraint, asked, how)
+    there, expected = ways["device"], beam_search(model, ways["device"], asked, how)
+    for name, graph in (("search", False), ("graph", True)):
+        figures[name] = on_device.measure(scale, model, there, asked, how, expected, graph=graph)
+    figures["search"]["constraint_ms"] = on_device.constraint_ms(scale, there, how, model.vocab_size)
     figures["generate"] = {
         "queries_per_second": scale.batch
         / seconds_of(scale, lambda: _generate(model, asked[: scale.batch], how))
@@ -90,11 +95,14 @@ def profile(scale: Scale, shape: str = "7b") -> dict[str, Any]:
     if scale.device == "cuda":
         activities.append(torch.profiler.ProfilerActivity.CUDA)
     figures = {}
-    for name, constraint in constraints(scale, index, model, device=True).items():
-        beam_search(model, constraint, asked, how)
+    ways = constraints(scale, index, model, device=True)
+    runs = {name: partial(beam_search, model, way, asked, how) for name, way in ways.items()}
+    runs["search"] = partial(on_device.searcher(model, ways["device"], how, graph=False), asked)
+    for name, run in runs.items():
+        run()
         scale.synchronize()
         with torch.profiler.profile(activities=activities) as profiler:
-            beam_search(model, constraint, asked, how)
+            run()
             scale.synchronize()
         events = profiler.key_averages()
         waits = Counter({event.key: event.count for event in events if event.key in WAITS[scale.device]})
@@ -111,31 +119,4 @@ def profile(scale: Scale, shape: str = "7b") -> dict[str, Any]:
             "waits": dict(waits),
             "shares": {key: spent[key] / whole for key in longest},
         }
-    return figures
-
-
-def graphs(scale: Scale) -> dict[str, Any]:
-    """What of a step is the device index's alone (allowed tokens and the best among them): launched kernel by kernel, and as one
-    CUDA graph of its shape, where there is CUDA."""
-    index, _ = index_of(scale, scale.wiki)
-    there = device_index(scale, scale.wiki)
-    rows = scale.batch * scale.beams
-    generator = torch.Generator().manual_seed(0)
-    tokens = torch.randint(3, scale.vocabulary, (rows,), generator=generator).numpy()
-    spans = index.extend_many(np.zeros_like(tokens), np.full_like(tokens, index.root.hi), tokens)
-    lo, hi = (choose.sent(side, there.follow.device) for side in spans)
-    logits = torch.randn(rows, scale.vocabulary, generator=generator).to(scale.device)
-
-    def step() -> tuple[torch.Tensor, torch.Tensor]:
-        return choose.top_masked(logits, choose.normalizer(logits), there.mask(lo, hi), 2 * scale.beams)
-
-    figures: dict[str, Any] = {"rows": rows, "kernels_ms": 1000 * seconds_of(scale, step), "graph_ms": None}
-    if scale.device == "cuda":
-        expected = step()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            captured = step()
-        graph.replay()
-        figures["graph_agrees"] = all(map(torch.equal, captured, expected))
-        figures["graph_ms"] = 1000 * seconds_of(scale, graph.replay)
     return figures

@@ -8,13 +8,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.decoding import decode, decode_large, graphs, profile
+from benchmarks.gpu.decoding import decode, decode_large, profile
 from benchmarks.gpu.learning import finetune
 from benchmarks.gpu.reading import embed, late_interaction, search, vlm
 from benchmarks.gpu.runner import ROOT, Part
 from benchmarks.gpu.scale import Scale
 
-GPU_TESTS = "tests/decoding/test_device_index.py", "tests/decoding/test_decoding_logits.py"
+GPU_TESTS = (
+    "tests/decoding/test_device_index.py",
+    "tests/decoding/test_device_search.py",
+    "tests/decoding/test_decoding_logits.py",
+)
 
 
 def tests(scale: Scale) -> dict[str, Any]:
@@ -42,7 +46,6 @@ PARTS = {
     "decode_1b": Part(partial(decode, shape="1b"), 30),
     "decode_tiny": Part(partial(decode, shape="tiny"), 30),
     "vlm": Part(vlm, 30),
-    "graphs": Part(graphs, 10),
     "decode_large": Part(decode_large, 140),
 }
 """The seconds are guesses until a card was at hand: they decide only whether a part is begun in what is left of the time."""

@@ -23,26 +23,43 @@ BEGIN, END = "<!-- benchmarks.gpu.table -->", "<!-- end -->"
 UNKNOWN = "not measured yet"
 ROWS: tuple[tuple[str, str, str], ...] = (
     ("7B, 10 beams, index on the host, queries/s", "decode_7b.host.queries_per_second", "{:.0f}"),
-    ("index on the device", "decode_7b.device.queries_per_second", "{:.0f}"),
+    (
+        "index on the device; whole search; its steps as graphs",
+        "decode_7b.device.queries_per_second decode_7b.search.queries_per_second decode_7b.graph.queries_per_second",
+        "{:.0f}",
+    ),
     (
         "any token; `generate`",
         "decode_7b.unconstrained.queries_per_second decode_7b.generate.queries_per_second",
         "{:.0f}",
     ),
-    ("step, ms", "decode_7b.host.step_ms", "{:.1f}"),
+    (
+        "step, ms: host; whole search; graph",
+        "decode_7b.host.step_ms decode_7b.search.step_ms decode_7b.graph.step_ms",
+        "{:.1f}",
+    ),
     (
         "constraint of it, host; device",
         "decode_7b.host.constraint_share decode_7b.device.constraint_share",
         "{:.1%}",
     ),
-    ("waits a step, host; device", "profile.host.waits_per_step profile.device.waits_per_step", "{:.1f}"),
+    (
+        "waits a step, host; device; whole search",
+        "profile.host.waits_per_step profile.device.waits_per_step profile.search.waits_per_step",
+        "{:.1f}",
+    ),
     (
         "1B; tiny, queries/s",
         "decode_1b.host.queries_per_second decode_tiny.host.queries_per_second",
         "{:.0f}",
     ),
     ("7B, 10^9 tokens, queries/s", "decode_large.7b.queries_per_second", "{:.0f}"),
-    ("device index, kernels; graph, ms", "graphs.kernels_ms graphs.graph_ms", "{:.2f}"),
+    (
+        "1B; tiny, graph, queries/s",
+        "decode_1b.graph.queries_per_second decode_tiny.graph.queries_per_second",
+        "{:.0f}",
+    ),
+    ("index of a step on the device, ms", "decode_7b.search.constraint_ms", "{:.2f}"),
     ("LoRA at 7B, 144 K samples, minutes", "finetune.whole.minutes_of_144k", "{:.0f}"),
     ("LLaVA-1.5-7B, queries/s", "vlm.queries_per_second", "{:.0f}"),
     ("ViT-L/14, pictures/s; texts/s", "embed.pictures_per_second embed.texts_per_second", "{:.0f}"),

@@ -13,8 +13,11 @@ import numpy as np
 import torch
 
 from gemkr.decoding.advance import advance
+from gemkr.decoding.checks import check_settings, check_vocabulary, require_words
 from gemkr.decoding.config import DecodingConfig
-from gemkr.decoding.constraint import Constraint, IndexConstraint, check_vocabulary
+from gemkr.decoding.constraint import Constraint, IndexConstraint
+from gemkr.decoding.device import DeviceConstraint, DeviceIndex
+from gemkr.decoding.device_search import DeviceSearch, OnDevice, stays_on_device
 from gemkr.decoding.hypotheses import Finished
 from gemkr.decoding.logits import normalizer, sent
 from gemkr.decoding.matcher import ClueMatcher
@@ -43,6 +46,7 @@ def generate_clues(
     borders: Borders | None = None,
     tokenizer: Any = None,
     watch: SearchWatch | None = None,
+    on_device: OnDevice | None = None,
 ) -> list[list[Clue]]:
     """Write up to `beam_size` clues for each prompt, best first; every clue is a substring of the corpus.
 
@@ -62,6 +66,8 @@ def generate_clues(
     example; default `word_start`) says where a head ends, and `fold` (int64[V]: the token that stands for it,
     its lower-case form for example; default itself) which heads are the same. `tokenizer.decode` fills the clues' text, which is
     empty without one. Equal token sequences of several groups are given once. A prompt whose search `watch` stops has no clues.
+    With `on_device`, which `put_on_device` made for the same model, index and settings, allowed tokens come from the device; searches
+    that nobody watches stay there.
     A prompt's clues do not depend on `batch_size`, as far as the model's logits do not. Raises DecodingError
     for settings or an index that leave nothing to decode, ModelError for a vocabulary wider than the logits
     or logits that are NaN.
@@ -69,6 +75,55 @@ def generate_clues(
     Cost: one prefill per prompt and at most `max_tokens` steps per batch of `batch_size` prompts; beams with
     equal tokens share a row of the model.
     """
+    if on_device is None:
+        matcher = _matcher(model, index, settings, word_start, borders)
+        constraint: Constraint = IndexConstraint(matcher, model.eos_token_ids)
+    else:
+        constraint, matcher = on_device.constraint, on_device.constraint.matcher
+    words = Words(word_start if word_break is None else word_break, fold)
+    if on_device is not None and on_device.search is not None and watch is None:
+        results = [
+            found
+            for start in range(0, len(prompts), settings.batch_size)
+            for found in on_device.search.run(prompts[start : start + settings.batch_size])
+        ]
+    else:
+        results = beam_search(model, constraint, prompts, settings, words=words, watch=watch)
+    every = [found for finished in results for found in finished]
+    spans = np.array([(f.lo, f.hi, f.tokens[-1]) for f in every], dtype=np.int64).reshape(-1, 3).T
+    counts = iter(matcher.endings(*np.ascontiguousarray(spans)).tolist() if every else ())
+    return [[_clue(found, next(counts), tokenizer) for found in finished] for finished in results]
+
+
+def put_on_device(
+    model: LanguageModel,
+    index: TokenIndex,
+    settings: DecodingConfig,
+    *,
+    word_start: np.ndarray | None = None,
+    borders: Borders | None = None,
+) -> OnDevice | None:
+    """What `generate_clues` needs for `settings.engine`: None for "host"; otherwise the index as tensors on the model's device, and
+    where model and settings allow for it room for whole searches. Costs a second per million tokens. Raises DecodingError as
+    `generate_clues`, and for an index in segments."""
+    matcher = _matcher(model, index, settings, word_start, borders)
+    if settings.engine == "host":
+        return None
+    there = DeviceIndex.build(index, model.device)
+    constraint = DeviceConstraint(there, matcher, model.eos_token_ids)
+    if not (stays_on_device(settings) and hasattr(model, "slots")):
+        return OnDevice(constraint)
+    record = settings.engine == "graph"
+    return OnDevice(constraint, DeviceSearch(model, constraint, settings, tail=TAIL, record=record))
+
+
+def _matcher(
+    model: LanguageModel,
+    index: TokenIndex,
+    settings: DecodingConfig,
+    word_start: np.ndarray | None,
+    borders: Borders | None,
+) -> ClueMatcher:
     check_settings(settings)
     require_words(settings, word_start)
     if settings.end_at_word and borders is None:
@@ -76,7 +131,7 @@ def generate_clues(
             "end_at_word needs to know where words end; pass the tokenizer's borders or set it to false"
         )
     check_vocabulary(model, index.vocab_size)
-    matcher = ClueMatcher(
+    return ClueMatcher(
         index,
         word_start=word_start if settings.word_start else None,
         stop_tokens=model.eos_token_ids,
@@ -84,13 +139,6 @@ def generate_clues(
         allow_eos=settings.allow_eos,
         borders=borders,
     )
-    constraint = IndexConstraint(matcher, model.eos_token_ids)
-    words = Words(word_start if word_break is None else word_break, fold)
-    results = beam_search(model, constraint, prompts, settings, words=words, watch=watch)
-    every = [found for finished in results for found in finished]
-    spans = np.array([(f.lo, f.hi, f.tokens[-1]) for f in every], dtype=np.int64).reshape(-1, 3).T
-    counts = iter(matcher.endings(*np.ascontiguousarray(spans)).tolist() if every else ())
-    return [[_clue(found, next(counts), tokenizer) for found in finished] for finished in results]
 
 
 def beam_search(
@@ -173,42 +221,6 @@ def _keep_rows(beams: Sequence[Any], rows: np.ndarray) -> None:
     """Renumber the rows of beams, of which `rows` (int64[n], ascending) are left."""
     for beam in beams:
         beam.row = int(np.searchsorted(rows, beam.row))
-
-
-def check_settings(settings: DecodingConfig) -> None:
-    """Raise DecodingError unless the settings describe a search that can run."""
-    if settings.beam_size < 1 or settings.groups < 1 or settings.beam_size % settings.groups:
-        raise DecodingError(
-            f"beam_size {settings.beam_size} cannot be shared evenly by {settings.groups} groups;"
-            " choose a beam_size that is a multiple of groups"
-        )
-    if settings.max_tokens < 1 or settings.min_tokens > settings.max_tokens:
-        raise DecodingError(
-            f"a clue of at least {settings.min_tokens} and at most {settings.max_tokens} tokens is impossible;"
-            " choose 1 <= min_tokens <= max_tokens"
-        )
-    for name, least in (("batch_size", 1), ("head_words", 1), ("beams_per_head", 1)):
-        if getattr(settings, name) < least:
-            raise DecodingError(f"{name} is {getattr(settings, name)} but must be at least {least}")
-    for name in ("diversity", "document_penalty"):
-        if not getattr(settings, name) >= 0:
-            raise DecodingError(f"{name} is {getattr(settings, name)} but must not be negative")
-    if not -10 <= settings.length_penalty <= 10:
-        raise DecodingError(f"length_penalty is {settings.length_penalty} but must be between -10 and 10")
-    if settings.group_by_head and settings.groups > 1:
-        raise DecodingError(
-            f"group_by_head replaces the {settings.groups} diversity groups; set groups to 1 or group_by_head to"
-            " false"
-        )
-
-
-def require_words(settings: DecodingConfig, word_start: np.ndarray | None) -> None:
-    """Raise DecodingError where the settings need to know which tokens start a word and the model does not know."""
-    if word_start is None and (settings.word_start or settings.group_by_head):
-        raise DecodingError(
-            "word_start and group_by_head need to know which tokens start a word; pass the tokenizer's"
-            " word-start array or set both to false"
-        )
 
 
 def _clue(found: Finished, count: int, tokenizer: Any) -> Clue:

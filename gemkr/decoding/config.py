@@ -6,13 +6,16 @@ from dataclasses import dataclass
 
 from gemkr.config.ranges import Exponent, NotNegative, OrInfinite, Positive
 
+ENGINES = ("host", "device", "graph")
+
 
 @dataclass(frozen=True)
 class DecodingConfig:
     """Beam search under the index (docs/decoding.md); the defaults of `reference` are the published settings.
 
     With `end_at_word` clues end where a word ends, and only such occurrences count; null: where `length_penalty` is 0, for
-    clues of free length.
+    clues of free length. `engine`: where index and beams are; "device" puts the index beside the model, and the beams too where
+    neither heads nor documents count; "graph" also records a step of such a search as a CUDA graph.
     """
 
     beam_size: Positive = 10
@@ -30,6 +33,7 @@ class DecodingConfig:
     head_words: Positive = 1
     beams_per_head: Positive = 1
     batch_size: Positive = 8
+    engine: str = "host"
 
     @property
     def ends_at_words(self) -> bool:

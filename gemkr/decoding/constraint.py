@@ -14,8 +14,6 @@ import torch
 from gemkr.decoding import logits as choose
 from gemkr.decoding.logits import Candidates
 from gemkr.decoding.matcher import ClueMatcher
-from gemkr.errors import ModelError
-from gemkr.interfaces import LanguageModel
 
 
 class Constraint(Protocol):
@@ -110,15 +108,6 @@ class NoConstraint:
             return choose.candidates(*choose.fetched(*found), _never(len(lo)), whole)
         ends = choose.end_log_probs(logits, norm, self.eos_token_ids)
         return choose.candidates(*choose.fetched(*found, ends), whole)
-
-
-def check_vocabulary(model: LanguageModel, index_vocabulary: int) -> None:
-    """Raise ModelError unless the model can score every token of the index."""
-    if index_vocabulary > model.vocab_size:
-        raise ModelError(
-            f"the index's vocabulary has {index_vocabulary} tokens but the model scores only"
-            f" {model.vocab_size}; build the index with the model's own tokenizer"
-        )
 
 
 def _never(n: int) -> np.ndarray:

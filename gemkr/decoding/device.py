@@ -1,13 +1,13 @@
-"""The index as plain tensors on the model's device: allowed tokens without the host.
+"""The index as plain tensors on the model's device: allowed tokens, and longer clues, without the host.
 
 Built once from any `TokenIndex`; then every operation has fixed shapes and waits for nothing, so it can be captured in a
-CUDA graph. It gives the same sets as the index it was built from. It knows nothing of beams, words or documents.
+CUDA graph. It gives the same sets and spans as the index it was built from. It knows nothing of beams, words or documents.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -29,9 +29,11 @@ class DeviceIndex:
 
     `follow` int32[n + 1]: the token that follows each row, V where the document ends and last. `ends` int64: the rows
     at which documents end. `tables[j]` int32[blocks, words]: bit t of row b = token t follows one of the
-    rows of the 2**j blocks from b on, so that any run of whole blocks is the union of two entries.
+    rows of the 2**j blocks from b on, so that any run of whole blocks is the union of two entries. `places` int64[n]: the rows
+    sorted by the token that follows and by number, as token * n + row; `shift` int64[V]: how far the first row of the clues that
+    begin the reversed text with a token lies behind the first of its places.
 
-    Memory: 4 bytes a row and V / 8 bytes a block and level: 0.5 GB for 17 million tokens, V = 32,000 and
+    Memory: 12 bytes a row and V / 8 bytes a block and level: 0.65 GB for 17 million tokens, V = 32,000 and
     blocks of 2,048.
     """
 
@@ -40,6 +42,8 @@ class DeviceIndex:
     follow: torch.Tensor
     ends: torch.Tensor
     tables: tuple[torch.Tensor, ...]
+    places: torch.Tensor
+    shift: torch.Tensor
 
     @classmethod
     def build(cls, index: TokenIndex, device: torch.device | str, *, block: int = 2048) -> DeviceIndex:
@@ -66,7 +70,27 @@ class DeviceIndex:
             follow[rows[np.diff(indptr) > 0]] = tokens
         ends = np.flatnonzero(follow[:-1] == vocab)
         on_device = [torch.from_numpy(array).to(device) for array in (follow, ends)]
-        return cls(vocab, block, *on_device, _tables(on_device[0], vocab, block))
+        rows = torch.arange(root.hi, device=device)
+        places = (on_device[0][:-1].long() * root.hi + rows).sort().values
+        every = np.arange(vocab, dtype=np.int64)
+        first, _ = index.extend_many(np.zeros_like(every), np.full_like(every, root.hi), every)
+        shift = torch.from_numpy(np.asarray(first, np.int64)).to(device)
+        shift -= torch.searchsorted(places, torch.arange(vocab, device=device) * root.hi)
+        return cls(vocab, block, *on_device, _tables(on_device[0], vocab, block), places, shift)
+
+    def to(self, device: torch.device | str) -> DeviceIndex:
+        """The same index on another device."""
+        moved = {name: getattr(self, name).to(device) for name in ("follow", "ends", "places", "shift")}
+        return replace(self, **moved, tables=tuple(table.to(device) for table in self.tables))
+
+    def extend(
+        self, lo: torch.Tensor, hi: torch.Tensor, tokens: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append one token to each clue; int64 of one shape in and out, lo = hi where it occurs nowhere. A binary search over all
+        rows for each side."""
+        base, shift = tokens * (len(self.follow) - 1), self.shift[tokens]
+        lo, hi = (torch.searchsorted(self.places, base + side) + shift for side in (lo, hi))
+        return lo, hi
 
     def count_ends(self, lo: torch.Tensor, hi: torch.Tensor) -> torch.Tensor:
         """int64[n]: occurrences of each clue that stand at the end of a document."""
@@ -124,7 +148,10 @@ class DeviceConstraint:
         self.eos_token_ids = tuple(eos_token_ids)
         self.device = index.follow.device
         self._first = torch.from_numpy(matcher.first_tokens).to(self.device)
-        self._banned = torch.from_numpy(matcher.banned).to(self.device)
+        usable = np.ones(index.vocab_size, dtype=bool)
+        usable[matcher.banned] = False
+        self._usable = torch.from_numpy(usable).to(self.device)
+        self._eos = torch.tensor(self.eos_token_ids, dtype=torch.int64, device=self.device)
         self.start, self.extend = matcher.start, matcher.extend
         self.only_document, self.endings = matcher.only_document, matcher.endings
         borders = matcher.borders
@@ -143,23 +170,50 @@ class DeviceConstraint:
         k: int,
     ) -> Candidates:
         """As `IndexConstraint.candidates`; waits for the device once, at the end."""
-        end = torch.full_like(norm, -torch.inf)
-        whole = torch.ones(len(lo), dtype=torch.bool, device=self.device)
         if length == 0:
-            scores, tokens = choose.top_shared(logits, norm, self._first, k)
+            found = self.first(logits, norm, k)
         else:
             spans = choose.sent(np.stack([lo, hi]), self.device)
-            mask = self.index.mask(*spans)
-            at_end = self.index.count_ends(*spans) > 0
-            if self.matcher.borders is not None:
-                left = self._border_last[choose.sent(last, self.device)]
-                whole = (mask & (left[:, None] * self._border_first > WORD)).any(dim=1) | at_end
-            mask[:, self._banned] = False
-            scores, tokens = choose.top_masked(logits, norm, mask, k)
-            if length >= self.matcher.min_tokens:
-                end = choose.end_log_probs(logits, norm, self.eos_token_ids)
-                end = torch.where(whole if self.matcher.allow_eos else at_end, end, -torch.inf)
-        return choose.candidates(*choose.fetched(scores, tokens, end, whole))
+            found = self.following(logits, norm, *spans, choose.sent(last, self.device), length, k)
+        return choose.candidates(*choose.fetched(*found))
+
+    def first(self, logits: torch.Tensor, norm: torch.Tensor, k: int) -> tuple[torch.Tensor, ...]:
+        """What `following` gives for clues without a token."""
+        never = torch.full_like(norm, -torch.inf)
+        scores, tokens = choose.top_shared(logits, norm, self._first, k)
+        return scores, tokens, never, torch.zeros_like(never, dtype=torch.bool)
+
+    def following(
+        self,
+        logits: torch.Tensor,
+        norm: torch.Tensor,
+        lo: torch.Tensor,
+        hi: torch.Tensor,
+        last: torch.Tensor,
+        length: int | torch.Tensor,
+        k: int,
+    ) -> tuple[torch.Tensor, ...]:
+        """The parts of `Candidates` as tensors, of clues of `length` tokens (a number, or int64[] on the device); no shape
+        depends on a value."""
+        mask, whole, at_end = self._after(lo, hi, last)
+        scores, tokens = choose.top_masked(logits, norm, mask & self._usable, k)
+        may_end = (whole if self.matcher.allow_eos else at_end) & (length >= self.matcher.min_tokens)
+        end = choose.end_log_probs(logits, norm, self._eos)
+        return scores, tokens, torch.where(may_end, end, -torch.inf), whole
+
+    def whole(self, lo: torch.Tensor, hi: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
+        """bool[n]: clues that may be finished as they stand (`ClueMatcher.endings` is not 0)."""
+        return self._after(lo, hi, last)[1]
+
+    def _after(
+        self, lo: torch.Tensor, hi: torch.Tensor, last: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """bool[n, V]: the tokens that may follow; bool[n]: whether a clue ends at a border; whether at the end of a document."""
+        mask, at_end = self.index.mask(lo, hi), self.index.count_ends(lo, hi) > 0
+        if self.matcher.borders is None:
+            return mask, torch.ones_like(at_end), at_end
+        border = self._border_last[last][:, None] * self._border_first > WORD
+        return mask, (mask & border).any(dim=1) | at_end, at_end
 
 
 def _tables(follow: torch.Tensor, vocab: int, block: int) -> tuple[torch.Tensor, ...]:

@@ -6,6 +6,7 @@ Knows scores, heads and documents of clues; nothing of models, indexes or live b
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -21,6 +22,13 @@ class Finished:
     head: tuple[int, ...]
     document: int | None = None
     score: float = -math.inf
+
+
+def best_clues(clues: Iterable[Finished], most: int) -> list[Finished]:
+    """The best clues, each token sequence once, at most so many; of equal ones the first."""
+    ordered = sorted(clues, key=lambda c: -c.score)
+    unique = {clue.tokens: clue for clue in reversed(ordered)}
+    return sorted(unique.values(), key=lambda c: (-c.score, c.tokens))[:most]
 
 
 class Pool:

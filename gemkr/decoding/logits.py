@@ -85,11 +85,16 @@ def normalizer(logits: torch.Tensor) -> torch.Tensor:
     return torch.cat([torch.logsumexp(rows.float(), dim=-1) for rows in logits.split(few)])
 
 
-def end_log_probs(logits: torch.Tensor, norm: torch.Tensor, eos_token_ids: Sequence[int]) -> torch.Tensor:
-    """float32[n]: the log-probability that the next token is any of the end tokens."""
-    if not eos_token_ids:
+def end_log_probs(
+    logits: torch.Tensor, norm: torch.Tensor, eos_token_ids: Sequence[int] | torch.Tensor
+) -> torch.Tensor:
+    """float32[n]: the log-probability that the next token is any of the end tokens (int64[m] where they are on the device)."""
+    if not len(eos_token_ids):
         return torch.full_like(norm, -torch.inf)
-    columns = sent(np.array(eos_token_ids, dtype=np.int64), logits.device)
+    if isinstance(eos_token_ids, torch.Tensor):
+        columns = eos_token_ids
+    else:
+        columns = sent(np.array(eos_token_ids, dtype=np.int64), logits.device)
     return torch.logsumexp(logits[:, columns].float(), dim=-1) - norm
 
 

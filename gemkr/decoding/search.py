@@ -17,7 +17,7 @@ import numpy as np
 
 from gemkr.decoding.config import DecodingConfig
 from gemkr.decoding.constraint import Constraint
-from gemkr.decoding.hypotheses import Finished, Pool
+from gemkr.decoding.hypotheses import Finished, Pool, best_clues
 from gemkr.decoding.logits import Candidates
 from gemkr.text.words import Words
 
@@ -163,10 +163,7 @@ class QuerySearch:
 
     def results(self) -> list[Finished]:
         """All finished clues, best first, each token sequence once, at most `beam_size`."""
-        clues = sorted((c for pool in self.pools for c in pool.clues), key=lambda c: -c.score)
-        unique = {clue.tokens: clue for clue in reversed(clues)}
-        best = sorted(unique.values(), key=lambda c: (-c.score, c.tokens))
-        return best[: self.settings.beam_size]
+        return best_clues((c for pool in self.pools for c in pool.clues), self.settings.beam_size)
 
     def _stops(self, child: Beam, span: tuple[int, int]) -> bool:
         """Whether a clue that names one document is finished: it is long enough and ends where a clue may."""

@@ -15,9 +15,10 @@ import numpy as np
 
 from gemkr.data.documents import allowed_documents
 from gemkr.data.queries import batches
-from gemkr.decoding.beam import beam_search, check_settings, require_words
+from gemkr.decoding.beam import beam_search
+from gemkr.decoding.checks import check_settings, check_vocabulary, require_words
 from gemkr.decoding.config import DecodingConfig
-from gemkr.decoding.constraint import NoConstraint, check_vocabulary
+from gemkr.decoding.constraint import NoConstraint
 from gemkr.decoding.matcher import ClueMatcher
 from gemkr.decoding.watch import search_watch
 from gemkr.errors import ConfigError

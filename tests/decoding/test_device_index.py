@@ -39,6 +39,13 @@ def test_sets_and_ends_are_those_of_the_host(docs, block, data) -> None:
         assert mask[i].nonzero().flatten().tolist() == allowed[indptr[i] : indptr[i + 1]].tolist()
         if clues[i]:
             assert int(ends[i]) == index.count_ends(span)
+    tokens = np.array(data.draw(st.lists(st.integers(0, 39), min_size=len(clues), max_size=len(clues))))
+    longer = [side.numpy() for side in device.extend(*map(torch.from_numpy, (lo, hi, tokens)))]
+    expected = [np.asarray(side) for side in index.extend_many(lo, hi, tokens)]
+    there = expected[0] < expected[1]
+    np.testing.assert_array_equal(longer[0] < longer[1], there)
+    for side, right in zip(longer, expected, strict=True):
+        np.testing.assert_array_equal(side[there], right[there])
 
 
 @pytest.mark.parametrize(
@@ -79,9 +86,7 @@ def test_a_step_waits_for_its_device_once(where: str, length: int, monkeypatch: 
     index = FMIndex.build([rng.integers(0, 60, 30).tolist() for _ in range(40)], vocab_size=60)
     matcher = ClueMatcher(index, stop_tokens=(2, 63), min_tokens=2)
     there = DeviceIndex.build(index, "cpu", block=16)
-    moved = replace(
-        there, follow=there.follow.to("meta"), ends=there.ends.to("meta"), tables=tuple(t.to("meta") for t in there.tables)
-    )  # fmt: skip
+    moved = there.to("meta")
     constraint = {
         "host": lambda: IndexConstraint(matcher, (2, 63)),
         "device": lambda: DeviceConstraint(moved, matcher, (2, 63)),

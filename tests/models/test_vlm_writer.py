@@ -22,7 +22,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, DynamicCache
 import gemkr
 from gemkr.config.files import load_config
 from gemkr.data.clues import MinedClue, write_clues
-from gemkr.decoding.beam import generate_clues
+from gemkr.decoding.beam import generate_clues, put_on_device
 from gemkr.decoding.config import DecodingConfig
 from gemkr.errors import CheckpointError
 from gemkr.evaluation.config import EvalConfig
@@ -164,10 +164,15 @@ def test_beams_equal_a_plain_loop_over_the_models_own_forward(model: VlmWriter, 
     )
     shown = prompts(model, home)
     ours, theirs = (generate_clues(each, index, shown, settings) for each in (model, Plain(model)))
+    on_device = dataclasses.replace(settings, engine="device")
+    there = put_on_device(model, index, on_device)
+    staying = generate_clues(model, index, shown, on_device, on_device=there)
     assert all(len(clues) == 3 for clues in ours)
-    for mine, plain in zip(ours, theirs, strict=True):
+    for mine, plain, stayed in zip(ours, theirs, staying, strict=True):
         assert [clue.tokens for clue in mine] == [clue.tokens for clue in plain]
+        assert [clue.tokens for clue in mine] == [clue.tokens for clue in stayed]
         np.testing.assert_allclose([c.log_prob for c in mine], [c.log_prob for c in plain], atol=2e-4)
+        np.testing.assert_allclose([c.log_prob for c in mine], [c.log_prob for c in stayed], atol=2e-4)
     assert len({tuple(clue.log_prob for clue in clues) for clues in ours}) == 4
 
 

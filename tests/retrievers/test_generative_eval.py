@@ -123,6 +123,44 @@ def test_a_generative_evaluation_from_file_to_report(material: Path, tmp_path: P
     assert list(read_records(tmp_path / "same" / "run.jsonl")) == rankings
 
 
+@pytest.mark.parametrize("words", ["true", "false"])
+def test_the_engine_changes_no_clue(material: Path, tmp_path: Path, words: str) -> None:
+    runs = []
+    for engine in ("host", "device", "graph"):
+        settings = [f"output={tmp_path / engine}", f"retrievers.gemkr.decoding.engine={engine}"]
+        settings += [f"retrievers.gemkr.decoding.end_at_word={words}", "evaluate=[gemkr]"]
+        assert main(["eval", str(material / "eval.yaml"), *settings]) == 0
+        runs.append(list(read_records(tmp_path / engine / "gemkr" / "run.jsonl")))
+    host = runs[0]
+    assert all(ranking.clues for ranking in host)
+    for run in runs[1:]:
+        for ours, theirs in zip(run, host, strict=True):
+            assert [(c.tokens, c.count, c.span) for c in ours.clues] == [
+                (c.tokens, c.count, c.span) for c in theirs.clues
+            ]
+            np.testing.assert_allclose(
+                [c.score for c in ours.clues], [c.score for c in theirs.clues], atol=1e-4
+            )
+            assert [hit.doc_id for hit in ours.hits] == [hit.doc_id for hit in theirs.hits]
+    unknown = "retrievers.gemkr.decoding.engine=gpu"
+    config = load_config(material / "eval.yaml", EvalConfig, [unknown])
+    with pytest.raises(GemkrError, match="engine is 'gpu'; use host, device, graph"):
+        config.sources().retriever("gemkr")
+
+
+def test_the_index_of_a_collection_in_segments_stays_on_the_host(material: Path, tmp_path: Path) -> None:
+    collection = Collection.create(
+        tmp_path / "c", tokenizer=material / "t.model", documents=read_corpus(material / "corpus.csv")
+    )
+    settings = [f"corpus={tmp_path / 'c'}", f"retrievers.gemkr.index={tmp_path / 'c'}"]
+    settings += ["retrievers.gemkr.decoding.engine=device", f"output={tmp_path / 'out'}", "evaluate=[gemkr]"]
+    assert main(["eval", str(material / "eval.yaml"), *settings]) == 0
+    collection.delete(["d2"])
+    config = load_config(material / "eval.yaml", EvalConfig, settings)
+    with pytest.raises(GemkrError, match="this one has segments; compact the collection"):
+        config.sources().retriever("gemkr")
+
+
 def test_a_collection_stands_for_corpus_and_index(material: Path, tmp_path: Path) -> None:
     """The same runs from a collection and from the files of its live documents, in their order."""
     collection = Collection.create(

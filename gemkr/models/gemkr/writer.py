@@ -19,6 +19,7 @@ from gemkr.models.gemkr.branches import BranchState
 from gemkr.models.gemkr.prompt import IGNORED_LABEL
 from gemkr.models.gemkr.rank_loss import ranked_loss
 from gemkr.models.gemkr.rows import RankWeight, Rows
+from gemkr.models.gemkr.slots import Slots
 from gemkr.models.hf.llm import LLM, CacheState
 from gemkr.models.precision import PRECISIONS
 from gemkr.models.weights import trained_parameters
@@ -104,6 +105,10 @@ class Writer(nn.Module, ABC):
         """Feed one token per row, int64[B]: logits float32[B, V] and the new state (see `LanguageModel`)."""
         with self._autocast():
             return branches.step(self.llm, tokens.to(self.device), state)
+
+    def slots(self, state: BranchState, queries: int, beams: int, steps: int) -> Slots:
+        """Room for prompts like those of `state`, in a cache of fixed size (see `SlottedModel`)."""
+        return Slots(self.llm, state, queries, beams, steps, self._autocast)
 
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
         """Everything that learns, by name: LoRA (or the LLM), prefixes, gates, text encoder, projectors."""

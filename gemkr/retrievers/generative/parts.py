@@ -70,7 +70,7 @@ def load_parts(config: GenerativeConfig, sources: Sources) -> Parts:
 def check_parts(config: GenerativeConfig, sources: Sources) -> FMIndex | SegmentedIndex:
     """The index, after the checks that need no model: settings, kinds of checkpoints, and whether the model's tokenizer makes of the
     corpus what the index holds. Raises as `load_parts`."""
-    from gemkr.decoding.beam import check_settings
+    from gemkr.decoding.checks import check_settings
     from gemkr.training.checkpoints.trained import require_kind
     from gemkr.training.finetune import KIND
 

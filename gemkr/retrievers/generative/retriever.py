@@ -29,6 +29,7 @@ from gemkr.text.words import Words, widened, words_of
 from gemkr.types import Query, Ranking
 
 if TYPE_CHECKING:
+    from gemkr.decoding.device_search import OnDevice
     from gemkr.sources import Sources
 
 
@@ -65,6 +66,13 @@ class GenerativeRetriever:
             index, scoring or ScoringConfig(), second, self.borders if words else None
         )
         self.scorer = scorer_of(self.lookup)
+        self._on_device: OnDevice | None = None
+        if self.decoding.engine != "host":
+            from gemkr.decoding.beam import put_on_device
+
+            self._on_device = put_on_device(
+                model, index, self.decoding, word_start=self.word_start, borders=self.borders
+            )
         self._watch: Watch | None = None
 
     @classmethod
@@ -120,6 +128,7 @@ class GenerativeRetriever:
                 borders=self.borders,
                 tokenizer=self.tokenizer,
                 watch=search_watch(self._watch, batch, self.tokenizer),
+                on_device=self._on_device,
             )
             for query, clues in zip(batch, written, strict=True):
                 yield Ranking(query.query_id, scorer.rank(query, clues, k), tuple(clues))

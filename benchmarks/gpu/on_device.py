@@ -1,0 +1,83 @@
+"""Searches that stay on the device: kernel by kernel, and with one CUDA graph for each step, beside those whose beams are on the host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from benchmarks.bench_decode import PromptedLLM
+from benchmarks.gpu.material import seconds_of
+from benchmarks.gpu.scale import Scale
+from gemkr.decoding.beam import TAIL
+from gemkr.decoding.config import DecodingConfig
+from gemkr.decoding.device import DeviceConstraint
+from gemkr.decoding.device_search import DeviceSearch
+from gemkr.decoding.hypotheses import Finished
+from gemkr.decoding.logits import normalizer
+
+Found = list[list[Finished]]
+
+
+def searcher(
+    model: PromptedLLM, constraint: DeviceConstraint, how: DecodingConfig, *, graph: bool
+) -> Callable[[list[torch.Tensor]], Found]:
+    """A search of any number of prompts, whose tensors and graph are kept."""
+    search = DeviceSearch(model, constraint, how, tail=TAIL, record=graph)
+
+    def run(asked: list[torch.Tensor]) -> Found:
+        batches = (asked[start : start + how.batch_size] for start in range(0, len(asked), how.batch_size))
+        return [clues for batch in batches for clues in search.run(batch)]
+
+    return run
+
+
+def measure(
+    scale: Scale,
+    model: PromptedLLM,
+    constraint: DeviceConstraint,
+    asked: list[torch.Tensor],
+    how: DecodingConfig,
+    expected: Found,
+    *,
+    graph: bool,
+) -> dict[str, Any]:
+    """Queries a second, milliseconds a step (prefill left out), the share of the clues `expected` that were found, and GB at most."""
+    run = searcher(model, constraint, how, graph=graph)
+    found = run(asked)
+    if scale.device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    batch = asked[: how.batch_size]
+    seconds = seconds_of(scale, lambda: run(batch))
+    prefill = seconds_of(scale, lambda: model.prefill(batch))
+    same = sum(
+        len({c.tokens for c in ours} & {c.tokens for c in theirs})
+        for ours, theirs in zip(found, expected, strict=True)
+    )
+    figures = {
+        "queries_per_second": len(batch) / seconds,
+        "step_ms": 1000 * (seconds - prefill) / how.max_tokens,
+        "agree": same / max(1, sum(map(len, expected))),
+    }
+    if scale.device == "cuda":
+        figures["peak_gb"] = torch.cuda.max_memory_allocated() / 1e9
+    return figures
+
+
+def constraint_ms(scale: Scale, constraint: DeviceConstraint, how: DecodingConfig, vocabulary: int) -> float:
+    """Milliseconds that the index takes of a step: allowed tokens, the best among them, and spans, behind clues of one token."""
+    rows, device = scale.batch * how.beam_size, constraint.device
+    generator = torch.Generator().manual_seed(0)
+    last = torch.randint(3, scale.vocabulary, (rows,), generator=generator).to(device)
+    root = torch.zeros_like(last), torch.full_like(last, constraint.matcher.index.root.hi)
+    lo, hi = constraint.index.extend(*root, last)
+    logits = torch.randn(rows, vocabulary, device=device)
+    norm = normalizer(logits)
+
+    def work() -> None:
+        constraint.following(logits, norm, lo, hi, last, 1, 2 * how.beam_size)
+        constraint.index.extend(lo, hi, last)
+
+    with torch.inference_mode():
+        return 1000 * seconds_of(scale, work)

@@ -24,7 +24,7 @@ from gemkr.data.queries import read_queries
 from gemkr.errors import ConfigError
 from gemkr.interfaces import DocumentScorer, Retriever
 from gemkr.text.tokenizer import Tokenizer, load_tokenizer
-from gemkr.types import Query
+from gemkr.types import Query, Ranking
 
 if TYPE_CHECKING:
     from torch import nn
@@ -67,6 +67,7 @@ class Sources:
         self._limit, self._images, self._regions, self._output = limit, images, regions, output
         self._partial, self._shards = partial, shards
         self._made: dict[Any, Any] = {}
+        self._known: dict[str, Mapping[str, Ranking]] = {}
 
     @cached_property
     def queries(self) -> list[Query]:
@@ -182,9 +183,17 @@ class Sources:
         return self.sections[name]
 
     def retriever(self, name: str) -> Retriever:
-        """The retriever that a section describes."""
+        """The retriever that a section describes; one that has a method `knowing` is given what `know` was told of it."""
         section = self.section(name)
-        return self.once(("retriever", name), lambda: section.build(self))
+        built = self.once(("retriever", name), lambda: section.build(self))
+        if name not in self._known or not hasattr(built, "knowing"):
+            return built
+        return self.once(("knowing", name), lambda: built.knowing(self._known[name]))
+
+    def know(self, name: str, rankings: Mapping[str, Ranking]) -> None:
+        """What the retriever `name` found for queries, by their ids: retrievers over it need not seek that again."""
+        self._known[name] = rankings
+        self._made.pop(("knowing", name), None)
 
     def run_folder(self, name: str) -> Path:
         """Where the run of a retriever goes; ConfigError where the configuration names no output."""

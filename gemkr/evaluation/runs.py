@@ -17,12 +17,13 @@ from gemkr.sources import Sources
 
 
 def run_retriever(config: EvalConfig, sources: Sources, name: str, *, restart: bool = False) -> RunResult:
-    """Rank documents for those queries of the configuration that an earlier call did not finish."""
+    """Rank documents for those queries of the configuration that an earlier call did not finish. Retrievers over this one, asked
+    later, need not seek again what it found."""
     config.require("queries")
     require_output(config)
     require_own(sources.run_folder(name), RETRIEVE)
     pools = sources.once("pools", lambda: _pools(config, sources))
-    return retrieve_into(
+    found = retrieve_into(
         sources.run_folder(name),
         lambda: sources.retriever(name),
         sources.queries,
@@ -33,6 +34,8 @@ def run_retriever(config: EvalConfig, sources: Sources, name: str, *, restart: b
         label=name,
         paths=_paths(config, sources, name),
     )
+    sources.know(name, found.rankings)
+    return found
 
 
 def require_output(config: EvalConfig) -> Path:

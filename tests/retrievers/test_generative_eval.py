@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from generative_material import TEXTS, build_index
 
 from gemkr.cli import main
 from gemkr.collection.collection import Collection
@@ -21,7 +21,6 @@ from gemkr.fm_index import FMIndex
 from gemkr.models.gemkr.config import ModelConfig
 from gemkr.models.gemkr.network import load_gemkr
 from gemkr.models.hf.config import LoraConfig
-from gemkr.testing import toy_corpus
 from gemkr.text.tokenizer import load_tokenizer
 from gemkr.text.vocabulary import train_vocabulary
 from gemkr.training.checkpoints.checkpoint import save_checkpoint
@@ -29,62 +28,6 @@ from gemkr.training.checkpoints.origin import Origin
 from gemkr.training.config import LlamaConfig
 from gemkr.training.pretrain import build_llama, save_llama
 from gemkr.types import Document
-
-TEXTS = [document.text for document in toy_corpus()]
-
-
-def build_index(path: Path, tokenizer, texts: list[str], *, anonymous: bool = False, wide: int = 0) -> None:
-    index = FMIndex.build(
-        [tokenizer.encode(text) for text in texts],
-        [f"d{i}" for i in range(len(texts))],
-        vocab_size=tokenizer.vocab_size + wide,
-        tokenizer=None if anonymous else tokenizer,
-    )
-    index.save(path)
-
-
-@pytest.fixture(scope="module")
-def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A corpus, its index, an LLM folder with random weights and a checkpoint; pictures of two of three queries."""
-    folder = tmp_path_factory.mktemp("material")
-    train_vocabulary(TEXTS * 20, folder / "t.model", pieces=340)
-    tokenizer = load_tokenizer(folder / "t.model")
-    size = LlamaConfig(hidden=32, layers=2, heads=2, intermediate=48, context=256)
-    save_llama(build_llama(size, tokenizer), tokenizer, folder / "llm")
-    (folder / "corpus.csv").write_text(
-        "kid,text\n" + "".join(f'd{i},"{text}"\n' for i, text in enumerate(TEXTS))
-    )
-    build_index(folder / "corpus.fmi", tokenizer, TEXTS)
-    rows = [
-        {"query_id": str(i), "question": "What is it?", "image": f"p{i}", "answers": ["tea"]}
-        for i in range(3)
-    ]
-    (folder / "queries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / "images").mkdir()
-    for i in range(2):
-        Image.fromarray(np.full((48, 48, 3), 90 * i, dtype=np.uint8)).save(folder / "images" / f"p{i}.png")
-    vit = {
-        "embed_dim": 8,
-        "vision_cfg": {"image_size": 32, "layers": 2, "width": 16, "head_width": 8, "patch_size": 16},
-    }
-    (folder / "vit.json").write_text(json.dumps(vit))
-    config = ModelConfig(llm=str(folder / "llm"), lora=LoraConfig(r=2))
-    model = load_gemkr(config)
-    settings = {"model": {"lora": {"r": 2, "alpha": 16, "dropout": 0.0, "targets": LoraConfig().targets}}}
-    origin = Origin("gemkr", tokenizer.fingerprint(), "data", settings)
-    save_checkpoint(folder / "final", origin, model.trained_state())
-    (folder / "eval.yaml").write_text(
-        f"queries: {folder}/queries.jsonl\ncorpus: {folder}/corpus.csv\noutput: out\nmetrics: [P@5, S@5, D@10]\n"
-        "retrievers:\n  bm25: {kind: bm25}\n  free_text: {kind: free_text, of: gemkr}\n"
-        "  random_in_span: {kind: rescored, of: gemkr, scoring: {method: random_document}}\n"
-        "  coverage_alone: {kind: rescored, of: gemkr, scoring: {inside_span: random, second_weight: 1.0e-9}}\n"
-        "  same: {kind: rescored, of: gemkr}\n  seal: {kind: rescored, of: gemkr, scoring: {method: seal}}\n"
-        f"  gemkr:\n    kind: generative\n    index: {folder}/corpus.fmi\n"
-        f"    model: {{llm: {folder}/llm, lora: {{r: 2}}, checkpoint: {folder}/final}}\n"
-        "    decoding: {beam_size: 4, groups: 2, max_tokens: 6}\n"
-        "evaluate: [gemkr]\n"
-    )
-    return folder
 
 
 def test_a_generative_evaluation_from_file_to_report(material: Path, tmp_path: Path) -> None:
@@ -121,44 +64,6 @@ def test_a_generative_evaluation_from_file_to_report(material: Path, tmp_path: P
     assert metrics["rows"]["same"] == metrics["rows"]["gemkr"]
     assert metrics["clues"]["per_query"] > 1
     assert list(read_records(tmp_path / "same" / "run.jsonl")) == rankings
-
-
-@pytest.mark.parametrize("words", ["true", "false"])
-def test_the_engine_changes_no_clue(material: Path, tmp_path: Path, words: str) -> None:
-    runs = []
-    for engine in ("host", "device", "graph"):
-        settings = [f"output={tmp_path / engine}", f"retrievers.gemkr.decoding.engine={engine}"]
-        settings += [f"retrievers.gemkr.decoding.end_at_word={words}", "evaluate=[gemkr]"]
-        assert main(["eval", str(material / "eval.yaml"), *settings]) == 0
-        runs.append(list(read_records(tmp_path / engine / "gemkr" / "run.jsonl")))
-    host = runs[0]
-    assert all(ranking.clues for ranking in host)
-    for run in runs[1:]:
-        for ours, theirs in zip(run, host, strict=True):
-            assert [(c.tokens, c.count, c.span) for c in ours.clues] == [
-                (c.tokens, c.count, c.span) for c in theirs.clues
-            ]
-            np.testing.assert_allclose(
-                [c.score for c in ours.clues], [c.score for c in theirs.clues], atol=1e-4
-            )
-            assert [hit.doc_id for hit in ours.hits] == [hit.doc_id for hit in theirs.hits]
-    unknown = "retrievers.gemkr.decoding.engine=gpu"
-    config = load_config(material / "eval.yaml", EvalConfig, [unknown])
-    with pytest.raises(GemkrError, match="engine is 'gpu'; use host, device, graph"):
-        config.sources().retriever("gemkr")
-
-
-def test_the_index_of_a_collection_in_segments_stays_on_the_host(material: Path, tmp_path: Path) -> None:
-    collection = Collection.create(
-        tmp_path / "c", tokenizer=material / "t.model", documents=read_corpus(material / "corpus.csv")
-    )
-    settings = [f"corpus={tmp_path / 'c'}", f"retrievers.gemkr.index={tmp_path / 'c'}"]
-    settings += ["retrievers.gemkr.decoding.engine=device", f"output={tmp_path / 'out'}", "evaluate=[gemkr]"]
-    assert main(["eval", str(material / "eval.yaml"), *settings]) == 0
-    collection.delete(["d2"])
-    config = load_config(material / "eval.yaml", EvalConfig, settings)
-    with pytest.raises(GemkrError, match="this one has segments; compact the collection"):
-        config.sources().retriever("gemkr")
 
 
 def test_a_collection_stands_for_corpus_and_index(material: Path, tmp_path: Path) -> None:

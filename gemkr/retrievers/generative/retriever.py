@@ -7,7 +7,7 @@ Puts beam search and ranking together and streams rankings. It sees the model as
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from gemkr.text.borders import borders_of
 from gemkr.text.tokenization import tokenizer_of
 from gemkr.text.tokenizer import Tokenizer
 from gemkr.text.words import Words, widened, words_of
-from gemkr.types import Query, Ranking
+from gemkr.types import Clue, Query, Ranking
 
 if TYPE_CHECKING:
     from gemkr.decoding.device_search import OnDevice
@@ -74,6 +74,7 @@ class GenerativeRetriever:
                 model, index, self.decoding, word_start=self.word_start, borders=self.borders
             )
         self._watch: Watch | None = None
+        self._known: Mapping[str, Ranking] = {}
 
     @classmethod
     def from_config(cls, config: GenerativeConfig, sources: Sources) -> GenerativeRetriever:
@@ -105,36 +106,49 @@ class GenerativeRetriever:
         other._watch = watch
         return other
 
+    def knowing(self, rankings: Mapping[str, Ranking]) -> GenerativeRetriever:
+        """This retriever, which ranks by the clues of `rankings` for the queries of these ids, and writes none for them; all parts are
+        shared."""
+        other = copy.copy(self)
+        other._known = rankings
+        return other
+
     def retrieve(self, queries: Iterable[Query], k: int, *, allowed: Allowed = None) -> Iterator[Ranking]:
         """Rankings of at most k hits in the order of the queries, as each batch of `batch_size` is done.
 
         Each hit carries every clue that occurs in its document, with the clue's first place there.
         """
-        from gemkr.decoding.beam import generate_clues
-
         scorer = self.scorer
         if allowed is not None:
             scorer = scorer_of(self.lookup.within(allowed_documents(self.index.doc_ids, allowed)))
 
         def answer(batch: Sequence[Query]) -> Iterator[Ranking]:
-            written = generate_clues(
-                self.model,
-                self.index,
-                [self.prompts(query) for query in batch],
-                self.decoding,
-                word_start=self.word_start,
-                word_break=self.words.word_break,
-                fold=self.words.fold,
-                borders=self.borders,
-                tokenizer=self.tokenizer,
-                watch=search_watch(self._watch, batch, self.tokenizer),
-                on_device=self._on_device,
-            )
-            for query, clues in zip(batch, written, strict=True):
+            new = [query for query in batch if query.query_id not in self._known]
+            written = iter(self._written(new))
+            for query in batch:
+                known = self._known.get(query.query_id)
+                clues = next(written) if known is None else known.clues
                 yield Ranking(query.query_id, scorer.rank(query, clues, k), tuple(clues))
 
         for batch in batches(queries, self.decoding.batch_size):
             yield from from_one_share(self.index, partial(answer, batch))
+
+    def _written(self, queries: Sequence[Query]) -> list[list[Clue]]:
+        from gemkr.decoding.beam import generate_clues
+
+        return generate_clues(
+            self.model,
+            self.index,
+            [self.prompts(query) for query in queries],
+            self.decoding,
+            word_start=self.word_start,
+            word_break=self.words.word_break,
+            fold=self.words.fold,
+            borders=self.borders,
+            tokenizer=self.tokenizer,
+            watch=search_watch(self._watch, queries, self.tokenizer),
+            on_device=self._on_device,
+        )
 
 
 def clue_documents(config: GenerativeConfig, scoring: ScoringConfig, sources: Sources) -> ClueDocuments:

@@ -1,0 +1,83 @@
+"""Runs of a generative retriever: the same by every engine, and written once for all retrievers over it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gemkr.cli import main
+from gemkr.collection.collection import Collection
+from gemkr.config.files import load_config
+from gemkr.data.corpus import read_corpus
+from gemkr.data.records import read_records
+from gemkr.errors import GemkrError
+from gemkr.evaluation.config import EvalConfig
+from gemkr.retrievers.generative.retriever import GenerativeRetriever
+from gemkr.types import Query
+
+
+def test_retrievers_over_a_finished_run_take_its_clues(
+    material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    write = GenerativeRetriever._written
+
+    def counted(self: GenerativeRetriever, queries: list[Query]) -> list:
+        asked.append(len(queries))
+        return write(self, queries)
+
+    monkeypatch.setattr(GenerativeRetriever, "_written", counted)
+    fused = "retrievers.fused={kind: fusion, of: [gemkr, bm25]}"
+    names = {"after": "[gemkr, fused]", "alone": "[fused]"}
+    for folder, evaluate in names.items():
+        settings = [fused, f"output={tmp_path / folder}", f"evaluate={evaluate}"]
+        assert main(["eval", str(material / "eval.yaml"), *settings]) == 0
+    after, alone = ((tmp_path / folder / "fused" / "run.jsonl").read_text() for folder in names)
+    assert after == alone
+    assert sum(asked) == 3 + 3
+    again = [fused, f"output={tmp_path / 'after'}", "evaluate=[gemkr, fused]"]
+    shutil.rmtree(tmp_path / "after" / "fused")
+    assert main(["eval", str(material / "eval.yaml"), *again]) == 0
+    assert sum(asked) == 3 + 3
+    assert (tmp_path / "after" / "fused" / "run.jsonl").read_text() == alone
+
+
+@pytest.mark.parametrize("words", ["true", "false"])
+def test_the_engine_changes_no_clue(material: Path, tmp_path: Path, words: str) -> None:
+    runs = []
+    for engine in ("host", "device", "graph"):
+        settings = [f"output={tmp_path / engine}", f"retrievers.gemkr.decoding.engine={engine}"]
+        settings += [f"retrievers.gemkr.decoding.end_at_word={words}", "evaluate=[gemkr]"]
+        assert main(["eval", str(material / "eval.yaml"), *settings]) == 0
+        runs.append(list(read_records(tmp_path / engine / "gemkr" / "run.jsonl")))
+    host = runs[0]
+    assert all(ranking.clues for ranking in host)
+    for run in runs[1:]:
+        for ours, theirs in zip(run, host, strict=True):
+            assert [(c.tokens, c.count, c.span) for c in ours.clues] == [
+                (c.tokens, c.count, c.span) for c in theirs.clues
+            ]
+            np.testing.assert_allclose(
+                [c.score for c in ours.clues], [c.score for c in theirs.clues], atol=1e-4
+            )
+            assert [hit.doc_id for hit in ours.hits] == [hit.doc_id for hit in theirs.hits]
+    unknown = "retrievers.gemkr.decoding.engine=gpu"
+    config = load_config(material / "eval.yaml", EvalConfig, [unknown])
+    with pytest.raises(GemkrError, match="engine is 'gpu'; use host, device, graph"):
+        config.sources().retriever("gemkr")
+
+
+def test_the_index_of_a_collection_in_segments_stays_on_the_host(material: Path, tmp_path: Path) -> None:
+    collection = Collection.create(
+        tmp_path / "c", tokenizer=material / "t.model", documents=read_corpus(material / "corpus.csv")
+    )
+    settings = [f"corpus={tmp_path / 'c'}", f"retrievers.gemkr.index={tmp_path / 'c'}"]
+    settings += ["retrievers.gemkr.decoding.engine=device", f"output={tmp_path / 'out'}", "evaluate=[gemkr]"]
+    assert main(["eval", str(material / "eval.yaml"), *settings]) == 0
+    collection.delete(["d2"])
+    config = load_config(material / "eval.yaml", EvalConfig, settings)
+    with pytest.raises(GemkrError, match="this one has segments; compact the collection"):
+        config.sources().retriever("gemkr")

@@ -5,7 +5,7 @@
 
 Vectors are drawn as embeddings lie: a mixture of themes on a subspace of `--rank` directions, with noise in all; queries are
 documents with noise. Each engine runs alone in a process of its own, queries in batches of 64; one whose package is absent is
-left out. Peak memory counts file pages that are mapped and read. Prints a table in Markdown.
+left out. Peak memory counts file pages that are mapped and read. Prints a table in Markdown; `-o` is written anew as each engine ends.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from vector_engines import BLOCK, ENGINES
 
+from gemkr.files import write_atomically
 from gemkr.vector_index.exact import ExactIndex
 
 ABSENT = re.compile(r"No module named '(faiss|hnswlib|usearch)")
@@ -43,11 +44,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         draw(Path(name), args.documents, args.width, args.queries, args.rank)
         find_exactly(Path(name), args.k)
-        results = [
-            result for engine in args.engines if (result := alone(engine, Path(name), args)) is not None
-        ]
-    if args.output:
-        args.output.write_text(json.dumps(vars(args) | {"results": results}, indent=1, default=str) + "\n")
+        results = []
+        for engine in args.engines:
+            result = alone(engine, Path(name), args)
+            results += [] if result is None else [result]
+            if args.output:
+                text = json.dumps(vars(args) | {"results": results}, indent=1, default=str)
+                write_atomically(args.output, text + "\n")
     print(table(results))
     return 0
 

@@ -48,8 +48,8 @@ class Search:
 
 
 class DeviceSearch:
-    """Searches for batches of up to `settings.batch_size` prompts of one model under one constraint; keeps the tensors, and the
-    graph, of its last shape. For settings that `stays_on_device` allows."""
+    """Searches for batches of prompts of one model under one constraint; keeps the tensors, and the graphs, of batches of 1, 2, 4 ...
+    prompts that were asked for. For settings that `stays_on_device` allows."""
 
     def __init__(
         self,
@@ -66,8 +66,7 @@ class DeviceSearch:
         self._most = settings.max_tokens + (tail if constraint.matcher.borders is not None else 0)
         self._rules = BeamRules(settings, self._most, model.device)
         self._width = settings.beam_size + settings.beam_size // settings.groups
-        self._search: Search | None = None
-        self._step: Recorded | None = None
+        self._rooms: dict[int, tuple[Search, Recorded]] = {}
 
     @torch.inference_mode()
     def run(self, prompts: Sequence[Any]) -> list[list[Finished]]:
@@ -85,17 +84,19 @@ class DeviceSearch:
         return self._found(search, len(prompts))
 
     def _room(self, state: Any, prompts: int) -> tuple[Search, Recorded]:
-        """The tensors of the last search and its step, or new ones where the prompts do not fit."""
-        search, step, device = self._search, self._step, self.model.device
+        """The tensors of an earlier search of about as many prompts and its step, or new ones where the prompts do not fit."""
+        queries = max(prompts, min(1 << (prompts - 1).bit_length(), self.settings.batch_size))
+        search, step = self._rooms.get(queries, (None, None))
         if search is None or step is None or not search.slots.fits(state):
-            queries, beams = max(self.settings.batch_size, prompts), self.settings.beam_size
+            self._rooms.pop(queries, None)
+            device, beams = self.model.device, self.settings.beam_size
             shape = queries, beams, self._most
             live, done = Clues.none(*shape, device), Clues.none(*shape, device)
             parents = torch.zeros(queries, beams, dtype=torch.int64, device=device)
             broken = torch.zeros((), dtype=torch.bool, device=device)
             search = Search(self.model.slots(state, *shape), live, parents, done, broken)
             step = Recorded(partial(self._advance, search), device, record=self.record)
-            self._search, self._step = search, step
+            self._rooms[queries] = search, step
         return search, step
 
     def _begin(self, search: Search, logits: Tensor) -> None:

@@ -100,7 +100,7 @@ def test_clues_are_those_of_the_host(
         borders = Borders(first, last, every, every)
     how = DecodingConfig(
         beam_size=shape[0], groups=shape[1], diversity=diversity, max_tokens=max_tokens, length_penalty=length_penalty,
-        min_tokens=min(min_tokens, max_tokens), allow_eos=allow_eos, batch_size=3, word_start=starts,
+        min_tokens=min(min_tokens, max_tokens), allow_eos=allow_eos, batch_size=8, word_start=starts,
     )  # fmt: skip
     model = Ties(VOCAB, (EOS,), seed) if ties else Random(VOCAB, (EOS,), seed=seed)
     word_start = np.arange(VOCAB) % 2 == 1
@@ -194,7 +194,7 @@ def searches(model: Prompted, how: DecodingConfig) -> tuple[IndexConstraint, Dev
 @pytest.mark.parametrize("how", [PLAIN, replace(PLAIN, groups=2, diversity=0.5, length_penalty=1.5)])
 def test_a_real_model_with_slots_writes_what_it_writes_with_branches(how: DecodingConfig) -> None:
     """Prompts of several lengths, batches that are not full, and a longer prompt that needs more room."""
-    model = Prompted(llama())
+    model, how = Prompted(llama()), replace(how, batch_size=5)
     host, search = searches(model, how)
     rng = np.random.default_rng(2)
     prompts = [rng.integers(3, 60, size=n).tolist() for n in (5, 9, 1, 7, 70, 3, 66, 4)]
@@ -210,8 +210,8 @@ def test_a_step_uses_the_same_tensors_again() -> None:
     """What a CUDA graph needs: everything that a step reads lies where it lay when it was recorded."""
     model = Prompted(llama())
     _, search = searches(model, PLAIN)
-    search.run([[5, 6, 7], [8]])
-    held = search._search
+    search.run([[5, 6, 7], [8], [9]])
+    held, _ = search._rooms[3]
     parts = [*held.live.parts(), held.parents, *held.done.parts(), held.broken]
     layers = held.slots._cache.layers
     parts += [part for layer in layers for part in (layer.keys, layer.values)]
@@ -224,7 +224,9 @@ def test_a_step_uses_the_same_tensors_again() -> None:
     ]
     before = [part.data_ptr() for part in parts]
     search.run([[9] * 20, [11, 12], [13]])
-    assert search._search is held
+    search.run([[9] * 20])
+    assert search._rooms[3][0] is held
+    assert len(search._rooms[1][0].live.total) == 1
     assert [part.data_ptr() for part in parts] == before
 
 

@@ -28,10 +28,10 @@ class DeviceIndex:
     """The rows of an index as tensors; n rows, vocabulary V, blocks of `block` rows.
 
     `follow` int32[n + 1]: the token that follows each row, V where the document ends and last. `ends` int64: the rows
-    at which documents end. `tables[j]` int32[blocks, words]: bit t of row b = token t follows one of the
-    rows of the 2**j blocks from b on, so that any run of whole blocks is the union of two entries. `places` int64[n]: the rows
+    at which documents end. `tables` uint8[levels, blocks, V / 8]: bit t of [j, b] = token t follows one of
+    the rows of the 2**j blocks from b on, so that any run of whole blocks is the union of two entries. `places` int64[n]: the rows
     sorted by the token that follows and by number, as token * n + row; `shift` int64[V]: how far the first row of the clues that
-    begin the reversed text with a token lies behind the first of its places.
+    begin the reversed text with a token lies behind the first of its places. `bits` bool[256, 8]: the bits of a byte, lowest first.
 
     Memory: 12 bytes a row and V / 8 bytes a block and level: 0.65 GB for 17 million tokens, V = 32,000 and
     blocks of 2,048.
@@ -41,9 +41,10 @@ class DeviceIndex:
     block: int
     follow: torch.Tensor
     ends: torch.Tensor
-    tables: tuple[torch.Tensor, ...]
+    tables: torch.Tensor
     places: torch.Tensor
     shift: torch.Tensor
+    bits: torch.Tensor
 
     @classmethod
     def build(cls, index: TokenIndex, device: torch.device | str, *, block: int = 2048) -> DeviceIndex:
@@ -76,12 +77,14 @@ class DeviceIndex:
         first, _ = index.extend_many(np.zeros_like(every), np.full_like(every, root.hi), every)
         shift = torch.from_numpy(np.asarray(first, np.int64)).to(device)
         shift -= torch.searchsorted(places, torch.arange(vocab, device=device) * root.hi)
-        return cls(vocab, block, *on_device, _tables(on_device[0], vocab, block), places, shift)
+        return cls(
+            vocab, block, *on_device, _tables(on_device[0], vocab, block), places, shift, _bits().to(device)
+        )
 
     def to(self, device: torch.device | str) -> DeviceIndex:
         """The same index on another device."""
-        moved = {name: getattr(self, name).to(device) for name in ("follow", "ends", "places", "shift")}
-        return replace(self, **moved, tables=tuple(table.to(device) for table in self.tables))
+        names = ("follow", "ends", "tables", "places", "shift", "bits")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
     def extend(
         self, lo: torch.Tensor, hi: torch.Tensor, tokens: torch.Tensor
@@ -124,15 +127,14 @@ class DeviceIndex:
     def _inner(self, first: torch.Tensor, last: torch.Tensor, inner: torch.Tensor) -> torch.Tensor:
         """bool[n, V]: the tokens of whole blocks [first, last) where `inner`, nothing elsewhere."""
         width = torch.where(inner, last - first, 1)
-        words = torch.zeros(len(first), self.tables[0].shape[1], dtype=torch.int32, device=first.device)
-        for level, table in enumerate(self.tables):
-            size = 1 << level
-            here = inner & (width >= size) & (width < 2 * size)
-            begin = torch.where(here, first, 0)
-            end = torch.where(here, last - size, 0)
-            words |= torch.where(here.unsqueeze(1), table[begin] | table[end], 0)
-        bits = torch.arange(32, device=first.device, dtype=torch.int32)
-        return ((words.unsqueeze(2) >> bits) & 1).bool().flatten(1)[:, : self.vocab_size]
+        level = (
+            torch.frexp(width.double()).exponent.long() - 1
+        )  # the longest runs that are no longer than this one
+        end = last - torch.bitwise_left_shift(1, level)
+        begin, end = torch.where(inner, first, 0), torch.where(inner, end, 0)
+        runs = self.tables[level, begin] | self.tables[level, end]
+        found = self.bits[runs.long()].flatten(1)[:, : self.vocab_size]
+        return found & inner.unsqueeze(1)
 
 
 class DeviceConstraint:
@@ -216,21 +218,23 @@ class DeviceConstraint:
         return mask, (mask & border).any(dim=1) | at_end, at_end
 
 
-def _tables(follow: torch.Tensor, vocab: int, block: int) -> tuple[torch.Tensor, ...]:
+def _tables(follow: torch.Tensor, vocab: int, block: int) -> torch.Tensor:
     """The bitmaps of runs of 1, 2, 4, ... blocks; a run that would pass the end is cut there."""
-    words, blocks = (vocab + 31) // 32, max(1, (len(follow) - 1) // block)
-    level = torch.zeros(blocks, words, dtype=torch.int32, device=follow.device)
+    width, blocks = (vocab + 7) // 8, max(1, (len(follow) - 1) // block)
+    levels = blocks.bit_length()
+    tables = torch.zeros(levels, blocks, width, dtype=torch.uint8, device=follow.device)
+    weights = 2 ** torch.arange(8, device=follow.device)
     for b in range(blocks):
         tokens = follow[b * block : (b + 1) * block].unique()
-        tokens = tokens[tokens < vocab].long()
-        flat = torch.zeros(words * 32, dtype=torch.int32, device=follow.device)
-        flat[tokens] = 1
-        bits = flat.view(words, 32) << torch.arange(32, dtype=torch.int32, device=follow.device)
-        level[b] = bits.sum(dim=1).to(torch.int32)
-    tables = [level]
-    while 2 ** len(tables) <= blocks:
-        step = 2 ** (len(tables) - 1)
-        longer = tables[-1].clone()
-        longer[:-step] |= tables[-1][step:]
-        tables.append(longer)
-    return tuple(tables)
+        flat = torch.zeros(width * 8, dtype=torch.int64, device=follow.device)
+        flat[tokens[tokens < vocab].long()] = 1
+        tables[0, b] = (flat.view(width, 8) * weights).sum(dim=1).to(torch.uint8)
+    for level in range(1, levels):
+        step = 2 ** (level - 1)
+        tables[level] = tables[level - 1]
+        tables[level, :-step] |= tables[level - 1, step:]
+    return tables
+
+
+def _bits() -> torch.Tensor:
+    return (torch.arange(256)[:, None] >> torch.arange(8) & 1).bool()

@@ -217,9 +217,9 @@ def _best_keys(raw: torch.Tensor, norm: torch.Tensor, ids: torch.Tensor, k: int)
 
 def _sortable(scores: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
     """One int64 per (score, token) whose order is: higher score first, then lower token id."""
-    bits = (scores + 0.0).view(torch.int32).long()
-    ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
-    return (ordered << 32) | (_LOW - tokens)
+    bits = (scores + 0.0).view(torch.int32)
+    ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    return (ordered.long() << 32) | (_LOW - tokens)
 
 
 def _unsorted(keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -93,6 +93,7 @@ class BeamSlots(Protocol):
     def step(self, tokens: Any, parents: Any) -> Any: ...
 
 
+@runtime_checkable
 class SlottedModel(LanguageModel, Protocol):
     """A `LanguageModel` whose steps can all have one shape: room for `queries` prompts like those of a prefilled `state`, with
     `beams` beams that take up to `steps` tokens. `step` feeds int64[Q, B] behind the beams `parents` int64[Q, B]: logits

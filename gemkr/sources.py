@@ -7,7 +7,7 @@ retriever.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,7 +24,7 @@ from gemkr.data.queries import read_queries
 from gemkr.errors import ConfigError
 from gemkr.interfaces import DocumentScorer, Retriever
 from gemkr.text.tokenizer import Tokenizer, load_tokenizer
-from gemkr.types import Query, Ranking
+from gemkr.types import Clue, Query
 
 if TYPE_CHECKING:
     from torch import nn
@@ -67,7 +67,7 @@ class Sources:
         self._limit, self._images, self._regions, self._output = limit, images, regions, output
         self._partial, self._shards = partial, shards
         self._made: dict[Any, Any] = {}
-        self._known: dict[str, Mapping[str, Ranking]] = {}
+        self._known: dict[str, Mapping[str, Sequence[Clue]]] = {}
 
     @cached_property
     def queries(self) -> list[Query]:
@@ -129,6 +129,7 @@ class Sources:
         other = copy.copy(self)
         for name in ("documents", "bm25"):
             other.__dict__.pop(name, None)
+        other._known = {}
         other._made = {key: made for key, made in list(self._made.items()) if key[0] in SHARED}
         return other
 
@@ -190,10 +191,13 @@ class Sources:
             return built
         return self.once(("knowing", name), lambda: built.knowing(self._known[name]))
 
-    def know(self, name: str, rankings: Mapping[str, Ranking]) -> None:
-        """What the retriever `name` found for queries, by their ids: retrievers over it need not seek that again."""
-        self._known[name] = rankings
+    def know(self, name: str, clues: Mapping[str, Sequence[Clue]] | None) -> None:
+        """What the retriever `name` wrote for queries, by their ids: retrievers over it need not have it written again. None: nothing
+        is known any more."""
         self._made.pop(("knowing", name), None)
+        self._known.pop(name, None)
+        if clues is not None:
+            self._known[name] = clues
 
     def run_folder(self, name: str) -> Path:
         """Where the run of a retriever goes; ConfigError where the configuration names no output."""

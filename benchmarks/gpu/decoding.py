@@ -12,10 +12,11 @@ from benchmarks.bench_decode import PromptedLLM, measure_search, reference
 from benchmarks.gpu import on_device
 from benchmarks.gpu.material import device_index, index_of, llama, prompts, seconds_of
 from benchmarks.gpu.scale import Scale
-from gemkr.decoding.beam import beam_search
+from gemkr.decoding.beam import TAIL, beam_search
 from gemkr.decoding.config import DecodingConfig
 from gemkr.decoding.constraint import Constraint, IndexConstraint, NoConstraint
 from gemkr.decoding.device import DeviceConstraint
+from gemkr.decoding.device_search import DeviceSearch
 from gemkr.decoding.matcher import ClueMatcher
 from gemkr.fm_index import FMIndex
 
@@ -97,7 +98,7 @@ def profile(scale: Scale, shape: str = "7b") -> dict[str, Any]:
     figures = {}
     ways = constraints(scale, index, model, device=True)
     runs = {name: partial(beam_search, model, way, asked, how) for name, way in ways.items()}
-    runs["search"] = partial(on_device.searcher(model, ways["device"], how, graph=False), asked)
+    runs["search"] = partial(DeviceSearch(model, ways["device"], how, tail=TAIL).run, asked)
     for name, run in runs.items():
         run()
         scale.synchronize()

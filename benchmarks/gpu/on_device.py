@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,17 +19,11 @@ from gemkr.decoding.logits import normalizer
 Found = list[list[Finished]]
 
 
-def searcher(
-    model: PromptedLLM, constraint: DeviceConstraint, how: DecodingConfig, *, graph: bool
-) -> Callable[[list[torch.Tensor]], Found]:
-    """A search of any number of prompts, whose tensors and graph are kept."""
-    search = DeviceSearch(model, constraint, how, tail=TAIL, record=graph)
-
-    def run(asked: list[torch.Tensor]) -> Found:
-        batches = (asked[start : start + how.batch_size] for start in range(0, len(asked), how.batch_size))
-        return [clues for batch in batches for clues in search.run(batch)]
-
-    return run
+def searched(search: DeviceSearch, asked: list[torch.Tensor]) -> Found:
+    """The clues of any number of prompts."""
+    size = search.settings.batch_size
+    batches = (asked[start : start + size] for start in range(0, len(asked), size))
+    return [clues for batch in batches for clues in search.run(batch)]
 
 
 def measure(
@@ -44,12 +37,12 @@ def measure(
     graph: bool,
 ) -> dict[str, Any]:
     """Queries a second, milliseconds a step (prefill left out), the share of the clues `expected` that were found, and GB at most."""
-    run = searcher(model, constraint, how, graph=graph)
-    found = run(asked)
+    search = DeviceSearch(model, constraint, how, tail=TAIL, record=graph)
+    found = searched(search, asked)
     if scale.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     batch = asked[: how.batch_size]
-    seconds = seconds_of(scale, lambda: run(batch))
+    seconds = seconds_of(scale, lambda: search.run(batch))
     prefill = seconds_of(scale, lambda: model.prefill(batch))
     same = sum(
         len({c.tokens for c in ours} & {c.tokens for c in theirs})
@@ -57,7 +50,7 @@ def measure(
     )
     figures = {
         "queries_per_second": len(batch) / seconds,
-        "step_ms": 1000 * (seconds - prefill) / how.max_tokens,
+        "step_ms": 1000 * (seconds - prefill) / search.steps,
         "agree": same / max(1, sum(map(len, expected))),
     }
     if scale.device == "cuda":

@@ -25,7 +25,7 @@ from gemkr.decoding.search import QuerySearch
 from gemkr.decoding.watch import SearchWatch
 from gemkr.errors import DecodingError
 from gemkr.fm_index import Span
-from gemkr.interfaces import LanguageModel, TokenIndex
+from gemkr.interfaces import LanguageModel, SlottedModel, TokenIndex
 from gemkr.text.borders import Borders
 from gemkr.text.words import Words
 from gemkr.types import Clue
@@ -111,7 +111,7 @@ def put_on_device(
         return None
     there = DeviceIndex.build(index, model.device)
     constraint = DeviceConstraint(there, matcher, model.eos_token_ids)
-    if not (stays_on_device(settings) and hasattr(model, "slots")):
+    if not (stays_on_device(settings) and isinstance(model, SlottedModel)):
         return OnDevice(constraint)
     record = settings.engine == "graph"
     return OnDevice(constraint, DeviceSearch(model, constraint, settings, tail=TAIL, record=record))

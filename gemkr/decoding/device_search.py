@@ -31,14 +31,22 @@ def stays_on_device(settings: DecodingConfig) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
-    """A search of one shape: the tensors that its steps read and write, the beams' `parents` int64[Q, B] among them."""
+class Room:
+    """What the steps of searches of one shape read and write: beams, their `parents` int64[Q, B], finished clues, and whether a
+    logit of a beam was no number, bool[]."""
 
     slots: BeamSlots
     live: Clues
     parents: Tensor
     done: Clues
     broken: Tensor
+
+    @classmethod
+    def of(cls, slots: BeamSlots, shape: tuple[int, int, int], device: torch.device) -> Room:
+        """For Q queries with B beams of up to M tokens."""
+        parents = torch.zeros(shape[:2], dtype=torch.int64, device=device)
+        broken = torch.zeros((), dtype=torch.bool, device=device)
+        return cls(slots, Clues.none(*shape, device), parents, Clues.none(*shape, device), broken)
 
     def put(self, live: Clues, parents: Tensor, done: Clues) -> None:
         """Overwrite what the next step reads."""
@@ -65,86 +73,81 @@ class DeviceSearch:
         self.model, self.constraint, self.settings, self.record = model, constraint, settings, record
         self._most = settings.max_tokens + (tail if constraint.matcher.borders is not None else 0)
         self._rules = BeamRules(settings, self._most, model.device)
+        # candidates of a beam at each step, as many as on the host
         self._width = settings.beam_size + settings.beam_size // settings.groups
-        self._rooms: dict[int, tuple[Search, Recorded]] = {}
+        self.steps = 0  # of the last search, the one to the first tokens included
+        self._rooms: dict[int, tuple[Room, Recorded]] = {}
 
     @torch.inference_mode()
     def run(self, prompts: Sequence[Any]) -> list[list[Finished]]:
         """At most `beam_size` clues for each prompt, best first. Raises ModelError where logits are not numbers."""
         logits, state = self.model.prefill(prompts)
-        search, step = self._room(state, len(prompts))
-        search.slots.begin(state)
-        self._begin(search, logits)
-        glance = Glance(self.model.device)
+        room, step = self._room(state, len(prompts))
+        room.slots.begin(state)
+        self._begin(room, logits)
+        glance, self.steps = Glance(self.model.device), 1
         for _ in range(self.settings.max_tokens - 1):
             step()
-            if glance.at(search.live.there.any()) is False:
+            self.steps += 1
+            if glance.at(room.live.there.any()) is False:
                 break
-        self._end(search)
-        return self._found(search, len(prompts))
+        self._end(room)
+        return self._found(room, len(prompts))
 
-    def _room(self, state: Any, prompts: int) -> tuple[Search, Recorded]:
-        """The tensors of an earlier search of about as many prompts and its step, or new ones where the prompts do not fit."""
+    def _room(self, state: Any, prompts: int) -> tuple[Room, Recorded]:
+        """The room of earlier searches for about as many prompts and its step, or new ones where these prompts do not fit."""
         queries = max(prompts, min(1 << (prompts - 1).bit_length(), self.settings.batch_size))
-        search, step = self._rooms.get(queries, (None, None))
-        if search is None or step is None or not search.slots.fits(state):
-            self._rooms.pop(queries, None)
-            device, beams = self.model.device, self.settings.beam_size
-            shape = queries, beams, self._most
-            live, done = Clues.none(*shape, device), Clues.none(*shape, device)
-            parents = torch.zeros(queries, beams, dtype=torch.int64, device=device)
-            broken = torch.zeros((), dtype=torch.bool, device=device)
-            search = Search(self.model.slots(state, *shape), live, parents, done, broken)
-            step = Recorded(partial(self._advance, search), device, record=self.record)
-            self._rooms[queries] = search, step
-        return search, step
+        if queries in self._rooms and not self._rooms[queries][0].slots.fits(state):
+            del self._rooms[queries]
+        if queries not in self._rooms:
+            shape, device = (queries, self.settings.beam_size, self._most), self.model.device
+            room = Room.of(self.model.slots(state, *shape), shape, device)
+            self._rooms[queries] = room, Recorded(partial(self._advance, room), device, record=self.record)
+        return self._rooms[queries]
 
-    def _begin(self, search: Search, logits: Tensor) -> None:
+    def _begin(self, room: Room, logits: Tensor) -> None:
         """The first token of each beam."""
-        queries, beams, _ = search.live.tokens.shape
+        queries, beams, _ = room.live.tokens.shape
         scores, tokens, never, _ = self.constraint.first(logits, normalizer(logits), self._width)
-        search.broken.copy_(scores.isnan().any())
+        room.broken.copy_(scores.isnan().any())
         every = [
             _beams(part, queries, beams, value)
             for part, value in ((scores, NONE), (tokens, 0), (never, NONE))
         ]
-        root = Clues.none(*search.live.tokens.shape, logits.device)
+        root = Clues.none(*room.live.tokens.shape, logits.device)
         root.total[: len(logits), :: self._rules.size] = 0.0
         root.hi.fill_(self.constraint.matcher.index.root.hi)
-        empty = Clues.none(*search.done.tokens.shape, logits.device)
+        empty = Clues.none(*room.done.tokens.shape, logits.device)
         live, parents, done = self._rules.advance(root, empty, *every, whole=root.there)
-        search.put(self._extended(live), parents, done)
+        room.put(self._extended(live), parents, done)
 
-    def _advance(self, search: Search) -> None:
+    def _advance(self, room: Room) -> None:
         """The model's step, and one token more for every beam."""
-        live, parents, done = self._rules.advance(
-            search.live, search.done, *self._candidates(search, self._width)
-        )
-        search.put(self._extended(live), parents, done)
+        live, parents, done = self._rules.advance(room.live, room.done, *self._candidates(room, self._width))
+        room.put(self._extended(live), parents, done)
 
-    def _end(self, search: Search) -> None:
+    def _end(self, room: Room) -> None:
         """Finish the beams where they stand; let those inside a character or word go on to its end."""
-        parents = torch.arange(self.settings.beam_size, device=search.parents.device).expand_as(
-            search.parents
-        )
+        parents = torch.arange(self.settings.beam_size, device=room.parents.device).expand_as(room.parents)
         for length in range(self.settings.max_tokens, self._most + 1):
-            spans = (part.flatten() for part in (search.live.lo, search.live.hi, search.live.last))
-            whole = self.constraint.whole(*spans).view_as(search.parents)
-            live, done = self._rules.close(search.live, search.done, whole)
-            search.put(live, search.parents, done)
+            spans = (part.flatten() for part in (room.live.lo, room.live.hi, room.live.last))
+            whole = self.constraint.whole(*spans).view_as(room.parents)
+            live, done = self._rules.close(room.live, room.done, whole)
+            room.put(live, room.parents, done)
             if length == self._most or not bool(live.there.any()):
                 break
-            scores, tokens, *_ = self._candidates(search, 1)
+            scores, tokens, *_ = self._candidates(room, 1)
             live = self._rules.go_on(live, done, scores[:, :, 0], tokens[:, :, 0])
-            search.put(self._extended(live), parents, done)
+            room.put(self._extended(live), parents, done)
 
-    def _candidates(self, search: Search, k: int) -> list[Tensor]:
+    def _candidates(self, room: Room, k: int) -> list[Tensor]:
         """The model's step, and the parts of `Candidates` [Q, B, ...] behind it."""
-        live, shape = search.live, search.parents.shape
-        logits = search.slots.step(live.last, search.parents)
+        live, shape = room.live, room.parents.shape
+        logits = room.slots.step(live.last, room.parents)
         spans = (part.flatten() for part in (live.lo, live.hi, live.last))
         found = self.constraint.following(logits, normalizer(logits), *spans, live.length[0, 0], k)
-        search.broken.logical_or_(found[0].isnan().any() | found[2].isnan().any())
+        nan = found[0].isnan().any(dim=1) | found[2].isnan()
+        room.broken.logical_or_((nan.view(shape) & live.there).any())
         return [part.view(*shape, *part.shape[1:]) for part in found]
 
     def _extended(self, live: Clues) -> Clues:
@@ -152,10 +155,10 @@ class DeviceSearch:
         lo, hi = self.constraint.index.extend(live.lo, live.hi, live.last)
         return replace(live, lo=lo, hi=hi)
 
-    def _found(self, search: Search, prompts: int) -> list[list[Finished]]:
+    def _found(self, room: Room, prompts: int) -> list[list[Finished]]:
         """The finished clues of the prompts, on the host; all comes in one transfer."""
-        done, longest = search.done, self._most
-        numbers = torch.stack([done.length, done.lo, done.hi, search.broken.expand_as(done.lo).long()], dim=2)
+        done, longest = room.done, self._most
+        numbers = torch.stack([done.length, done.lo, done.hi, room.broken.expand_as(done.lo).long()], dim=2)
         sums = torch.stack([done.log_prob, done.total], dim=2).view(torch.int64)
         packed = torch.cat([done.tokens, numbers, sums], dim=2)[:prompts].cpu().numpy()
         if packed[0, 0, longest + 3]:

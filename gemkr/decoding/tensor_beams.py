@@ -91,7 +91,7 @@ class BeamRules:
         self.settings, self.size = settings, settings.beam_size // settings.groups
         lengths = [1.0, *(n**settings.length_penalty for n in range(1, longest + 1))]
         self._divisors = torch.tensor(lengths, dtype=torch.float64, device=device)
-        self._longest = torch.tensor(longest, device=device)
+        self._longest = torch.tensor([longest], device=device)
 
     def advance(
         self, live: Clues, done: Clues, scores: Tensor, tokens: Tensor, end: Tensor, whole: Tensor
@@ -155,7 +155,7 @@ class BeamRules:
         if self.settings.diversity and chosen.shape[1]:
             repeats = (tokens[:, :, :, None] == chosen[:, None, None, :]).sum(dim=3)
             penalty = torch.cat([repeats, torch.zeros_like(repeats[:, :, :1])], dim=2)
-            totals = totals - self.settings.diversity * penalty
+            totals = totals - self.settings.diversity * penalty.double()
         best, order = totals.flatten(1).sort(dim=1, descending=True, stable=True)
         best, order = best[:, : 2 * size], order[:, : 2 * size]
         parents, columns = torch.div(order, k + 1, rounding_mode="floor"), order % (k + 1)

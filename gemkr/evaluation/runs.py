@@ -17,12 +17,13 @@ from gemkr.sources import Sources
 
 
 def run_retriever(config: EvalConfig, sources: Sources, name: str, *, restart: bool = False) -> RunResult:
-    """Rank documents for those queries of the configuration that an earlier call did not finish. Retrievers over this one, asked
-    later, need not seek again what it found."""
+    """Rank documents for those queries of the configuration that an earlier call did not finish. The clues of this run are written
+    once: the seconds of a later one over it do not count them again."""
     config.require("queries")
     require_output(config)
     require_own(sources.run_folder(name), RETRIEVE)
     pools = sources.once("pools", lambda: _pools(config, sources))
+    sources.know(name, None)
     found = retrieve_into(
         sources.run_folder(name),
         lambda: sources.retriever(name),
@@ -34,7 +35,8 @@ def run_retriever(config: EvalConfig, sources: Sources, name: str, *, restart: b
         label=name,
         paths=_paths(config, sources, name),
     )
-    sources.know(name, found.rankings)
+    if hasattr(sources.section(name).cls, "knowing"):
+        sources.know(name, {query_id: ranking.clues for query_id, ranking in found.rankings.items()})
     return found
 
 

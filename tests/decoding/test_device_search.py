@@ -82,7 +82,7 @@ def plain(results: list[list[Finished]]) -> list:
     seed=st.integers(0, 10**6),
     ties=st.booleans(),
     shape=st.sampled_from([(10, 10), (10, 5), (6, 2), (4, 1), (1, 1)]),
-    diversity=st.sampled_from([0.0, 0.5, 2.0]),
+    diversity=st.sampled_from([0.0, 0.3, 0.5, 2.0]),
     max_tokens=st.integers(1, 6),
     min_tokens=st.integers(1, 3),
     length_penalty=st.sampled_from([1.5, 1.0, 0.0, -0.5]),
@@ -230,16 +230,17 @@ def test_a_step_uses_the_same_tensors_again() -> None:
     assert [part.data_ptr() for part in parts] == before
 
 
-def test_a_step_never_waits_for_its_device() -> None:
+@pytest.mark.parametrize("length_penalty", [0.0, 1.5])
+@pytest.mark.parametrize(("groups", "diversity"), [(1, 0.0), (2, 0.0), (2, 0.5)])
+def test_a_step_never_waits_for_its_device(groups: int, diversity: float, length_penalty: float) -> None:
     """On torch's meta device there are no values, so that whatever would fetch one raises."""
     model = Prompted(llama("meta"), "meta")
-    how = replace(PLAIN, groups=2, diversity=0.5)
+    how = replace(PLAIN, groups=groups, diversity=diversity, length_penalty=length_penalty)
     _, search = searches(Prompted(llama()), how)
     search.model = model
     search.constraint = DeviceConstraint(search.constraint.index.to("meta"), search.constraint.matcher, (2,))
     search._rules = type(search._rules)(how, how.max_tokens, model.device)
-    cache_of = Prompted(llama()).prefill([[5, 6], [7]])
-    logits, state = cache_of
+    logits, state = Prompted(llama()).prefill([[5, 6], [7]])
     for layer in state.cache.layers:
         layer.keys, layer.values = layer.keys.to("meta"), layer.values.to("meta")
     state = BranchState(
@@ -274,6 +275,34 @@ def test_what_cannot_be_searched_is_refused() -> None:
     there = put_on_device(broken, index, replace(PLAIN, engine="device"))
     with pytest.raises(ModelError, match="not numbers"):
         generate_clues(broken, index, list("ab"), replace(PLAIN, engine="device"), on_device=there)
+
+
+def test_what_was_no_number_is_forgotten_by_the_next_search() -> None:
+    model = Prompted(llama())
+    with torch.no_grad():
+        model.llm.model.get_input_embeddings().weight[63] = torch.nan
+    host, search = searches(model, replace(PLAIN, batch_size=4))
+    good, bad = [[5, 6], [7, 8], [9, 10]], [[63, 6], [5, 6]]
+    expected = beam_search(model, host, good, PLAIN)
+    with pytest.raises(ModelError, match="not numbers"):
+        search.run(bad)
+    for prompts in (good[:2], good):
+        found = search.run(prompts)
+        for ours, theirs in zip(found, expected, strict=False):
+            assert [c.tokens for c in ours] == [c.tokens for c in theirs]
+
+
+def test_positions_that_stretch_are_refused() -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4,
+        rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4},
+    )  # fmt: skip
+    model = Prompted(LLM(LlamaForCausalLM(config).eval()))
+    _, search = searches(model, PLAIN)
+    with pytest.raises(ModelError, match="positions of a fixed scale"):
+        search.run([[5, 6]])
 
 
 def test_without_cuda_every_call_is_plain() -> None:

@@ -31,6 +31,7 @@ from gemkr.models.gemkr import branches
 from gemkr.models.gemkr.branches import BranchState
 from gemkr.models.gemkr.prompt import IGNORED_LABEL
 from gemkr.models.gemkr.rows import ClueTarget
+from gemkr.models.gemkr.slots import Slots
 from gemkr.models.hf.config import LoraConfig
 from gemkr.models.hf.llm import CacheState
 from gemkr.models.hf.vlm_llm import VlmLLM
@@ -205,6 +206,12 @@ def test_a_step_never_waits_for_its_device(home: Path, family: str) -> None:
             state = state.select(torch.tensor(rows, device="cpu"))
             logits, state = branches.step(llm, torch.zeros(len(rows), dtype=torch.int64), state)
             assert logits.shape == (len(rows), llm.vocab_size)
+        first = BranchState.root(CacheState(cache, torch.ones_like(tokens), tokens[:, 0]))
+        slots = Slots(llm, first, 4, 3, 2)
+        slots.begin(first)
+        places = torch.zeros(4, 3, dtype=torch.int64)
+        for _ in range(2):
+            assert slots.step(places, places).shape == (12, llm.vocab_size)
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from gemkr.data.corpus import read_corpus
 from gemkr.data.records import read_records
 from gemkr.errors import GemkrError
 from gemkr.evaluation.config import EvalConfig
+from gemkr.evaluation.runs import run_retriever
 from gemkr.retrievers.generative.retriever import GenerativeRetriever
 from gemkr.types import Query
 
@@ -43,6 +44,27 @@ def test_retrievers_over_a_finished_run_take_its_clues(
     assert main(["eval", str(material / "eval.yaml"), *again]) == 0
     assert sum(asked) == 3 + 3
     assert (tmp_path / "after" / "fused" / "run.jsonl").read_text() == alone
+
+
+def test_a_run_that_begins_anew_is_written_anew(
+    material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    write = GenerativeRetriever._written
+    monkeypatch.setattr(
+        GenerativeRetriever,
+        "_written",
+        lambda self, queries: asked.append(len(queries)) or write(self, queries),
+    )
+    config = load_config(material / "eval.yaml", EvalConfig, [f"output={tmp_path}"])
+    sources = config.sources()
+    for _ in range(2):
+        run_retriever(config, sources, "gemkr", restart=True)
+    assert sum(asked) == 6
+    assert sources.retriever("gemkr")._known.keys() == {"0", "1", "2"}
+    assert sources.renewed().retriever("gemkr")._known == {}
+    sources.retriever("gemkr").index.lost = []
+    assert sources.once(("retriever", "gemkr"), dict).knowing({"0": ()})._known == {}
 
 
 @pytest.mark.parametrize("words", ["true", "false"])

@@ -58,12 +58,18 @@ class Slots:
         within: Callable[[], AbstractContextManager] = nullcontext,
     ) -> None:
         """Room for prompts like those of `state`, which a model has read and `begin` takes over; `within` surrounds each step
-        (autocast). Raises ModelError for a model whose keys are not one tensor for each layer."""
+        (autocast). Raises ModelError for `model.fused`, sliding windows, and rotary positions that are scaled as texts grow."""
         layers = getattr(state.cache, "layers", [])
-        if llm.fused or any(getattr(layer, "is_sliding", True) for layer in layers):
+        stretched = any("dynamic" in str(getattr(part, "rope_type", "")) for part in llm.body.modules())
+        if (
+            llm.fused
+            or stretched
+            or not layers
+            or any(getattr(layer, "is_sliding", True) for layer in layers)
+        ):
             raise ModelError(
-                "decoding.engine device needs a model that keeps all keys, read by transformers; set model.fused to false, or engine "
-                "to host"
+                "decoding.engine device needs a model that keeps all keys, with positions of a fixed scale, read by transformers; set "
+                "model.fused to false, or engine to host"
             )
         self.llm, self.beams, self._within = llm, beams, within
         device, slots = state.seen.device, beams * steps
@@ -71,6 +77,7 @@ class Slots:
         self._prompt = torch.zeros(queries, self.room, dtype=torch.bool, device=device)
         self._seen = torch.zeros(queries, beams, slots, dtype=torch.bool, device=device)
         self._positions = torch.zeros(queries, 1, dtype=torch.int64, device=device)
+        # how many tokens each beam was fed, and where the keys of the next ones go
         self._fed = torch.zeros((), dtype=torch.int64, device=device)
         self._places = torch.zeros(beams, dtype=torch.int64, device=device)
         self._beams = torch.arange(beams, device=device)
@@ -100,8 +107,9 @@ class Slots:
         self._prompt[rows, columns] = state.prompt
         self._positions[rows, 0] = state.positions
         for own, layer in zip(self._cache.layers, state.cache.layers, strict=True):
-            own.keys[rows, :, columns] = layer.keys
-            own.values[rows, :, columns] = layer.values
+            for held, read in ((own.keys, layer.keys), (own.values, layer.values)):
+                held.zero_()
+                held[rows, :, columns] = read
 
     @torch.no_grad()
     def step(self, tokens: torch.Tensor, parents: torch.Tensor) -> torch.Tensor:

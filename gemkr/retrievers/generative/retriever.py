@@ -74,7 +74,7 @@ class GenerativeRetriever:
                 model, index, self.decoding, word_start=self.word_start, borders=self.borders
             )
         self._watch: Watch | None = None
-        self._known: Mapping[str, Ranking] = {}
+        self._known: Mapping[str, Sequence[Clue]] = {}
 
     @classmethod
     def from_config(cls, config: GenerativeConfig, sources: Sources) -> GenerativeRetriever:
@@ -106,11 +106,13 @@ class GenerativeRetriever:
         other._watch = watch
         return other
 
-    def knowing(self, rankings: Mapping[str, Ranking]) -> GenerativeRetriever:
-        """This retriever, which ranks by the clues of `rankings` for the queries of these ids, and writes none for them; all parts are
-        shared."""
+    def knowing(self, clues: Mapping[str, Sequence[Clue]]) -> GenerativeRetriever:
+        """This retriever, which ranks by `clues` for the queries of these ids, and has none written for them; all parts are shared.
+        Over shards that may be lost it knows nothing, as spans there belong to one state of them."""
+        if hasattr(self.index, "lost"):
+            return self
         other = copy.copy(self)
-        other._known = rankings
+        other._known = clues
         return other
 
     def retrieve(self, queries: Iterable[Query], k: int, *, allowed: Allowed = None) -> Iterator[Ranking]:
@@ -127,13 +129,15 @@ class GenerativeRetriever:
             written = iter(self._written(new))
             for query in batch:
                 known = self._known.get(query.query_id)
-                clues = next(written) if known is None else known.clues
+                clues = next(written) if known is None else known
                 yield Ranking(query.query_id, scorer.rank(query, clues, k), tuple(clues))
 
         for batch in batches(queries, self.decoding.batch_size):
             yield from from_one_share(self.index, partial(answer, batch))
 
     def _written(self, queries: Sequence[Query]) -> list[list[Clue]]:
+        if not queries:
+            return []
         from gemkr.decoding.beam import generate_clues
 
         return generate_clues(

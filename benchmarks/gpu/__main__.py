@@ -19,6 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--done", type=Path, help="figures of an earlier run, which are not measured again")
     parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--commit", help="what the figures belong to; default: asked of git")
     parser.add_argument("--dry", action="store_true", help="the smallest shapes, on a CPU")
     args = parser.parse_args(arguments)
     if not args.dry and not torch.cuda.is_available():
@@ -27,7 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
         )
         return 1
     chosen = {name: PARTS[name] for name in PARTS if name in args.parts}
-    held = run(chosen, DRY if args.dry else REAL, args.output, minutes=args.minutes, done=args.done)
+    scale = DRY if args.dry else REAL
+    held = run(chosen, scale, args.output, minutes=args.minutes, done=args.done, commit=args.commit)
     return int(any("failed" in held["parts"].get(name, {}) for name in chosen))
 
 

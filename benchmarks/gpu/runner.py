@@ -37,6 +37,7 @@ def run(
     *,
     minutes: float,
     done: Path | None = None,
+    commit: str | None = None,
     clock: Callable[[], float] = time.monotonic,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def run(
     began, file = clock(), output / FIGURES
     output.mkdir(parents=True, exist_ok=True)
     held = _read(file) or (_read(done) if done is not None else None) or {}
-    held = {"machine": machine(scale), "parts": held.get("parts", {})}
+    held = {"machine": machine(scale, commit), "parts": held.get("parts", {})}
     for name, part in parts.items():
         if "figures" in held["parts"].get(name, {}):
             say(f"{name}: measured before")
@@ -70,19 +71,24 @@ def run(
     return held
 
 
-def machine(scale: Scale) -> dict[str, Any]:
+def machine(scale: Scale, commit: str | None = None) -> dict[str, Any]:
     """The card, the date and the commit that figures belong to."""
     card = torch.cuda.get_device_name() if scale.device == "cuda" else f"no card ({platform.machine()})"
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
     return {
         "card": card,
         "date": date.today().isoformat(),
-        "commit": commit.stdout.strip() or "unknown",
+        "commit": commit or _commit() or "unknown",
         "torch": torch.__version__,
         "dry": scale.dry,
     }
+
+
+def _commit() -> str:
+    try:
+        command = ["git", "rev-parse", "--short", "HEAD"]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    except FileNotFoundError:
+        return ""
 
 
 def _read(file: Path) -> dict[str, Any] | None:

@@ -21,6 +21,8 @@ RESULTS = HERE / "results"
 DOCUMENT = HERE.parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- benchmarks.gpu.table -->", "<!-- end -->"
 UNKNOWN = "not measured yet"
+LARGEST, SHOWN = 4, 40
+"""Of the kernels of a step: how many are shown, and how much of their names."""
 ROWS: tuple[tuple[str, str, str], ...] = (
     ("7B, 10 beams, index on the host, queries/s", "decode_7b.host.queries_per_second", "{:.0f}"),
     (
@@ -48,6 +50,8 @@ ROWS: tuple[tuple[str, str, str], ...] = (
         "profile.host.waits_per_step profile.device.waits_per_step profile.search.waits_per_step",
         "{:.1f}",
     ),
+    ("where a step goes, host", "profile.host.shares", "{:.0%}"),
+    ("where it goes, whole search", "profile.search.shares", "{:.0%}"),
     (
         "1B; tiny, queries/s",
         "decode_1b.host.queries_per_second decode_tiny.host.queries_per_second",
@@ -107,7 +111,15 @@ def cards(results: Path = RESULTS) -> list[dict[str, Any]]:
 
 def _cell(parts: dict[str, Any], places: Sequence[str], form: str) -> str:
     found = [_figure(parts, place) for place in places]
-    return "; ".join(UNKNOWN if value is None else form.format(value) for value in found)
+    return "; ".join(UNKNOWN if value is None else _words(value, form) for value in found)
+
+
+def _words(value: Any, form: str) -> str:
+    """A figure, or the largest shares among several."""
+    if not isinstance(value, dict):
+        return form.format(value)
+    first = sorted(value.items(), key=lambda pair: -pair[1])[:LARGEST]
+    return ", ".join(f"{name[:SHOWN]} {form.format(share)}" for name, share in first)
 
 
 def _figure(parts: dict[str, Any], place: str) -> Any:

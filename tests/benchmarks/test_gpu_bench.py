@@ -18,7 +18,7 @@ from benchmarks.gpu.table import DOCUMENT, ROWS, UNKNOWN, cards, keep, table, wr
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     output = tmp_path_factory.mktemp("gpu")
-    assert main(["--dry", "--output", str(output)]) == 0
+    assert main(["--dry", "--output", str(output), "--commit", "abc1234"]) == 0
     return json.loads((output / FIGURES).read_text())
 
 
@@ -45,6 +45,7 @@ def test_every_part_is_measured(measured: dict[str, Any]) -> None:
         figures = found["finetune"][name]
         assert figures["minutes_of_144k"] == pytest.approx(144_000 / figures["samples_per_second"] / 60)
     assert measured["machine"]["dry"]
+    assert measured["machine"]["commit"] == "abc1234"
 
 
 def test_the_table_shows_every_figure(measured: dict[str, Any], tmp_path: Path) -> None:
@@ -62,6 +63,8 @@ def test_the_table_shows_every_figure(measured: dict[str, Any], tmp_path: Path) 
     lines = table(cards(tmp_path)).splitlines()
     assert lines[0] == "| | Some Card, 2026-01-02, abc |"
     assert not [line for line in lines if UNKNOWN in line]
+    (shares,) = [line for line in lines if "where a step goes" in line]
+    assert shares.count("%") == 4
 
 
 def test_the_document_holds_what_the_script_writes() -> None:

@@ -47,10 +47,13 @@ class Question:
     pool: str | None = None
     evidence: bool = True
     clues: bool = True
+    matches: bool = False
 
     def body(self) -> dict[str, Any]:
         """The JSON values of the request. A `str` is an id, a `Path` a file; ServiceError for one that cannot be read."""
-        names = ("question", "box", "instruction", "caption", "retriever", "k", "pool", "evidence", "clues")
+        names = (
+            "question", "box", "instruction", "caption", "retriever", "k", "pool", "evidence", "clues", "matches",
+        )  # fmt: skip
         found = {name: value for name in names if (value := getattr(self, name)) is not None}
         if isinstance(self.picture, str):
             return found | {"picture": self.picture}
@@ -61,12 +64,15 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class FoundHit:
-    """A passage; `marks` are half-open ranges of characters of its text where its clues stand."""
+    """A passage; `marks` are half-open ranges of characters of its text where its clues stand, `matches` (start, stop, weight) those
+    that the question's vectors found, `heat` (box, weight, words) what the parts of its picture found."""
 
     document: Document
     score: float
     evidence: tuple[Evidence, ...] = ()
     marks: tuple[tuple[int, int], ...] = ()
+    matches: tuple[tuple[int, int, float], ...] = ()
+    heat: tuple[tuple[Box, float, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +158,7 @@ class Client:
             connection.close()
 
     def retrievers(self) -> list[dict[str, Any]]:
-        """Name, kind, `pictures` and `clues` of each retriever, the default first."""
+        """Name, kind, `pictures`, `clues` and `matches` of each retriever, the default first."""
         return self._call("GET", "/v1/retrievers")
 
     def add_picture(self, picture: Path | bytes) -> dict[str, Any]:
@@ -267,6 +273,8 @@ def _found(shown: dict[str, Any]) -> Found:
             hit["score"],
             tuple(Evidence(e["text"], e["log_prob"], e["start"], e["stop"]) for e in hit.get("evidence", ())),
             tuple((start, stop) for start, stop in hit.get("marks", ())),
+            tuple((start, stop, weight) for start, stop, weight in hit.get("matches", ())),
+            tuple((tuple(part["box"]), part["weight"], part["words"]) for part in hit.get("heat", ())),
         )
         for hit in shown["hits"]
     )

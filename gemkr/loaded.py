@@ -15,7 +15,7 @@ from gemkr.config.packaged import find_config
 from gemkr.config.section import Section
 from gemkr.errors import VisionError
 from gemkr.evaluation.config import EvalConfig
-from gemkr.interfaces import Allowed
+from gemkr.interfaces import Allowed, Retriever
 from gemkr.retrievers.compose import parts_of, reads_pictures
 from gemkr.sources import Sources
 from gemkr.types import Query, Ranking
@@ -86,6 +86,21 @@ class Material:
             yield from self._region_readers(part)
 
 
+def explains(retriever: Retriever) -> bool:
+    """Whether `explained` can say what found the hits of a retriever."""
+    return getattr(retriever, "explains", False)
+
+
+def explained(retriever: Retriever, query: Query, ranking: Ranking) -> Ranking:
+    """A ranking whose hits carry their documents, with `matches`; as it is where the retriever has none. Encodes the query and the
+    documents of its hits."""
+    if not explains(retriever) or not ranking.hits:
+        return ranking
+    found = retriever.explain(query, [hit.document for hit in ranking.hits])
+    hits = (replace(hit, matches=matches) for hit, matches in zip(ranking.hits, found, strict=True))
+    return replace(ranking, hits=tuple(hits))
+
+
 def _region_readers(section: Section) -> Iterator[Any]:
     for value in vars(section.config).values():
         if isinstance(value, Section):
@@ -117,7 +132,8 @@ class LoadedRetriever:
         instruction: str | None = None,
         allowed: Allowed = None,
     ) -> Ranking:
-        """The best k passages for one question about a picture: a file, bytes, or a PIL picture; None without one.
+        """The best k passages for one question about a picture: a file, bytes, or a PIL picture; None without one. Hits of a retriever
+        by late interaction say what each vector of the question found in them (`matches`).
 
         VisionError for a picture that cannot be read, and for any picture where this retriever does not use them.
         """
@@ -134,6 +150,7 @@ class LoadedRetriever:
         )
         try:
             (ranking,) = self.retrieve([query], k, allowed=allowed)
+            ranking = explained(self.retriever, query, ranking)
         finally:
             if image is not None:
                 self.online.remove(image)

@@ -87,13 +87,15 @@ class Evidence:
 class Hit:
     """One retrieved document with its score (higher is better) and the clues found in it.
 
-    `document` is the document itself where the retriever has loaded the corpus (`gemkr.load`); it is not part of a
-    run file, and hits are equal without it.
+    `document` is the document itself where the retriever has loaded the corpus (`gemkr.load`), `matches` what each vector of the
+    query found in it, where that was asked of a retriever by late interaction; neither is part of a run file, and hits are equal
+    without them.
     """
 
     doc_id: str
     score: float
     evidence: tuple[Evidence, ...] = ()
+    matches: tuple[TokenMatch, ...] = field(default=(), compare=False, repr=False)
     document: Document | None = field(default=None, compare=False, repr=False)
 
     @property

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 HELP = "search the passages that answer one question, optionally about a picture"
 WIDTH = 100
 SHOWN_CLUES = 5
+SHOWN_MATCHES = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,10 +53,11 @@ def run(args: argparse.Namespace) -> int:
     ranking = loaded.ask(args.question, args.picture, k=args.k)
     if args.json:
         from gemkr.data.records import to_record
+        from gemkr.evaluation.report.matches import shown_matches
 
         record = to_record(ranking)
         for shown, hit in zip(record["hits"], ranking.hits, strict=True):
-            shown |= {"title": hit.title, "text": hit.text}
+            shown |= {"title": hit.title, "text": hit.text} | shown_matches(hit)
         print(json.dumps(record, ensure_ascii=False))
         return 0
     print("\n".join(as_text(ranking)))
@@ -90,10 +92,15 @@ def as_text(ranking: Ranking) -> list[str]:
 
 
 def marked(hit: Hit) -> str:
-    """The passage with the first occurrence of its best clue between ** signs, in any case, as a vocabulary may fold it.
+    """The passage with the first occurrence of its best clue between ** signs, in any case, as a vocabulary may fold it; of late
+    interaction with what the question's vectors found most.
 
     A clue that stands there as whole words goes before one that only stands inside a word.
     """
+    if hit.matches:
+        from gemkr.evaluation.report.matches import shown_matches
+
+        return _strongest(hit.text, shown_matches(hit)["matches"])
     text, places = normalize_with_offsets(hit.text)
     clues = [re.escape(clue) for evidence in hit.evidence if (clue := evidence.text.strip())]
     for pattern in (*(rf"(?<!\w){clue}(?!\w)" for clue in clues), *clues):
@@ -102,3 +109,11 @@ def marked(hit: Hit) -> str:
             found = hit.text[start:stop].rstrip()
             return f"{hit.text[:start]}**{found}**{hit.text[start + len(found) :]}"
     return hit.text
+
+
+def _strongest(text: str, matches: list[list]) -> str:
+    """The text with its strongest matches between ** signs."""
+    best = sorted(matches, key=lambda match: -match[2])[:SHOWN_MATCHES]
+    for start, stop, _ in sorted(best, reverse=True):
+        text = f"{text[:start]}**{text[start:stop]}**{text[stop:]}"
+    return text

@@ -45,7 +45,7 @@ class Asking:
                     422,
                     f"the {name} has {length:,} characters, the limit is {self.settings.most_characters:,}; shorten it",
                 )
-        key = self.service.key(question.retriever, question.k, question.pool)
+        key = self.service.key(question.retriever, question.k, question.pool, matches=question.matches)
         image = None
         if question.picture is not None or question.picture_base64 is not None:
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gemkr.decoding.watch import watched
 from gemkr.evaluation.pools import Pools
 from gemkr.interfaces import Watch
+from gemkr.loaded import explained, explains
 from gemkr.retrievers.compose import parts_of
 from gemkr.retrievers.generative.retriever import GenerativeRetriever
 from gemkr.serve.clue_tree import ClueTree
@@ -33,13 +34,23 @@ class Edition:
         self._trees: dict[int, ClueTree] = {}
 
     def retrieve(
-        self, name: str, pool: str | None, queries: Sequence[Query], k: int, watch: Watch
+        self,
+        name: str,
+        pool: str | None,
+        queries: Sequence[Query],
+        k: int,
+        watch: Watch,
+        *,
+        matches: bool = False,
     ) -> Iterator[Ranking]:
-        """One ranking per query, in order, with the documents of its hits; `watch` looks at growing clues."""
-        allowed = None if pool is None else self.pools[pool]
-        for ranking in watched(self.retrievers[name], watch).retrieve(queries, k, allowed=allowed):
+        """One ranking per query, in order, with the documents of its hits, and with `matches` what found them; `watch` looks at
+        growing clues."""
+        allowed, retriever = None if pool is None else self.pools[pool], self.retrievers[name]
+        rankings = watched(retriever, watch).retrieve(queries, k, allowed=allowed)
+        for query, ranking in zip(queries, rankings, strict=True):
             hits = (replace(hit, document=self.documents.by_id(hit.doc_id)) for hit in ranking.hits)
-            yield replace(ranking, hits=tuple(hits))
+            ranking = replace(ranking, hits=tuple(hits))
+            yield explained(retriever, query, ranking) if matches else ranking
 
     def document(self, doc_id: str) -> Document:
         """A document of the corpus; RefusedError for one that it does not hold."""
@@ -49,6 +60,10 @@ class Edition:
 
     def writes_clues(self, name: str) -> bool:
         return self._generative[name] is not None
+
+    def explains(self, name: str) -> bool:
+        """Whether a retriever can say what each vector of a question found in a passage."""
+        return explains(self.retrievers[name])
 
     def tokenizer(self, name: str) -> Tokenizer | None:
         """What the places of a retriever's evidence count in; None for one without clues."""

@@ -50,6 +50,10 @@ class Question(Message):
     pool: str | None = Field(None, description="answer from this part of the corpus alone")
     evidence: bool = Field(True, description="send the clues of each passage, and where they stand in it")
     clues: bool = Field(True, description="send all clues that the model wrote")
+    matches: bool = Field(
+        False,
+        description="of late interaction: send what the vectors of question and picture found in each passage; encodes k passages",
+    )
 
     @field_validator("question", "instruction", "caption", "picture", "retriever", "pool")
     @classmethod
@@ -116,8 +120,18 @@ class Evidence(BaseModel):
     stop: int
 
 
+class Heat(BaseModel):
+    """A part of the question's picture (shares of its sides), how well it matches a passage, from the least (0) to the best (1), and
+    with which words."""
+
+    box: tuple[float, float, float, float]
+    weight: float
+    words: str
+
+
 class Hit(BaseModel):
-    """A passage. `marks` are half-open ranges of characters (code points) of `text` where its clues stand."""
+    """A passage. `marks` are half-open ranges of characters (code points) of `text` where its clues stand, `matches` ranges that
+    vectors of the question found, with weights up to 1."""
 
     doc_id: str
     score: float
@@ -126,6 +140,8 @@ class Hit(BaseModel):
     image: str | None = None
     evidence: list[Evidence] = []
     marks: list[tuple[int, int]] = []
+    matches: list[tuple[int, int, float]] = []
+    heat: list[Heat] = []
 
 
 class Clue(BaseModel):
@@ -166,6 +182,7 @@ class RetrieverMessage(BaseModel):
     kind: str
     pictures: bool
     clues: bool
+    matches: bool
 
 
 class Continuation(BaseModel):

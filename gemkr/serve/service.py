@@ -31,6 +31,7 @@ class Key:
     retriever: str
     k: int
     pool: str | None
+    matches: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +72,21 @@ class Service:
         )
 
     def describe(self) -> list[dict[str, Any]]:
-        """The retrievers, the default first: name, kind, whether they use pictures, and write clues."""
+        """The retrievers, the default first: name, kind, whether they use pictures, write clues, and say what matched."""
         return [
             {
                 "name": name,
                 "kind": self.material.sources.section(name).kind,
                 "pictures": self.material.takes_pictures(name),
                 "clues": self.edition.writes_clues(name),
+                "matches": self.edition.explains(name),
             }
             for name in self.names
         ]
 
-    def key(self, retriever: str | None, k: int, pool: str | None) -> Key:
-        """What a question is retrieved by; RefusedError for an unknown retriever or pool, or too many hits."""
+    def key(self, retriever: str | None, k: int, pool: str | None, *, matches: bool = False) -> Key:
+        """What a question is retrieved by; RefusedError for an unknown retriever or pool, too many hits, or matches of a retriever
+        that has none."""
         name = self._require(retriever) or self.names[0]
         if k > self.settings.most_k:
             raise RefusedError(422, f"k is {k}, the limit is {self.settings.most_k}; ask for fewer passages")
@@ -91,7 +94,12 @@ class Service:
             pools = list(self.edition.pools)
             there = f"there are {', '.join(pools[:5])}" if pools else "the service has none"
             raise RefusedError(404, f"no pool is called {pool[:80]!r}; {there}")
-        return Key(name, k, pool)
+        if matches and not self.edition.explains(name):
+            raise RefusedError(
+                422,
+                f"the retriever {name!r} does not compare vectors of tokens; leave matches out, or choose another retriever",
+            )
+        return Key(name, k, pool, matches)
 
     def hold(self, key: Key, picture: GivenPicture) -> tuple[str, ExitStack]:
         """The image id of a question's picture, held until the stack is closed.
@@ -115,7 +123,7 @@ class Service:
     def retrieve(self, key: Hashable, queries: Sequence[Query], watch: Watch) -> Iterator[Ranking]:
         """One ranking per query, in order, with the documents of its hits; `watch` looks at growing clues."""
         assert isinstance(key, Key)
-        return self.edition.retrieve(key.retriever, key.pool, queries, key.k, watch)
+        return self.edition.retrieve(key.retriever, key.pool, queries, key.k, watch, matches=key.matches)
 
     def following(
         self, name: str | None, tokens: Sequence[int] | None, prefix: str, starting: str, most: int

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from gemkr.evaluation.report.cards import Offsets, clue_ranges
+from gemkr.evaluation.report.matches import shown_matches
 from gemkr.serve.batching import Job
 from gemkr.types import Document, Hit, Ranking
 
@@ -57,7 +58,7 @@ def _hit(hit: Hit, tokenizer: Offsets | None, evidence: bool) -> dict[str, Any]:
             for e in hit.evidence
         ]
         shown["marks"] = marks(hit, tokenizer)
-    return shown
+    return shown | shown_matches(hit)
 
 
 def marks(hit: Hit, tokenizer: Offsets | None) -> list[list[int]]:

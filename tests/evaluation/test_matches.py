@@ -61,7 +61,7 @@ def test_a_report_shows_what_was_found(tmp_path: Path) -> None:
     retriever = found.sources.retriever("own")
     for ranking, query in zip(found.results["own"].rankings.values(), found.sources.queries, strict=True):
         for hit in ranking.hits:
-            matches = retriever.explain(query, found.sources.documents.by_id(hit.doc_id))
+            (matches,) = retriever.explain(query, [found.sources.documents.by_id(hit.doc_id)])
             assert sum(match.score for match in matches) == pytest.approx(hit.score, abs=0.02)
     html = write_eval_report(tmp_path / "report.html", found).read_text()
     assert html.count('<rect class="heat"') == 4

@@ -118,13 +118,14 @@ def test_a_hit_is_explained_by_its_tokens(folder: Path) -> None:
         assert [hit.doc_id for hit in ranking.hits] in (["a", "b"], ["b", "a"])
         for hit in ranking.hits:
             document = next(d for d in DOCUMENTS if d.doc_id == hit.doc_id)
-            matches = retriever.explain(query, document)
+            (matches,) = retriever.explain(query, [document])
             assert len(matches) == 12
             assert sum(match.score for match in matches) == pytest.approx(hit.score, abs=0.01)
             products = own.encode_queries([query]).values @ own.encode_documents([document]).values.T
             places = own.describe_document(document)[products.argmax(axis=1)]
             assert [(match.start, match.stop) for match in matches] == [tuple(p) for p in places.tolist()]
-    assert retriever.explain(QUERIES[0], DOCUMENTS[1]) == ()
+    assert retriever.explain(QUERIES[0], [DOCUMENTS[1]]) == [()]
+    assert retriever.explain(QUERIES[0], []) == []
 
 
 def test_what_cannot_be_read(folder: Path) -> None:

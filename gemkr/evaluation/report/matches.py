@@ -1,4 +1,4 @@
-"""What late interaction found, for a card of the report: weights of the tokens of each document, and a heat map of the picture.
+"""What late interaction found, for reports, answers and the page: weights of the tokens of each document, and a heat map of the picture.
 
 Knows retrievers only by what explains a hit.
 """
@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from gemkr.evaluation.report.cards import Card, Heat
-from gemkr.types import Document, Query, TokenMatch
+from gemkr.types import Document, Hit, Query, TokenMatch
 
-Explain = Callable[[Query, Document], Sequence[TokenMatch]]
+Explain = Callable[[Query, Sequence[Document]], Sequence[Sequence[TokenMatch]]]
 
 
 def with_matches(card: Card, explain: Explain) -> Card:
     """The card with what every vector of its query found in each document, and its picture's patches (or, without them, its regions)
     by what they found in the first."""
     documents, heat = [], ()
-    for rank, shown in enumerate(card.documents):
-        matches = explain(card.query, shown.document)
+    found = explain(card.query, [shown.document for shown in card.documents])
+    for rank, (shown, matches) in enumerate(zip(card.documents, found, strict=True)):
         documents.append(replace(shown, matched=tuple(weighted(matches))))
         if rank == 0 and card.picture is not None:
             heat = tuple(heat_of(matches, shown.document.contents))
@@ -58,3 +59,22 @@ def heat_of(matches: Sequence[TokenMatch], text: str) -> list[Heat]:
         )
         for box, match in best.items()
     ]
+
+
+def shown_matches(hit: Hit) -> dict[str, Any]:
+    """`matches` [start, stop, weight] by characters of the hit's text (what is in its title is left out), and `heat` with the box,
+    weight and words of the parts of the query's picture, as JSON values; nothing of a hit without matches or document."""
+    if hit.document is None or not hit.matches:
+        return {}
+    contents = hit.document.contents
+    before = len(contents) - len(hit.document.text)
+    matches = [
+        [max(start - before, 0), stop - before, round(weight, 3)]
+        for start, stop, weight in weighted(hit.matches)
+        if stop > before
+    ]
+    heat = [
+        {"box": [h.left, h.top, h.right, h.bottom], "weight": round(h.weight, 3), "words": h.label}
+        for h in heat_of(hit.matches, contents)
+    ]
+    return {"matches": matches, "heat": heat}

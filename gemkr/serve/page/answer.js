@@ -7,7 +7,7 @@ const SHOWN_CLUES = 10;
 const EXCERPT = 520; // characters of a passage that are shown at first
 
 export class Answer {
-  // tools: openTree(tokens), remove(id) or null where nothing can be deleted
+  // tools: openTree(tokens), remove(id) or null where nothing can be deleted, heat(parts) over the photo
   constructor(name, tools, note = "") {
     this.tools = tools;
     this.time = element("small");
@@ -52,7 +52,7 @@ export class Answer {
     this.element.setAttribute("aria-busy", "false");
     const { wait, retrieve } = ranking.seconds;
     this.time.textContent = `${(1000 * (wait + retrieve)).toFixed(0)} ms${ranking.together > 1 ? `, ${ranking.together} questions together` : ""}`;
-    const rows = ranking.hits.map((hit, number) => passage(hit, number + 1, this.name, this.tools.remove));
+    const rows = ranking.hits.map((hit, number) => passage(hit, number + 1, this.name, this.tools.remove, this.tools.heat));
     if (this.note) rows.unshift(element("li", { className: "note none", textContent: this.note }));
     if (!ranking.hits.length) rows.push(element("li", { className: "none", textContent: "no passage was found" }));
     this.found.replaceChildren(...rows);
@@ -65,14 +65,24 @@ export class Answer {
   }
 }
 
-export function passage(hit, rank, retriever, remove) {
+export function passage(hit, rank, retriever, remove, heat) {
   const text = element("p");
   if (hit.title) text.append(element("strong", { textContent: hit.title }), "\n");
-  text.append(...marked(hit.text, hit.marks ?? []));
+  text.append(...marked(hit.text, hit.matches?.length ? hit.matches : hit.marks ?? []));
   const inside = [text];
   if (hit.image) inside.unshift(element("img", { src: api.imageOf(hit.image), alt: `picture of ${hit.doc_id}`, loading: "lazy" }));
   const facts = hit.score === undefined ? hit.doc_id : `${hit.doc_id} · ${hit.score.toFixed(3)} · ${retriever}`;
   const footer = element("footer", {}, element("code", { textContent: facts }));
+  if (heat && hit.heat?.length) {
+    const button = element("button", { type: "button", textContent: "heat", "aria-pressed": "false", "aria-label": `what of the photo matches ${hit.doc_id}` });
+    button.addEventListener("click", () => {
+      const on = button.getAttribute("aria-pressed") === "false";
+      for (const other of document.querySelectorAll("footer button[aria-pressed=true]")) other.setAttribute("aria-pressed", "false");
+      button.setAttribute("aria-pressed", String(on));
+      heat(on ? hit.heat : []);
+    });
+    footer.append(button);
+  }
   if (remove) {
     const button = element("button", { type: "button", textContent: "delete", "aria-label": `delete ${hit.doc_id}` });
     button.addEventListener("click", () => remove(hit.doc_id));
@@ -84,16 +94,19 @@ export function passage(hit, rank, retriever, remove) {
   return row;
 }
 
-// The text as nodes, its marks in <mark>; a long one around its first mark, with a button for all of it. Offsets count code points.
+// The text as nodes, its marks in <mark>, darker by their weight where they have one; a long one around its first mark, with a button
+// for all of it. Offsets count code points.
 function marked(text, marks) {
   const characters = Array.from(text);
   const nodes = (start, stop) => {
     const made = [];
     let at = start;
-    for (const [low, high] of marks) {
+    for (const [low, high, weight] of marks) {
       const [a, b] = [Math.max(low, start), Math.min(high, stop)];
       if (a >= b) continue;
-      made.push(characters.slice(at, a).join(""), element("mark", { textContent: characters.slice(a, b).join("") }));
+      const mark = element("mark", { textContent: characters.slice(a, b).join("") });
+      if (weight !== undefined) mark.style.setProperty("--weight", weight);
+      made.push(characters.slice(at, a).join(""), mark);
       at = b;
     }
     return [...made, characters.slice(at, stop).join("")];

@@ -55,15 +55,17 @@ async function ask() {
     return say($("status"), "Write a question, or choose a photo.", true);
   }
   keepAddress();
+  photo.heat([]);
   running?.abort();
   const mine = (running = new AbortController());
   asked = true;
   $("stop").hidden = false;
   say($("status"), "asking …");
+  const part = photo.box;
   const names = [...new Set([$("retriever").value, $("other").value].filter(Boolean))];
   const answers = names.map((name) => {
     const blind = photo.id && !known.find((one) => one.name === name).pictures;
-    return new Answer(name, { openTree: (tokens) => tree.open(tokens), remove: notes.writable ? (id) => notes.remove(id) : null },
+    return new Answer(name, { openTree: (tokens) => tree.open(tokens), remove: notes.writable ? (id) => notes.remove(id) : null, heat: (parts) => photo.heat(parts, part) },
       blind ? `${name} does not look at pictures: it was asked with the words alone.` : "");
   });
   $("answers").classList.toggle("two", answers.length === 2);
@@ -87,6 +89,7 @@ async function ask() {
 async function askOne(answer, question, signal) {
   const sees = known.find((one) => one.name === answer.name).pictures;
   const body = { question, retriever: answer.name, k: Math.min(Math.max(Number($("k").value) || 5, 1), 50) };
+  if (known.find((one) => one.name === answer.name).matches) body.matches = true;
   try {
     if (sees && photo.id) Object.assign(body, { picture: photo.id }, photo.box ? { box: photo.box } : {});
     const ranking = await askAgain(body, answer, signal);

@@ -113,6 +113,22 @@ export class Photo {
     this.choose(this.box);
   }
 
+  // Parts of the photo, or of the box `within` it that was asked about, by how well they match a passage: {box, weight, words}; none
+  // takes the map away.
+  heat(parts, within = null) {
+    const [x, y, right, bottom] = within ?? [0, 0, 1, 1];
+    $("boxes").querySelectorAll(".heat").forEach((old) => old.remove());
+    $("boxes").prepend(
+      ...parts.map(({ box, weight, words }) => {
+        const part = element("div", { className: "heat", title: words });
+        place(part, box.map((share, side) => (side % 2 ? y + share * (bottom - y) : x + share * (right - x))));
+        part.style.setProperty("--weight", weight);
+        return part;
+      }),
+    );
+    if (parts.length) $("frame").scrollIntoView({ block: "nearest" });
+  }
+
   choose(box) {
     this.box = box;
     $("boxes").querySelector(".drawn")?.remove();

@@ -24,6 +24,11 @@ def assert_agree(index: TokenIndex, twin: ReferenceIndex, patterns: list[list[in
         assert index.extract(doc).tolist() == twin.extract(doc).tolist()
         assert index.extract(doc, 1, 3).tolist() == twin.extract(doc, 1, 3).tolist()
         assert index.doc_length(doc) == twin.doc_length(doc)
+    backwards = np.arange(len(twin), dtype=np.int64)[::-1]
+    for docs in (backwards, np.concatenate([backwards[1:], backwards]), backwards[:0]):
+        for got, want in zip(index.extract_many(docs), twin.extract_many(docs), strict=True):
+            assert got.dtype == np.int64
+            np.testing.assert_array_equal(got, want)
     ours, theirs = [index.search(p) for p in patterns], [twin.search(p) for p in patterns]
     for span, expected in zip(ours, theirs):
         assert (span.count, span.length) == (expected.count, expected.length)

@@ -31,7 +31,8 @@ class ShardServer:
         self.extend_many, self.next_tokens_many = self._index.extend_many, self._index.next_tokens_many
         self.documents, self.only_document = self._index.documents, self._index.only_document
         self.count_ends, self.locate = self._index.count_ends, self._index.locate
-        self.extract, self.doc_length = self._index.extract, self._index.doc_length
+        self.extract, self.extract_many = self._index.extract, self._index.extract_many
+        self.doc_length = self._index.doc_length
 
     def describe(self) -> dict[str, Any]:
         """What the whole is put together from."""

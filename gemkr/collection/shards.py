@@ -182,6 +182,9 @@ class ShardedIndex(CodedIndex):
         s, inside = self.place(doc)
         return self._calls.one(s, "extract", inside, start, stop)
 
+    def _extract_from(self, part: int, docs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self._calls.one(part, "extract_many", docs)
+
     def doc_length(self, doc: int) -> int:
         s, inside = self.place(doc)
         return self._calls.one(s, "doc_length", inside)

@@ -34,6 +34,14 @@ class CodedIndex(ABC):
         self, lo: np.ndarray, hi: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
 
+    @abstractmethod
+    def place(self, doc: int) -> tuple[int, int]:
+        """(part, document there) of a document; IndexQueryError for one that is not there."""
+
+    @abstractmethod
+    def _extract_from(self, part: int, docs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`FMIndex.extract_many` of one part."""
+
     @property
     def mask_words(self) -> int:
         return -(-self.vocab_size // 32)
@@ -61,3 +69,20 @@ class CodedIndex(ABC):
     def next_tokens(self, span: Span) -> tuple[np.ndarray, np.ndarray]:
         _, tokens, counts = self.next_tokens_many(np.array([span.lo]), np.array([span.hi]))
         return tokens, counts
+
+    def extract_many(self, docs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `FMIndex.extract_many`: (tokens int64, offsets int64[n + 1]). One call of each part that holds some of them."""
+        numbers = np.asarray(docs, np.int64).tolist()
+        parts, inside = np.array([self.place(doc) for doc in numbers], np.int64).reshape(-1, 2).T
+        lengths = np.zeros(len(numbers), np.int64)
+        found = {}
+        for part in np.unique(parts).tolist():
+            rows = np.flatnonzero(parts == part)
+            tokens, ends = self._extract_from(part, np.ascontiguousarray(inside[rows]))
+            lengths[rows] = np.diff(ends)
+            found[part] = rows, tokens, ends
+        offsets = np.cumsum([0, *lengths], dtype=np.int64)
+        out = np.zeros(int(offsets[-1]), np.int64)
+        for rows, tokens, ends in found.values():
+            out[np.arange(len(tokens)) + np.repeat(offsets[rows] - ends[:-1], lengths[rows])] = tokens
+        return out, offsets

@@ -130,11 +130,18 @@ class SegmentedIndex(CodedIndex):
         return np.stack([docs, ends - span.length], axis=1)[:limit]
 
     def extract(self, doc: int, start: int = 0, stop: int | None = None) -> np.ndarray:
-        segment, inside = self._core.place(doc)
+        segment, inside = self.place(doc)
         return self._positives[segment].extract(inside, start, stop)
 
+    def _extract_from(self, part: int, docs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self._positives[part].extract_many(docs)
+
+    def place(self, doc: int) -> tuple[int, int]:
+        """(positive segment, document there) of a document."""
+        return self._core.place(doc)
+
     def doc_length(self, doc: int) -> int:
-        segment, inside = self._core.place(doc)
+        segment, inside = self.place(doc)
         return self._positives[segment].doc_length(inside)
 
     def verify(self) -> None:

@@ -1,4 +1,4 @@
-"""`gemkr mine`: training clues for queries with answers, from a corpus and its index."""
+"""`gemkr mine`: training clues for queries with answers, from a corpus and its index, or from a collection."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import random
 import time
 from pathlib import Path
 
-from gemkr.cli.index_file import load_index
 from gemkr.cli.numbers import natural, positive
 from gemkr.decoding.config import DecodingConfig
 from gemkr.errors import DataError
@@ -19,10 +18,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "queries", type=Path, help="jsonl with query_id, question, caption, answers[, positives]"
     )
-    parser.add_argument("--corpus", type=Path, required=True, help="the corpus that the index was built from")
-    parser.add_argument("--index", type=Path, required=True, help="an index file, from `gemkr index build`")
     parser.add_argument(
-        "--tokenizer", type=Path, required=True, help="the tokenizer that the index was built with"
+        "--corpus", type=Path, required=True, help="the corpus that the index was built from, or a collection"
+    )
+    parser.add_argument(
+        "--index", type=Path, help="an index file, from `gemkr index build`; a collection needs none"
+    )
+    parser.add_argument(
+        "--tokenizer",
+        type=Path,
+        help="the tokenizer that the index was built with; a collection's needs a name only where it was moved",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, help="the clue file, *.jsonl")
     parser.add_argument(
@@ -59,12 +64,10 @@ def run(args: argparse.Namespace) -> int:
 
     from gemkr.cli.output import require_writable
     from gemkr.data.clues import read_clues, write_clues
-    from gemkr.data.documents import DocumentStore
     from gemkr.data.queries import read_queries
     from gemkr.progress import progress_bar
     from gemkr.scorers.bm25 import BM25
-    from gemkr.text.tokenization import require_same_texts, tokenizer_of
-    from gemkr.text.tokenizer import load_tokenizer
+    from gemkr.training.mining.material import mining_material
     from gemkr.training.mining.mine import Miner, MiningSettings
     from gemkr.training.mining.statistics import MiningStatistics, mine_all
 
@@ -88,10 +91,7 @@ def run(args: argparse.Namespace) -> int:
             f"none of the {len(queries):,} queries of {args.queries} has a gold passage to quote; --anchor question needs the "
             "key 'positives', use --anchor answer"
         )
-    index = load_index(args.index, "mine over an index of a corpus file (gemkr index build)")
-    tokenizer = tokenizer_of(index, load_tokenizer(args.tokenizer))
-    documents = DocumentStore.open_indexed(args.corpus, index.doc_ids)
-    require_same_texts(index, documents.contents, tokenizer)
+    index, documents, tokenizer = mining_material(args.corpus, args.index, args.tokenizer)
     miner = Miner(index, documents, tokenizer, BM25(documents), settings)
     ready = time.perf_counter()
     statistics = MiningStatistics()

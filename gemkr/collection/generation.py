@@ -50,23 +50,20 @@ class Generation:
         """The index of the live documents: the one segment's own where nothing is deleted."""
         if len(self.segments) == 1 and not self.deleted.shape[1]:
             return self.segments[0].index
+        index = joined_index([self])
+        index.path = self.folder
+        return index
+
+    @property
+    def deleted_numbers(self) -> list[np.ndarray]:
+        """int64[n], ascending, for each negative segment: its documents, numbered over all segments with the deleted ones counted."""
         first = np.cumsum([0, *(len(segment.index) for segment in self.segments)])
         serials = np.array([segment.part.serial for segment in self.segments], np.int64)
         order = np.argsort(serials)
-        numbers = [
+        return [
             first[order[np.searchsorted(serials, negative.places[0], sorter=order)]] + negative.places[1]
             for negative in self.negatives
         ]
-        index = SegmentedIndex(
-            [segment.index for segment in self.segments],
-            self.deleted_of,
-            [negative.index for negative in self.negatives],
-            numbers,
-            vocab_size=self.manifest.tokenizer.vocab_size,
-            tokenizer_fingerprint=self.manifest.tokenizer.fingerprint,
-        )
-        index.path = self.folder
-        return index
 
     @cached_property
     def documents(self) -> CollectionDocuments:
@@ -103,6 +100,22 @@ class Generation:
                 "it from a copy"
             )
         _ = self.index
+
+
+def joined_index(generations: Sequence[Generation]) -> SegmentedIndex:
+    """One index of the live documents of one or several collections (shards) with the same tokenizer, numbered one collection
+    after the other, and searched in this process."""
+    sizes = [sum(len(segment.index) for segment in each.segments) for each in generations]
+    first = np.cumsum([0, *sizes]).tolist()
+    tokenizer = generations[0].manifest.tokenizer
+    return SegmentedIndex(
+        [segment.index for each in generations for segment in each.segments],
+        [deleted for each in generations for deleted in each.deleted_of],
+        [negative.index for each in generations for negative in each.negatives],
+        [start + docs for start, each in zip(first, generations) for docs in each.deleted_numbers],
+        vocab_size=tokenizer.vocab_size,
+        tokenizer_fingerprint=tokenizer.fingerprint,
+    )
 
 
 def open_newest(manifests: Manifests, known: Sequence[Generation] = ()) -> tuple[Generation, ...]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gemkr.collection.change import Change
 from gemkr.collection.collection import Collection, missing_ids, recorded_tokenizer
 from gemkr.collection.commit import changing
-from gemkr.collection.generation import Generation, open_newest, verify
+from gemkr.collection.generation import Generation, joined_index, open_newest, verify
 from gemkr.collection.manifest import is_collection
 from gemkr.collection.merging import by_policy, compact
 from gemkr.collection.shard_folder import create_shards, dealt, read_dealt, shard_of
@@ -24,6 +24,7 @@ from gemkr.collection.sharded_documents import ShardedDocuments
 from gemkr.collection.shards import ShardedIndex
 from gemkr.config.shards import HERE, RAY, ShardsConfig
 from gemkr.errors import DataError
+from gemkr.fm_index import FMIndex, SegmentedIndex
 from gemkr.text.tokenizer import Tokenizer
 from gemkr.types import Document
 
@@ -248,3 +249,8 @@ def open_collection(
     if is_sharded(folder):
         return ShardedCollection.open(folder, tokenizer=tokenizer, partial=partial, searched_by=searched_by)
     return Collection.open(folder, tokenizer=tokenizer)
+
+
+def index_here(opened: Collection | ShardedCollection) -> FMIndex | SegmentedIndex:
+    """The index of a collection, or one over all shards, searched in this process: for work that forks, or may start no processes."""
+    return opened.index if isinstance(opened, Collection) else joined_index(opened.shards)

@@ -60,26 +60,43 @@ def test_refusals_are_one_line(folder: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_commands_on_index_files_name_a_collection(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    c, tokenizer, queries = str(folder / "c"), str(folder / "t.model"), folder / "q.jsonl"
-    queries.write_text('{"query_id": "1", "question": "pony?", "answers": ["pony"]}\n')
-    mine = [
-        "mine",
-        str(queries),
-        "--corpus",
-        c,
-        "--index",
-        c,
-        "--tokenizer",
-        tokenizer,
-        "-o",
-        str(folder / "o"),
-    ]
+    c, tokenizer = str(folder / "c"), str(folder / "t.model")
     for command, words in [
         (["index", "info", c], "gemkr collection info describes it"),
         (["index", "verify", c], "gemkr collection verify checks it"),
         (["index", "query", c, "a", "--tokenizer", tokenizer], "gemkr ask searches it"),
-        (mine, "mine over an index of a corpus file (gemkr index build)"),
     ]:
         assert main(command) == 1
         assert f"{c} is a collection, not an index file; {words}" in capsys.readouterr().err
-    assert not (folder / "o").exists()
+
+
+def test_mining_a_collection_takes_nothing_but_its_name(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("bm25s")
+    c, corpus, tokenizer, index = (str(folder / name) for name in ("c", "c.csv", "t.model", "c.fmi"))
+    queries, clues = folder / "q.jsonl", folder / "o.jsonl"
+    queries.write_text('{"query_id": "1", "question": "pony?", "answers": ["pony", "Tokyo"]}\n')
+    mine = ["mine", str(queries), "-o", str(clues), "--corpus"]
+    assert main(["index", "build", corpus, "--tokenizer", tokenizer, "-o", index]) == 0
+    assert main([*mine, corpus, "--index", index, "--tokenizer", tokenizer]) == 0
+    expected = clues.read_bytes()
+    for given in ([], ["--index", c], ["--index", c, "--tokenizer", tokenizer]):
+        clues.unlink()
+        assert main([*mine, c, *given]) == 0
+        assert clues.read_bytes() == expected
+    capsys.readouterr()
+    other = str(train_sentencepiece(folder / "other.model", vocab_size=400))
+    for given, words in [
+        ([c, "--index", index], f"{c} is a collection, which is its own index; leave {index} out"),
+        ([c, "--tokenizer", other], "is not the one that the collection"),
+        ([corpus], "is no collection; name its index (--index) and its tokenizer (--tokenizer)"),
+        ([corpus, "--index", index], "is no collection; name its index (--index) and its tokenizer"),
+        (
+            [corpus, "--index", c, "--tokenizer", tokenizer],
+            f"{c} is a collection, not an index file; name it as",
+        ),
+    ]:
+        assert main([*mine, *given]) == 1
+        assert words in capsys.readouterr().err
+    assert clues.read_bytes() == expected

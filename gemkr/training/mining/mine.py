@@ -16,13 +16,13 @@ import numpy as np
 
 from gemkr.config.ranges import Natural, Positive, require_ranges
 from gemkr.data.clues import FORMS, MinedClue
-from gemkr.data.documents import DocumentStore
 from gemkr.decoding.config import DecodingConfig
 from gemkr.errors import DataError
-from gemkr.fm_index import FMIndex, Span
+from gemkr.fm_index import Span
 from gemkr.scorers.bm25 import BM25
 from gemkr.text.normalize import normalize
 from gemkr.text.tokenizer import Tokenizer
+from gemkr.training.mining.material import MinedDocuments, MinedIndex
 from gemkr.training.mining.passages import CACHED_ANSWERS, Passage, PassageReader, answer_pattern, spellings
 from gemkr.training.mining.quotes import shared_runs
 from gemkr.types import Query
@@ -71,8 +71,8 @@ class Miner:
 
     def __init__(
         self,
-        index: FMIndex,
-        documents: DocumentStore,
+        index: MinedIndex,
+        documents: MinedDocuments,
         tokenizer: Tokenizer,
         bm25: BM25,
         settings: MiningSettings | None = None,

@@ -11,13 +11,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from gemkr.data.documents import DocumentStore
 from gemkr.errors import TokenizerError
-from gemkr.fm_index import FMIndex
 from gemkr.text.borders import is_border
 from gemkr.text.normalize import normalize
 from gemkr.text.offsets import TokenOffsets
 from gemkr.text.tokenizer import Tokenizer, text_read
+from gemkr.training.mining.material import MinedDocuments, MinedIndex
 
 CACHED_PASSAGES = 4096
 CACHED_ANSWERS = 65_536
@@ -69,7 +68,7 @@ class Passage:
 class PassageReader:
     """Documents of one corpus as passages, under the tokenizer of its index; the latest ones are kept."""
 
-    def __init__(self, index: FMIndex, documents: DocumentStore, tokenizer: Tokenizer) -> None:
+    def __init__(self, index: MinedIndex, documents: MinedDocuments, tokenizer: Tokenizer) -> None:
         self._index, self._documents, self._tokenizer = index, documents, tokenizer
         self._offsets = TokenOffsets(tokenizer)
         self._kept: dict[int, Passage] = {}

@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from many_segments import collection_of, fresh_index, live
+from toy_text import train_sentencepiece
 
 from gemkr.decoding.engines.processor import IndexLogitsProcessor
 from gemkr.errors import DecodingError, ModelError
-from gemkr.fm_index import FMIndex
+from gemkr.fm_index import FMIndex, SegmentedIndex
+from gemkr.text.borders import borders_of
 
 EOS = 2
 DOCS = [[3, 4, 5, 3, 4, 6], [4, 5, 7], [8, 9, 10, 11, 12, 13]]
@@ -74,23 +77,27 @@ def test_wrong_use_is_named(index) -> None:
         IndexLogitsProcessor(index, [])
 
 
-@pytest.mark.parametrize("kind", ["greedy", "beams", "sampling", "embeddings"])
-def test_generate_of_transformers(index, kind) -> None:
+def llama(vocab_size: int, eos: int):
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=16,
+        vocab_size=vocab_size,
         hidden_size=16,
         intermediate_size=32,
         num_hidden_layers=1,
         num_attention_heads=2,
         num_key_value_heads=2,
         bos_token_id=1,
-        eos_token_id=EOS,
+        eos_token_id=eos,
         pad_token_id=0,
     )
-    model = LlamaForCausalLM(config).eval()
+    return LlamaForCausalLM(config).eval()
+
+
+@pytest.mark.parametrize("kind", ["greedy", "beams", "sampling", "embeddings"])
+def test_generate_of_transformers(index, kind) -> None:
+    model = llama(16, EOS)
     prompt = torch.tensor([[1, 4, 5], [1, 8, 8]])
     processor = IndexLogitsProcessor(index, EOS)
     how = {
@@ -114,3 +121,46 @@ def test_generate_of_transformers(index, kind) -> None:
         assert clue
         assert index.search(clue).count > 0
     assert np.isfinite(out.numpy()).all()
+
+
+@pytest.mark.parametrize("segments", [1, 3, 12])
+def test_a_collection_gives_what_a_fresh_index_of_its_documents_gives(tmp_path, segments) -> None:
+    path = train_sentencepiece(tmp_path / "toy.model")
+    collection = collection_of(tmp_path / "c", path, segments)
+    assert isinstance(collection.index, SegmentedIndex)
+    tokenizer, fresh = collection.tokenizer, fresh_index(live(), collection.tokenizer)
+    borders = borders_of(tokenizer, fresh.vocab_size, words=True)
+    clues = [list(tokenizer.encode(d.text))[:n] for d in live()[::20] for n in (1, 2, 4)]
+    scores = torch.randn(len(clues), fresh.vocab_size, generator=torch.Generator().manual_seed(0))
+    for settings in (
+        {},
+        {"allow_eos": False},
+        {"stop_at_one_document": True, "min_tokens": 2},
+        {"borders": borders, "word_start": tokenizer.word_start},
+    ):
+        sides = [
+            IndexLogitsProcessor(index, tokenizer.eos_ids, prompt_length=0, **settings)
+            for index in (collection.index, fresh)
+        ]
+        for n in (0, 1, 2, 4):
+            some = [clue for clue in clues if len(clue) == n] or [[]]
+            ids = torch.tensor(some, dtype=torch.int64).reshape(len(some), n)
+            ours, theirs = (side(ids, scores[: len(some)]) for side in sides)
+            assert torch.equal(ours, theirs)
+            assert torch.isfinite(ours).any(dim=1).all()
+        assert [sides[0].is_whole(c) for c in clues] == [sides[1].is_whole(c) for c in clues]
+    model = llama(tokenizer.vocab_size, tokenizer.eos_ids[0])
+    prompt = torch.tensor([[1, 4, 5], [1, 8, 8]])
+    found = [
+        model.generate(
+            input_ids=prompt,
+            attention_mask=torch.ones_like(prompt),
+            max_new_tokens=6,
+            num_beams=4,
+            num_return_sequences=4,
+            do_sample=False,
+            logits_processor=[IndexLogitsProcessor(index, tokenizer.eos_ids)],
+        )
+        for index in (collection.index, fresh)
+    ]
+    assert torch.equal(*found)

@@ -11,11 +11,13 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from many_segments import collection_of, fresh_index, live
 from toy_text import train_byte_level
 
+from gemkr.collection.sharded import ShardedCollection
 from gemkr.decoding.engines.processor import IndexLogitsProcessor
 from gemkr.errors import DecodingError, ModelError
-from gemkr.fm_index import FMIndex
+from gemkr.fm_index import FMIndex, SegmentedIndex
 from gemkr.text.borders import borders_of
 from gemkr.text.tokenizer import load_tokenizer
 
@@ -197,7 +199,54 @@ def test_a_busy_engine_writes_what_each_request_alone_would(processor) -> None:
     assert written == {request: alone(request) for request in range(40)}
 
 
-def test_wrong_use_is_named(adapter, processor, monkeypatch) -> None:
+@pytest.fixture(scope="module")
+def material(tmp_path_factory) -> dict[str, str]:
+    """A collection of 5 segments with deleted documents, shards of the same documents, and fresh index files of both."""
+    folder = tmp_path_factory.mktemp("material")
+    path = train_byte_level(folder / "bytes")
+    collection = collection_of(folder / "collection", path, 5)
+    shards = ShardedCollection.create(folder / "shards", 2, tokenizer=path, documents=live(), processes=1)
+    for name, made in (("collection", collection), ("shards", shards)):
+        fresh_index(list(made.documents), collection.tokenizer).save(folder / f"{name}.fmi")
+    return {name: str(folder / name) for name in ("bytes", "collection", "shards")}
+
+
+@pytest.mark.parametrize("kind", ["collection", "shards"])
+@pytest.mark.parametrize("words", [False, True])
+def test_a_collection_gives_what_a_fresh_index_of_its_documents_gives(
+    adapter, material, monkeypatch, kind: str, words: bool
+) -> None:
+    tokenizer = load_tokenizer(material["bytes"])
+    monkeypatch.setenv("GEMKR_VLLM_TOKENIZER", material["bytes"] if words else "")
+    rng = np.random.default_rng(3)
+    requests = [[int(t) for t in tokenizer.encode(d.text)[: i % 5]] for i, d in enumerate(live()[::9])]
+    sides = []
+    for path in (material[kind], f"{material[kind]}.fmi"):
+        monkeypatch.setenv("GEMKR_VLLM_INDEX", path)
+        adapter.ClueLogitsProcessor.validate_params(clue())
+        processor = adapter.ClueLogitsProcessor(SimpleNamespace(), torch.device("cpu"), False)
+        outputs = [list(tokens) for tokens in requests]
+        eos = {tokenizer.eos_ids[0]}
+        added = [
+            (row, Params({"gemkr_clue": True, "gemkr_one_document": row % 2 == 0}, eos), None, output)
+            for row, output in enumerate(outputs)
+        ]
+        processor.update_state(update(len(added), added=added))
+        sides.append((processor, outputs))
+    assert type(sides[0][0]._matcher.index) is SegmentedIndex
+    ended = 0
+    for _ in range(8):
+        logits = torch.from_numpy(rng.normal(size=(len(requests), tokenizer.vocab_size)).astype(np.float32))
+        ours, theirs = (processor.apply(logits.clone()) for processor, _ in sides)
+        assert torch.equal(ours, theirs)
+        for row, token in enumerate(ours.argmax(dim=1).tolist()):
+            ended += token in tokenizer.eos_ids
+            for _, outputs in sides:
+                outputs[row].append(token)
+    assert 0 < ended < 8 * len(requests)
+
+
+def test_wrong_use_is_named(adapter, processor, monkeypatch, tmp_path) -> None:
     check = adapter.ClueLogitsProcessor.validate_params
     check(clue())
     check(Params(ignore_eos=True))
@@ -210,6 +259,10 @@ def test_wrong_use_is_named(adapter, processor, monkeypatch) -> None:
         processor.apply(torch.zeros(1, 9))
     with pytest.raises(DecodingError, match="asynchronous scheduling"):
         processor.apply(torch.zeros(1, WIDTH))
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("GEMKR_VLLM_INDEX", str(tmp_path))
+        with pytest.raises(ValueError, match=r"set it to a file .*, or to a collection"):
+            check(clue())
     monkeypatch.delenv("GEMKR_VLLM_INDEX")
     with pytest.raises(ValueError, match="GEMKR_VLLM_INDEX is ''"):
         check(clue())

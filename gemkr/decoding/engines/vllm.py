@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from gemkr.collection.sharded import holds_collection, index_here, open_collection
 from gemkr.decoding.matcher import ClueMatcher
 from gemkr.errors import DecodingError, ModelError
+from gemkr.fm_index import FMIndex
 from gemkr.text.borders import borders_of
 from gemkr.text.tokenization import tokenizer_of
 from gemkr.text.tokenizer import load_tokenizer
@@ -26,10 +28,11 @@ except ImportError:
     LogitsProcessor = None
 
 INDEX_VARIABLE = "GEMKR_VLLM_INDEX"
-"""Environment variable of the engine: the index file. Not a request's argument, so that no client opens files."""
+"""Environment variable of the engine: an index file, or a collection, whose newest generation is opened. Not a request's argument, so that no client opens files."""
 TOKENIZER_VARIABLE = "GEMKR_VLLM_TOKENIZER"
 """Environment variable of the engine: the model's tokenizer, for clues that end with words. Without it a clue may end inside a
 word, and under byte-level vocabularies inside a character."""
+INDEXES = "a file made by gemkr index build, or to a collection"
 CLUE, ONE_DOCUMENT = "gemkr_clue", "gemkr_one_document"
 """Keys of `SamplingParams.extra_args` (`vllm_xargs` over HTTP): write a clue; end it when one document is left."""
 
@@ -74,10 +77,8 @@ class ClueLogitsProcessor(LogitsProcessor or object):
         if not _asks(sampling_params, CLUE):
             return
         path = os.environ.get(INDEX_VARIABLE, "")
-        if not os.path.isfile(path):
-            raise ValueError(
-                f"{CLUE} needs an index but {INDEX_VARIABLE} is {path!r}; set it to a file made by gemkr index build"
-            )
+        if not os.path.isfile(path) and not (path and holds_collection(path)):
+            raise ValueError(f"{CLUE} needs an index but {INDEX_VARIABLE} is {path!r}; set it to {INDEXES}")
         if sampling_params.ignore_eos:
             raise ValueError(f"{CLUE} needs an end token but ignore_eos is set; leave it unset")
 
@@ -126,14 +127,11 @@ class ClueLogitsProcessor(LogitsProcessor or object):
 
     @cached_property
     def _matcher(self) -> ClueMatcher:
-        from gemkr.fm_index import FMIndex
-
         path = os.environ.get(INDEX_VARIABLE)
         if not path:
-            raise DecodingError(
-                f"the engine knows no index; set {INDEX_VARIABLE} to a file made by gemkr index build"
-            )
-        index, tokenizer = FMIndex.load(path), os.environ.get(TOKENIZER_VARIABLE)
+            raise DecodingError(f"the engine knows no index; set {INDEX_VARIABLE} to {INDEXES}")
+        index = index_here(open_collection(path)) if holds_collection(path) else FMIndex.load(path)
+        tokenizer = os.environ.get(TOKENIZER_VARIABLE)
         if not tokenizer:
             return ClueMatcher(index)
         found = tokenizer_of(index, load_tokenizer(tokenizer))

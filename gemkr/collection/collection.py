@@ -97,7 +97,7 @@ class Collection:
     def open(cls, folder: str | Path, *, tokenizer: str | Path | None = None) -> Collection:
         """The newest generation of a collection. `tokenizer`: where it is now, if it was moved; only adding needs it.
 
-        Milliseconds, whatever the number of documents. DataError names what is missing or damaged; nothing is served then.
+        Milliseconds, whatever the number of documents that are not deleted. DataError names what is missing or damaged; nothing is served then.
         """
         folder = Path(folder)
         return cls(folder, *open_newest(OwnManifest(folder)), tokenizer)

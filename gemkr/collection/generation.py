@@ -1,6 +1,7 @@
 """One generation of a collection, opened: its segments, the index over them, its documents. It never changes.
 
-Opening maps files and reads their headers: O(segments), and 16 bytes for each deleted document.
+Opening maps files and reads their headers: O(segments), and 16 bytes for each deleted document
+with their checksums (0.1 s per million).
 """
 
 from __future__ import annotations

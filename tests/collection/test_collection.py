@@ -228,20 +228,52 @@ def edit(folder: Path, alter) -> None:
     (folder / FILE).write_text(json.dumps(text | {"checksum": checksum(body)}))
 
 
-@pytest.mark.parametrize("name", ["index.fmi", "texts.bin", "bounds.npy", "ids.npy"])
-def test_a_damaged_part_is_named_and_nothing_is_served(collection: Collection, name: str) -> None:
-    path = collection.folder / PARTS / parts(collection)[0] / name
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        ("000001", "index.fmi"),
+        ("000001", "texts.bin"),
+        ("000001", "bounds.npy"),
+        ("000001", "ids.npy"),
+        ("000002", "index.fmi"),
+        ("000002", "places.npy"),
+        ("000003", "places.npy"),
+    ],
+)
+def test_a_damaged_part_is_named_and_nothing_is_served(collection: Collection, part: str, name: str) -> None:
+    """Files of the segment, of the negative one, and of the list of deleted documents: places are refused when they are opened,
+    whichever bit is wrong, the rest by `verify`."""
+    collection.delete(["d1", "d4"])
+    assert parts(collection) == ["000001", "000002", "000003"]
+    path = collection.folder / PARTS / part / name
     whole = path.read_bytes()
+
+    def refused(fault: str, act=Collection.open) -> None:
+        with pytest.raises(DataError, match=f"part {part} .* is damaged: {name} {fault}"):
+            act(collection.folder)
+
     path.write_bytes(whole[:-1])
-    with pytest.raises(DataError, match=f"part 000001 .* is damaged: {name} has"):
-        Collection.open(collection.folder)
+    refused("has")
     path.unlink()
-    with pytest.raises(DataError, match=f"part 000001 .* is damaged: {name} cannot be read"):
-        Collection.open(collection.folder)
-    middle = len(whole) // 2
-    path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
-    with pytest.raises(DataError, match=f"part 000001 .* is damaged: {name} does not fit its checksum"):
-        Collection.open(collection.folder).verify()
+    refused("cannot be read")
+    small = name == "places.npy"
+    for place in range(len(whole)) if small else [len(whole) // 2]:
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        act = Collection.open if small else lambda folder: Collection.open(folder).verify()
+        refused("does not fit its checksum", act)
+    path.write_bytes(whole)
+    Collection.open(collection.folder).verify()
+
+
+def test_a_missing_negative_part_is_named(collection: Collection) -> None:
+    collection.delete(["d1"])
+    for part in ("000002", "000003"):
+        kept = collection.folder / part
+        (collection.folder / PARTS / part).rename(kept)
+        with pytest.raises(DataError, match=f"part {part} .* cannot be read"):
+            Collection.open(collection.folder)
+        kept.rename(collection.folder / PARTS / part)
+    assert len(Collection.open(collection.folder)) == 7
 
 
 def test_a_merge_of_a_damaged_part_is_refused(collection: Collection) -> None:

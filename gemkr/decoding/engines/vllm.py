@@ -28,7 +28,8 @@ except ImportError:
     LogitsProcessor = None
 
 INDEX_VARIABLE = "GEMKR_VLLM_INDEX"
-"""Environment variable of the engine: an index file, or a collection, whose newest generation is opened. Not a request's argument, so that no client opens files."""
+"""Environment variable of the engine: an index file, or a collection, whose newest generation is opened. Not a request's
+argument, so that no client opens files."""
 TOKENIZER_VARIABLE = "GEMKR_VLLM_TOKENIZER"
 """Environment variable of the engine: the model's tokenizer, for clues that end with words. Without it a clue may end inside a
 word, and under byte-level vocabularies inside a character."""

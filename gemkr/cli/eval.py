@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     if found.answers is not None:
         print("\n" + "\n".join(as_text(found.answers)))
     queries, documents = len(found.rows[found.main].query_ids), len(found.sources.documents)
-    print(f"\n{found.judge.describe}; {queries:,} queries, {documents:,} documents")
+    print(f"\n{found.relevance.describe}; {queries:,} queries, {documents:,} documents")
     write_atomically(output / PER_QUERY, found.per_query_jsonl())
     report = write_eval_report(output / REPORT, found)
     # the last, because its being there says that the evaluation is finished

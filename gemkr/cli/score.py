@@ -60,8 +60,8 @@ def run(args: argparse.Namespace) -> int:
     from gemkr.data.queries import read_queries
     from gemkr.data.runs import is_ranked, load_run
     from gemkr.errors import DataError
-    from gemkr.evaluation.judge import make_judge
     from gemkr.evaluation.metrics import parse_metrics
+    from gemkr.evaluation.relevance import make_relevance
     from gemkr.evaluation.report.table import text_comparison, text_table
     from gemkr.evaluation.significance import paired_test
     from gemkr.files import write_atomically
@@ -77,9 +77,11 @@ def run(args: argparse.Namespace) -> int:
     files = [args.run_file, *([args.compare] if args.compare else [])]
     runs = {_label(file, files): load_run(file, queries, args.ties) for file in files}
     contents = _contents(args.corpus, runs.values()) if args.corpus else None
-    judge = make_judge(metrics, qrels=args.qrels, queries=queries, contents=contents, match=args.match)
+    relevance = make_relevance(
+        metrics, qrels=args.qrels, queries=queries, contents=contents, match=args.match
+    )
 
-    rows = {label: judge.score(hits, metrics, seed=args.seed) for label, hits in runs.items()}
+    rows = {label: relevance.score(hits, seed=args.seed) for label, hits in runs.items()}
     print(text_table(rows))
     tests = {}
     if args.compare:
@@ -87,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         tests = {name: paired_test(b.values[name], a.values[name], seed=args.seed) for name in a.values}
         print()
         print(text_comparison(tests, ours, theirs))
-    print(f"\n{judge.describe}")
+    print(f"\n{relevance.describe}")
     for label, scores in rows.items():
         if scores.missing:
             print(
@@ -100,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
             print(_tied(label, ties[label], args.ties))
     if output:
         result = {
-            "relevance": judge.describe,
+            "relevance": relevance.describe,
             "rows": {label: scores.summary() for label, scores in rows.items()},
             "tests": {name: asdict(test) for name, test in tests.items()},
             "ties": ties,

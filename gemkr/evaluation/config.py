@@ -44,7 +44,7 @@ class EvalConfig:
     with a question (`gemkr ask`), by default as those of `regions` were found. `pools` names files of document ids, one
     a line, or `.jsonl` files of many pools with names of their own (`gemkr queries --pools`): a query whose `pool` is one of these names is answered from its documents alone (without `pools`, every query from the whole
     corpus). Relevance comes from `qrels`, else from answers
-    under `match`. `cards` is the number of queries that the report shows one by one; with `clue_control`, the clues of the first
+    under `match` (`recall@k` and `pseudo_recall@k` name their own). `cards` is the number of queries that the report shows one by one; with `clue_control`, the clues of the first
     retriever are also ranked with a random document of each, which shows their share of the ranking. With `answer`, a reader
     answers the queries from the passages found. `serve` is for `gemkr serve`. With
     `partial`, a shard of the corpus that dies is left out, and answers say which share was searched; else they fail with its name;

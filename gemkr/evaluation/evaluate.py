@@ -14,8 +14,9 @@ from gemkr.evaluation.answer_evaluation import AnswerEvaluation, answer_all, eva
 from gemkr.evaluation.clues import ClueFigures, clue_figures
 from gemkr.evaluation.config import EvalConfig
 from gemkr.evaluation.harness import RunResult
-from gemkr.evaluation.judge import DEFAULT_MATCH, Judge, make_judge
+from gemkr.evaluation.judge import DEFAULT_MATCH
 from gemkr.evaluation.metrics import Scores, parse_metrics
+from gemkr.evaluation.relevance import Relevance, make_relevance
 from gemkr.evaluation.runs import require_inputs, run_retriever
 from gemkr.evaluation.significance import PairedTest, paired_test
 from gemkr.retrievers.generative.config import GenerativeConfig
@@ -32,7 +33,7 @@ class Evaluation:
 
     config: EvalConfig
     sources: Sources
-    judge: Judge
+    relevance: Relevance
     results: dict[str, RunResult]
     rows: dict[str, Scores]
     tests: dict[str, dict[str, PairedTest]]
@@ -53,7 +54,7 @@ class Evaluation:
         }
         tests = {name: {m: asdict(t) for m, t in by_metric.items()} for name, by_metric in self.tests.items()}
         values: dict[str, Any] = {
-            "relevance": self.judge.describe,
+            "relevance": self.relevance.describe,
             "main": self.main,
             "rows": rows,
             "intervals": {name: scores.summary() for name, scores in self.rows.items()},
@@ -93,7 +94,7 @@ def evaluate(
     began = time.perf_counter()
     sources = config.sources()
     queries, documents = sources.queries, sources.documents
-    judge = make_judge(
+    relevance = make_relevance(
         metrics,
         qrels=config.qrels,
         queries=queries,
@@ -106,7 +107,7 @@ def evaluate(
     def run(name: str) -> None:
         results[name] = run_retriever(config, sources, name, restart=restart)
         report(name, results[name])
-        rows[name] = judge.score(results[name].run, metrics, seed=config.seed)
+        rows[name] = relevance.score(results[name].run, seed=config.seed)
 
     main, *others = config.evaluated
     require_inputs(config, sources, others)
@@ -125,8 +126,8 @@ def evaluate(
         seconds |= {f"answer from {name}": run.seconds for name, run in answers.runs.items()}
     seconds["this evaluation, with loading"] = time.perf_counter() - began
     tests = {name: _tests(scores, rows[main], config.seed) for name, scores in rows.items() if name != main}
-    figures = clue_figures(results[main].rankings, queries, judge.match or DEFAULT_MATCH)
-    return Evaluation(config, sources, judge, results, rows, tests, figures, answers, seconds)
+    figures = clue_figures(results[main].rankings, queries, relevance.judge.match or DEFAULT_MATCH)
+    return Evaluation(config, sources, relevance, results, rows, tests, figures, answers, seconds)
 
 
 def _tests(theirs: Scores, ours: Scores, seed: int) -> dict[str, PairedTest]:

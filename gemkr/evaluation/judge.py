@@ -35,6 +35,15 @@ class Judge:
             raise ValueError("a judge without qrels needs contents and a match")
         return judge_answers(run, self.queries, self.contents, self.match)
 
+    @property
+    def query_ids(self) -> tuple[str, ...]:
+        """The queries for which relevance is known, in the order of `Scores`."""
+        return (
+            tuple(self.fixed)
+            if self.fixed is not None
+            else tuple(q.query_id for q in self.queries if self.knows(q))
+        )
+
     def knows(self, query: Query) -> bool:
         """Whether the relevance of documents to a query is known."""
         if self.fixed is not None:
@@ -72,7 +81,8 @@ def make_judge(
     """
     if qrels is not None and match is not None:
         raise ConfigError(
-            f"relevance comes from qrels ({qrels}) or from answers (match {match}), not both; drop one"
+            f"relevance comes from qrels ({qrels}) or from answers (match {match}), not both; drop one, or name "
+            "recall@k and pseudo_recall@k, which take one each, and no other metrics"
         )
     if match is not None and match not in MATCHES:
         raise ConfigError(f"the match {match!r} is unknown; use {', '.join(MATCHES)}")

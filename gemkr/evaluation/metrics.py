@@ -3,7 +3,8 @@
 `P@k` relevant share of the first k · `R@k` true recall: share of all relevant documents · `S@k` success: any relevant
 one among the first k (what the papers print as "R@k" or PRR@k) · `MRR@k` reciprocal rank of the first relevant one,
 0 beyond k · `nDCG@k` with linear gains · `MAP` or `MAP@k` average precision over all relevant documents, 0 for those beyond
-k · `D@k` distinct documents among the first k.
+k · `D@k` distinct documents among the first k · `recall@k`, `pseudo_recall@k` PreFLMR's: S@k by given documents, by answers, in one
+table (`relevance`).
 
 Knows nothing of texts or of where relevance comes from.
 """
@@ -22,6 +23,9 @@ from gemkr.types import Qrels, Run
 
 NEEDS_ALL_RELEVANT = frozenset({"R", "nDCG", "MAP"})
 """Metrics that are defined only where all relevant documents are known (qrels, not answer relevance)."""
+
+RECALL, PSEUDO_RECALL = "recall", "pseudo_recall"
+"""Metrics that name their relevance: given documents, answers in the texts."""
 
 WHOLE = 999_999_999
 """The cut-off of a metric over the whole list, such as MAP."""
@@ -42,7 +46,7 @@ class Metric:
 
 def parse_metric(name: str) -> Metric:
     """`"S@5"` -> Metric("S", 5), `"MAP"` -> Metric("MAP", WHOLE); ConfigError for an unknown kind or a cut-off out of range."""
-    match = re.fullmatch(r"([A-Za-z]+)@(\d{1,9})", name.strip())
+    match = re.fullmatch(r"([A-Za-z_]+)@(\d{1,9})", name.strip())
     kinds = {kind.lower(): kind for kind in _FORMULAS}
     if name.strip().lower() == "map":
         return Metric("MAP", WHOLE)
@@ -190,4 +194,6 @@ _FORMULAS: dict[str, Callable[[_Table, int], np.ndarray]] = {
     "nDCG": _ndcg,
     "MAP": _average_precision,
     "D": _distinct,
+    RECALL: _success,
+    PSEUDO_RECALL: _success,
 }

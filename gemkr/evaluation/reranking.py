@@ -13,8 +13,8 @@ from gemkr.data.runs import load_run
 from gemkr.errors import ConfigError, DataError
 from gemkr.evaluation.config import EvalConfig
 from gemkr.evaluation.harness import RunResult
-from gemkr.evaluation.judge import make_judge
 from gemkr.evaluation.metrics import parse_metrics
+from gemkr.evaluation.relevance import make_relevance
 from gemkr.evaluation.runs import run_retriever
 from gemkr.rerankers.pointwise import mixed
 from gemkr.retrievers.reranked import RerankedRetriever
@@ -86,16 +86,16 @@ def weight_curve(config: EvalConfig, run: str, reranked: str) -> Curve:
     `reranked`. DataError for one that `run` lacks. Loads no model.
     """
     config.require("queries")
-    (metric, *_) = parse_metrics(config.metrics)
+    metrics = parse_metrics(config.metrics)
     sources = config.sources()
     queries = sources.queries
-    judge = make_judge(
-        [metric],
+    relevance = make_relevance(
+        metrics,
         qrels=config.qrels,
         queries=queries,
         contents=lambda doc_id: sources.documents.by_id(doc_id).contents,
         match=config.match,
-    )
+    ).first
     first, second = load_run(run, queries, "file"), load_run(reranked, queries, "file")
     both = {
         query.query_id: _paired(
@@ -107,12 +107,12 @@ def weight_curve(config: EvalConfig, run: str, reranked: str) -> Curve:
     if not both:
         raise DataError(f"the run {reranked} holds none of the {len(queries)} queries; name a run over these")
     values = {
-        weight: judge.score({name: _mix(*pair, weight) for name, pair in both.items()}, [metric]).mean(
-            str(metric)
+        weight: relevance.score({name: _mix(*pair, weight) for name, pair in both.items()}).mean(
+            str(metrics[0])
         )
         for weight in WEIGHTS
     }
-    return Curve(str(metric), judge.describe, values)
+    return Curve(str(metrics[0]), relevance.describe, values)
 
 
 def _paired(

@@ -21,7 +21,7 @@ from gemkr.vision.store import RegionStore
 
 def write_eval_report(path: Path, found: Evaluation) -> Path:
     """Write the report of an evaluation to `path`."""
-    config, sources, judge, main = found.config, found.sources, found.judge, found.main
+    config, sources, judge, main = found.config, found.sources, found.relevance.judge, found.main
     result = found.results[main]
     qrels = judge.qrels(result.run)
     by_id = {query.query_id: query for query in sources.queries}
@@ -70,7 +70,7 @@ def write_eval_report(path: Path, found: Evaluation) -> Path:
 
 
 def _notes(found: Evaluation, queries: int, cards: int) -> list[str]:
-    notes = [f"Means over {queries:,} queries with bootstrap 95 % intervals; {found.judge.describe}."]
+    notes = [f"Means over {queries:,} queries with bootstrap 95 % intervals; {found.relevance.describe}."]
     if found.clues is not None:
         notes.append(f"The model wrote {found.clues}.")
     for name, by_metric in found.tests.items():

@@ -14,15 +14,24 @@ from gemkr.types import Document, Query
 HEADS = 2
 
 
-def bert(
-    w: twins.Weights, name: str, tokens: list[int], seen: np.ndarray, first: int, eps: float
-) -> np.ndarray:
-    """States [T, D]; positions begin at `first`, only tokens `seen` bool[T] are attended to."""
+def bert(w: twins.Weights, name: str, tokens: list[int], seen: np.ndarray, config: Any) -> np.ndarray:
+    """States [T, D]; only tokens `seen` bool[T] are attended to."""
+    eps = config.layer_norm_eps
     at = f"{name}.embeddings"
     x = w[f"{at}.word_embeddings.weight"][tokens] + w[f"{at}.token_type_embeddings.weight"][0]
-    x = x + w[f"{at}.position_embeddings.weight"][first : first + len(tokens)]
+    x = x + w[f"{at}.position_embeddings.weight"][positions(tokens, config)]
     x = twins.norm(w, f"{at}.LayerNorm", x, eps)
     return layers(w, f"{name}.encoder", x, eps, np.where(seen, 0.0, -np.inf))
+
+
+def positions(tokens: list[int], config: Any) -> list[int]:
+    """BERT counts all tokens from 0, XLM-R those that are no padding from behind the padding's own number, where padding stays."""
+    if config.model_type == "bert":
+        return list(range(len(tokens)))
+    padding, found = config.pad_token_id, []
+    for token in tokens:
+        found.append(padding if token == padding else padding + 1 + sum(place > padding for place in found))
+    return found
 
 
 def layers(
@@ -81,8 +90,7 @@ def query_vectors(
     fill = tokenizer.mask_token_id if reader.reading.mask_padding else tokenizer.pad_token_id
     counts = np.append(counts, np.full(rest, reader.reading.mask_padding))
     config = network.query_text.config
-    first = config.pad_token_id + 1 if config.model_type == "xlm-roberta" else 0
-    states = bert(w, "query_text", ids + [fill] * rest, seen, first, config.layer_norm_eps)
+    states = bert(w, "query_text", ids + [fill] * rest, seen, config)
     found = []
     if query.question or query.instruction:
         found.append(twins.linear(w, "query_linear", states)[counts])
@@ -107,8 +115,7 @@ def document_vectors(encoder: PreFLMREncoder, document: Document, picture: np.nd
     ids = tokenizer.convert_tokens_to_ids(["[CLS]", "[unused1]", *words, "[SEP]"])
     name = "query" if network.document_text is None else "document"
     config = network.query_text.config
-    first = config.pad_token_id + 1 if config.model_type == "xlm-roberta" else 0
-    states = bert(w, f"{name}_text", ids, np.ones(len(ids), bool), first, config.layer_norm_eps)
+    states = bert(w, f"{name}_text", ids, np.ones(len(ids), bool), config)
     counts = [word not in string.punctuation for word in words]
     found = [np.empty((0, network.width))]
     if any(counts):

@@ -92,6 +92,7 @@ CASES = {
     "separate": {"separate": True, "regions": 1},
     "flmr": {"mapping_layers": 0, "regions": 2, "mask_padding": False},
     "xlmr": {"text": "xlmr", "mapping_layers": 2},
+    "encn": {"text": "xlmr", "mask_padding": False},
 }
 
 

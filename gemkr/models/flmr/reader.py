@@ -18,6 +18,8 @@ from gemkr.vision.boxes import PictureBoxes
 from gemkr.vision.crops import crop_boxes
 from gemkr.vision.protocols import Pictures, Regions
 
+COLONS = ":\uff1a"
+"""What an instruction may end with, in English or Chinese; it is read with " :" at its end."""
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom, in shares of a picture."""
 
@@ -44,7 +46,7 @@ class FLMRReader:
     `crop_owners` int64[crops], the item that each belongs to.
 
     A query is [CLS] [Q] instruction question [SEP] and always of `query_tokens` tokens; the instruction is read, and not scored.
-    A document is [CLS] [D] text [SEP]; punctuation is not scored. Where nothing of a text is left, its markers do not count either.
+    A document is [CLS] [D] text [SEP]; punctuation is not scored, nor a marker that is punctuation (▁. of XLM-R). Where nothing of a text is left, its markers do not count either.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class FLMRReader:
                 )
         symbols = (tokenizer(symbol, add_special_tokens=False)["input_ids"] for symbol in string.punctuation)
         self._punctuation = {ids[0] for ids in symbols if ids and ids[0] != tokenizer.unk_token_id}
+        self._scores_marker = self._markers[1] not in self._punctuation
 
     def _known(self, marker: str) -> int:
         number = self.tokenizer.convert_tokens_to_ids(marker)
@@ -109,7 +112,7 @@ class FLMRReader:
         for ids in self._ids(texts, limit):
             counts = [token not in self._punctuation for token in ids]
             marked = any(counts)
-            rows.append(self._between(1, ids, [marked, marked, *counts, marked]))
+            rows.append(self._between(1, ids, [marked, marked and self._scores_marker, *counts, marked]))
         length = max((len(ids) for ids, _ in rows), default=0)
         tokens, attended, scored = self._padded(rows, length)
         opened = [
@@ -150,11 +153,11 @@ class FLMRReader:
             for token, place in zip(found["input_ids"], found["offset_mapping"], strict=True)
             if token not in self._punctuation
         ]
-        rows = [(0, 0), (0, 0), *kept, (0, 0)] if kept else []
+        rows = [(0, 0)] * (1 + self._scores_marker) + [*kept, (0, 0)] if kept else []
         return np.array(rows, np.int64).reshape(-1, 2)
 
     def _query_row(self, query: Query) -> tuple[list[int], list[bool]]:
-        instruction = (query.instruction or "").strip().rstrip(":").rstrip()
+        instruction = (query.instruction or "").strip().rstrip(COLONS).rstrip()
         before = self._ids([f"{instruction} :"], None)[0] if instruction else []
         question = self._ids([query.question], None)[0]
         ids = [*before, *question][: self.reading.query_tokens - 3]

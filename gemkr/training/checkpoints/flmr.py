@@ -3,8 +3,9 @@
 From their public model code: `FLMRModelForRetrieval` with a `BertModel` (ENCN: bge-m3's XLM-R) and a `CLIPVisionModel` in wrappers, a
 projection of the CLS state, and PreFLMR's mapping network. Where query and document share a tower, its tensors stand under both names, or
 under `context_` alone; BERT's pooler is saved and never read. Unverified, since no published file was at hand: that the files follow that
-code to the letter, and how ENCN masks: its tokenizer has neither markers nor [MASK] padding in that code (query_marker and
-document_marker ▁., mask_padding false).
+code to the letter, and what ENCN does: in that code its texts begin with ▁. in place of a marker, which documents mask as punctuation,
+and [MASK] padding is left out (query_marker and document_marker ▁., mask_padding false). Its masks look for BERT's [PAD], id 0, which is
+XLM-R's <s>, and its tower is a `BertModel` whose positions begin at 0; XLM-R's begin behind its padding, as here.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -17,20 +16,18 @@ import numpy as np
 
 from gemkr.config.ranges import Positive, Share
 from gemkr.errors import ConfigError, DataError
-from gemkr.files import clear_parts, part_of, write_atomically
+from gemkr.files import clear_parts, part_of
 from gemkr.interfaces import TokenVectors
+from gemkr.vector_index.centroid_build import build_on_disk, clear_finished
+from gemkr.vector_index.centroid_folder import FORMAT, MANIFEST, describe, part_name, put_in_place
 from gemkr.vector_index.centroid_search import Parts, Steps
 from gemkr.vector_index.exact import best_of
 from gemkr.vector_index.live_tokens import LiveTokens, as_live
 from gemkr.vector_index.maxsim import checked_queries, spread
-from gemkr.vector_index.token_codec import BITS, MOST_CENTROIDS, ResidualCodec
+from gemkr.vector_index.token_codec import BITS, ResidualCodec
 from gemkr.vector_index.token_parts import Part
+from gemkr.vector_index.token_sample import drawn_sample, list_count
 
-MANIFEST = "index.json"
-FORMAT = "centroids 2"
-SAMPLE = 16
-"""Tokens for each centroid that k-means learns from."""
-LEAST_SAMPLE = 8
 SEARCHES = frozenset(field.name for field in fields(Steps))
 """Settings that change how an index is searched, not what it is."""
 
@@ -83,25 +80,13 @@ class CentroidIndex:
         self._search = Parts(self.codec, self.parts)
 
     @classmethod
-    def build(
-        cls, config: Config, tokens: TokenVectors | LiveTokens, *, progress: bool = False
-    ) -> CentroidIndex:
-        """Learn centroids and levels from a sample of the tokens, drawn with a fixed seed, and encode all; a part of the index for each
-        one of `LiveTokens`, which must leave out no document. DataError for too few."""
+    def build(cls, config: Config, tokens: TokenVectors | LiveTokens) -> CentroidIndex:
+        """Learn centroids and levels from a sample of the tokens, drawn with a fixed seed, and encode all, in memory; a part of the index
+        for each one of `LiveTokens`, which must leave out no document. DataError for too few."""
         parts = as_live(tokens).parts
-        firsts = np.cumsum([0, *(len(part.values) for part in parts)])
-        n = int(firsts[-1])
-        lists = _list_count(config.lists, n)
-        size = min(n, SAMPLE * lists)
-        chosen = np.sort(np.random.default_rng(0).choice(n, size, replace=False))
-        bounds = np.searchsorted(chosen, firsts)
-        sample = [
-            part.values[chosen[start:stop] - first]
-            for part, first, (start, stop) in zip(parts, firsts[:-1], pairwise(bounds), strict=True)
-        ]
-        codec = ResidualCodec.learned(np.concatenate(sample).astype(np.float32), lists, config.bits)
-        coded = [Part.of(part, codec, progress=progress) for part in parts]
-        return cls(config, codec, coded, outside=len(parts))
+        lists = _lists(config, parts)
+        codec = ResidualCodec.learned(drawn_sample(parts, lists), lists, config.bits)
+        return cls(config, codec, [Part.of(part, codec) for part in parts], outside=len(parts))
 
     @classmethod
     def from_config(
@@ -120,12 +105,14 @@ class CentroidIndex:
 
     @classmethod
     def prepare(cls, config: Config, tokens: TokenVectors | LiveTokens, folder: str | Path) -> bool:
-        """Build the index into the folder of its tokens, whole or not at all; False where it is there already."""
+        """Build the index into the folder of its tokens, the same as `build` would, with progress bars; False where it is there already.
+        What a stopped build has finished is used (`centroid_build`); DataError where another process is at it or there is no room."""
         path = cls.path(config, tokens, folder)
         if (path / MANIFEST).is_file():
+            clear_finished(path)
             return False
-        cls.build(config, tokens, progress=True).save(path)
-        return True
+        parts = as_live(tokens).parts
+        return build_on_disk(path, parts, _lists(config, parts), config.bits)
 
     @classmethod
     def path(cls, config: Config, tokens: TokenVectors | LiveTokens, folder: str | Path) -> Path:
@@ -210,22 +197,9 @@ class CentroidIndex:
             part.mkdir(parents=True)
             self.codec.save(part)
             for number, own in enumerate(self.parts):
-                own.save(part / f"part-{number:04d}", values=number >= self._outside)
-            np.save(part / "deleted.npy", self._deleted)
-            record = {
-                "format": FORMAT,
-                "parts": len(self.parts),
-                "unit": self.codec.unit,
-                "far": self.codec.far,
-                "outside": self._outside,
-            }
-            write_atomically(part / MANIFEST, json.dumps(record) + "\n")
-            old = folder.with_name(f".{folder.name}.old")
-            shutil.rmtree(old, ignore_errors=True)
-            if folder.exists():
-                os.replace(folder, old)
-            os.replace(part, folder)
-            shutil.rmtree(old, ignore_errors=True)
+                own.save(part / part_name(number), values=number >= self._outside)
+            describe(part, self.codec, len(self.parts), self._outside, self._deleted)
+            put_in_place(part, folder)
         except OSError as error:
             shutil.rmtree(part, ignore_errors=True)
             raise DataError(
@@ -249,7 +223,7 @@ class CentroidIndex:
                     f"the index {folder} has the format {record['format']!r}, this version reads {FORMAT!r}; make it anew"
                 )
             codec = ResidualCodec.open(folder, unit=record["unit"], far=record["far"])
-            parts = [Part.open(folder / f"part-{number:04d}") for number in range(record["parts"])]
+            parts = [Part.open(folder / part_name(number)) for number in range(record["parts"])]
             deleted = np.load(folder / "deleted.npy", allow_pickle=False)
         except (OSError, ValueError, KeyError) as error:
             raise DataError(
@@ -265,13 +239,5 @@ class CentroidIndex:
         return cls(config or cls.Config(bits=codec.bits), codec, parts, deleted, outside)
 
 
-def _list_count(lists: int | None, tokens: int) -> int:
-    """The number of centroids for so many tokens; DataError for more than can be learned or named."""
-    most = min(MOST_CENTROIDS, tokens // LEAST_SAMPLE)
-    if most < 1:
-        raise DataError(f"{tokens} tokens are too few for a centroid index; use index: exact")
-    if lists is not None and lists > most:
-        raise DataError(
-            f"index.lists is {lists}, and {tokens} tokens allow for {most} ({LEAST_SAMPLE} a list); lower it"
-        )
-    return min(1 << int(np.log2(16 * tokens**0.5)), most) if lists is None else lists
+def _lists(config: CentroidIndex.Config, parts: Sequence[TokenVectors]) -> int:
+    return list_count(config.lists, sum(len(part.values) for part in parts))

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,6 +20,7 @@ import numpy as np
 from gemkr.config.ranges import Positive
 from gemkr.errors import DataError, first_line
 from gemkr.files import part_of
+from gemkr.progress import progress_bar
 from gemkr.vector_index.exact import ExactIndex, best_of, checked_queries
 from gemkr.vector_index.vectors import Vectors
 
@@ -246,15 +248,32 @@ def _lists(lists: int | None, n: int) -> int:
     return min(round(2 * n**0.5), most) if lists is None else lists
 
 
-def k_means(vectors: np.ndarray, k: int) -> np.ndarray:
-    """float32[k, width]: centroids of vectors float32[n, width], n >= k; the same every time."""
+def k_means(
+    vectors: np.ndarray,
+    k: int,
+    *,
+    begun: tuple[int, np.ndarray | None] = (0, None),
+    keep: Callable[[int, np.ndarray], object] = lambda done, centroids: None,
+    progress: bool = False,
+) -> np.ndarray:
+    """float32[k, width]: centroids of vectors float32[n, width], n >= k; the same every time. After each of ITERATIONS `keep` is given
+    how many there were and the centroids, from which a stopped run goes on (`begun`)."""
     import faiss
 
+    vectors = np.ascontiguousarray(vectors, np.float32)
     learner = faiss.Kmeans(
-        vectors.shape[1], k, niter=ITERATIONS, seed=0, min_points_per_centroid=1, max_points_per_centroid=len(vectors)
+        vectors.shape[1], k, niter=1, seed=0, min_points_per_centroid=1, max_points_per_centroid=len(vectors)
     )  # fmt: skip
-    learner.train(np.ascontiguousarray(vectors, np.float32))
-    return learner.centroids.reshape(k, -1)
+    first, centroids = begun
+    with progress_bar(
+        total=ITERATIONS, initial=first, desc="k-means", unit=" iterations", disable=not progress
+    ) as bar:
+        for done in range(first + 1, ITERATIONS + 1):
+            learner.train(vectors, init_centroids=centroids)
+            centroids = learner.centroids.reshape(k, -1)
+            keep(done, centroids)
+            bar.update()
+    return centroids
 
 
 class Nearest:

@@ -5,6 +5,7 @@ After ColBERTv2's residual compression. Here a number's scale is learned for eac
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from gemkr.errors import DataError
+from gemkr.progress import progress_bar
 from gemkr.vector_index.faiss_index import Nearest, k_means
+from gemkr.vector_index.npy_files import write_array
 
 BITS = (2, 4, 8)
 MOST_CENTROIDS = 1 << 16
+BLOCK = 1 << 15
+"""Tokens encoded at once: 16 MiB of float32 at width 128."""
 ROUNDS = 20
 PARTS = ("centroids", "scales", "levels")
 NEAR = 0.9
@@ -41,31 +46,44 @@ class ResidualCodec:
 
         DataError for widths that do not fill whole bytes.
         """
-        width = sample.shape[1]
-        if width * bits % 8:
-            raise DataError(
-                f"vectors of {width} numbers at {bits} bits do not fill whole bytes; set index.bits to 8"
-            )
+        check_width(sample.shape[1], bits)
         sample = sample.astype(np.float32, copy=False)
+        return cls.fitted(sample, k_means(sample, centroids), bits)
+
+    @classmethod
+    def fitted(
+        cls, sample: np.ndarray, centroids: np.ndarray, bits: int, *, progress: bool = False
+    ) -> ResidualCodec:
+        """With these centroids float32[K, width], scales and levels from token vectors float32[n, width]. Memory beside these: twice
+        theirs."""
         lengths = np.linalg.norm(sample, axis=1)
-        found = k_means(sample, centroids)
-        rest = sample - found[Nearest(found)(sample)]
-        far = float(np.quantile((rest**2).sum(axis=1), NEAR))
-        rest = sample - found[Nearest(found, far)(sample)]
+        nearest = Nearest(centroids)
+        with progress_bar(
+            total=2 * len(sample), desc="assigning the sample", unit=" tokens", disable=not progress
+        ) as bar:
+            rest = _rest(sample, centroids, nearest, bar.update)
+            nearest.far = float(np.quantile((rest**2).sum(axis=1), NEAR))
+            del rest
+            rest = _rest(sample, centroids, nearest, bar.update)
         scales = np.sqrt((rest**2).mean(axis=0))
         scaled = np.sort((rest / np.where(scales > 0, scales, 1))[:: max(1, len(rest) // 4096)].ravel())
         return cls(
-            found,
+            centroids,
             scales.astype(np.float32),
             _levels(scaled, 1 << bits),
             bool((abs(lengths - 1) < UNIT).all()),
-            far,
+            nearest.far,
         )
 
     @property
     def bits(self) -> int:
         """Of the code of a number."""
         return len(self.levels).bit_length() - 1
+
+    @property
+    def bytes(self) -> int:
+        """Of a token's residual."""
+        return self.centroids.shape[1] * self.bits // 8
 
     @cached_property
     def _nearest(self) -> Nearest:
@@ -100,12 +118,32 @@ class ResidualCodec:
     def save(self, folder: Path) -> None:
         """Write its arrays into a folder."""
         for name in PARTS:
-            np.save(folder / f"{name}.npy", getattr(self, name))
+            write_array(folder / f"{name}.npy", getattr(self, name))
 
     @classmethod
     def open(cls, folder: Path, *, unit: bool, far: float) -> ResidualCodec:
         """Read what `save` wrote; OSError or ValueError where that fails."""
         return cls(*(np.load(folder / f"{name}.npy", allow_pickle=False) for name in PARTS), unit, far)
+
+
+def check_width(width: int, bits: int) -> None:
+    """DataError for vectors whose codes do not fill whole bytes."""
+    if width * bits % 8:
+        raise DataError(
+            f"vectors of {width} numbers at {bits} bits do not fill whole bytes; set index.bits to 8"
+        )
+
+
+def _rest(
+    sample: np.ndarray, centroids: np.ndarray, nearest: Nearest, told: Callable[[int], object]
+) -> np.ndarray:
+    """float32[n, width]: what the nearest centroids leave of vectors; `told` how many, block by block."""
+    rest = np.empty_like(sample)
+    for start in range(0, len(sample), BLOCK):
+        block = sample[start : start + BLOCK]
+        rest[start : start + BLOCK] = block - centroids[nearest(block)]
+        told(len(block))
+    return rest
 
 
 def _levels(numbers: np.ndarray, count: int) -> np.ndarray:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from gemkr.interfaces import TokenVectors
-from gemkr.progress import progress_bar
-from gemkr.vector_index.token_codec import ResidualCodec
+from gemkr.vector_index.npy_files import write_array
+from gemkr.vector_index.token_codec import BLOCK, ResidualCodec
 
-BLOCK = 1 << 15
-"""Tokens encoded at once: 16 MiB of float32 at width 128."""
+GROUPS = 16
+"""Ranges of centroids whose lists are made one after the other."""
 ARRAYS = ("offsets", "codes", "residuals", "list_offsets", "list_docs")
 VALUES = "values"
 
@@ -31,17 +33,14 @@ class Part:
     stored: TokenVectors | None = None
 
     @classmethod
-    def of(cls, tokens: TokenVectors, codec: ResidualCodec, *, progress: bool = False) -> Part:
-        """Encode documents. Memory beyond the codes: a block, and 16 bytes a token while the lists are made."""
-        n, width = tokens.values.shape
-        codes = np.empty(n, np.uint16)
-        residuals = np.empty((n, width * codec.bits // 8), np.uint8)
-        with progress_bar(total=n, desc="indexing", unit=" tokens", disable=not progress) as bar:
-            for start in range(0, n, BLOCK):
-                block = slice(start, start + BLOCK)
-                codes[block], residuals[block] = codec.encoded(tokens.values[block])
-                bar.update(len(codes[block]))
-        lists = _lists(codes, tokens.offsets, len(codec.centroids))
+    def of(cls, tokens: TokenVectors, codec: ResidualCodec) -> Part:
+        """Encode documents. Memory beyond the codes: a block, and what `lists_of` takes."""
+        codes = np.empty(len(tokens.values), np.uint16)
+        residuals = np.empty((len(tokens.values), codec.bytes), np.uint8)
+        for start in range(0, len(codes), BLOCK):
+            block = slice(start, start + BLOCK)
+            codes[block], residuals[block] = codec.encoded(tokens.values[block])
+        lists = lists_of(codes, tokens.offsets, len(codec.centroids))
         return cls(np.ascontiguousarray(tokens.offsets, np.int64), codes, residuals, *lists, stored=tokens)
 
     def __len__(self) -> int:
@@ -56,9 +55,9 @@ class Part:
         """Write the arrays into a new folder, with `values` the vectors too."""
         folder.mkdir()
         for name in ARRAYS:
-            np.save(folder / f"{name}.npy", getattr(self, name))
+            write_array(folder / f"{name}.npy", getattr(self, name))
         if values and self.stored is not None:
-            np.save(folder / f"{VALUES}.npy", self.stored.values.astype(np.float16, copy=False))
+            write_array(folder / f"{VALUES}.npy", self.stored.values.astype(np.float16, copy=False))
 
     @classmethod
     def open(cls, folder: Path) -> Part:
@@ -72,12 +71,25 @@ class Part:
         return replace(part, stored=TokenVectors(values, part.offsets))
 
 
-def _lists(codes: np.ndarray, offsets: np.ndarray, centroids: int) -> tuple[np.ndarray, np.ndarray]:
-    """(int64[centroids + 1], uint32): the documents of each centroid, rising and each once."""
-    documents = len(offsets) - 1
-    keys = codes.astype(np.int64)
-    keys *= documents
-    keys += np.repeat(np.arange(documents), np.diff(offsets))
-    keys = np.unique(keys)
-    ends = np.searchsorted(keys, np.arange(centroids + 1) * documents)
-    return ends.astype(np.int64), (keys % max(documents, 1)).astype(np.uint32)
+def lists_of(
+    codes: np.ndarray,
+    offsets: np.ndarray,
+    centroids: int,
+    told: Callable[[int], object] = lambda tokens: None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(int64[centroids + 1], uint32): the documents of each centroid, rising and each once; `told` how many tokens are done. Memory:
+    5 bytes a token, and 32 for each one of the largest of GROUPS."""
+    documents = max(len(offsets) - 1, 1)
+    ends, docs, total = np.zeros(centroids + 1, np.int64), np.empty(len(codes), np.uint32), 0
+    for low, high in pairwise(np.linspace(0, centroids, GROUPS + 1).astype(int).tolist()):
+        own = np.flatnonzero((codes >= low) & (codes < high))
+        keys = codes[own].astype(np.int64)
+        keys *= documents
+        keys += np.searchsorted(offsets, own, side="right") - 1
+        keys = np.unique(keys)
+        ends[low + 1 : high + 1] = total + np.searchsorted(keys, np.arange(low + 1, high + 1) * documents)
+        docs[total : total + len(keys)] = keys % documents
+        total += len(keys)
+        told(len(own))
+    docs.resize(total, refcheck=False)
+    return ends, docs

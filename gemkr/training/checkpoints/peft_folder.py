@@ -1,6 +1,6 @@
 """Adapters of a vision-language model as peft saves them (VLM2Vec, LamRA): `adapter_config.json` and `adapter_model.safetensors`.
 
-From FACTS: VLM2Vec trains r 16, alpha 64, DoRA; LamRA-Ret r 64 / alpha 128, then, merged in between, r 128 / alpha 256, on all linear modules of the LLM.
+From FACTS: VLM2Vec trains r 16, alpha 64, DoRA, on modules that in Qwen2-VL are q, k, v, o and down (its gate_up_proj is Phi's); LamRA-Ret r 64 / alpha 128, then, merged in between, r 128 / alpha 256, on all linear modules of the LLM.
 Unverified, since no published file was at hand: their modules' names, taken to be those of transformers before 4.52
 (`model.layers`, in LLaVA `language_model.model.layers`) or after it (`model.language_model.layers`); both are read. A model that is
 published merged needs no import: it is an `encoder.folder`.

@@ -45,21 +45,39 @@ def renamed(
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Our tensors (names as in `sources` and `shapes`), and which of theirs are not needed: those whose name `unused` matches.
 
-    Raises CheckpointError, in one sentence that names every tensor that is missing, unknown or of another shape; and for NaN.
+    Raises CheckpointError as `matched` does, and for NaN.
     """
-    weights: dict[str, Tensor] = {}
-    used, missing, wrong = set(), set(), {}
+    names, ignored = matched(state, sources, shapes, unused, where)
+    weights = {own: sources[own].take(state[name]) for own, name in names.items()}
+    bad = [name for name, value in weights.items() if not bool(value.isfinite().all())]
+    if bad:
+        raise CheckpointError(f"the checkpoint {where} holds NaN or infinity in {listed(bad)}; take another")
+    return weights, ignored
+
+
+def matched(
+    state: Mapping[str, Tensor],
+    sources: Mapping[str, Source],
+    shapes: Mapping[str, Size],
+    unused: re.Pattern[str],
+    where: str | Path,
+) -> tuple[dict[str, str], list[str]]:
+    """Our names, each with theirs, and which of theirs are not needed. Reads names and shapes alone.
+
+    Raises CheckpointError, in one sentence that names every tensor that is missing, unknown or of another shape.
+    """
+    names: dict[str, str] = {}
+    missing, wrong = set(), {}
     for own, source in sources.items():
         name = next((name for name in source.names if name in state), None)
         if name is None:
             missing.add(source.names[0])
             continue
-        used.add(name)
+        names[own] = name
         expected = source.shape(shapes[own])
-        if list(state[name].shape) == expected:
-            weights[own] = source.take(state[name])
-        else:
+        if list(state[name].shape) != expected:
             wrong[name] = f"{name} has shape {list(state[name].shape)} instead of {expected}"
+    used = set(names.values())
     rest = [name for name in state if name not in used]
     unknown = [name for name in rest if not unused.fullmatch(name)]
     parts = [
@@ -72,7 +90,4 @@ def renamed(
             f"the checkpoint {where} does not fit the encoder: it {'; '.join(parts)}; use the kind, folder and settings that it "
             "was trained with"
         )
-    bad = [name for name, value in weights.items() if not bool(value.isfinite().all())]
-    if bad:
-        raise CheckpointError(f"the checkpoint {where} holds NaN or infinity in {listed(bad)}; take another")
-    return weights, [name for name in rest if unused.fullmatch(name)]
+    return names, rest

@@ -41,7 +41,7 @@ def import_reranker(file: str | Path, config: VlmConfig) -> Imported:
     folder = Path(file).parent if Path(file).name == peft_folder.WEIGHTS else Path(file)
     state, theirs = peft_folder.read_adapters(folder)
     lora = config.lora
-    ours = None if lora is None else AdapterConfig(r=lora.r, alpha=lora.alpha)
+    ours = None if lora is None else AdapterConfig(r=lora.r, alpha=lora.alpha, dora=lora.dora)
     peft_folder.require_adapters(ours, theirs, file, section="model.lora")
     model = load_vlm_writer(config)
     targets = {name.removeprefix(OWN): p.shape for name, p in model.trainable_parameters().items()}

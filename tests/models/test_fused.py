@@ -195,3 +195,7 @@ def test_other_models_are_refused() -> None:
         model = LlamaForCausalLM(LlamaConfig(**size, **change)).requires_grad_(learns)
         with pytest.raises(ModelError, match="frozen weights and without biases"):
             LLM(model, fused=True)
+    model = LlamaForCausalLM(LlamaConfig(**size)).requires_grad_(False)
+    add_lora(model, LoraConfig(dora=True))
+    with pytest.raises(ModelError, match=r"model\.fused is for LoRA, this is DoRA; set model\.fused or"):
+        LLM(model, fused=True)

@@ -14,7 +14,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from gemkr.errors import ModelError
 from gemkr.models.gemkr import branches
 from gemkr.models.gemkr.branches import BranchState
-from gemkr.models.hf.llm import LLM, load_llm
+from gemkr.models.hf.config import LoraConfig
+from gemkr.models.hf.llm import LLM, add_lora, load_llm
 
 GREEDY = (
     "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, "
@@ -47,6 +48,29 @@ def change(folder: Path, **changes: torch.Tensor | None) -> None:
 
 def load(folder: Path) -> LLM:
     return load_llm(str(folder), lora=None, train_llm=False, precision="fp32")
+
+
+def test_dora_sets_the_length_of_each_row(tmp_path: Path) -> None:
+    """Against the paper's formula: magnitude times (W + alpha / r B A), each row of it divided by its length."""
+    folder = save_llama(tmp_path / "llm")
+    plain, adapted = load(folder).model, load(folder).model
+    add_lora(adapted, LoraConfig(r=3, alpha=6, targets=r".*\.(q|v|down)_proj", dora=True))
+    tokens = torch.arange(12)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(adapted.eval()(tokens).logits, plain(tokens).logits)
+        changed = 0
+        for name, module in adapted.named_modules():
+            if not hasattr(module, "lora_magnitude_vector"):
+                continue
+            a, b = module.lora_A.default.weight, module.lora_B.default.weight.normal_()
+            length = module.lora_magnitude_vector.default.weight.normal_()
+            sum_ = module.base_layer.weight + 2 * b @ a
+            plain.get_submodule(name).weight.copy_(length[:, None] * sum_ / sum_.norm(dim=1, keepdim=True))
+            changed += 1
+        assert changed == 6
+        torch.testing.assert_close(adapted(tokens).logits, plain(tokens).logits, atol=1e-5, rtol=1e-5)
+    learned = [name for name, p in adapted.named_parameters() if p.requires_grad]
+    assert sum("lora_magnitude_vector" in name for name in learned) == changed
 
 
 def test_weights_that_lack_tensors_are_refused(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from transformers import AutoModelForImageTextToText
 import gemkr
 from gemkr.cli import main
 from gemkr.config.files import load_config
-from gemkr.errors import DataError
+from gemkr.errors import CheckpointError, DataError
 from gemkr.evaluation.config import EvalConfig
 from gemkr.models.hf.adapters import VISION
 from gemkr.models.weights import weights_digest
@@ -131,9 +131,9 @@ def test_a_question_brings_a_picture(home: Path, kind: dict) -> None:
     assert np.abs(np.log(shown) - np.log(alone)).max() > 0.01
 
 
-def write_training(home: Path) -> str:
+def write_training(home: Path, lora: dict) -> str:
     values = {
-        "model": {"kind": "vlm", "folder": "vlm", "lora": LORA}, "output": "trained", "epochs": 3, "workers": 0, "batch_size": 6,
+        "model": {"kind": "vlm", "folder": "vlm", "lora": lora}, "output": f"trained_{lora['dora']}", "epochs": 3, "workers": 0, "batch_size": 6,
         "rerank": {"queries": "queries.jsonl", "corpus": "corpus.jsonl", "run": "first.trec", "images": "images", "list_size": 3},
         "optimizer": {"lr": 2e-2, "warmup_steps": 0}, "log_every": 1,
     }  # fmt: skip
@@ -141,10 +141,20 @@ def write_training(home: Path) -> str:
     return str(home / "train.yaml")
 
 
-def test_adapters_are_trained_and_the_tower_is_not(home: Path, capsys: pytest.CaptureFixture) -> None:
-    assert main(["train", write_training(home)]) == 0
-    before, _ = scorer(home, KINDS[0], lora=LORA)
-    after, queries = scorer(home, KINDS[0], lora=LORA, checkpoint="trained/final")
+@pytest.mark.parametrize("dora", [False, True])
+def test_adapters_are_trained_and_the_tower_is_not(
+    home: Path, dora: bool, capsys: pytest.CaptureFixture
+) -> None:
+    lora = {**LORA, "dora": dora}
+    assert main(["train", write_training(home, lora)]) == 0
+    before, _ = scorer(home, KINDS[0], lora=lora)
+    after, queries = scorer(home, KINDS[0], lora=lora, checkpoint=f"trained_{dora}/final")
+    learned = after.asked.model.trainable_parameters()
+    assert any("lora_magnitude_vector" in name for name in learned) == dora
+    with pytest.raises(
+        CheckpointError, match=rf"was trained with model\.lora\.dora = {dora}, this .* has {not dora}"
+    ):
+        scorer(home, KINDS[0], lora={**lora, "dora": not dora}, checkpoint=f"trained_{dora}/final")
     digests = [
         weights_digest({n: p for n, p in made.asked.model.state_dict().items() if VISION.search(n)})
         for made in (before, after)
@@ -164,6 +174,7 @@ def test_imported_adapters_give_their_scores(
         r=2,
         lora_alpha=8,
         lora_dropout=0.05,
+        use_dora=older,
         target_modules=r".*language_model.*\.(q|k|v|o|gate|up|down)_proj",
     )
     theirs = peft.get_peft_model(whole, settings)
@@ -175,10 +186,11 @@ def test_imported_adapters_give_their_scores(
         file = tmp_path / "peft" / "adapter_model.safetensors"
         save_file({n.replace("model.language_model.", "model."): t for n, t in load_file(file).items()}, file)
     config = tmp_path / "rank.yaml"
-    config.write_text(yaml.safe_dump({"model": {"kind": "vlm", "folder": str(home / "vlm"), "lora": LORA}}))
+    lora = {**LORA, "dora": older}
+    config.write_text(yaml.safe_dump({"model": {"kind": "vlm", "folder": str(home / "vlm"), "lora": lora}}))
     words = ["import-checkpoint", str(tmp_path / "peft"), "--config", str(config)]
     assert main([*words, "-o", str(tmp_path / "imported")]) == 0
-    made, queries = scorer(home, KINDS[0], lora=LORA, checkpoint=str(tmp_path / "imported"))
+    made, queries = scorer(home, KINDS[0], lora=lora, checkpoint=str(tmp_path / "imported"))
     prompts = [made.asked.prompts(queries[0], passage=one.passage, images=one.images) for one in CANDIDATES]
     expected = plain(theirs.eval(), made, prompts)[:, 0]
     np.testing.assert_allclose(made.score(queries[0], np.arange(3)), expected, atol=1e-5)

@@ -190,6 +190,17 @@ def test_differences_are_named_unless_free() -> None:
     assert origins_differ(ORIGIN, moved, frozenset()) == "data was bbbbbbbbbbbb, is ffffffffffff"
 
 
+def test_settings_that_earlier_checkpoints_lack_had_their_default() -> None:
+    now = {"model": {"llm": "x", "lora": {"r": 8, "dora": False}}, "seed": 3, "optimizer": {"eps": 1e-8}}
+    assert origins_differ(ORIGIN, Origin("gemkr", "a" * 64, "b" * 64, now), frozenset()) is None
+    now["optimizer"]["eps"] = 1e-6
+    changed = origins_differ(ORIGIN, Origin("gemkr", "a" * 64, "b" * 64, now), frozenset())
+    assert changed == "optimizer.eps was 1e-08, is 1e-06"
+    now = now | {"optimizer": {}, "model": {"llm": "x", "lora": {"r": 8, "dora": True}}}
+    changed = origins_differ(ORIGIN, Origin("gemkr", "a" * 64, "b" * 64, now), frozenset())
+    assert changed == "model.lora.dora was False, is True"
+
+
 def test_origin_config_with_tuples_survives_json(tmp_path: Path) -> None:
     origin = Origin("gemkr", "a", "b", {"metrics": ("P@5", "S@5")})
     save_checkpoint(tmp_path / "step-000001", origin, {"a": torch.zeros(1)})

@@ -258,6 +258,7 @@ def test_every_misfit_is_named_in_one_sentence(home: Path) -> None:
         ({"lora": LoraConfig(r=2, alpha=2)}, r"model\.lora\.alpha: 2 times r, the configuration has 2"),
         ({"visual_tokens": VisualTokensConfig(regions=True)}, r"model\.visual_tokens\.regions: false"),
         ({"visual_tokens": VisualTokensConfig(regions=False, prefix_rows=1)}, r"prefix_rows: 2, the configuration has 1"),
+        ({"lora": LoraConfig(r=2, alpha=4, dora=True)}, r"model\.lora\.dora: false, the configuration has True"),
         ({"tower": None}, r"model\.tower"),
         ({"lora": None}, r"model\.lora"),
     ],

@@ -338,6 +338,15 @@ def test_parameter_groups(tmp_path: Path) -> None:
     }
 
 
+def test_eps_is_added_to_the_root_of_the_second_moment() -> None:
+    """The first step of AdamW by its formula: both moments, corrected, are those of the gradient alone."""
+    weight = nn.Parameter(torch.tensor([2.0, -3.0]))
+    optimizer = build_optimizer({"weight": weight}, OptimizerConfig(lr=0.1, eps=0.5, weight_decay=0.0))
+    weight.grad = torch.tensor([1.5, -0.25])
+    optimizer.step()
+    torch.testing.assert_close(weight.detach(), torch.tensor([2 - 0.1 * 1.5 / 2, -3 + 0.1 * 0.25 / 0.75]))
+
+
 PROCESS = """
 import atexit, os, sys
 sys.path.insert(0, {tests!r})

@@ -10,12 +10,13 @@ from gemkr.config.ranges import Positive, Share
 
 @dataclass(frozen=True)
 class LoraConfig:
-    """Low-rank adapters on the LLM; `targets` is a regex on full module names."""
+    """Low-rank adapters on the LLM, DoRA where `dora`; `targets` is a regex on full module names."""
 
     r: Positive = 8
     alpha: Positive = 16
     dropout: Share = 0.05
     targets: str = r".*\.(q_proj|v_proj)"
+    dora: bool = False
 
 
 @dataclass(frozen=True)

@@ -169,6 +169,8 @@ def require_fusable(model: nn.Module) -> None:
     kind = getattr(model.config, "model_type", "model")
     if kind != "llama" or model.config.hidden_act != "silu":
         raise ModelError(f"model.fused is for LLaMAs, this is a {kind}; set it to false")
+    if any(".lora_magnitude_vector." in name for name, _ in model.named_parameters()):
+        raise ModelError("model.fused is for LoRA, this is DoRA; set model.fused or model.lora.dora to false")
     own = {name: parameter for name, parameter in model.named_parameters() if ".lora_" not in name}
     learned = sum(parameter.requires_grad for parameter in own.values())
     if learned or any(name.endswith(".bias") for name in own):

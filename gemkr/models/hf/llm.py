@@ -256,6 +256,7 @@ def add_lora(model: nn.Module, lora: LoraConfig, targets: str | None = None) -> 
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=targets or lora.targets,
+        use_dora=lora.dora,
     )
     try:
         peft.inject_adapter_in_model(settings, model)

@@ -31,6 +31,9 @@ ROUNDING, TINY = 0.01, 1e-6
 """Of a sample's values: more than bfloat16 (2^-8) and float16's smallest steps (2^-24) can change. A model tuned so lightly
 that every value of the sample stays within it passes for the same."""
 
+ADDED = {"optimizer.eps": 1e-8, "model.lora.dora": False}
+"""Settings that checkpoints of earlier versions do not record, with what held there."""
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -133,8 +136,9 @@ def origins_differ(then: Origin, now: Origin, free: frozenset[str]) -> str | Non
         return f"{name} was {_short(then.bases[name])}, is {_short(now.bases[name])}"
     before, after = _flat(asdict(then)["config"]), _flat(asdict(now)["config"])
     for key in sorted(set(before) | set(after)):
-        if key not in free and before.get(key) != after.get(key):
-            return f"{key} was {before.get(key)!r}, is {after.get(key)!r}"
+        then_value, now_value = (values.get(key, ADDED.get(key)) for values in (before, after))
+        if key not in free and then_value != now_value:
+            return f"{key} was {then_value!r}, is {now_value!r}"
     return None
 
 

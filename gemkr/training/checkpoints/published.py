@@ -184,6 +184,7 @@ def _require_published_design(config: ModelConfig) -> None:
             f"{LORA_SCALE} times r",
             lora and lora.alpha,
         ),
+        ("model.lora.dora", lora is None or not lora.dora, "false", True),
         ("model.visual_tokens.cls", shown.cls, "true", shown.cls),
         (
             "model.visual_tokens.prefix_rows",

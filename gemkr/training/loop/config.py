@@ -14,6 +14,7 @@ class OptimizerConfig:
 
     `projector_lr` is the peak rate of everything but the LLM, `text_encoder_lr` that of the text encoder,
     `embedding_lr` that of the LLM's token embeddings, `new_lr` that of an encoder's new layers (fusion, pooler, projections, mapping). A warm-up takes at most a quarter of a run. Gradients longer than `max_grad_norm` are cut to it; null cuts none.
+    `eps` is added to the root of AdamW's second moments (UniIR: 1e-6).
     """
 
     lr: AboveZero = 6e-5
@@ -27,6 +28,7 @@ class OptimizerConfig:
     weight_decay: NotNegative = 0.05
     max_grad_norm: AboveZero | None = 1.0
     beta2: Decay = 0.999
+    eps: AboveZero = 1e-8
 
 
 @dataclass(frozen=True, kw_only=True)

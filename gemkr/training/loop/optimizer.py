@@ -57,6 +57,7 @@ def build_optimizer(parameters: Mapping[str, nn.Parameter], config: OptimizerCon
             for (rate, decay), members in groups.items()
         ],
         betas=(0.9, config.beta2),
+        eps=config.eps,
         fused=True,
     )
 

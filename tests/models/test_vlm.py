@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from one_step import take_a_step
 from tiny_pictures import queries_and_documents, save_pictures, sources_of
 from tiny_vlm import VISION, save_tiny_vlm
 
@@ -219,9 +220,10 @@ def test_models_and_items_that_do_not_fit(folder: Path) -> None:
 @pytest.mark.parametrize("dora", [False, True])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_adapters_never_touch_a_vision_tower(folder: Path, family: str, dora: bool) -> None:
-    """Nor does training without adapters: nothing between picture and language model learns, or is of other bytes."""
-    plain = encoder(folder, family).network
-    adapted = encoder(folder, family, adapters=AdapterConfig(r=2, targets=".*", dora=dora)).network
+    """Nor does training without adapters: nothing between picture and language model learns, or is of other bytes, after a step of
+    training too."""
+    made = encoder(folder, family, adapters=AdapterConfig(r=2, targets=".*", dora=dora))
+    plain, adapted = encoder(folder, family).network, made.network
     seeing = ("model.visual.", "model.vision_", "model.multi_modal_projector.", "model.connector.")
     before, after = (
         {name: tensor for name, tensor in network.state_dict().items() if name.startswith(seeing)}
@@ -229,9 +231,17 @@ def test_adapters_never_touch_a_vision_tower(folder: Path, family: str, dora: bo
     )
     assert len(before) > 10
     assert before.keys() == after.keys()
-    assert weights_digest(before) == weights_digest(after)
+    digest = weights_digest(before)
+    assert digest == weights_digest(after)
+    inputs = made.reader.queries(queries_and_documents()[0])
     for network in (plain, adapted):
         learned = [name for name, p in network.named_parameters() if p.requires_grad]
         assert learned
         assert not [name for name in learned if name.startswith(seeing)]
+        changed = take_a_step(network, inputs)
+        assert changed
+        assert changed <= {*learned}
+        state = network.state_dict()
+        assert digest == weights_digest({name: state[name] for name in before})
     assert all("lora" in name for name in learned)
+    assert any("lora_magnitude_vector" in name for name in changed) == dora

@@ -42,7 +42,8 @@ class EvalConfig:
     first is the one that the report shows and the others are tested against. The run of a retriever goes into the folder of
     its name in `output`. `images` and `regions` are those of the queries; `detector` finds the regions of pictures that are given
     with a question (`gemkr ask`), by default as those of `regions` were found. `pools` names files of document ids, one
-    a line, or `.jsonl` files of many pools with names of their own (`gemkr queries --pools`): a query whose `pool` is one of these names is answered from its documents alone (without `pools`, every query from the whole
+    a line, `.jsonl` files of documents (M-BEIR's local candidates), or `.jsonl` files of many pools with names of their own
+    (`gemkr queries --pools`): a query whose `pool` is one of these names is answered from its documents alone (without `pools`, every query from the whole
     corpus). Relevance comes from `qrels`, else from answers
     under `match` (`recall@k` and `pseudo_recall@k` name their own). `cards` is the number of queries that the report shows one by one; with `clue_control`, the clues of the first
     retriever are also ranked with a random document of each, which shows their share of the ranking. With `answer`, a reader

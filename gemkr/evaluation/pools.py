@@ -5,13 +5,14 @@ A local pool is the global one filtered, exactly: the retriever ranks the allowe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
+from gemkr.data.corpus_rows import ID_NAMES
 from gemkr.data.tables import is_table, table_rows
 from gemkr.data.text_files import id_fault, open_text
-from gemkr.data.values import text_value, text_values
+from gemkr.data.values import first_key, text_value, text_values
 from gemkr.errors import ConfigError, DataError
 from gemkr.interfaces import Retriever
 from gemkr.types import Query, Ranking
@@ -21,24 +22,32 @@ Pools = Mapping[str, frozenset[str]]
 
 
 def read_pools(paths: Mapping[str, str], doc_ids: Iterable[str]) -> Pools:
-    """The pools of files with one doc_id a line (plain or .gz), and those of `.jsonl` files of many pools, which have names of
-    their own (`{"pool": name, "doc_ids": [...]}`); DataError for an empty one, a name that repeats, or an id that holds white
-    space or is not in the corpus."""
+    """The pools of files: one doc_id a line (plain or .gz); a `.jsonl` of documents, such as M-BEIR's local candidates, of which
+    the ids alone are read, row by row; or a `.jsonl` of many pools, which have names of their own
+    (`{"pool": name, "doc_ids": [...]}`).
+
+    DataError naming file and line for an empty one, a name that repeats, or an id that holds white space or is not in the
+    corpus. Memory: the ids.
+    """
     known, pools = frozenset(doc_ids), {}
-    for name, ids, place in _named_pools(paths):
-        found = frozenset(ids)
-        for doc_id in found:
-            if (fault := id_fault(doc_id, "document")) is not None:
-                raise DataError(f"{place(doc_id)}: {fault}; correct it")
-        if not found <= known:
-            absent = next(doc_id for doc_id in ids if doc_id not in known)
-            raise DataError(
-                f"{place(absent)}: the pool {name!r} names the document {absent!r}, which the corpus does not hold; "
-                "correct the id, or use the corpus that the pool was made for"
-            )
+    for name, rows in _named_pools(paths):
+        found, place = set(), ""
+        for place, doc_id in rows:
+            if doc_id not in known:
+                if (fault := id_fault(doc_id, "document")) is not None:
+                    raise DataError(f"{place}: {fault}; correct it")
+                raise DataError(
+                    f"{place}: the pool {name!r} names the document {doc_id!r}, which the corpus does not hold; "
+                    "correct the id, or use the corpus that the pool was made for"
+                )
+            found.add(doc_id)
         if name in pools:
-            raise DataError(f"{place(ids[0])}: the pool {name!r} is given twice; rename one")
-        pools[name] = found
+            raise DataError(f"{place}: the pool {name!r} is given twice; rename one")
+        if not found:
+            raise DataError(
+                f"the pool {name!r} is empty: {paths[name]} holds no document id; give one a line"
+            )
+        pools[name] = frozenset(found)
     return pools
 
 
@@ -47,32 +56,48 @@ def pool_names(paths: Mapping[str, str]) -> list[str]:
     return [
         name
         for given, path in paths.items()
-        for name in ([one for _, one, _ in _table(path)] if is_table(Path(path)) else [given])
+        for name in ([one for one, _ in _table(path)] if _holds_many(path) else [given])
     ]
 
 
-def _named_pools(
-    paths: Mapping[str, str],
-) -> Iterator[tuple[str, Sequence[str], Callable[[str], str]]]:
-    """(name of a pool, its document ids, file and line of one of them)."""
+def _named_pools(paths: Mapping[str, str]) -> Iterator[tuple[str, Iterable[tuple[str, str]]]]:
+    """(name of a pool, file and line of each of its document ids, and the id)."""
     for name, path in paths.items():
-        if is_table(Path(path)):
-            for where, one, ids in _table(path):
-                yield one, ids, lambda _, where=where: where
-            continue
-        with open_text(path) as stream:
-            lines = [line.strip() for line in stream]
-        if not any(lines):
-            raise DataError(f"the pool {name!r} is empty: {path} holds no document id; give one a line")
-        yield (
-            name,
-            [line for line in lines if line],
-            lambda doc_id, path=path, lines=lines: f"{path}:{lines.index(doc_id) + 1}",
-        )
+        if _holds_many(path):
+            yield from _table(path)
+        else:
+            yield name, _candidates(path) if is_table(Path(path)) else _lines(path)
 
 
-def _table(path: str) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """(file and line, name, document ids) of each row of a file of many pools."""
+def _holds_many(path: str) -> bool:
+    """Whether a file is a table of pools, and none of documents: by its first row."""
+    if not is_table(Path(path)):
+        return False
+    row = next(table_rows(Path(path)), (0, ""))[1]
+    return not isinstance(row, dict) or "pool" in row or not any(name in row for name in ID_NAMES)
+
+
+def _lines(path: str) -> Iterator[tuple[str, str]]:
+    with open_text(path) as stream:
+        for line, text in enumerate(stream, 1):
+            if text.strip():
+                yield f"{path}:{line}", text.strip()
+
+
+def _candidates(path: str) -> Iterator[tuple[str, str]]:
+    for line, row in table_rows(Path(path)):
+        where = f"{path}:{line}"
+        if isinstance(row, str):
+            raise DataError(f"{where}: {row}")
+        doc_id = text_value(row, first_key(row, ID_NAMES), where)
+        if doc_id is None:
+            raise DataError(f"{where}: no document id; one of the keys {', '.join(ID_NAMES)} must hold it")
+        yield where, doc_id
+
+
+def _table(path: str) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """(name, file and line and id of each document) of each row of a file of many pools."""
+    line = 0
     for line, row in table_rows(Path(path)):
         where = f"{path}:{line}"
         if isinstance(row, str):
@@ -80,7 +105,9 @@ def _table(path: str) -> Iterator[tuple[str, str, tuple[str, ...]]]:
         name, ids = text_value(row, "pool", where), text_values(row, "doc_ids", where)
         if not name or not ids:
             raise DataError(f"{where}: a pool needs a name under 'pool' and its documents under 'doc_ids'")
-        yield where, name, ids
+        yield name, [(where, doc_id) for doc_id in ids]
+    if not line:
+        raise DataError(f"the pool file {path} is empty; give it documents, or pools and their documents")
 
 
 def require_pools(queries: Iterable[Query], pools: Sequence[str]) -> None:

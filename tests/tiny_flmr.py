@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from tiny_pictures import WORDS, save_tokenizer
-from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaModel
+from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaModel, XLMRobertaTokenizer
 
 from gemkr.vision.boxes import PictureBoxes
 from gemkr.vision.pictures import PictureFolder
@@ -34,6 +34,22 @@ def save_tiny_text(
         for parameter in tower.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     tower.save_pretrained(folder)
+    return folder
+
+
+def save_tiny_xlmr(folder: Path, pieces: list[str]) -> Path:
+    """An XLM-R of 24 numbers a state as bge-m3 is: ids from <s> 0, <pad> 1, one kind of segment, pieces of SentencePiece with ▁."""
+    vocab = [(piece, 0.0) for piece in ("<s>", "<pad>", "</s>", "<unk>")]
+    vocab += [(piece, -3.0) for piece in dict.fromkeys(pieces)]
+    tokenizer = XLMRobertaTokenizer(vocab=[*vocab, ("<mask>", 0.0)])
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(4)
+    sizes = XLMRobertaConfig(
+        vocab_size=len(tokenizer), hidden_size=24, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=42, type_vocab_size=1, layer_norm_eps=1e-5, hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )  # fmt: skip
+    XLMRobertaModel(sizes).save_pretrained(folder)
     return folder
 
 

@@ -10,13 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
+from published_flmr import Theirs, publish
 from safetensors.torch import load_file, save_file
 from tiny_flmr import save_tiny_text
 from tiny_pictures import save_pictures, save_tiny_clip
-from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, BertConfig, CLIPConfig, CLIPVisionModel
-from transformers.models.bert.modeling_bert import BertEncoder
+from transformers import AutoConfig, CLIPConfig
 
 from gemkr.cli import main
 from gemkr.config.files import from_mapping
@@ -44,79 +42,6 @@ QUERIES = [
 DOCUMENTS = [Document("d", "the blue bird, a boat."), Document("e", "a tree")]
 
 
-class Wrapped(nn.Module):
-    """A model under the name that their wrapper gives it."""
-
-    def __init__(self, name: str, model: nn.Module) -> None:
-        super().__init__()
-        setattr(self, name, model)
-
-
-class Theirs(nn.Module):
-    """Names, shapes and sums of `FLMRModelForRetrieval` with a transformer mapping network."""
-
-    def __init__(self, text: Any, vision: Any, separate: bool) -> None:
-        super().__init__()
-        self.context_text_encoder = Wrapped("bert_model", AutoModel.from_config(text))
-        self.context_text_encoder_linear = nn.Linear(24, 8, bias=False)
-        self.context_vision_encoder = Wrapped("vision_model", CLIPVisionModel(vision))
-        self.context_vision_projection = Wrapped(
-            "model", nn.Sequential(nn.Linear(20, 16), nn.Tanh(), nn.Linear(16, 32))
-        )
-        self.transformer_mapping_input_linear = nn.Linear(20, 24)
-        mapping = BertConfig(
-            hidden_size=24, num_attention_heads=2, intermediate_size=32, num_hidden_layers=1, is_decoder=True,
-            add_cross_attention=True, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
-        )  # fmt: skip
-        mapping._attn_implementation = "eager"
-        self.transformer_mapping_network = BertEncoder(mapping)
-        self.transformer_mapping_output_linear = nn.Linear(24, 8)
-        self.query_text_encoder, self.query_text_encoder_linear = (
-            self.context_text_encoder,
-            self.context_text_encoder_linear,
-        )
-        if separate:
-            self.query_text_encoder = Wrapped("bert_model", AutoModel.from_config(text))
-            self.query_text_encoder_linear = nn.Linear(24, 8, bias=False)
-        self.query_vision_encoder, self.query_vision_projection = (
-            self.context_vision_encoder,
-            self.context_vision_projection,
-        )
-        for parameter in self.parameters():
-            nn.init.normal_(parameter, std=0.3)
-
-    def state(self) -> dict[str, Tensor]:
-        """As their save leaves it: with CLIP's name of the tower inside, and copies of what is shared."""
-        state = {}
-        for name, value in self.state_dict().items():
-            state[
-                name.replace("_vision_encoder.vision_model.", "_vision_encoder.vision_model.vision_model.")
-            ] = value.clone()
-        return state
-
-    @torch.no_grad()
-    def query(self, tokens: Tensor, attended: Tensor, pixels: Tensor, end: int) -> Tensor:
-        states = self.query_text_encoder.bert_model(tokens, attention_mask=attended).last_hidden_state
-        ends = (tokens == end).int().argmax(1)
-        places = torch.arange(tokens.shape[1])
-        counts = (tokens != 0) & ((places > ends[:, None]) | (places < 2))
-        text = self.query_text_encoder_linear(states) * counts[:, :, None]
-        seen = self.query_vision_encoder.vision_model(pixels, output_hidden_states=True)
-        whole = self.query_vision_projection.model(seen.last_hidden_state[:, 0]).view(len(tokens), -1, 8)
-        patches = self.transformer_mapping_network(
-            self.transformer_mapping_input_linear(seen.hidden_states[-2][:, 1:]),
-            encoder_hidden_states=states[:, :7],
-        ).last_hidden_state
-        every = torch.cat([text, whole, self.transformer_mapping_output_linear(patches)], dim=1)
-        return F.normalize(every, dim=-1)
-
-    @torch.no_grad()
-    def document(self, tokens: Tensor, attended: Tensor, skipped: set[int]) -> Tensor:
-        states = self.context_text_encoder.bert_model(tokens, attention_mask=attended).last_hidden_state
-        counts = torch.tensor([[x not in skipped and x != 0 for x in row] for row in tokens.tolist()])
-        return F.normalize(self.context_text_encoder_linear(states) * counts[:, :, None], dim=-1)
-
-
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("preflmr")
@@ -138,19 +63,6 @@ def section(home: Path, **changes: Any) -> dict[str, Any]:
 
 def choice(values: dict[str, Any]) -> EncoderChoice:
     return from_mapping({"encoder": values}, EncoderChoice, "test")
-
-
-def publish(module: Theirs, folder: Path, separate: bool, **settings: Any) -> Path:
-    """Two files of tensors and their settings."""
-    folder.mkdir(exist_ok=True)
-    state = module.state()
-    names = sorted(state)
-    for number, part in enumerate((names[::2], names[1::2])):
-        save_file({name: state[name] for name in part}, folder / f"model-0000{number}-of-00002.safetensors")
-    config = {"dim": 8, "mapping_network_prefix_length": 4, "transformer_mapping_cross_attention_length": 7}
-    config |= {"separate_query_and_context_text_encoder": separate, "mask_instruction_token": ":"} | settings
-    (folder / "config.json").write_text(json.dumps(config))
-    return folder
 
 
 @pytest.mark.parametrize("separate", [True, False])

@@ -47,6 +47,7 @@ _SAME = {
     "separate_query_and_context_text_encoder": "separate",
 }
 """Their settings -> ours."""
+USES_MAPPING, MAPPING_LAYERS = "use_transformer_mapping_network", "transformer_mapping_num_hidden_layers"
 
 
 def read_flmr(place: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -75,6 +76,13 @@ def require_settings(settings: Any, theirs: Mapping[str, Any], where: str | Path
         raise CheckpointError(
             f"the checkpoint {where} holds a whole model, towers too; set encoder.learns: all and encoder.train_vision: true"
         )
+    if USES_MAPPING in theirs:
+        layers = theirs.get(MAPPING_LAYERS) or settings.mapping_layers if theirs[USES_MAPPING] else 0
+        if layers != settings.mapping_layers:
+            raise CheckpointError(
+                f"the checkpoint {where} has {layers} mapping layers ({USES_MAPPING}: {theirs[USES_MAPPING]}), the encoder "
+                f"mapping_layers: {settings.mapping_layers}; set encoder.mapping_layers: {layers}"
+            )
     for name, own in _SAME.items():
         if name in theirs and theirs[name] != getattr(settings, own):
             raise CheckpointError(

@@ -65,12 +65,22 @@ def _reranked(config: EvalConfig, name: str | None) -> str:
     return name or rerank[0]
 
 
+def _scales(config: EvalConfig, name: str | None) -> bool:
+    """Whether the reranker of a section scales the scores that it mixes."""
+    sections = config.retrievers.values()
+    if name is None and not any(isinstance(one.config, RerankedRetriever.Config) for one in sections):
+        return True
+    reranker = config.retrievers[_reranked(config, name)].config.reranker
+    return getattr(reranker.config, "scaled", True)
+
+
 @dataclass(frozen=True)
 class Curve:
-    """The mean of a metric for each weight of retrieval; `relevance` says what it was judged by."""
+    """The mean of a metric for each weight of retrieval; `relevance` says what it was judged by, `scaled` whether the scores were."""
 
     metric: str
     relevance: str
+    scaled: bool
     values: Mapping[float, float]
 
     @property
@@ -79,13 +89,15 @@ class Curve:
         return max(self.values, key=lambda weight: (self.values[weight], -weight))
 
 
-def weight_curve(config: EvalConfig, run: str, reranked: str) -> Curve:
-    """The first metric of the configuration for each of WEIGHTS, on its queries.
+def weight_curve(config: EvalConfig, run: str, reranked: str, name: str | None = None) -> Curve:
+    """The first metric of the configuration for each of WEIGHTS, on its queries; scores are scaled unless the reranker of the section
+    `name` (None: the first of kind `reranked`, where there is one) has `scaled: false`.
 
     `run` is the run that was reranked, `reranked` the result without `retrieval_weight`; each query's hits are those of
     `reranked`. DataError for one that `run` lacks. Loads no model.
     """
     config.require("queries")
+    scale = _scales(config, name)
     metrics = parse_metrics(config.metrics)
     sources = config.sources()
     queries = sources.queries
@@ -107,12 +119,12 @@ def weight_curve(config: EvalConfig, run: str, reranked: str) -> Curve:
     if not both:
         raise DataError(f"the run {reranked} holds none of the {len(queries)} queries; name a run over these")
     values = {
-        weight: relevance.score({name: _mix(*pair, weight) for name, pair in both.items()}).mean(
-            str(metrics[0])
-        )
+        weight: relevance.score(
+            {query_id: _mix(*pair, weight, scale) for query_id, pair in both.items()}
+        ).mean(str(metrics[0]))
         for weight in WEIGHTS
     }
-    return Curve(str(metrics[0]), relevance.describe, values)
+    return Curve(str(metrics[0]), relevance.describe, scale, values)
 
 
 def _paired(
@@ -130,6 +142,6 @@ def _paired(
     return hits, np.array([scores[hit.doc_id] for hit in hits], np.float32)
 
 
-def _mix(hits: Sequence[Hit], scores: np.ndarray, weight: float) -> list[Hit]:
-    mix = mixed(np.array([hit.score for hit in hits], np.float32), scores, weight)
+def _mix(hits: Sequence[Hit], scores: np.ndarray, weight: float, scale: bool) -> list[Hit]:
+    mix = mixed(np.array([hit.score for hit in hits], np.float32), scores, weight, scale=scale)
     return [replace(hits[i], score=float(mix[i])) for i in np.argsort(-mix, kind="stable").tolist()]

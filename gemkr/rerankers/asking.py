@@ -34,11 +34,12 @@ OPENING = ("(", "[", "{", '"', "\n")
 class AskingConfig:
     """A language model of the LLaMA family, with a tower or without, or a vision-language model (`model.kind: vlm`), which also sees
     the pictures of documents. A prompt has at most `max_prompt_tokens`, a VLM's pictures not counted; `retrieval_weight` is the share
-    of the score that the hits come with."""
+    of the score that the hits come with, `scaled` as in `pointwise`."""
 
     model: WriterConfig
     max_prompt_tokens: Positive = 512
     retrieval_weight: Share = 0.0
+    scaled: bool = True
 
 
 class Asked:

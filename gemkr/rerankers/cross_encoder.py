@@ -18,14 +18,15 @@ class CrossEncoderReranker(PointwiseReranker):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(CrossEncoderScorer.Config):
-        """A cross-encoder; `retrieval_weight` is the share of the score that the hits come with."""
+        """A cross-encoder; `retrieval_weight` is the share of the score that the hits come with, both as in `pointwise` if `scaled`."""
 
         retrieval_weight: Share = 0.0
+        scaled: bool = True
 
     @classmethod
     def from_config(cls, config: Config, sources: Sources) -> CrossEncoderReranker:
         scorer = CrossEncoderScorer.from_config(config, sources)
-        return cls(scorer, sources.documents, retrieval_weight=config.retrieval_weight)
+        return cls(scorer, sources.documents, retrieval_weight=config.retrieval_weight, scaled=config.scaled)
 
     @staticmethod
     def input_files(config: Config) -> dict[str, str | None]:

@@ -83,7 +83,7 @@ class ListwiseReranker(PointwiseReranker):
             limit=None,
         )
         scorer = ListwiseScorer(asked, sources.documents, max_prompt_tokens=config.max_prompt_tokens)
-        return cls(scorer, sources.documents, retrieval_weight=config.retrieval_weight)
+        return cls(scorer, sources.documents, retrieval_weight=config.retrieval_weight, scaled=config.scaled)
 
     @staticmethod
     def input_files(config: Config) -> dict[str, str | None]:

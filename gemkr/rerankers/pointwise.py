@@ -22,25 +22,38 @@ if TYPE_CHECKING:
 class PointwiseReranker:
     """Orders hits by a document scorer.
 
-    With `retrieval_weight` a > 0, a hit's score is a * retrieval + (1 - a) * scorer, both scaled to [0, 1] over the ranking;
-    without, it is the scorer's own. Hits with equal scores keep their order. Costs the scorer's score of each hit.
+    With `retrieval_weight` a > 0, a hit's score is a * retrieval + (1 - a) * scorer, both scaled to [0, 1] over the ranking, or as
+    they come where not `scaled`; without, it is the scorer's own. Hits with equal scores keep their order. Costs the scorer's score of each hit.
     """
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        """Any document scorer; `retrieval_weight` is the share of the score that the hits come with."""
+        """Any document scorer; `retrieval_weight` is the share of the score that the hits come with, both scaled to [0, 1] over the
+        ranking if `scaled`. LamRA's `cos + w * yes` orders hits as a weight of 1 / (1 + w) does, not scaled."""
 
         scorer: Annotated[Section, SCORERS]
         retrieval_weight: Share = 0.0
+        scaled: bool = True
 
     def __init__(
-        self, scorer: DocumentScorer, documents: DocumentStore, *, retrieval_weight: float = 0.0
+        self,
+        scorer: DocumentScorer,
+        documents: DocumentStore,
+        *,
+        retrieval_weight: float = 0.0,
+        scaled: bool = True,
     ) -> None:
-        self.scorer, self.documents, self.retrieval_weight = scorer, documents, retrieval_weight
+        self.scorer, self.documents = scorer, documents
+        self.retrieval_weight, self.scaled = retrieval_weight, scaled
 
     @classmethod
     def from_config(cls, config: Config, sources: Sources) -> PointwiseReranker:
-        return cls(sources.part(config.scorer), sources.documents, retrieval_weight=config.retrieval_weight)
+        return cls(
+            sources.part(config.scorer),
+            sources.documents,
+            retrieval_weight=config.retrieval_weight,
+            scaled=config.scaled,
+        )
 
     @staticmethod
     def input_files(config: Config) -> dict[str, str | None]:
@@ -53,13 +66,15 @@ class PointwiseReranker:
         scores = self.scorer.score(query, docs)
         if self.retrieval_weight > 0:
             retrieval = np.array([hit.score for hit in ranking.hits], np.float32)
-            scores = mixed(retrieval, scores, self.retrieval_weight)
+            scores = mixed(retrieval, scores, self.retrieval_weight, scale=self.scaled)
         order = np.argsort(-scores, kind="stable").tolist()
         hits = tuple(replace(ranking.hits[i], score=float(scores[i])) for i in order)
         return replace(ranking, hits=hits)
 
 
-def mixed(retrieval: np.ndarray, scores: np.ndarray, weight: float) -> np.ndarray:
-    """float32[n]: weight * retrieval + (1 - weight) * scores, both scaled to [0, 1] over these n hits."""
+def mixed(retrieval: np.ndarray, scores: np.ndarray, weight: float, *, scale: bool = True) -> np.ndarray:
+    """float32[n]: weight * retrieval + (1 - weight) * scores, both scaled to [0, 1] over these n hits if `scale`."""
     share = np.float32(weight)
-    return share * scaled(retrieval) + (1 - share) * scaled(scores)
+    if scale:
+        retrieval, scores = scaled(retrieval), scaled(scores)
+    return share * retrieval + (1 - share) * scores

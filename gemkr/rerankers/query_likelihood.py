@@ -56,7 +56,7 @@ class QueryLikelihoodReranker(PointwiseReranker):
         """Raises as `Asked.load` does."""
         asked = Asked.load(config, sources, KIND, (), "", limit=config.max_prompt_tokens)
         scorer = QueryLikelihoodScorer(asked, sources.documents, batch_size=config.batch_size)
-        return cls(scorer, sources.documents, retrieval_weight=config.retrieval_weight)
+        return cls(scorer, sources.documents, retrieval_weight=config.retrieval_weight, scaled=config.scaled)
 
     @staticmethod
     def input_files(config: Config) -> dict[str, str | None]:

@@ -59,7 +59,7 @@ class YesNoReranker(PointwiseReranker):
             limit=config.max_prompt_tokens,
         )
         scorer = YesNoScorer(asked, sources.documents, batch_size=config.batch_size)
-        return cls(scorer, sources.documents, retrieval_weight=config.retrieval_weight)
+        return cls(scorer, sources.documents, retrieval_weight=config.retrieval_weight, scaled=config.scaled)
 
     @staticmethod
     def input_files(config: Config) -> dict[str, str | None]:

@@ -6,11 +6,13 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny_asking import MODEL, write_config, write_material
 
 from gemkr.cli import main
 from gemkr.data.runs import load_run
+from gemkr.rerankers.pointwise import mixed
 
 YES_NO = {"kind": "yes_no", "model": MODEL}
 
@@ -60,6 +62,37 @@ def test_the_weight_of_the_highest_metric_is_chosen(config: str, capsys: pytest.
         assert main(["eval", config, *overrides, "evaluate=[again]", "clue_control=false"]) == 0
         row = json.loads(Path(name, "metrics.json").read_text())["rows"]["again"]
         assert row["MRR@10"] == pytest.approx(curve[weight], abs=1e-4)
+
+
+def test_scores_that_are_not_scaled(config: str, capsys: pytest.CaptureFixture) -> None:
+    """Retrieval says 0.9 d1 over 0.8 d2, reranking 0.1 d1 under 0.3 d2: LamRA's sums are 1.0 and 1.1 with w = 1, 0.91 and 0.83 with
+    w = 0.1. Scaled, each says 1 and 0, and the two are level at one half."""
+    Path("ret.trec").write_text("q0 Q0 d1 1 0.9 a\nq0 Q0 d2 2 0.8 a\n")
+    Path("rank.trec").write_text("q0 Q0 d2 1 0.3 a\nq0 Q0 d1 2 0.1 a\n")
+    Path("relevant.txt").write_text("q0 0 d2 1\n")
+    ours = ["qrels=relevant.txt", "metrics=[S@1]"]
+
+    def curve(*overrides: str) -> dict[float, float]:
+        capsys.readouterr()
+        assert main(["tune-mix", config, "ret.trec", "rank.trec", *ours, *overrides]) == 0
+        out = capsys.readouterr().out
+        assert ("as they come" in out) == bool(overrides)
+        return {float(w): float(v) for w, v in re.findall(r"^ +(\d\.\d\d)  (\d\.\d{4})", out, re.MULTILINE)}
+
+    assert {w for w, value in curve().items() if value} == {step / 20 for step in range(10)}
+    # a * 0.1 < (1 - a) * 0.2 up to a = 2 / 3, where w = 1 / 2
+    plain = curve("retrievers.again.reranker.scaled=false")
+    assert {w for w, value in plain.items() if value} == {step / 20 for step in range(14)}
+
+
+def test_mixed_by_hand() -> None:
+    """LamRA's cos + w * yes, divided by 1 + w: for w = 1, 0.5 and 0.1 of its scripts."""
+    cos, yes = np.array([0.9, 0.8, 0.2], np.float32), np.array([0.1, 0.3, 1.0], np.float32)
+    for w, sums in ((1.0, [1.0, 1.1, 1.2]), (0.5, [0.95, 0.95, 0.7]), (0.1, [0.91, 0.83, 0.3])):
+        found = mixed(cos, yes, 1 / (1 + w), scale=False)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found * (1 + w), sums, atol=1e-6)
+    np.testing.assert_allclose(mixed(cos, yes, 0.5), [0.5, (6 / 7 + 2 / 9) / 2, 0.5], atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -227,6 +227,10 @@ def test_a_pointwise_reranker_mixes_both_scores() -> None:
     mixed = PointwiseReranker(Fixed(), documents, retrieval_weight=0.75).rerank(Query("q"), clues)
     assert [(hit.doc_id, hit.score) for hit in mixed.hits] == [("a", 0.75), ("c", 0.5), ("b", 0.25)]
     assert PointwiseReranker(Fixed(), documents).rerank(Query("q"), Ranking("q", ())).hits == ()
+    plain = PointwiseReranker(Fixed(), documents, retrieval_weight=0.75, scaled=False).rerank(
+        Query("q"), clues
+    )
+    assert [(hit.doc_id, hit.score) for hit in plain.hits] == [("b", 3.25), ("c", 2.75), ("a", 2.25)]
 
 
 KINDS = {

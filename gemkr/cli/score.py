@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "run_file",
         metavar="RUN",
         help="a run of TREC, UniIR or MS MARCO, run.jsonl, the GeMKR authors' .json (a list of lists of ids), a result of LamRA "
-        "(any of its three .json), VLM2Vec's _pred.jsonl, or FLMR's report",
+        "(any of its three .json, or a reranker's beside them), VLM2Vec's _pred.jsonl, UniIR's _retrieved.jsonl, or FLMR's report",
     )
     parser.add_argument(
         "qrels",

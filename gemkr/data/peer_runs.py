@@ -1,4 +1,4 @@
-"""Results of LamRA, VLM2Vec and FLMR as runs, so that they are scored here without running anything again.
+"""Results of VLM2Vec, FLMR and UniRAG as runs, so that they are scored here without running anything again, and checks of such files.
 
 Knows nothing of queries beyond their ids, and nothing of relevance.
 """
@@ -17,47 +17,15 @@ from gemkr.data.values import clean_text, load_json
 from gemkr.errors import DataError
 from gemkr.types import Hit
 
-LAMRA = ("_query_names.json", "_cand_names.json", "_scores.json")
-"""The ends of the three files of a LamRA result."""
 VLM2VEC = "_pred.jsonl"
-
-
-def read_lamra(path: str | Path, ties: str = "doc_id") -> dict[str, list[Hit]]:
-    """Read a LamRA result, given any of its three files: `X_query_names.json` (ids), `X_cand_names.json` (a list of ids for
-    each) and `X_scores.json` (their scores).
-
-    Raises DataError naming file and list for files that do not belong together, an id with white space, a score that is
-    no finite number, a document that a query lists twice, and a query that is listed twice.
-    """
-    stem = next(str(path).removesuffix(end) for end in LAMRA if str(path).endswith(end))
-    files = [Path(f"{stem}{end}") for end in LAMRA]
-    lists = [load_json(file) for file in files]
-    for file, values in zip(files, lists, strict=True):
-        if not isinstance(values, list):
-            raise DataError(
-                f"{file} is no part of a LamRA result: a list with an entry for each query is needed"
-            )
-        if len(values) != len(lists[0]):
-            raise DataError(
-                f"{file} has {len(values)} entries, {files[0]} {len(lists[0])}; give the files of one result"
-            )
-    run: dict[str, list[Hit]] = {}
-    for number, (query_id, names, scores) in enumerate(zip(*lists, strict=True)):
-        where = f"{files[1]}: list {number}"
-        if not isinstance(names, list) or not isinstance(scores, list) or len(names) != len(scores):
-            raise DataError(f"{where} has not as many ids as its entry in {files[2]} has scores")
-        if str(query_id) in run:
-            raise DataError(f"{files[0]}: the query {query_id!r} is listed twice; keep one entry")
-        run[_id(query_id, "query", f"{files[0]}: entry {number}")] = by_score(
-            _hits(zip(names, scores, strict=True), where), ties
-        )
-    return run
+RETRIEVED = "_retrieved.jsonl"
 
 
 def read_flmr(path: str | Path, ties: str = "doc_id") -> dict[str, list[Hit]]:
     """Read an FLMR report: `{question_id: {"retrieved_passage": [{"passage_id", "score"}], …}}`.
 
-    Raises DataError naming file and question for an entry of another form, and for what `read_lamra` refuses of a list.
+    Raises DataError naming file and question for an entry of another form, an id with white space, a
+    score that is no finite number, and a document that is listed twice.
     """
     report = load_json(Path(path))
     run = {}
@@ -69,7 +37,7 @@ def read_flmr(path: str | Path, ties: str = "doc_id") -> dict[str, list[Hit]]:
             raise DataError(
                 f"{where} lists no 'retrieved_passage' with 'passage_id' and 'score' ({error!r}); give an FLMR report"
             ) from error
-        run[_id(query_id, "query", where)] = by_score(_hits(pairs, where), ties)
+        run[checked_id(query_id, "query", where)] = by_score(checked_hits(pairs, where), ties)
     if not run:
         raise DataError(f"the run {path} holds no hit")
     return run
@@ -91,7 +59,7 @@ def read_vlm2vec(path: str | Path, query_ids: Sequence[str]) -> dict[str, list[H
             candidate_id(clean_text(str(name), "a name", f"{path}:{line}"), None) for name in names
         )
         rankings.append(
-            [Hit(_id(name, "document", f"{path}:{line}"), -float(r)) for r, name in enumerate(ids, 1)]
+            [Hit(checked_id(name, "document", f"{path}:{line}"), -float(r)) for r, name in enumerate(ids, 1)]
         )
     if len(rankings) != len(query_ids):
         raise DataError(
@@ -100,10 +68,37 @@ def read_vlm2vec(path: str | Path, query_ids: Sequence[str]) -> dict[str, list[H
     return dict(zip(query_ids, rankings, strict=True))
 
 
-def _hits(pairs: Iterable[tuple[Any, Any]], where: str) -> list[Hit]:
+def read_retrieved(path: str | Path) -> dict[str, list[Hit]]:
+    """Read UniIR's `_retrieved.jsonl` (also of `gemkr export-unirag`): rows of a `query` with its `qid`, and its `candidates` with
+    their `did`, best first; scores are -rank.
+
+    Raises DataError naming file and line for a row of another form, an id with white space, and a query or document that is
+    listed twice.
+    """
+    run: dict[str, list[Hit]] = {}
+    for line, row in json_lines(Path(path)):
+        where = f"{path}:{line}"
+        try:
+            if isinstance(row, str):
+                raise TypeError(row)
+            query_id, names = row["query"]["qid"], [one["did"] for one in row["candidates"]]
+        except (KeyError, TypeError) as error:
+            raise DataError(
+                f"{where} lists no 'query' with 'qid' and 'candidates' with 'did' ({error!r}); give a file of UniIR's retrieved candidates"
+            ) from error
+        if checked_id(query_id, "query", where) in run:
+            raise DataError(f"{where}: the query {query_id!r} stands twice; keep one row")
+        run[str(query_id)] = checked_hits([(name, -float(r)) for r, name in enumerate(names, 1)], where)
+    if not run:
+        raise DataError(f"the run {path} holds no query")
+    return run
+
+
+def checked_hits(pairs: Iterable[tuple[Any, Any]], where: str) -> list[Hit]:
+    """Hits of (id, score) in their order; DataError for what is no id, no finite number, or stands twice."""
     hits: dict[str, Hit] = {}
     for name, score in pairs:
-        doc_id = _id(name, "document", where)
+        doc_id = checked_id(name, "document", where)
         if doc_id in hits:
             raise DataError(f"{where} names the document {doc_id!r} twice; keep one")
         if not isinstance(score, (int, float)) or isinstance(score, bool) or not math.isfinite(score):
@@ -112,7 +107,8 @@ def _hits(pairs: Iterable[tuple[Any, Any]], where: str) -> list[Hit]:
     return list(hits.values())
 
 
-def _id(name: Any, what: str, where: str) -> str:
+def checked_id(name: Any, what: str, where: str) -> str:
+    """An id as text; DataError for one that is none, or holds white space."""
     if not isinstance(name, (str, int)) or isinstance(name, bool):
         raise DataError(f"{where}: the {what} id {str(name)[:40]!r} must be a string")
     if (fault := id_fault(str(name), what)) is not None:

@@ -1,4 +1,4 @@
-"""Results of LamRA, VLM2Vec and FLMR, scored as runs."""
+"""Results of VLM2Vec, FLMR and UniRAG, scored as runs."""
 
 from __future__ import annotations
 
@@ -11,48 +11,6 @@ from gemkr.cli import main
 from gemkr.data.runs import is_ranked, load_run
 from gemkr.errors import DataError
 from gemkr.types import Hit, Query
-
-
-def lamra(folder: Path, queries: object, names: object, scores: object) -> Path:
-    for end, value in (("query_names", queries), ("cand_names", names), ("scores", scores)):
-        (folder / f"mbeir_task0_{end}.json").write_text(json.dumps(value))
-    return folder / "mbeir_task0_cand_names.json"
-
-
-def test_lamra(tmp_path: Path) -> None:
-    path = lamra(tmp_path, ["9:1", "9:2"], [["9:7", "9:8", "9:9"], ["9:8"]], [[0.2, 0.9, 0.2], [1]])
-    wanted = {"9:1": ["9:8", "9:9", "9:7"], "9:2": ["9:8"]}
-    for end in ("query_names", "cand_names", "scores"):
-        file = tmp_path / f"mbeir_task0_{end}.json"
-        assert {q: [hit.doc_id for hit in hits] for q, hits in load_run(file).items()} == wanted
-        assert not is_ranked(file)
-    assert [hit.doc_id for hit in load_run(path, ties="file")["9:1"]] == ["9:8", "9:7", "9:9"]
-    assert load_run(path)["9:2"] == [Hit("9:8", 1.0)]
-
-
-@pytest.mark.parametrize(
-    ("files", "message"),
-    [
-        ((["q"], [["d"], ["e"]], [[1.0]]), r"cand_names.json has 2 entries, .*query_names.json 1"),
-        ((["q"], [["d", "e"]], [[1.0]]), r"cand_names.json: list 0 has not as many ids"),
-        ((["q"], [["d", "d"]], [[1.0, 0.5]]), r"list 0 names the document 'd' twice"),
-        ((["q"], [["d"]], [["high"]]), r"list 0: the score 'high' of document 'd'"),
-        ((["q"], [["d"]], [[float("nan")]]), r"list 0: the score nan of document 'd'"),
-        ((["q", "q"], [["d"]] * 2, [[1.0]] * 2), r"query_names.json: the query 'q' is listed twice"),
-        ((["q"], [["d e"]], [[1.0]]), r"list 0: the document id 'd e' holds white space"),
-        (({"q": 1}, [["d"]], [[1.0]]), r"query_names.json is no part of a LamRA result"),
-    ],
-)
-def test_lamra_that_does_not_fit(tmp_path: Path, files: tuple[object, ...], message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        load_run(lamra(tmp_path, *files))
-
-
-def test_lamra_with_a_file_missing(tmp_path: Path) -> None:
-    path = lamra(tmp_path, ["q"], [["d"]], [[1.0]])
-    (tmp_path / "mbeir_task0_scores.json").unlink()
-    with pytest.raises(DataError, match=r"mbeir_task0_scores.json does not exist"):
-        load_run(path)
 
 
 def test_flmr(tmp_path: Path) -> None:
@@ -109,3 +67,35 @@ def test_vlm2vec_is_scored_as_its_authors_do(tmp_path: Path, capsys: pytest.Capt
     path.write_text('{"label": []}\n')
     with pytest.raises(DataError, match=r"set_pred.jsonl:1: the row has no list 'prediction'"):
         load_run(path, [Query("q", "q")])
+
+
+def test_what_uniir_retrieved_for_rag(tmp_path: Path) -> None:
+    path = tmp_path / "mbeir_mscoco_task0_union_pool_test_k10_retrieved.jsonl"
+    rows = [
+        {"query": {"qid": f"9:{n}", "query_txt": "a"}, "candidates": [{"did": f"9:{n}0"}, {"did": "9:7", "txt": "b"}], "complement_candidates": [None, None]}
+        for n in range(1, 3)
+    ]  # fmt: skip
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert load_run(path) == {f"9:{n}": [Hit(f"9:{n}0", -1.0), Hit("9:7", -2.0)] for n in range(1, 3)}
+    assert is_ranked(path)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ('{"query": {"qid": "9:1"}}', ":2 lists no 'query'"),
+        ('{"query": {"qid": "9:1"}, "candidates": [{"txt": "b"}]}', ":2 lists no 'query'"),
+        ('{"query": "9:1", "candidates": []}', ":2 lists no 'query'"),
+        ("{", ":2 lists no 'query'.*not valid JSON"),
+        ('{"query": {"qid": "9:0"}, "candidates": []}', ":2: the query '9:0' stands twice"),
+        ('{"query": {"qid": "9:1"}, "candidates": [{"did": "9:2"}, {"did": "9:2"}]}', ":2 names the document '9:2' twice"),
+    ],
+)  # fmt: skip
+def test_retrieved_candidates_that_are_broken(tmp_path: Path, row: str, message: str) -> None:
+    path = tmp_path / "x_retrieved.jsonl"
+    path.write_text('{"query": {"qid": "9:0"}, "candidates": [{"did": "9:1"}]}\n' + row + "\n")
+    with pytest.raises(DataError, match=message):
+        load_run(path)
+    path.write_text("")
+    with pytest.raises(DataError, match="holds no query"):
+        load_run(path)

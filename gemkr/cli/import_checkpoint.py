@@ -27,15 +27,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config",
         required=True,
-        help="a training or evaluation YAML; only its section 'encoder', or else 'model', is read (train_configs/gemkr_finetune.yaml)",
+        help="a training or evaluation YAML, or the name of a packaged training configuration; only its section 'encoder', or else "
+        "'model', is read (clip_sf, train_configs/gemkr_finetune.yaml)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     from gemkr.cli.output import require_writable
     from gemkr.config.files import has_section
+    from gemkr.config.packaged import find_config
     from gemkr.errors import DataError
 
+    args.config = find_config(args.config, "train")
     if args.output.exists():
         raise DataError(f"the output {args.output} exists already; choose another with -o, or delete it")
     require_writable(args.output, args.file)

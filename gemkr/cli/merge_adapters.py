@@ -10,7 +10,9 @@ HELP = "merge the trained adapters of an encoder into its model, for a next stag
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "config", help="a training or evaluation YAML; only its section 'encoder' (kind vlm) is read"
+        "config",
+        help="a training or evaluation YAML, or the name of a packaged training configuration; only its section 'encoder' "
+        "(kind vlm) is read",
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as encoder.checkpoint=FOLDER")
     parser.add_argument(
@@ -20,10 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from gemkr.config.files import load_part
+    from gemkr.config.packaged import find_config
     from gemkr.training.contrastive.merging import merge_encoder
     from gemkr.training.contrastive.published import EncoderChoice
 
-    choice = load_part(args.config, "encoder", EncoderChoice, args.overrides)
+    choice = load_part(find_config(args.config, "train"), "encoder", EncoderChoice, args.overrides)
     merged = merge_encoder(choice.encoder, args.output)
     print(f"{merged} modules merged\n{args.output}")
     return 0

@@ -205,6 +205,8 @@ def _convert(
             raise ConfigError(f"{where} must be a list, it is {value!r}")
         return tuple(_convert(v, typing.get_args(hint)[0], where, base) for v in value)
     if origin is dict:
+        if value is None:
+            return {}
         if not isinstance(value, dict):
             raise ConfigError(f"{where} must be a mapping from names to sections, it is {value!r}")
         inner = typing.get_args(hint)[1]

@@ -117,7 +117,7 @@ def test_an_unknown_name_lists_the_known_ones(capsys: pytest.CaptureFixture[str]
     ):
         find_config("big", "pretrain")
     assert main(["train", "smal"]) == 1
-    assert "there are quickstart, quickstart_preflmr, quickstart_vlm, small" in capsys.readouterr().err
+    assert "there are blip_ff, clip_sf, lamra_rank, lamra_ret, preflmr, quickstart" in capsys.readouterr().err
 
 
 def test_templates_go_by_name_or_path(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_templates_go_by_name_or_path(tmp_path: Path) -> None:
     assert Template.load(tmp_path / "own.txt").sections == ("{question} <ImageHere>",)
     with pytest.raises(
         ModelError,
-        match="no prompt template is called 'sort'; there are gemkr, listwise, okvqa, query_likelihood, reader, short, vlm, yes_no",
+        match="no prompt template is called 'sort'; there are gemkr, lamra_rank, listwise, okvqa, query_likelihood, reader, short, vlm, yes_no",
     ):
         Template.load("sort")
     model = from_mapping({"llm": "x", "prompt": {"template": "okvqa"}}, ModelConfig, "model")

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +26,6 @@ from gemkr.training.contrastive.config import ContrastiveConfig
 from gemkr.training.contrastive.run import train_encoder
 from gemkr.training.loop.log import read_rows
 
-ROOT = Path(__file__).resolve().parents[2]
 FORMS = ["t", "i", "b"]
 """A text, a picture, both."""
 CLIP_FF = {
@@ -200,34 +196,6 @@ def test_one_batch_of_chunks_learns_what_one_batch_learns(folder: Path, tmp_path
         runs.append(figures(tmp_path / f"run{size}"))
     for (loss, norm), (other_loss, other_norm) in zip(*runs, strict=True):
         assert loss == pytest.approx(other_loss, rel=1e-4)
-        assert norm == pytest.approx(other_norm, rel=1e-3)
-
-
-def test_two_processes_learn_what_one_learns(folder: Path, tmp_path: Path) -> None:
-    """Each query is compared with the documents of both, and gradients are those of the whole batch."""
-    runs = []
-    for processes in (1, 2):
-        output = tmp_path / f"run{processes}"
-        (tmp_path / "train.yaml").write_text(
-            f"encoder: {{kind: clip_sf, folder: {folder}/clip}}\ncorpus: {folder}/corpus.jsonl\nqueries: {folder}/queries.jsonl\n"
-            f"images: {folder}/images\noutput: {output}\nloss: {{temperature: 0.07, learnable: true, symmetric: true}}\nworkers: 0\n"
-            f"batch_size: {8 // processes}\nchunk_size: 3\nepochs: 3\nlog_every: 1\noptimizer: {{lr: 1.0e-3, warmup_steps: 0}}\n"
-        )
-        launch = (
-            [] if processes == 1 else ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-        )
-        command = [sys.executable, *launch, "-m", "gemkr", "train", str(tmp_path / "train.yaml")]
-        environment = os.environ | {
-            "ACCELERATE_USE_CPU": "1",
-            "CUDA_VISIBLE_DEVICES": "",
-            "OMP_NUM_THREADS": "1",
-        }
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=ROOT)
-        assert done.returncode == 0, done.stderr
-        runs.append(figures(output))
-    assert len(runs[0]) == 6
-    for (loss, norm), (other_loss, other_norm) in zip(*runs, strict=True):
-        assert loss == pytest.approx(other_loss, rel=1e-5)
         assert norm == pytest.approx(other_norm, rel=1e-3)
 
 

@@ -44,6 +44,18 @@ def gathered(vectors: Tensor, *labels: Tensor) -> tuple[int, Tensor, *tuple[Tens
     return sum(sizes[: dist.get_rank()]), *found
 
 
+def distinct(numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """(int64[K] rows at which each number of int64[n] first stands, in order; int64[n] the place among them of each row's number).
+
+    Cost: O(n log n).
+    """
+    values, inverse = numbers.unique(return_inverse=True)
+    rows = torch.arange(len(numbers), device=numbers.device)
+    first = torch.full_like(values, len(numbers)).scatter_reduce_(0, inverse, rows, "amin")
+    kept = first.sort().values
+    return kept, torch.searchsorted(kept, first[inverse])
+
+
 class _Gather(torch.autograd.Function):
     """all_gather whose backward pass gives every row's owner the sum of what the processes want of it."""
 

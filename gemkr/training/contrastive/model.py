@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from gemkr.models.embedder import Inputs
 from gemkr.training.contrastive.config import LossConfig
 from gemkr.training.contrastive.data import ContrastiveBatch
-from gemkr.training.contrastive.gather import NONE, gathered
+from gemkr.training.contrastive.gather import NONE, distinct, gathered
 from gemkr.training.contrastive.queue import MomentumQueue, soft_loss
 
 SHARPEST = math.log(100)
@@ -74,7 +74,7 @@ class ContrastiveModel(nn.Module):
 
     A batch of several chunks is encoded twice: once for the vectors, keeping nothing else, and chunk by chunk again in the backward
     pass, with the random generator as it was, so that memory is that of one chunk (GradCache). On several devices, the documents of
-    all are each query's negatives, as if the batch were on one.
+    all are each query's negatives, as if the batch were on one: a document that several have counts once.
     """
 
     def __init__(self, network: nn.Module, config: LossConfig) -> None:
@@ -88,6 +88,8 @@ class ContrastiveModel(nn.Module):
         queries, documents = self._encode(batch.queries), self._encode(batch.documents)
         first, documents, numbers = gathered(documents, batch.numbers)
         start, queries, targets, positives = gathered(queries, batch.targets + first, batch.positives)
+        kept, place = distinct(numbers)
+        documents, numbers, targets = documents[kept], numbers[kept], place[targets]
         scale = 1 / self.config.temperature
         if self.log_scale is not None:
             scale = self.log_scale.clamp(max=SHARPEST).exp()
@@ -95,7 +97,9 @@ class ContrastiveModel(nn.Module):
             relevant = answers(positives, numbers)
             losses = info_nce(queries, documents, targets, relevant, scale, symmetric=self.config.symmetric)
         else:
-            losses = self._queued(self.queue, batch, queries, documents, targets, numbers, positives, scale)
+            losses = self._queued(
+                self.queue, batch, queries, documents, kept, targets, numbers, positives, scale
+            )
         return losses[start : start + len(batch.targets)].mean()
 
     def carried(self) -> dict[str, Tensor]:
@@ -118,6 +122,7 @@ class ContrastiveModel(nn.Module):
         batch: ContrastiveBatch,
         queries: Tensor,
         documents: Tensor,
+        kept: Tensor,
         targets: Tensor,
         numbers: Tensor,
         positives: Tensor,
@@ -130,6 +135,7 @@ class ContrastiveModel(nn.Module):
                 torch.cat([follower(chunk) for chunk in side]) for side in (batch.queries, batch.documents)
             ]
             copied_queries, copied_documents = (gathered(vectors)[1] for vectors in own)
+            copied_documents = copied_documents[kept]
         wanted, alpha = numbers[targets], queue.alpha()
         others = torch.cat([copied_documents, queue.documents])
         known = torch.cat([numbers, queue.documents_wanted])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from tiny_pictures import SIZE, SQUARE, WORDS
@@ -13,6 +14,7 @@ from transformers import (
     CLIPImageProcessorPil,
     Idefics3ImageProcessorPil,
     LlavaNextImageProcessorPil,
+    LlavaOnevisionImageProcessorPil,
     PreTrainedTokenizerFast,
     Qwen2VLImageProcessorPil,
     SmolVLMImageProcessorPil,
@@ -76,6 +78,7 @@ VISION = {
     },
     "llava": CLIP,
     "llava_next": CLIP,
+    "llava_onevision": {**SIGLIP, "model_type": "siglip_vision_model", "vision_use_head": False},
     "idefics3": SIGLIP,
     "smolvlm": SIGLIP,
 }  # fmt: skip
@@ -108,11 +111,12 @@ def save_tiny_vlm(folder: Path, family: str, words: list[str] = WORDS) -> Path:
             CLIPImageProcessorPil(size={"shortest_edge": SIZE}, crop_size=SQUARE).save_pretrained(folder)
         else:
             image["image_grid_pinpoints"] = [[SIZE, 2 * SIZE], [2 * SIZE, SIZE], [2 * SIZE, 2 * SIZE]]
-            LlavaNextImageProcessorPil(
-                size={"shortest_edge": SIZE},
-                crop_size=SQUARE,
-                image_grid_pinpoints=image["image_grid_pinpoints"],
-            ).save_pretrained(folder)
+            settings: dict[str, Any] = {"size": {"shortest_edge": SIZE}, "crop_size": SQUARE}
+            processor = LlavaNextImageProcessorPil
+            if family == "llava_onevision":
+                text["model_type"], image["vision_aspect_ratio"] = "qwen2", "anyres_max_2"
+                settings, processor = {"size": SQUARE}, LlavaOnevisionImageProcessorPil
+            processor(**settings, image_grid_pinpoints=image["image_grid_pinpoints"]).save_pretrained(folder)
         config = AutoConfig.for_model(family, text_config=text, vision_config=VISION[family], **image)
     elif family in ("idefics3", "smolvlm"):
         text["model_type"] = "llama"

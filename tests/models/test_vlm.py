@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from one_step import take_a_step
+from PIL import Image
 from tiny_pictures import queries_and_documents, save_pictures, sources_of
 from tiny_vlm import VISION, save_tiny_vlm
 
@@ -121,6 +122,7 @@ def library_processor(family: str, parts: VlmParts) -> Any:
     from transformers import (
         Idefics3Processor,
         LlavaNextProcessor,
+        LlavaOnevisionProcessor,
         LlavaProcessor,
         Qwen2VLProcessor,
         Qwen3VLProcessor,
@@ -134,6 +136,14 @@ def library_processor(family: str, parts: VlmParts) -> Any:
         return Qwen3VLProcessor(*both, Qwen3VLVideoProcessor(patch_size=4))
     if family.startswith("qwen"):
         return Qwen2VLProcessor(*both, Qwen2VLVideoProcessor(patch_size=4))
+    if family == "llava_onevision":
+        from transformers.models.llava_onevision.video_processing_llava_onevision import (
+            LlavaOnevisionVideoProcessor,
+        )
+
+        settings = {"num_image_tokens": 16, "vision_feature_select_strategy": "full"}
+        shape = {"vision_aspect_ratio": parts.config.vision_aspect_ratio}
+        return LlavaOnevisionProcessor(*both, LlavaOnevisionVideoProcessor(), **settings, **shape)
     if family.startswith("llava"):
         kind = LlavaProcessor if family == "llava" else LlavaNextProcessor
         return kind(
@@ -167,6 +177,18 @@ def test_smolvlm_writes_pictures_as_the_library_does(folder: Path, rows: int, co
     assert ours == get_image_prompt_string(
         rows, columns, 4, "<fake_token_around_image>", parts.image_token, "<global-img>"
     )
+
+
+@pytest.mark.parametrize("size", [(16, 16), (40, 17), (24, 32), (90, 31)])
+def test_onevision_counts_what_the_model_keeps(folder: Path, size: tuple[int, int]) -> None:
+    """As many tokens as the library's model makes states of a picture, scaled down (more than two squares of 16 patches) and not."""
+    made = encoder(folder, "llava_onevision")
+    network, reader = made.network.model, made.reader
+    picture = Image.new("RGB", size, "red")
+    tensors, text = reader.parts.show(picture, "p")
+    with torch.inference_mode():
+        states = network.get_image_features(tensors["pixel_values"], tensors["image_sizes"]).pooler_output
+    assert text.count(reader.image_token) == len(states[0])
 
 
 def test_what_is_read(folder: Path) -> None:

@@ -33,7 +33,7 @@ class VlmNetwork(nn.Module):
 
 
 class VlmEncoder(Embedder):
-    """An `Encoder` over a local folder of Qwen2-VL, Qwen2.5-VL, Qwen3-VL, LLaVA, LLaVA-NeXT, Idefics3 or SmolVLM."""
+    """An `Encoder` over a local folder of Qwen2-VL, Qwen2.5-VL, Qwen3-VL, LLaVA, LLaVA-NeXT, LLaVA-OneVision, Idefics3 or SmolVLM."""
 
     @dataclass(frozen=True, kw_only=True)
     class Config:

@@ -5,6 +5,7 @@ The library's processors do the same where torchvision (Qwen) or num2words (Smol
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -84,7 +85,12 @@ class LlavaNext(Family):
             rows -= (rows - int(round(height * (columns / width), 7))) // 2 * 2
         else:
             columns -= (columns - int(round(width * (rows / height), 7))) // 2 * 2
+        rows, columns = self.fitted(rows, columns, side, config)
         return token * (side**2 + _rest_of_square(config) + rows * columns + rows)
+
+    def fitted(self, rows: int, columns: int, side: int, config: Any) -> tuple[int, int]:
+        """Of so many patches laid together, as many as the model keeps: all."""
+        return rows, columns
 
     def join(self, pictures: Sequence[Tensors]) -> Tensors:
         """Squares are filled up with zeros, which the model leaves out."""
@@ -99,6 +105,15 @@ class LlavaNext(Family):
             "pixel_values": torch.cat(rows),
             "image_sizes": torch.cat([picture["image_sizes"] for picture in pictures]),
         }
+
+
+class LlavaOneVision(LlavaNext):
+    """LLaVA-OneVision: what is laid together is scaled down where it is of many squares (`anyres_max_9`: of more than 9)."""
+
+    def fitted(self, rows: int, columns: int, side: int, config: Any) -> tuple[int, int]:
+        most = int(config.vision_aspect_ratio.removeprefix("anyres_max_"))
+        ratio = math.sqrt(rows * columns / (most * side**2))
+        return (int(rows // ratio), int(columns // ratio)) if ratio > 1.1 else (rows, columns)
 
 
 class Idefics3(Family):
@@ -140,6 +155,7 @@ FAMILIES: dict[str, Family] = {
     "qwen3_vl": QWEN,
     "llava": Llava(),
     "llava_next": LlavaNext(),
+    "llava_onevision": LlavaOneVision(),
     "idefics3": IDEFICS,
     "smolvlm": IDEFICS,
 }

@@ -12,8 +12,8 @@ from gemkr.models.hf.config import LoraConfig, PromptConfig
 
 @dataclass(frozen=True, kw_only=True)
 class VlmConfig:
-    """A local folder of Qwen2-VL, Qwen2.5-VL, Qwen3-VL, LLaVA, LLaVA-NeXT, Idefics3 or SmolVLM; LoRA is put into its language part
-    only.
+    """A local folder of Qwen2-VL, Qwen2.5-VL, Qwen3-VL, LLaVA, LLaVA-NeXT, LLaVA-OneVision, Idefics3 or SmolVLM; LoRA is put into its
+    language part only.
 
     The prompt's template (`vlm` unless given) is what a user says, in the model's own chat template; with `chat: false` it is all
     there is. The first `crops` regions of a picture follow it as further pictures. Pictures are resized to between `min_pixels`

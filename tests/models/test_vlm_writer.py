@@ -20,8 +20,9 @@ from tiny_vlm import VISION, save_tiny_vlm
 from transformers import AutoConfig, AutoModelForImageTextToText, DynamicCache
 
 import gemkr
+from gemkr.cli import main
 from gemkr.config.files import load_config
-from gemkr.data.clues import MinedClue, write_clues
+from gemkr.data.clues import MinedClue, read_clues, write_clues
 from gemkr.decoding.beam import generate_clues, put_on_device
 from gemkr.decoding.config import DecodingConfig
 from gemkr.errors import CheckpointError
@@ -92,6 +93,21 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ],
     )
     return home
+
+
+def test_clues_are_mined_with_the_tokenizer_of_the_folder(home: Path, tmp_path: Path) -> None:
+    """`gemkr mine --tokenizer FOLDER`: the slices that the writer learns, of the document that holds the answer."""
+    rows = [
+        {"query_id": f"q{i}", "question": "which one is", "answers": [clue]} for i, clue in enumerate(CLUES)
+    ]
+    (tmp_path / "queries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ["--corpus", str(home / "corpus.csv"), "--index", str(home / "corpus.fmi"), "--threads", "1"]
+    words += ["--tokenizer", str(home / FAMILIES[0]), "--forms", "short", "-o", str(tmp_path / "clues.jsonl")]
+    assert main(["mine", str(tmp_path / "queries.jsonl"), *words]) == 0
+    found, expected = (list(read_clues(folder / "clues.jsonl")) for folder in (tmp_path, home))
+    assert [(c.query_id, c.doc_id, c.tokens, c.text) for c in found] == [
+        (c.query_id, c.doc_id, c.tokens, c.text) for c in expected
+    ]
 
 
 def awake(config: VlmConfig) -> VlmWriter:

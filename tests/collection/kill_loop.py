@@ -1,9 +1,10 @@
 """Kills writers of a collection at random moments, and reads it while it changes.
 
-    PYTHONPATH=.:tests python tests/collection/kill_loop.py FOLDER --kills 1000 --reads 100000
+    PYTHONPATH=.:tests python tests/collection/kill_loop.py FOLDER --kills 1000 --reads 100000 --builds 50
 
 Another process merges segments all the while, and is killed too. After every kill the collection must open as the generation before or after the change, pass `verify`, hold just its documents,
 and be rid of stray files after the next change. Readers open it again and again and compare what they find with counting.
+A folder of shards that several processes build is there whole or not at all when their parent is killed, and can be made at once.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shutil
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from toy_text import TEXTS, train_sentencepiece
@@ -21,10 +24,14 @@ from toy_text import TEXTS, train_sentencepiece
 from gemkr.collection import policy
 from gemkr.collection.collection import Collection
 from gemkr.collection.manifest import PARTS
+from gemkr.collection.shard_folder import create_shards
+from gemkr.collection.sharded import ShardedCollection
 from gemkr.types import Document
 
 WORDS = sorted({word for text in TEXTS for word in text.split()})
 IDS = 60
+FILES = 28
+"""About as many as a build of three shards writes."""
 
 
 class Loop:
@@ -78,19 +85,8 @@ class Loop:
     def kill_one(self, seconds: float) -> None:
         """One change in a process of its own, killed after some of `seconds`."""
         act, after = self.plan()
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                act(self.collection)
-                code = 0
-            finally:
-                os._exit(code)
-        time.sleep(self.random.random() * seconds)
-        os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-        ended = os.WIFEXITED(status)
-        assert not ended or os.WEXITSTATUS(status) == 0, "the change failed"
+        end = time.monotonic() + self.random.random() * seconds
+        ended = killed(lambda: act(self.collection), lambda: time.monotonic() > end)
         self.finished += ended
         self.killed += not ended
         self.collection = Collection.open(self.collection.folder, tokenizer=self.collection.tokenizer.path)
@@ -101,6 +97,23 @@ class Loop:
         self.model = found
         check(self.collection, self.random, 5)
 
+    def kill_build(self, files: int | None) -> None:
+        """Shards are built by processes of a process that is killed once so many files are there, or has ended before."""
+        folder, path = self.collection.folder.with_name("shards"), self.collection.tokenizer.path
+        part = folder.with_name(".shards.part")
+        documents = [Document(f"s{i}", " ".join(self.random.choices(WORDS, k=8))) for i in range(IDS)]
+        ended = killed(
+            lambda: create_shards(folder, 3, tokenizer=path, documents=documents, processes=3),
+            lambda: files is not None and sum(len(names) for *_, names in os.walk(part)) >= files,
+        )
+        assert folder.exists() or not ended
+        if folder.exists():
+            made = ShardedCollection.open(folder)
+            made.verify()
+            assert {d.doc_id: d for d in made.documents} == {d.doc_id: d for d in documents}
+            assert not ended or not part.exists()
+            shutil.rmtree(folder)
+
     def clean(self) -> None:
         """A change that is not killed leaves no stray file."""
         self.stop_merging()
@@ -110,6 +123,25 @@ class Loop:
         assert {path.name for path in (self.collection.folder / PARTS).iterdir()} == names
         left = {p.name for p in self.collection.folder.iterdir()} - {".merge.lock"}
         assert left == {".lock", "collection.json", PARTS}
+
+
+def killed(act: Callable[[], object], due: Callable[[], bool]) -> bool:
+    """Act in a process of its own, which is killed when that is due; whether it had ended before."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            act()
+            code = 0
+        finally:
+            os._exit(code)
+    while not due() and os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        time.sleep(0.001)
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    ended = os.WIFEXITED(status)
+    assert not ended or os.WEXITSTATUS(status) == 0, "the change failed"
+    return ended
 
 
 def check(collection: Collection, rng: random.Random, times: int) -> int:
@@ -149,6 +181,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--reads", type=int, default=0)
+    parser.add_argument("--builds", type=int, default=0, help="of shards, killed but for the last")
     parser.add_argument("--seconds", type=float, default=0.12)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -178,6 +211,8 @@ def main() -> int:
             assert os.waitstatus_to_exitcode(status) == 0, "a reader failed"
             break
         loop.clean()
+    for build in range(args.builds):  # the last one makes the folder
+        loop.kill_build(loop.random.randint(1, FILES) if build < args.builds - 1 else None)
     print(
         f"{loop.killed} killed, {loop.finished} finished, {args.reads} reads, generation {loop.collection.generation}"
     )

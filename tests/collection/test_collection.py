@@ -311,7 +311,7 @@ def test_killed_writers_leave_the_old_or_the_new_generation(tmp_path: Path) -> N
     command = [sys.executable, str(Path(__file__).with_name("kill_loop.py")), str(tmp_path)]
     root = Path(__file__).parents[2]
     found = subprocess.run(
-        [*command, "--kills", "6", "--reads", "100"],
+        [*command, "--kills", "6", "--reads", "100", "--builds", "4"],
         env=os.environ | {"PYTHONPATH": f"{root}:{root / 'tests'}"},
         capture_output=True,
         text=True,

@@ -129,7 +129,7 @@ class _Build:
             elif done.iterations:
                 np.load(self._centroids(done.iterations), allow_pickle=False)
         except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
-            logger.warning("the unfinished index %s cannot go on (%s); it is built anew", self._index, error)
+            logger.warning("the unfinished index %s cannot go on (%s); it is built anew", self._place, error)
             return self._cleared()
         for path in (self._place, self._index):
             clear_parts(path)

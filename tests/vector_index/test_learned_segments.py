@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import re
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from toy_text import train_sentencepiece
 
@@ -22,6 +24,7 @@ from gemkr.testing import toy_corpus
 from gemkr.types import Document, Query, Ranking
 from gemkr.vector_index import learned_segments
 from gemkr.vector_index.learned_segments import PartlyLearnedIndex
+from gemkr.vector_index.token_codec import ResidualCodec
 
 pytest.importorskip("faiss")
 
@@ -160,7 +163,40 @@ def test_a_build_that_was_stopped_is_nothing(collection: Collection, monkeypatch
     assert len(list(folder.glob("*.index"))) == 1
 
 
-@pytest.mark.parametrize("given", ["--kind centroid --every 5 --kills 3", "--kind ivf --every 4 --kills 3"])
+def test_a_stopped_build_of_centroids_goes_on(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As long as the collection does not change; then what was stopped goes."""
+    caplog.set_level(logging.INFO)
+    config, folder = configured(collection, CENTROIDS), collection.folder.parent / "vectors"
+    encoded, calls = ResidualCodec.encoded, []
+
+    def stopped(self: ResidualCodec, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        calls.append(len(values))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return encoded(self, values)
+
+    monkeypatch.setattr(ResidualCodec, "encoded", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        embed(config)
+    assert index_of(config).searched_exactly == 90
+    assert embed(config).index_built
+    assert f"goes on: the centroids and {sum(calls[:2])} of" in caplog.text
+    assert len(calls) == 4  # one for each segment, the last one twice
+    assert agree(ranked(config), fresh(collection, CENTROIDS))
+    collection.add(passages(5, 90))
+    calls.clear()
+    with pytest.raises(KeyboardInterrupt):
+        embed(config)
+    assert len(list(folder.glob("*.index/*.part"))) == 1
+    collection.add(passages(5, 95))
+    assert embed(config).index_built
+    (place,) = folder.glob("*.index")
+    assert len(list(place.iterdir())) == 2
+
+
+@pytest.mark.parametrize("given", ["--kind centroid --every 8 --kills 3", "--kind ivf --every 4 --kills 3"])
 def test_a_build_that_ends_anywhere_leaves_right_rankings(tmp_path: Path, given: str) -> None:
     """Many steps of `learned_steps.py`, and a few kills, in a process without threads."""
     command = [sys.executable, str(Path(__file__).with_name("learned_steps.py")), str(tmp_path / "here")]

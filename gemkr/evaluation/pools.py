@@ -27,20 +27,20 @@ def read_pools(paths: Mapping[str, str], doc_ids: Iterable[str]) -> Pools:
     (`{"pool": name, "doc_ids": [...]}`).
 
     DataError naming file and line for an empty one, a name that repeats, or an id that holds white space or is not in the
-    corpus. Memory: the ids.
+    corpus. Memory: a set for each pool, of the texts that `doc_ids` has.
     """
-    known, pools = frozenset(doc_ids), {}
+    known, pools = {doc_id: doc_id for doc_id in doc_ids}, {}
     for name, rows in _named_pools(paths):
         found, place = set(), ""
         for place, doc_id in rows:
-            if doc_id not in known:
+            if (same := known.get(doc_id)) is None:
                 if (fault := id_fault(doc_id, "document")) is not None:
                     raise DataError(f"{place}: {fault}; correct it")
                 raise DataError(
                     f"{place}: the pool {name!r} names the document {doc_id!r}, which the corpus does not hold; "
                     "correct the id, or use the corpus that the pool was made for"
                 )
-            found.add(doc_id)
+            found.add(same)
         if name in pools:
             raise DataError(f"{place}: the pool {name!r} is given twice; rename one")
         if not found:

@@ -12,6 +12,7 @@ from tiny_vlm import save_tiny_vlm
 from gemkr.cli import main
 from gemkr.config.files import load_config
 from gemkr.config.packaged import find_config
+from gemkr.data.runs import load_run
 from gemkr.evaluation.config import EvalConfig
 
 TASKS = {
@@ -140,6 +141,36 @@ def test_m_beir_from_its_files_to_a_figure_of_each_task(mbeir: Path) -> None:
             }
 
 
+def test_hits_of_m_beir_are_reranked_as_lamra_does(mbeir: Path) -> None:
+    """cos + yes, halved: of texts, of pictures and of both."""
+    pools = load_config(find_config("mbeir", "eval"), EvalConfig).pools
+    rows, lines = [], []
+    for number, task in enumerate(("webqa_task1", "nights_task4", "oven_task8")):
+        row = json.loads((mbeir / f"M-BEIR/query/test/mbeir_{task}_test.jsonl").read_text().splitlines()[0])
+        rows.append(row)
+        ids = [json.loads(line)["did"] for line in Path(pools[task]).read_text().splitlines()]
+        lines += [
+            f"{row['qid']} Q0 {doc_id} {n} {0.9 - 0.1 * n - 0.01 * number} own\n"
+            for n, doc_id in enumerate(ids, 1)
+        ]
+    put(mbeir / "data/mbeir/test.jsonl", rows)
+    (mbeir / "first.trec").write_text("".join(lines))
+    answers = ["Yes", "No", "Query", ":", "Candidate"]
+    save_tiny_vlm(mbeir / "models" / "Qwen2-VL-7B-Instruct", "qwen2_vl", [*answers, *WORDS])
+    model = "retrievers.lamra_rank.reranker.model"
+    ours = [f"{model}.checkpoint=null", f"{model}.precision=fp32"]
+    assert main(["rerank", "mbeir", "first.trec", "-o", "mixed", *ours]) == 0
+    weight = "retrievers.lamra_rank.reranker.retrieval_weight=0"
+    assert main(["rerank", "mbeir", "first.trec", "-o", "alone", *ours, weight]) == 0
+    mixed, alone = (load_run(f"{name}/lamra_rank/run.jsonl") for name in ("mixed", "alone"))
+    for query_id, hits in load_run("first.trec").items():
+        yes = {hit.doc_id: hit.score for hit in alone[query_id]}
+        sums = {hit.doc_id: hit.score + yes[hit.doc_id] for hit in hits}
+        assert len(set(yes.values())) == 4
+        assert all(0 < value < 1 for value in yes.values())
+        assert {hit.doc_id: 2 * hit.score for hit in mixed[query_id]} == pytest.approx(sums, abs=1e-5)
+
+
 def test_mmeb_from_a_set_to_its_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     folder, data = tmp_path / "models" / "Qwen2-VL-2B-Instruct", tmp_path / "data"
@@ -172,3 +203,14 @@ def test_mmeb_from_a_set_to_its_figure(tmp_path: Path, monkeypatch: pytest.Monke
     lines = (data / "eval/vlm2vec/run.trec").read_text().splitlines()
     assert [line.split()[0] for line in lines] == ["test-0"] * 3 + ["test-1"] * 3
     assert {line.split()[2] for line in lines[3:]} == {"answer%201", "a%20cat", "a%20dog"}
+
+
+def test_a_checkpoint_is_imported_under_the_name_of_a_configuration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name that is known comes as far as the checkpoint."""
+    for name, message in (("clip", "is called 'clip'; there are blip_ff, clip_sf"), ("clip_sf", "no.pth")):
+        assert main(["import-checkpoint", "no.pth", "--config", name, "-o", str(tmp_path / "x")]) == 1
+        assert message in capsys.readouterr().err
+    assert main(["merge-adapters", "clip", "-o", str(tmp_path / "x")]) == 1
+    assert "is called 'clip'; there are blip_ff, clip_sf" in capsys.readouterr().err

@@ -95,8 +95,8 @@ class Hit:
     doc_id: str
     score: float
     evidence: tuple[Evidence, ...] = ()
-    matches: tuple[TokenMatch, ...] = field(default=(), compare=False, repr=False)
     document: Document | None = field(default=None, compare=False, repr=False)
+    matches: tuple[TokenMatch, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def text(self) -> str:

@@ -121,7 +121,7 @@ def test_a_reranker_learns_sixteen_pairs(
         "listwise_template": "listwise.txt",
     }  # fmt: skip
     changes = {"optimizer": {"lr": 1e-2, "min_lr": 2e-3, "warmup_steps": 5, "weight_decay": 0.0}}
-    words = str(write_training(pairs, rerank, batch_size=40, epochs=30, **changes))
+    words = str(write_training(pairs, rerank, batch_size=40, epochs=50, **changes))
     assert main(["train", words]) == 0
     capsys.readouterr()
     trained = {**MODEL, "train_llm": True, "checkpoint": "trained/final", "prompt": prompt}

@@ -131,7 +131,7 @@ def test_a_question_brings_a_picture(home: Path, kind: dict) -> None:
     assert np.abs(np.log(shown) - np.log(alone)).max() > 0.01
 
 
-def write_training(home: Path, lora: dict) -> str:
+def write_training(home: Path, lora: dict = LORA | {"dora": False}) -> str:
     values = {
         "model": {"kind": "vlm", "folder": "vlm", "lora": lora}, "output": f"trained_{lora['dora']}", "epochs": 3, "workers": 0, "batch_size": 6,
         "rerank": {"queries": "queries.jsonl", "corpus": "corpus.jsonl", "run": "first.trec", "images": "images", "list_size": 3},
@@ -227,7 +227,7 @@ def test_sixteen_queries_of_every_form_are_learned(tmp_path: Path, kind: dict, s
     (tmp_path / "one.txt").write_text("{question}\n<ImageHere>\n{passage}\n")
     lora = LORA | {"r": 16, "alpha": 32}
     values = {
-        "model": {"kind": "vlm", "folder": "vlm", "lora": lora}, "output": "trained", "epochs": 35, "workers": 0,
+        "model": {"kind": "vlm", "folder": "vlm", "lora": lora}, "output": "trained", "epochs": 55, "workers": 0,
         "batch_size": 8,
         "rerank": {
             "queries": "queries.jsonl", "corpus": "corpus.jsonl", "run": "first.trec", "images": "images", "samples": samples,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -90,7 +91,7 @@ def test_a_wheel_works_in_an_empty_folder(installed: Path, tmp_path: Path) -> No
     version = run(["-m", "gemkr", "--version"], tmp_path, installed)
     assert version.stdout.split() == ["gemkr", __version__], version.stderr
     script = """
-import gemkr, json
+import gemkr, json, os, re
 from pathlib import Path
 from gemkr.config.files import has_section, load_config
 from gemkr.config.packaged import find_config, names_of
@@ -99,12 +100,16 @@ from gemkr.fm_index import FMIndex
 from gemkr.sample import materialize
 from gemkr.training.config import PretrainConfig, TrainConfig
 from gemkr.training.contrastive.config import ContrastiveConfig
+from gemkr.rerankers.config import RerankerTrainConfig
 
 kinds = {"pretrain": PretrainConfig, "train": TrainConfig, "eval": EvalConfig}
 for command, kind in kinds.items():
     for name in names_of(command):
         path = find_config(name, command)
-        config = load_config(path, ContrastiveConfig if has_section(path, "encoder") else kind)
+        os.environ |= dict.fromkeys(re.findall(r"oc.env:([A-Z_]+)\\}", path.read_text()), "somewhere")
+        sections = {"encoder": ContrastiveConfig, "rerank": RerankerTrainConfig}
+        kind = next((kind for section, kind in sections.items() if has_section(path, section)), kinds[command])
+        config = load_config(path, kind)
         if command == "train" and name == "quickstart":
             assert Path(config.model.tower.weights).is_file() and Path(config.model.llm).is_dir()
 assert FMIndex.build([[5, 6]]).search([5, 6]).count == 1
@@ -116,7 +121,19 @@ print(json.dumps([gemkr.__file__, names_of("train"), documents]))
     done = run(["-c", script], tmp_path, installed)
     assert done.returncode == 0, done.stderr
     assert str(installed) in done.stdout
-    assert '["quickstart", "quickstart_preflmr", "quickstart_vlm", "small"]' in done.stdout
+    own = [
+        "blip_ff",
+        "clip_sf",
+        "lamra_rank",
+        "lamra_ret",
+        "preflmr",
+        "quickstart",
+        "quickstart_preflmr",
+        "quickstart_vlm",
+        "small",
+        "vlm2vec",
+    ]
+    assert json.dumps(own) in done.stdout
     assert (tmp_path / "data" / "manifest.json").is_file()
     assert (tmp_path / "data" / "images" / "train-0700.jpg").is_file()
     assert len((tmp_path / "data" / "test.jsonl").read_text().splitlines()) == 12

@@ -78,10 +78,10 @@ def _generate(model: PromptedLLM, asked: list[torch.Tensor], how: DecodingConfig
 
 
 def decode_large(scale: Scale) -> dict[str, Any]:
-    """The index on the host over 10^9 tokens, under the smallest and the largest shape."""
+    """The index on the host over 10^9 tokens, under every shape."""
     index, build_seconds = index_of(scale, scale.large)
     figures: dict[str, Any] = {"index_tokens": scale.large, "build_seconds": build_seconds}
-    for shape in ("tiny", "7b"):
+    for shape in ("tiny", "1b", "7b"):
         model = llama(scale, shape)
         constraint = constraints(scale, index, model, device=False)["host"]
         figures[shape] = measure_search(model, constraint, prompts(scale), settings(scale))

@@ -50,6 +50,6 @@ PARTS = {
     "decode_1b": Part(partial(decode, shape="1b"), 30),
     "decode_tiny": Part(partial(decode, shape="tiny"), 30),
     "vlm": Part(vlm, 30),
-    "decode_large": Part(decode_large, 140),
+    "decode_large": Part(decode_large, 160),
 }
 """The seconds are guesses until a card was at hand: they decide only whether a part is begun in what is left of the time."""

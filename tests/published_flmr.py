@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import string
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoModel, BertConfig, CLIPVisionModel
 from transformers.models.bert.modeling_bert import BertEncoder
+
+from gemkr.types import Document, Query
 
 
 class Wrapped(nn.Module):
@@ -109,3 +114,25 @@ def publish(module: Theirs, folder: Path, separate: bool, **settings: Any) -> Pa
     config |= {"separate_query_and_context_text_encoder": separate, "mask_instruction_token": ":"} | settings
     (folder / "config.json").write_text(json.dumps(config))
     return folder
+
+
+def require_their_vectors(
+    encoder: Any, module: Theirs, queries: Sequence[Query], documents: Sequence[Document], end: str
+) -> None:
+    """Assert that an encoder gives a published module's vectors; an instruction ends with the token `end`."""
+    tokenizer, read = encoder.reader.tokenizer, encoder.reader.queries(queries)
+    asked = module.query(
+        read["query_tokens"], read["attended"], read["pixels"], tokenizer.convert_tokens_to_ids(end)
+    )
+    skipped = {tokenizer.encode(mark, add_special_tokens=False)[0] for mark in string.punctuation} - {
+        tokenizer.unk_token_id
+    }
+    read = encoder.reader.documents(documents)
+    held = module.document(read["document_tokens"], read["attended"], skipped)
+    for own, theirs in (
+        (encoder.encode_queries(queries), asked),
+        (encoder.encode_documents(documents), held),
+    ):
+        kept = [row[row.any(dim=1)].numpy() for row in theirs]
+        assert np.diff(own.offsets).tolist() == [len(row) for row in kept]
+        np.testing.assert_allclose(own.values, np.concatenate(kept), atol=1e-5)

@@ -100,7 +100,7 @@ def marked(hit: Hit) -> str:
     if hit.matches:
         from gemkr.evaluation.report.matches import shown_matches
 
-        return _strongest(hit.text, shown_matches(hit)["matches"])
+        return _strongest(hit.text, shown_matches(hit).get("matches", []))
     text, places = normalize_with_offsets(hit.text)
     clues = [re.escape(clue) for evidence in hit.evidence if (clue := evidence.text.strip())]
     for pattern in (*(rf"(?<!\w){clue}(?!\w)" for clue in clues), *clues):

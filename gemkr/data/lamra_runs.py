@@ -73,7 +73,7 @@ def read_lamra_reranked(path: str | Path, ties: str = "doc_id") -> dict[str, lis
             raise DataError(
                 f"{where} has not a list of at most {len(names)} scores, as many as the retrieval has documents; give the files of one task"
             )
-        run[query_id] = by_score(checked_hits(zip(names, scores, strict=False), where), ties)
+        run[query_id] = by_score(checked_hits(zip(names[: len(scores)], scores, strict=True), where), ties)
     return run
 
 

@@ -91,7 +91,9 @@ class BeamRules:
         self.settings, self.size = settings, settings.beam_size // settings.groups
         lengths = [1.0, *(n**settings.length_penalty for n in range(1, longest + 1))]
         self._divisors = torch.tensor(lengths, dtype=torch.float64, device=device)
+        # int64[1] each, as a tensor without axes would be fetched where it is an index
         self._longest = torch.tensor([longest], device=device)
+        self._most = torch.tensor([settings.max_tokens], device=device)
 
     def advance(
         self, live: Clues, done: Clues, scores: Tensor, tokens: Tensor, end: Tensor, whole: Tensor
@@ -179,8 +181,7 @@ class BeamRules:
         over = (worst > NONE) & (worst >= self.score(best, length))
         kept = ~over.expand_as(new.total)
         if not (self.settings.diversity and self.settings.groups > 1):
-            most = torch.full_like(self._longest, self.settings.max_tokens)
-            kept = kept & (self._attainable(new, most) > worst)
+            kept = kept & (self._attainable(new, self._most) > worst)
         return new.only(kept)
 
     def _attainable(self, clues: Clues, most: Tensor) -> Tensor:

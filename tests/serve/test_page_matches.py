@@ -1,4 +1,6 @@
-"""What late interaction found, over HTTP, from the client, on the command line, and as a heat map on the page."""
+"""What late interaction found, over HTTP, from the client, on the command line, and as a heat map on the page, of which
+GEMKR_SCREENSHOTS=FOLDER keeps a picture.
+"""
 
 from __future__ import annotations
 

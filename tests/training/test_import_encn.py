@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import string
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from published_flmr import Theirs, publish
+from published_flmr import Theirs, publish, require_their_vectors
 from safetensors.torch import load_file, save_file
 from tiny_flmr import save_tiny_text, save_tiny_xlmr
 from tiny_pictures import save_pictures, save_tiny_clip
@@ -87,22 +85,7 @@ def test_an_imported_checkpoint_gives_their_vectors(
     output = str(tmp_path / "imported")
     assert main(["import-checkpoint", str(folder), "-o", output, "--config", str(tmp_path / "own.yaml")]) == 0
     encoder = built(home, values | {"checkpoint": output})
-    tokenizer, read = encoder.reader.tokenizer, encoder.reader.queries(QUERIES)
-    end = tokenizer.convert_tokens_to_ids("▁:" if model is ENCN else ":")
-    expected = module.query(read["query_tokens"], read["attended"], read["pixels"], end)
-    own = encoder.encode_queries(QUERIES)
-    kept = [row[row.any(dim=1)].numpy() for row in expected]
-    assert np.diff(own.offsets).tolist() == [len(row) for row in kept]
-    np.testing.assert_allclose(own.values, np.concatenate(kept), atol=1e-5)
-    skipped = {tokenizer.encode(mark, add_special_tokens=False)[0] for mark in string.punctuation} - {
-        tokenizer.unk_token_id
-    }
-    read = encoder.reader.documents(DOCUMENTS)
-    expected = module.document(read["document_tokens"], read["attended"], skipped)
-    own = encoder.encode_documents(DOCUMENTS)
-    kept = [row[row.any(dim=1)].numpy() for row in expected]
-    assert np.diff(own.offsets).tolist() == [len(row) for row in kept]
-    np.testing.assert_allclose(own.values, np.concatenate(kept), atol=1e-5)
+    require_their_vectors(encoder, module, QUERIES, DOCUMENTS, "▁:" if model is ENCN else ":")
 
 
 def test_what_encn_reads_and_scores(home: Path) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import string
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from published_flmr import Theirs, publish
+from published_flmr import Theirs, publish, require_their_vectors
 from safetensors.torch import load_file, save_file
 from tiny_flmr import save_tiny_text
 from tiny_pictures import save_pictures, save_tiny_clip
@@ -78,23 +76,7 @@ def test_an_imported_checkpoint_gives_their_vectors(home: Path, tmp_path: Path, 
     )
     pictures = Material(PictureFolder(home / "images"))
     model: TokenEmbedder = choice(values | {"checkpoint": str(output)}).encoder.build(pictures)
-    tokenizer, read = model.reader.tokenizer, model.reader.queries(QUERIES)
-    found = module.query(
-        read["query_tokens"], read["attended"], read["pixels"], tokenizer.convert_tokens_to_ids(":")
-    )
-    own = model.encode_queries(QUERIES)
-    expected = [row[row.any(dim=1)].numpy() for row in found]
-    assert np.diff(own.offsets).tolist() == [len(row) for row in expected]
-    np.testing.assert_allclose(own.values, np.concatenate(expected), atol=1e-5)
-    skipped = {tokenizer.encode(mark, add_special_tokens=False)[0] for mark in string.punctuation} - {
-        tokenizer.unk_token_id
-    }
-    read = model.reader.documents(DOCUMENTS)
-    found = module.document(read["document_tokens"], read["attended"], skipped)
-    own = model.encode_documents(DOCUMENTS)
-    np.testing.assert_allclose(
-        own.values, np.concatenate([row[row.any(dim=1)].numpy() for row in found]), atol=1e-5
-    )
+    require_their_vectors(model, module, QUERIES, DOCUMENTS, ":")
 
 
 def test_every_tensor_is_accounted_for(home: Path, tmp_path: Path) -> None:

@@ -53,6 +53,22 @@ class TokenIndex(Protocol):
     def extract(self, doc: int, start: int = 0, stop: int | None = None) -> np.ndarray: ...
 
 
+@runtime_checkable
+class SegmentedTokens(TokenIndex, Protocol):
+    """A `TokenIndex` over segments, each an index of rows whose row d is the beginning of its document d; `deleted[s]` int64,
+    ascending: the documents of segment s that do not count."""
+
+    @property
+    def positives(self) -> Sequence[TokenIndex]: ...
+
+    @property
+    def deleted(self) -> Sequence[np.ndarray]: ...
+
+    def ranges(self, lo: np.ndarray, hi: np.ndarray) -> np.ndarray:
+        """int64[n, segments, 2]: the rows [lo, hi) of each segment behind spans, deleted documents included."""
+        ...
+
+
 class DecodingState(Protocol):
     """The model's memory (KV cache) of a batch of beams; row i belongs to batch row i."""
 

@@ -1,12 +1,34 @@
-"""Compares an index of segments with the naive twin over the live documents, call for call."""
+"""An index of segments and the naive twin over its live documents, compared call for call."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from gemkr.fm_index import Span
+from gemkr.fm_index import FMIndex, SegmentedIndex, Span
 from gemkr.fm_index.reference import ReferenceIndex
 from gemkr.interfaces import TokenIndex
+
+VOCAB = 40
+
+
+def segmented(
+    docs: list[list[int]], parts: list[int], gone: list[int], vocab: int = VOCAB, **options
+) -> tuple[SegmentedIndex, ReferenceIndex]:
+    """The index of docs in segments that end at `parts`, where document d is deleted by the negative segment gone[d] (0: live)."""
+    ends = sorted({min(p, len(docs)) for p in parts} | {len(docs)})
+    positives, deleted = [], []
+    for start, end in zip([0, *ends], ends):
+        ids = [f"d{d}" for d in range(start, end)]
+        positives.append(
+            FMIndex.build(docs[start:end], ids, vocab_size=vocab, sample_rate=2, threads=1, **options)
+        )
+        deleted.append(np.array([d - start for d in range(start, end) if gone[d]], np.int64))
+    groups = [[d for d in range(len(docs)) if gone[d] == g] for g in sorted(set(gone) - {0})]
+    negatives = [FMIndex.build([docs[d] for d in group], vocab_size=vocab, threads=1) for group in groups]
+    numbers = [np.array(group, np.int64) for group in groups]
+    live = [d for d in range(len(docs)) if not gone[d]]
+    twin = ReferenceIndex.build([docs[d] for d in live], [f"d{d}" for d in live], vocab_size=vocab)
+    return SegmentedIndex(positives, deleted, negatives, numbers, vocab_size=vocab), twin
 
 
 def patterns_of(docs: list[list[int]], most: int = 40) -> list[list[int]]:

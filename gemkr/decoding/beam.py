@@ -105,7 +105,7 @@ def put_on_device(
 ) -> OnDevice | None:
     """What `generate_clues` needs for `settings.engine`: None for "host"; otherwise the index as tensors on the model's device, and
     where model and settings allow for it room for whole searches. Costs a second per million tokens. Raises DecodingError as
-    `generate_clues`, and for an index in segments."""
+    `generate_clues`, and for an index over shards."""
     matcher = _matcher(model, index, settings, word_start, borders)
     if settings.engine == "host":
         return None

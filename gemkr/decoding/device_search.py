@@ -18,6 +18,7 @@ from torch import Tensor
 from gemkr.decoding.config import DecodingConfig
 from gemkr.decoding.device import DeviceConstraint
 from gemkr.decoding.hypotheses import Finished, best_clues
+from gemkr.decoding.live_rows import LiveRows
 from gemkr.decoding.logits import normalizer
 from gemkr.decoding.queued import Glance, Recorded
 from gemkr.decoding.tensor_beams import NONE, BeamRules, Clues
@@ -42,8 +43,8 @@ class Room:
     broken: Tensor
 
     @classmethod
-    def of(cls, slots: BeamSlots, shape: tuple[int, int, int], device: torch.device) -> Room:
-        """For Q queries with B beams of up to M tokens."""
+    def of(cls, slots: BeamSlots, shape: tuple[int, int, int, int], device: torch.device) -> Room:
+        """For Q queries with B beams of up to M tokens in S segments."""
         parents = torch.zeros(shape[:2], dtype=torch.int64, device=device)
         broken = torch.zeros((), dtype=torch.bool, device=device)
         return cls(slots, Clues.none(*shape, device), parents, Clues.none(*shape, device), broken)
@@ -101,7 +102,8 @@ class DeviceSearch:
             del self._rooms[queries]
         if queries not in self._rooms:
             shape, device = (queries, self.settings.beam_size, self._most), self.model.device
-            room = Room.of(self.model.slots(state, *shape), shape, device)
+            segments = self.constraint.index.shift.shape[1]
+            room = Room.of(self.model.slots(state, *shape), (*shape, segments), device)
             self._rooms[queries] = room, Recorded(partial(self._advance, room), device, record=self.record)
         return self._rooms[queries]
 
@@ -114,10 +116,11 @@ class DeviceSearch:
             _beams(part, queries, beams, value)
             for part, value in ((scores, NONE), (tokens, 0), (never, NONE))
         ]
-        root = Clues.none(*room.live.tokens.shape, logits.device)
+        starts = self.constraint.index.starts
+        root, empty = (Clues.none(*room.live.tokens.shape, len(starts) - 1, logits.device) for _ in range(2))
         root.total[: len(logits), :: self._rules.size] = 0.0
-        root.hi.fill_(self.constraint.matcher.index.root.hi)
-        empty = Clues.none(*room.done.tokens.shape, logits.device)
+        root.lo.copy_(starts[:-1])
+        root.hi.copy_(starts[1:])
         live, parents, done = self._rules.advance(root, empty, *every, whole=root.there)
         room.put(self._extended(live), parents, done)
 
@@ -130,8 +133,8 @@ class DeviceSearch:
         """Finish the beams where they stand; let those inside a character or word go on to its end."""
         parents = torch.arange(self.settings.beam_size, device=room.parents.device).expand_as(room.parents)
         for length in range(self.settings.max_tokens, self._most + 1):
-            spans = (part.flatten() for part in (room.live.lo, room.live.hi, room.live.last))
-            whole = self.constraint.whole(*spans).view_as(room.parents)
+            ranges = (part.flatten(0, 1) for part in (room.live.lo, room.live.hi, room.live.last))
+            whole = self.constraint.whole(*ranges).view_as(room.parents)
             live, done = self._rules.close(room.live, room.done, whole)
             room.put(live, room.parents, done)
             if length == self._most or not bool(live.there.any()):
@@ -144,28 +147,29 @@ class DeviceSearch:
         """The model's step, and the parts of `Candidates` [Q, B, ...] behind it."""
         live, shape = room.live, room.parents.shape
         logits = room.slots.step(live.last, room.parents)
-        spans = (part.flatten() for part in (live.lo, live.hi, live.last))
-        found = self.constraint.following(logits, normalizer(logits), *spans, live.length[0, 0], k)
+        ranges = (part.flatten(0, 1) for part in (live.lo, live.hi, live.last))
+        found = self.constraint.following(logits, normalizer(logits), *ranges, live.length[0, 0], k)
         nan = found[0].isnan().any(dim=1) | found[2].isnan()
         room.broken.logical_or_((nan.view(shape) & live.there).any())
         return [part.view(*shape, *part.shape[1:]) for part in found]
 
     def _extended(self, live: Clues) -> Clues:
-        """The beams with the spans of their last tokens."""
+        """The beams with the ranges of their last tokens."""
         lo, hi = self.constraint.index.extend(live.lo, live.hi, live.last)
         return replace(live, lo=lo, hi=hi)
 
     def _found(self, room: Room, prompts: int) -> list[list[Finished]]:
         """The finished clues of the prompts, on the host; all comes in one transfer."""
-        done, longest = room.done, self._most
-        numbers = torch.stack([done.length, done.lo, done.hi, room.broken.expand_as(done.lo).long()], dim=2)
+        done = room.done
+        numbers = torch.stack([room.broken.expand_as(done.length).long(), done.length], dim=2)
         sums = torch.stack([done.log_prob, done.total], dim=2).view(torch.int64)
-        packed = torch.cat([done.tokens, numbers, sums], dim=2)[:prompts].cpu().numpy()
-        if packed[0, 0, longest + 3]:
+        packed = torch.cat([sums, numbers, done.lo, done.hi, done.tokens], dim=2)[:prompts].cpu().numpy()
+        if packed[0, 0, 2]:
             raise ModelError(
                 "the model returned logits that are not numbers (NaN); check its weights and precision"
             )
-        return [best_clues(_clues(each, longest, self.settings), self.settings.beam_size) for each in packed]
+        clues = _clues(packed, self.constraint.index.rows, self.settings)
+        return [best_clues(found, self.settings.beam_size) for found in clues]
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,15 +180,22 @@ class OnDevice:
     search: DeviceSearch | None = None
 
 
-def _clues(packed: np.ndarray, longest: int, settings: DecodingConfig) -> list[Finished]:
-    """The clues of one query, out of int64[n, longest + 6]: tokens, length, lo, hi, a flag, and the bits of two sums."""
-    sums = np.ascontiguousarray(packed[:, longest + 4 :]).view(np.float64)
-    found = []
-    for row, (log_prob, total) in zip(packed.tolist(), sums.tolist(), strict=True):
-        if total > NONE:
-            length, lo, hi = row[longest : longest + 3]
-            score = total / length**settings.length_penalty
-            found.append(Finished(tuple(row[:length]), log_prob, total, lo, hi, (), score=score))
+def _clues(packed: np.ndarray, rows: LiveRows, settings: DecodingConfig) -> list[list[Finished]]:
+    """The clues of each query, out of int64[Q, n, 4 + 2 S + M]: the bits of two sums, a flag, length, lo, hi, tokens."""
+    segments = len(rows.starts) - 1
+    there = np.ascontiguousarray(packed[:, :, 1]).view(np.float64) > NONE
+    kept, queries = packed[there], np.nonzero(there)[0].tolist()
+    log_probs, totals = np.ascontiguousarray(kept[:, :2]).view(np.float64).T.tolist()
+    ranges = np.moveaxis(kept[:, 4 : 4 + 2 * segments].reshape(-1, 2, segments), 1, 0)
+    clues = [
+        tuple(tokens[:length])
+        for length, tokens in zip(kept[:, 3], kept[:, 4 + 2 * segments :].tolist(), strict=True)
+    ]
+    spans = rows.spans(ranges, clues).T.tolist()
+    found: list[list[Finished]] = [[] for _ in packed]
+    for query, tokens, log_prob, total, span in zip(queries, clues, log_probs, totals, spans, strict=True):
+        score = total / len(tokens) ** settings.length_penalty
+        found[query].append(Finished(tokens, log_prob, total, *span, (), score=score))
     return found
 
 

@@ -21,8 +21,8 @@ NONE = -torch.inf
 class Clues:
     """Room for n clues of M tokens for each of Q queries; a place whose `total` is -inf holds none.
 
-    `tokens` int64[Q, n, M], `length` int64[Q, n]; `log_prob` and `total` (less the diversity's penalties) float64[Q, n]; spans
-    `lo`, `hi` int64[Q, n].
+    `tokens` int64[Q, n, M], `length` int64[Q, n]; `log_prob` and `total` (less the diversity's penalties) float64[Q, n]; ranges
+    of rows in each of S segments `lo`, `hi` int64[Q, n, S].
     """
 
     tokens: Tensor
@@ -33,12 +33,13 @@ class Clues:
     hi: Tensor
 
     @classmethod
-    def none(cls, queries: int, n: int, longest: int, device: torch.device) -> Clues:
-        """All places empty."""
-        whole = torch.zeros(4, queries, n, dtype=torch.int64, device=device)
+    def none(cls, queries: int, n: int, longest: int, segments: int, device: torch.device) -> Clues:
+        """All places empty, with room for `longest` tokens."""
+        length = torch.zeros(queries, n, dtype=torch.int64, device=device)
         sums = torch.zeros(queries, n, dtype=torch.float64, device=device)
         tokens = torch.zeros(queries, n, longest, dtype=torch.int64, device=device)
-        return cls(tokens, whole[0], sums, torch.full_like(sums, NONE), whole[1], whole[2])
+        lo, hi = torch.zeros(2, queries, n, segments, dtype=torch.int64, device=device)
+        return cls(tokens, length, sums, torch.full_like(sums, NONE), lo, hi)
 
     def parts(self) -> list[Tensor]:
         """All tensors, in the order of the fields."""
@@ -57,7 +58,7 @@ class Clues:
         return replace(self, total=torch.where(kept, self.total, NONE))
 
     def longer(self, tokens: Tensor, log_probs: Tensor, totals: Tensor) -> Clues:
-        """Each with one more token, int64[Q, n], its log-probability, and the new total; spans stay."""
+        """Each with one more token, int64[Q, n], its log-probability, and the new total; ranges stay."""
         place = torch.arange(self.tokens.shape[2], device=tokens.device) == self.length[:, :, None]
         grown = torch.where(place, tokens[:, :, None], self.tokens)
         return Clues(grown, self.length + 1, self.log_prob + log_probs, totals, self.lo, self.hi)
@@ -98,7 +99,7 @@ class BeamRules:
     def advance(
         self, live: Clues, done: Clues, scores: Tensor, tokens: Tensor, end: Tensor, whole: Tensor
     ) -> tuple[Clues, Tensor, Clues]:
-        """One token more: the new beams, their spans still those of their parents, the parents int64[Q, B], and what is finished.
+        """One token more: the new beams, their ranges still those of their parents, the parents int64[Q, B], and what is finished.
 
         `scores` float32[Q, B, k], best first, and `tokens` int64[Q, B, k] are the candidates of each beam, `end` float32[Q, B] the
         log-probability that it ends here, `whole` bool[Q, B] whether it may be finished where nothing follows.

@@ -48,10 +48,10 @@ class SegmentedIndex(CodedIndex):
         `vocab_size` and `tokenizer_fingerprint` are needed where there is no segment. Raises IndexQueryError where the parts
         do not belong together. Cost: O(segments + deleted documents).
         """
-        self._positives = tuple(positives)
-        self._deleted = [np.ascontiguousarray(each, np.int64) for each in deleted or [_NONE] * len(positives)]
+        self.positives: tuple[FMIndex, ...] = tuple(positives)
+        self.deleted = [np.ascontiguousarray(each, np.int64) for each in deleted or [_NONE] * len(positives)]
         numbers = [np.ascontiguousarray(each, np.int64) for each in numbers]
-        parts = (*self._positives, *negatives)
+        parts = (*self.positives, *negatives)
         if not parts and vocab_size is None:
             raise IndexQueryError("an index of no segments needs a vocab_size")
         self.vocab_size: int = parts[0].vocab_size if parts else int(vocab_size or 0)
@@ -60,10 +60,10 @@ class SegmentedIndex(CodedIndex):
             raise IndexQueryError("the segments were built with different tokenizers; build all with one")
         (self.tokenizer_fingerprint,) = known
         self._core = _core.Segments(
-            list(self._positives), self._deleted, list(negatives), numbers, self.vocab_size
+            list(self.positives), self.deleted, list(negatives), numbers, self.vocab_size
         )
         self.segment_count = len(parts)
-        self.doc_ids: Sequence[str] = LiveIds(self._positives, self._deleted)
+        self.doc_ids: Sequence[str] = LiveIds(self.positives, self.deleted)
 
     def __len__(self) -> int:
         return len(self._core)
@@ -93,7 +93,7 @@ class SegmentedIndex(CodedIndex):
     def corpus_hash(self) -> str:
         """Hash (16 hex digits) of the segments and of what is deleted from each."""
         digest = hashlib.sha256()
-        for index, deleted in zip(self._positives, self._deleted, strict=True):
+        for index, deleted in zip(self.positives, self.deleted, strict=True):
             digest.update(f"{index.corpus_hash} {len(deleted)} ".encode() + deleted.tobytes())
         return digest.hexdigest()[:16]
 
@@ -131,10 +131,14 @@ class SegmentedIndex(CodedIndex):
 
     def extract(self, doc: int, start: int = 0, stop: int | None = None) -> np.ndarray:
         segment, inside = self.place(doc)
-        return self._positives[segment].extract(inside, start, stop)
+        return self.positives[segment].extract(inside, start, stop)
 
     def _extract_from(self, part: int, docs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self._positives[part].extract_many(docs)
+        return self.positives[part].extract_many(docs)
+
+    def ranges(self, lo: np.ndarray, hi: np.ndarray) -> np.ndarray:
+        """int64[n, positive segments, 2]: the rows [lo, hi) that spans have in each, those of deleted documents included."""
+        return self._core.ranges(lo, hi)[:, : len(self.positives)]
 
     def place(self, doc: int) -> tuple[int, int]:
         """(positive segment, document there) of a document."""
@@ -142,11 +146,11 @@ class SegmentedIndex(CodedIndex):
 
     def doc_length(self, doc: int) -> int:
         segment, inside = self.place(doc)
-        return self._positives[segment].doc_length(inside)
+        return self.positives[segment].doc_length(inside)
 
     def verify(self) -> None:
         """`FMIndex.verify` of every positive segment."""
-        for index in self._positives:
+        for index in self.positives:
             index.verify()
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from segment_twin import segmented
 
 from gemkr.decoding import logits as choose
 from gemkr.decoding.beam import beam_search
@@ -33,14 +34,14 @@ def test_sets_and_ends_are_those_of_the_host(docs, block, data) -> None:
     spans = [index.search(clue) for clue in clues]
     lo, hi = (np.array(side, dtype=np.int64) for side in zip(*[(s.lo, s.hi) for s in spans]))
     indptr, allowed, _ = index.next_tokens_many(lo, hi)
-    mask = device.mask(torch.from_numpy(lo), torch.from_numpy(hi))
-    ends = device.count_ends(torch.from_numpy(lo), torch.from_numpy(hi))
+    mask = device.mask(*device.ranges(lo, hi))
+    ends = device.at_end(*device.ranges(lo, hi))
     for i, span in enumerate(spans):
         assert mask[i].nonzero().flatten().tolist() == allowed[indptr[i] : indptr[i + 1]].tolist()
         if clues[i]:
-            assert int(ends[i]) == index.count_ends(span)
+            assert bool(ends[i]) == (index.count_ends(span) > 0)
     tokens = np.array(data.draw(st.lists(st.integers(0, 39), min_size=len(clues), max_size=len(clues))))
-    longer = [side.numpy() for side in device.extend(*map(torch.from_numpy, (lo, hi, tokens)))]
+    longer = [side[:, 0].numpy() for side in device.extend(*device.ranges(lo, hi), torch.from_numpy(tokens))]
     expected = [np.asarray(side) for side in index.extend_many(lo, hi, tokens)]
     there = expected[0] < expected[1]
     np.testing.assert_array_equal(longer[0] < longer[1], there)
@@ -79,17 +80,21 @@ def test_clues_are_those_of_the_host(how, fake) -> None:
 
 
 @pytest.mark.parametrize("length", [0, 1, 4])
-@pytest.mark.parametrize("where", ["host", "device", "none"])
+@pytest.mark.parametrize("where", ["host", "device", "none", "segments"])
 def test_a_step_waits_for_its_device_once(where: str, length: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """On torch's meta device there are no values, so that whatever would fetch one raises, but what is counted here."""
     rng = np.random.default_rng(0)
-    index = FMIndex.build([rng.integers(0, 60, 30).tolist() for _ in range(40)], vocab_size=60)
+    docs = [rng.integers(0, 60, 30).tolist() for _ in range(40)]
+    index = FMIndex.build(docs, vocab_size=60)
+    if where == "segments":
+        index, _ = segmented(docs, [10, 20, 30], [0, 0, 1, 2] * 10, 60)
     matcher = ClueMatcher(index, stop_tokens=(2, 63), min_tokens=2)
     there = DeviceIndex.build(index, "cpu", block=16)
     moved = there.to("meta")
     constraint = {
         "host": lambda: IndexConstraint(matcher, (2, 63)),
         "device": lambda: DeviceConstraint(moved, matcher, (2, 63)),
+        "segments": lambda: DeviceConstraint(moved, matcher, (2, 63)),
         "none": lambda: NoConstraint((2, 63), 2),
     }[where]()
     shapes: list[list[tuple[int, ...]]] = []
@@ -129,6 +134,7 @@ def test_the_same_clues_on_a_gpu() -> None:
     index = FMIndex.build(docs, vocab_size=60)
     host, device = DeviceIndex.build(index, "cpu", block=16), DeviceIndex.build(index, "cuda", block=16)
     lo, hi = torch.tensor([0, 5, 100]), torch.tensor([index.root.hi, 9, 300])
+    lo, hi = lo[:, None], hi[:, None]
     assert torch.equal(host.mask(lo, hi), device.mask(lo.cuda(), hi.cuda()).cpu())
     matcher = ClueMatcher(index, stop_tokens=(2, 63))
     logits, last = torch.randn(3, 64), np.array([1, 3, 4])

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from segment_twin import segmented
 
 from gemkr.decoding.beam import TAIL, beam_search, generate_clues, put_on_device
 from gemkr.decoding.config import DecodingConfig
@@ -20,7 +21,7 @@ from gemkr.decoding.hypotheses import Finished
 from gemkr.decoding.matcher import ClueMatcher
 from gemkr.decoding.queued import Glance, Recorded
 from gemkr.errors import DecodingError, ModelError
-from gemkr.fm_index import FMIndex
+from gemkr.fm_index import FMIndex, SegmentedIndex
 from gemkr.models.gemkr.branches import BranchState
 from gemkr.models.gemkr.slots import Slots
 from gemkr.models.hf.llm import LLM
@@ -76,7 +77,7 @@ def plain(results: list[list[Finished]]) -> list:
     return [[(c.tokens, c.log_prob, c.total, c.score, c.lo, c.hi) for c in found] for found in results]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=250)
 @given(
     docs=CORPORA,
     seed=st.integers(0, 10**6),
@@ -89,11 +90,28 @@ def plain(results: list[list[Finished]]) -> list:
     allow_eos=st.booleans(),
     words=st.none() | st.tuples(*[st.lists(st.integers(0, 2), min_size=VOCAB, max_size=VOCAB)] * 2),
     starts=st.booleans(),
+    segments=st.none() | st.tuples(*[st.lists(st.integers(0, 2), min_size=5, max_size=5)] * 2),
 )
 def test_clues_are_those_of_the_host(
-    docs, seed, ties, shape, diversity, max_tokens, min_tokens, length_penalty, allow_eos, words, starts
+    docs,
+    seed,
+    ties,
+    shape,
+    diversity,
+    max_tokens,
+    min_tokens,
+    length_penalty,
+    allow_eos,
+    words,
+    starts,
+    segments,
 ) -> None:
-    index = FMIndex.build(docs, vocab_size=VOCAB)
+    """Over one index, or over up to four segments without some of their documents."""
+    if segments is None:
+        index = FMIndex.build(docs, vocab_size=VOCAB)
+    else:
+        ends, gone = (np.cumsum(segments[0]).tolist(), segments[1][: len(docs)])
+        index, _ = segmented(docs, ends, gone, VOCAB)
     every, borders = np.ones(VOCAB, bool), None
     if words is not None:
         first, last = (np.array(side, np.int8) for side in words)
@@ -119,11 +137,11 @@ def test_clues_are_those_of_the_host(
     assert plain(there) == plain(here)
 
 
+@pytest.mark.parametrize("segments", [False, True])
 @pytest.mark.parametrize("engine", ["device", "graph"])
 @pytest.mark.parametrize("rules", [{}, {"group_by_head": True}, {"document_penalty": 5.0}])
-def test_every_engine_writes_the_same_clues(engine: str, rules: dict) -> None:
-    rng = np.random.default_rng(0)
-    index = FMIndex.build([rng.zipf(1.5, size=30).clip(0, 59).tolist() for _ in range(40)], vocab_size=60)
+def test_every_engine_writes_the_same_clues(engine: str, rules: dict, segments: bool) -> None:
+    index = in_segments(60) if segments else text_like(60)
     model, starts = Random(64, (2, 63), seed=4), np.arange(60) % 3 > 0
     host = replace(PLAIN, **rules)
     here = generate_clues(model, index, list("abcd"), host, word_start=starts)
@@ -183,19 +201,31 @@ def text_like(vocab: int) -> FMIndex:
     )
 
 
-def searches(model: Prompted, how: DecodingConfig) -> tuple[IndexConstraint, DeviceSearch]:
-    index = text_like(60)
+def in_segments(vocab: int) -> SegmentedIndex:
+    """The same documents in four segments, a third of them deleted."""
+    tokens, offsets = text_like(vocab).extract_many(np.arange(50))
+    docs = [part.tolist() for part in np.split(tokens, offsets[1:-1])]
+    return segmented(docs, [10, 20, 30], [0, 0, 1] * 16 + [0, 0], vocab)[0]
+
+
+def searches(
+    model: Prompted, how: DecodingConfig, *, segments: bool = False
+) -> tuple[IndexConstraint, DeviceSearch]:
+    index = in_segments(60) if segments else text_like(60)
     matcher = ClueMatcher(index, stop_tokens=model.eos_token_ids, min_tokens=how.min_tokens)
     there = DeviceIndex.build(index, "cpu", block=16).to(model.device)
     constraint = DeviceConstraint(there, matcher, model.eos_token_ids)
     return IndexConstraint(matcher, model.eos_token_ids), DeviceSearch(model, constraint, how, tail=TAIL)
 
 
+@pytest.mark.parametrize("segments", [False, True])
 @pytest.mark.parametrize("how", [PLAIN, replace(PLAIN, groups=2, diversity=0.5, length_penalty=1.5)])
-def test_a_real_model_with_slots_writes_what_it_writes_with_branches(how: DecodingConfig) -> None:
+def test_a_real_model_with_slots_writes_what_it_writes_with_branches(
+    how: DecodingConfig, segments: bool
+) -> None:
     """Prompts of several lengths, batches that are not full, and a longer prompt that needs more room."""
     model, how = Prompted(llama()), replace(how, batch_size=5)
-    host, search = searches(model, how)
+    host, search = searches(model, how, segments=segments)
     rng = np.random.default_rng(2)
     prompts = [rng.integers(3, 60, size=n).tolist() for n in (5, 9, 1, 7, 70, 3, 66, 4)]
     here = beam_search(model, host, prompts, how)
@@ -206,10 +236,11 @@ def test_a_real_model_with_slots_writes_what_it_writes_with_branches(how: Decodi
         np.testing.assert_allclose([c.log_prob for c in ours], [c.log_prob for c in theirs], atol=1e-5)
 
 
-def test_a_step_uses_the_same_tensors_again() -> None:
+@pytest.mark.parametrize("segments", [False, True])
+def test_a_step_uses_the_same_tensors_again(segments: bool) -> None:
     """What a CUDA graph needs: everything that a step reads lies where it lay when it was recorded."""
     model = Prompted(llama())
-    _, search = searches(model, PLAIN)
+    _, search = searches(model, PLAIN, segments=segments)
     search.run([[5, 6, 7], [8], [9]])
     held, _ = search._rooms[3]
     parts = [*held.live.parts(), held.parents, *held.done.parts(), held.broken]
@@ -230,13 +261,16 @@ def test_a_step_uses_the_same_tensors_again() -> None:
     assert [part.data_ptr() for part in parts] == before
 
 
+@pytest.mark.parametrize("segments", [False, True])
 @pytest.mark.parametrize("length_penalty", [0.0, 1.5])
 @pytest.mark.parametrize(("groups", "diversity"), [(1, 0.0), (2, 0.0), (2, 0.5)])
-def test_a_step_never_waits_for_its_device(groups: int, diversity: float, length_penalty: float) -> None:
+def test_a_step_never_waits_for_its_device(
+    groups: int, diversity: float, length_penalty: float, segments: bool
+) -> None:
     """On torch's meta device there are no values, so that whatever would fetch one raises."""
     model = Prompted(llama("meta"), "meta")
     how = replace(PLAIN, groups=groups, diversity=diversity, length_penalty=length_penalty)
-    _, search = searches(Prompted(llama()), how)
+    _, search = searches(Prompted(llama()), how, segments=segments)
     search.model = model
     search.constraint = DeviceConstraint(search.constraint.index.to("meta"), search.constraint.matcher, (2,))
     search._rules = type(search._rules)(how, how.max_tokens, model.device)
@@ -254,6 +288,7 @@ def test_a_step_never_waits_for_its_device(groups: int, diversity: float, length
             step()
             assert Glance(model.device).at(room.live.there.any()) is None
     assert room.live.tokens.is_meta
+    assert room.live.lo.shape == (2, 4, 4 if segments else 1)
     with pytest.raises(RuntimeError):
         bool(room.live.there.any())
 
@@ -315,12 +350,13 @@ def test_without_cuda_every_call_is_plain() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("segments", [False, True])
 @pytest.mark.parametrize("record", [False, True])
-def test_the_same_clues_on_a_gpu(record: bool) -> None:
+def test_the_same_clues_on_a_gpu(record: bool, segments: bool) -> None:
     how = replace(PLAIN, batch_size=4)
     here, there = Prompted(llama()), Prompted(LLM(llama().model.cuda()), "cuda")
-    host, _ = searches(here, how)
-    _, search = searches(there, how)
+    host, _ = searches(here, how, segments=segments)
+    _, search = searches(there, how, segments=segments)
     search.record = record
     prompts = [[5, 6, 7], [8], [9, 10], [11] * 12, [13, 14, 15], [16] * 3]
     expected = beam_search(here, host, prompts, how)

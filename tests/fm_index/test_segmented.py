@@ -8,33 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from segment_twin import assert_agree, patterns_of
+from segment_twin import VOCAB, assert_agree, patterns_of, segmented
 
 from gemkr.fm_index import FMIndex, IndexQueryError, SegmentedIndex, Span
-from gemkr.fm_index.reference import ReferenceIndex
 
-VOCAB = 40
 DOCS = st.lists(st.lists(st.integers(0, 4) | st.integers(0, VOCAB - 1), max_size=8), max_size=12)
-
-
-def segmented(
-    docs: list[list[int]], parts: list[int], gone: list[int], **options
-) -> tuple[SegmentedIndex, ReferenceIndex]:
-    """The index of docs in segments that end at `parts`, where document d is deleted by the negative segment gone[d] (0: live)."""
-    ends = sorted({min(p, len(docs)) for p in parts} | {len(docs)})
-    positives, deleted = [], []
-    for start, end in zip([0, *ends], ends):
-        ids = [f"d{d}" for d in range(start, end)]
-        positives.append(
-            FMIndex.build(docs[start:end], ids, vocab_size=VOCAB, sample_rate=2, threads=1, **options)
-        )
-        deleted.append(np.array([d - start for d in range(start, end) if gone[d]], np.int64))
-    groups = [[d for d in range(len(docs)) if gone[d] == g] for g in sorted(set(gone) - {0})]
-    negatives = [FMIndex.build([docs[d] for d in group], vocab_size=VOCAB, threads=1) for group in groups]
-    numbers = [np.array(group, np.int64) for group in groups]
-    live = [d for d in range(len(docs)) if not gone[d]]
-    twin = ReferenceIndex.build([docs[d] for d in live], [f"d{d}" for d in live], vocab_size=VOCAB)
-    return SegmentedIndex(positives, deleted, negatives, numbers, vocab_size=VOCAB), twin
 
 
 @given(docs=DOCS, data=st.data(), bits=st.sampled_from([0.0, 16.0]))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from gemkr.cli import main
+from gemkr.collection.change import Change
 from gemkr.collection.collection import Collection
+from gemkr.collection.shard_folder import create_shards
 from gemkr.config.files import load_config
 from gemkr.data.corpus import read_corpus
 from gemkr.data.records import read_records
@@ -92,14 +95,50 @@ def test_the_engine_changes_no_clue(material: Path, tmp_path: Path, words: str) 
         config.sources().retriever("gemkr")
 
 
-def test_the_index_of_a_collection_in_segments_stays_on_the_host(material: Path, tmp_path: Path) -> None:
-    collection = Collection.create(
-        tmp_path / "c", tokenizer=material / "t.model", documents=read_corpus(material / "corpus.csv")
+def three_segments(material: Path, folder: Path) -> Collection:
+    """The corpus in three segments, two of its documents deleted."""
+    documents = list(read_corpus(material / "corpus.csv"))
+    third = len(documents) // 3
+    collection = Collection.create(folder, tokenizer=material / "t.model", documents=documents[:third])
+    with mock.patch.object(Change, "settle"):
+        collection.add(documents[third : 2 * third])
+        collection.add(documents[2 * third :])
+        collection.delete([documents[1].doc_id, documents[-1].doc_id])
+    assert (len(collection.index.positives), collection.index.segment_count) == (3, 4)
+    return collection
+
+
+@pytest.mark.parametrize("words", ["true", "false"])
+def test_a_collection_in_segments_is_searched_on_the_device(
+    material: Path, tmp_path: Path, words: str
+) -> None:
+    three_segments(material, tmp_path / "c")
+    runs = []
+    for engine in ("host", "device", "graph"):
+        settings = [f"corpus={tmp_path / 'c'}", f"retrievers.gemkr.index={tmp_path / 'c'}"]
+        settings += [f"output={tmp_path / engine}", f"retrievers.gemkr.decoding.engine={engine}"]
+        settings += [f"retrievers.gemkr.decoding.end_at_word={words}", "evaluate=[gemkr]"]
+        assert main(["eval", str(material / "eval.yaml"), *settings]) == 0
+        runs.append(list(read_records(tmp_path / engine / "gemkr" / "run.jsonl")))
+    host = runs[0]
+    assert all(ranking.hits for ranking in host)
+    for run in runs[1:]:
+        for ours, theirs in zip(run, host, strict=True):
+            assert [(c.tokens, c.count, c.span) for c in ours.clues] == [
+                (c.tokens, c.count, c.span) for c in theirs.clues
+            ]
+            assert [hit.doc_id for hit in ours.hits] == [hit.doc_id for hit in theirs.hits]
+            np.testing.assert_allclose(
+                [h.score for h in ours.hits], [h.score for h in theirs.hits], rtol=1e-4
+            )
+
+
+def test_the_index_of_shards_stays_on_the_host(material: Path, tmp_path: Path) -> None:
+    create_shards(
+        tmp_path / "s", 2, tokenizer=material / "t.model", documents=read_corpus(material / "corpus.csv")
     )
-    settings = [f"corpus={tmp_path / 'c'}", f"retrievers.gemkr.index={tmp_path / 'c'}"]
+    settings = [f"corpus={tmp_path / 's'}", f"retrievers.gemkr.index={tmp_path / 's'}"]
     settings += ["retrievers.gemkr.decoding.engine=device", f"output={tmp_path / 'out'}", "evaluate=[gemkr]"]
-    assert main(["eval", str(material / "eval.yaml"), *settings]) == 0
-    collection.delete(["d2"])
     config = load_config(material / "eval.yaml", EvalConfig, settings)
-    with pytest.raises(GemkrError, match="this one has segments; compact the collection"):
+    with pytest.raises(GemkrError, match="this one has shards; use the index on the host"):
         config.sources().retriever("gemkr")

@@ -63,8 +63,8 @@ def constraint_ms(scale: Scale, constraint: DeviceConstraint, how: DecodingConfi
     rows, device = scale.batch * how.beam_size, constraint.device
     generator = torch.Generator().manual_seed(0)
     last = torch.randint(3, scale.vocabulary, (rows,), generator=generator).to(device)
-    root = torch.zeros_like(last), torch.full_like(last, constraint.matcher.index.root.hi)
-    lo, hi = constraint.index.extend(*root, last)
+    starts = constraint.index.starts
+    lo, hi = constraint.index.extend(starts[:-1], starts[1:], last)
     logits = torch.randn(rows, vocabulary, device=device)
     norm = normalizer(logits)
 

@@ -53,21 +53,19 @@ def by_centroid(
     """float32[m]: MaxSim of one query of so many `vectors` and the centroids of the documents' tokens; -inf for a document without a
     token. `levels` uint8[centroids, multiple of 32] are those of their products, filled up with anything."""
 
-def near_best(
+def scanned(
     levels: NDArray[np.uint8],
-    margins: NDArray[np.uint8],
+    entries: NDArray[np.uint8],
+    weights: NDArray[np.uint16],
+    steps: NDArray[np.float32],
     low: float,
-    step: float,
-    scaled: NDArray[np.float32],
     codes: NDArray[np.uint16],
     residuals: NDArray[np.uint8],
-    table: NDArray[np.float32],
     offsets: NDArray[np.int64],
     docs: NDArray[np.int64],
 ) -> NDArray[np.float32]:
-    """float32[m]: MaxSim of one query and the decoded tokens of the documents, not brought to length 1. A query vector looks at tokens
-    whose centroid's level is at most margins[vector] below the document's best one. `scaled` float32[vectors, width] are the query's
-    vectors times the scales of residuals, `margins` uint8[multiple of 32] is filled up with anything."""
+    """float32[m]: MaxSim of one query and the decoded tokens of the documents, not brought to length 1, by `LookupTables`; -inf for a
+    document without a token. `levels` are those of `by_centroid`. Two look-ups a byte of residual and query vector, 32 tokens at once."""
 
 def candidates(
     list_offsets: NDArray[np.int64],

@@ -3,7 +3,7 @@ vector did not find).
 
 A query vector looks into the `probes` lists next to it, less those far below its best; a document gains what its best centroid there
 scores above the vector's last list. Then the best candidates are scored by the centroids of all their tokens, the best of these by
-those decoded tokens that can be a vector's best, and the best of these by the vectors themselves, or by all their decoded tokens.
+look-up tables of the codes, and the best of these by the vectors themselves, or by their decoded tokens.
 """
 
 from __future__ import annotations
@@ -15,15 +15,12 @@ from itertools import pairwise
 import numpy as np
 
 from gemkr.vector_index import _maxsim
+from gemkr.vector_index.lookup_tables import LookupTables
 from gemkr.vector_index.token_codec import ResidualCodec
 from gemkr.vector_index.token_parts import Part
 
 GROUP = 32
 """Query vectors that the kernels take together."""
-LEVELS = 255
-"""Steps from the least to the best product of a query vector and a centroid."""
-REACH = 1.0
-"""How far a token's centroid may score below the document's best one to be decoded, in standard deviations of what a residual adds."""
 LAST = 256
 """Documents scored by all their decoded tokens, where there are no vectors to score them by."""
 
@@ -66,12 +63,11 @@ class Parts:
         docs = _best(docs, codes, max(steps.decoded, k))
         last = max(steps.rescored or LAST, 2 * k)
         if len(docs) > last:
-            scaled = vectors * self.codec.scales
-            margins = _margins(scaled, step, levels.shape[1])
+            tables = LookupTables.of(vectors, self.codec, low, step)
             near = self.scores(
                 docs,
-                lambda part, own: _maxsim.near_best(
-                    levels, margins, low, step, scaled, part.codes, part.residuals, self.codec.table, part.offsets, own
+                lambda part, own: _maxsim.scanned(
+                    levels, tables.entries, tables.weights, tables.steps, tables.low, part.codes, part.residuals, part.offsets, own
                 ),
             )  # fmt: skip
             docs = _best(docs, near, last)
@@ -117,13 +113,6 @@ class Parts:
             docs.append(found + start)
             scores.append(own)
         return np.concatenate(docs), np.concatenate(scores)
-
-
-def _margins(scaled: np.ndarray, step: float, size: int) -> np.ndarray:
-    """uint8[size]: `REACH` deviations of what a residual adds to the product with each query vector, in steps rounded up."""
-    margins = np.zeros(size, np.uint8)
-    margins[: len(scaled)] = np.minimum(np.ceil(REACH * np.linalg.norm(scaled, axis=1) / step), LEVELS)
-    return margins
 
 
 def _probes(products: np.ndarray, vectors: int, steps: Steps) -> tuple[np.ndarray, np.ndarray]:

@@ -6,13 +6,14 @@
 #include <cstdlib>
 #include <random>
 
-#include "candidates.hpp"
+#include "every_cpu.hpp"
 
 using namespace gemkr;
 
 namespace {
 
 std::mt19937_64 engine;
+const char* kernels_in_use = "";
 
 std::size_t upto(std::size_t most) { return std::uniform_int_distribution<std::size_t>(0, most)(engine); }
 
@@ -25,7 +26,7 @@ std::vector<float> floats(std::size_t n) {
 
 void check(bool holds, const char* what) {
     if (!holds) {
-        std::fprintf(stderr, "%s\n", what);
+        std::fprintf(stderr, "%s of the %s kernels\n", what, kernels_in_use);
         std::exit(1);
     }
 }
@@ -42,7 +43,16 @@ float best(const std::vector<float>& tokens, std::size_t start, std::size_t stop
 
 bool near(float a, float b) { return a == b || std::fabs(a - b) < 2e-3F * (1 + std::fabs(b)); }
 
-void round_of() {
+// The kernels for one kind of processor.
+struct Kernels {
+    const char* name;
+    decltype(&plain::score_coded) coded;
+    decltype(&plain::levels_of) levels;
+    decltype(&plain::score_centroids) centroids;
+    decltype(&plain::score_scanned) scanned;
+};
+
+void round_of(const Kernels& kernels) {
     const std::size_t each = std::size_t{1} << upto(2), bytes = 1 + upto(9), width = each * bytes, bits = 8 / each;
     std::vector<std::int64_t> offsets{0};
     for (std::size_t j = upto(6); j-- > 0;) offsets.push_back(offsets.back() + static_cast<std::int64_t>(upto(60)));
@@ -73,20 +83,24 @@ void round_of() {
     const std::vector<float> queries = floats(vectors * width), groups = packed(queries.data(), vectors, width);
     std::vector<float> out(n * docs.size());
     const Coded source{codes.data(), residuals.data(), centroids.data(), table.data(), scales.data(), width, bytes, unit};
-    score_coded(source, offsets.data(), docs.data(), docs.size(), Queries{groups.data(), vectors, bounds.data(), n}, out.data());
+    kernels.coded(source, offsets.data(), docs.data(), docs.size(), Queries{groups.data(), vectors, bounds.data(), n}, out.data());
     const std::size_t row = (vectors + GROUP - 1) / GROUP * GROUP;
-    std::vector<float> products(centres * row, 5.0F), scaled(vectors * width), by_centre(docs.size()), near_best(docs.size());
+    std::vector<float> products(centres * row, 5.0F), by_centre(docs.size()), by_tables(docs.size());
     for (std::size_t c = 0; c < centres; ++c)
         for (std::size_t v = 0; v < vectors; ++v) products[c * row + v] = best(centroids, c, c + 1, queries.data() + v * width, width);
-    for (std::size_t i = 0; i < scaled.size(); ++i) scaled[i] = queries[i] * scales[i % width];
-    std::vector<std::uint8_t> heights(products.size()), margins(row);
-    for (auto& margin : margins) margin = static_cast<std::uint8_t>(upto(255));
+    std::vector<std::uint8_t> heights(products.size());
     Scores scores{heights.data(), row / GROUP, vectors, 0, 1};
-    if (!products.empty()) levels_of(products.data(), products.size(), heights.data(), scores.low, scores.step);
+    if (!products.empty()) kernels.levels(products.data(), products.size(), heights.data(), scores.low, scores.step);
+    const std::size_t filled = (vectors + 3) / 4 * 4, halves = (2 * bytes + 7) / 8 * 8;
+    std::vector<std::uint8_t> entries(filled * halves * 16);
+    std::vector<std::uint16_t> weights(filled);
+    const std::vector<float> steps = floats(vectors);
+    for (auto& entry : entries) entry = static_cast<std::uint8_t>(upto(31));
+    for (auto& weight : weights) weight = static_cast<std::uint16_t>(upto(32000));
     const Codes held{codes.data(), offsets.data()};
-    const Residuals rest{residuals.data(), table.data(), width, bytes, scaled.data()};
-    score_centroids(scores, held, docs.data(), docs.size(), by_centre.data());
-    score_near(scores, held, rest, margins.data(), docs.data(), docs.size(), near_best.data());
+    const Tables tables{entries.data(), weights.data(), steps.data(), filled, halves, 0.5F};
+    kernels.centroids(scores, held, docs.data(), docs.size(), by_centre.data());
+    kernels.scanned(scores, held, Residuals{residuals.data(), bytes}, tables, docs.data(), docs.size(), by_tables.data());
     const std::size_t p = 1 + upto(centres - 1);
     const std::vector<Probe> probes = best_centroids(products.data(), centres, row, vectors, p);
     for (std::size_t i = 0; i < probes.size(); ++i) {
@@ -103,23 +117,24 @@ void round_of() {
                 sum += best(decoded, start, stop, queries.data() + static_cast<std::size_t>(v) * width, width);
             check(near(out[q * docs.size() + j], sum), "score_coded");
         }
-        float sum = start < stop ? 0 : NONE, close = sum;
+        float sum = start < stop ? 0 : NONE, looked = start < stop ? tables.low : NONE;
         for (std::size_t v = 0; start < stop && v < vectors; ++v) {
-            std::uint8_t top = 0;
-            for (std::size_t t = start; t < stop; ++t) top = std::max(top, heights[codes[t] * row + v]);
-            float most = NONE;
+            std::uint32_t top = 0, most = 0;
             for (std::size_t t = start; t < stop; ++t) {
-                const std::uint8_t level = heights[codes[t] * row + v];
-                if (level + margins[v] < top) continue;
-                float score = scores.low + scores.step * static_cast<float>(level);
-                for (std::size_t d = 0; d < width; ++d)
-                    score += scaled[v * width + d] * table[residuals[t * bytes + d / each] * each + d % each];
-                most = std::max(most, score);
+                const std::uint32_t level = heights[codes[t] * row + v];
+                std::uint32_t total = level * weights[v] >> 8;
+                for (std::size_t h = 0; h < 2 * bytes; ++h) {
+                    const std::uint32_t half = residuals[t * bytes + h / 2] >> (h % 2 * 4) & 15;
+                    total += entries[((v / 4 * halves + h) * 4 + v % 4) * 16 + half];
+                }
+                for (std::size_t h = 2 * bytes; h < halves; ++h) total += entries[((v / 4 * halves + h) * 4 + v % 4) * 16];
+                top = std::max(top, level);
+                most = std::max(most, total);
             }
             sum += scores.low + scores.step * static_cast<float>(top);
-            close += most;
+            looked += steps[v] * static_cast<float>(most);
         }
-        check(near(near_best[j], close), "score_near");
+        check(near(by_tables[j], looked), "score_scanned");
         check(near(by_centre[j], sum), "score_centroids");
     }
 }
@@ -131,8 +146,15 @@ int main(int, char** argv) {
     engine.seed(static_cast<std::uint64_t>(std::atoll(argv[2])));
     const auto began = std::chrono::steady_clock::now();
     long rounds = 0;
+    std::vector<Kernels> each{{"plain", plain::score_coded, plain::levels_of, plain::score_centroids, plain::score_scanned}};
+#ifdef GEMKR_SEVERAL_CPUS
+    if (this_cpu() >= Cpu::AVX2) each.push_back({"avx2", avx2::score_coded, avx2::levels_of, avx2::score_centroids, avx2::score_scanned});
+    if (this_cpu() >= Cpu::AVX512)
+        each.push_back({"avx512", avx512::score_coded, avx512::levels_of, avx512::score_centroids, avx512::score_scanned});
+#endif
     while (std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count() < seconds) {
-        round_of();
+        kernels_in_use = each[static_cast<std::size_t>(rounds) % each.size()].name;
+        round_of(each[static_cast<std::size_t>(rounds) % each.size()]);
         ++rounds;
     }
     std::printf("%ld\n", rounds);

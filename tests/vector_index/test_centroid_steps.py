@@ -11,6 +11,7 @@ from token_twins import clustered, drawn, maxsim
 from gemkr.interfaces import TokenVectors
 from gemkr.vector_index import _maxsim
 from gemkr.vector_index.faiss_index import Nearest
+from gemkr.vector_index.lookup_tables import LookupTables
 from gemkr.vector_index.token_codec import ResidualCodec
 
 
@@ -40,7 +41,7 @@ def test_kernels_agree_with_decoding(seed: int, bits: int, width: int, unit: boo
     st.sampled_from([1, 31, 70]),
 )
 def test_steps_agree_with_loops(seed: int, bits: int, width: int, vectors: int) -> None:
-    """Levels, probes, MaxSim by centroids, and MaxSim by the decoded tokens that are near the best, for one query."""
+    """Levels, probes, MaxSim by centroids, and MaxSim by look-up tables, for one query."""
     random = np.random.default_rng(seed)
     tokens = clustered(random, 12, width)
     codec = ResidualCodec.learned(tokens.values, 6, bits)
@@ -60,24 +61,60 @@ def test_steps_agree_with_loops(seed: int, bits: int, width: int, vectors: int) 
     assert np.array_equal(scores, np.take_along_axis(products[:, :vectors].T, order, axis=1))
 
     docs = random.permutation(12)[:7]
-    margins = random.integers(0, 256, levels.shape[1]).astype(np.uint8)
-    scaled = query * codec.scales
     found = _maxsim.by_centroid(levels, vectors, low, step, codes, tokens.offsets, docs)
-    near = _maxsim.near_best(
-        levels, margins, low, step, scaled, codes, residuals, codec.table, tokens.offsets, docs
+    tables = LookupTables.of(query, codec, low, step)
+    scanned = _maxsim.scanned(
+        levels, tables.entries, tables.weights, tables.steps, tables.low, codes, residuals, tokens.offsets, docs
     )
-    rest = codec.table[residuals].reshape(len(codes), -1)
-    for doc, ours, nearest in zip(docs.tolist(), found, near, strict=True):
+    for doc, ours, looked in zip(docs.tolist(), found, scanned, strict=True):
         own = slice(*tokens.offsets[doc : doc + 2])
         if own.start == own.stop:
-            assert ours == nearest == -np.inf
+            assert ours == looked == -np.inf
             continue
-        rows = levels[codes[own], :vectors].astype(int)
-        best = rows.max(axis=0)
-        assert ours == pytest.approx(low * vectors + step * best.sum(), abs=1e-3)
-        whole = low + step * rows + rest[own] @ scaled.T
-        looked = np.where(rows >= best - margins[:vectors], whole, -np.inf)
-        assert nearest == pytest.approx(looked.max(axis=0).sum(), abs=1e-3)
+        rows = levels[codes[own], :vectors]
+        assert ours == pytest.approx(low * vectors + step * rows.max(axis=0).sum(dtype=int), abs=1e-3)
+        sums = _looked_up(tables, residuals[own]) + (rows * tables.weights[:vectors].astype(int) >> 8)
+        assert looked == pytest.approx(tables.low + sums.max(axis=0) @ tables.steps, abs=1e-3)
+
+
+def _looked_up(tables: LookupTables, residuals: np.ndarray) -> np.ndarray:
+    """int[tokens, vectors]: sums of entries, one look-up after the other."""
+    halves = np.stack([residuals & 15, residuals >> 4], axis=2).reshape(len(residuals), -1)
+    return np.array(
+        [
+            [sum(int(tables.entries[v // 4, h, v % 4, half]) for h, half in enumerate(row)) for v in range(len(tables.steps))]
+            for row in halves
+        ]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("width", [8, 20, 128])
+def test_tables_hold_the_products_of_residuals(bits: int, width: int) -> None:
+    """Entries and steps give the product of a query vector and a decoded token, off by no more than their rounding, and at 8 bits by
+    what the halves of a byte do not add up to; eight of them never overflow a byte."""
+    random = np.random.default_rng(bits * width)
+    tokens = clustered(random, 12, width)
+    codec = ResidualCodec.learned(tokens.values, 6, bits)
+    codes, residuals = codec.encoded(tokens.values)
+    query = drawn(random, [5], width, np.float32).values
+    products = np.zeros((6, 32), np.float32)
+    products[:, :5] = codec.centroids @ query.T
+    levels, low, step = _maxsim.leveled(products)
+    tables = LookupTables.of(query, codec, low, step)
+    entries = tables.entries.swapaxes(1, 2).reshape(8, -1, 16)
+    assert entries.max(axis=2).reshape(8, -1, 8).sum(axis=2, dtype=int).max() in range(240, 256)
+    assert not entries[5:].any() and not entries[:, 2 * residuals.shape[1] :].any()
+    sums = _looked_up(tables, residuals) + levels[codes, :5] * (tables.weights[:5] / 256)
+    decoded = ResidualCodec(codec.centroids, codec.scales, codec.levels, unit=False).decoded(codes, residuals)
+    whole = decoded @ query.T
+    # `low` is of all vectors together, so each one's differences are compared
+    found = (sums - sums[:1]) * tables.steps
+    error = np.abs(found - (whole - whole[:1]))
+    halves = entries.shape[1]
+    rounded = (halves * tables.steps + step) + (0.5 * np.abs(query * codec.scales).sum(axis=1) if bits == 8 else 0)
+    assert (error <= rounded + 1e-4).all()
+    assert error.std() < (0.25 if bits == 8 else 0.08) * whole.std()
 
 
 def test_steps_refuse_what_does_not_fit() -> None:
@@ -94,15 +131,20 @@ def test_steps_refuse_what_does_not_fit() -> None:
         given_ = dict(enumerate((levels, 3, -1.0, 0.5, codes, offsets, docs))) | change
         with pytest.raises(ValueError, match=message):
             _maxsim.by_centroid(*given_.values())
-    residuals, table = np.zeros((2, 2), np.uint8), np.zeros((256, 4), np.float32)
-    rest = (codes, residuals, table, offsets, docs)
-    assert _maxsim.near_best(levels, levels[0], 0.5, 1.0, np.ones((2, 8), np.float32), *rest).tolist() == [
-        1.0
-    ]
-    with pytest.raises(ValueError, match="levels and margins must be of the same vectors"):
-        _maxsim.near_best(levels, levels[0, :16], 0.5, 1.0, np.ones((2, 8), np.float32), *rest)
-    with pytest.raises(ValueError, match="the parts of a coded token do not fit together"):
-        _maxsim.near_best(levels, levels[0], 0.5, 1.0, np.ones((2, 9), np.float32), *rest)
+    residuals, entries = np.zeros((2, 2), np.uint8), np.ones((1, 8, 4, 16), np.uint8)
+    query = (levels, entries, np.zeros(4, np.uint16), np.ones(3, np.float32), 0.5)
+    held = (codes, residuals, offsets, docs)
+    assert _maxsim.scanned(*query, *held).tolist() == [0.5 + 3 * 8]
+    for change, message in (
+        ({1: np.ones((1, 4, 4, 16), np.uint8)}, "entries must be .vectors / 4, a multiple of 8 halves"),
+        ({2: np.zeros(8, np.uint16)}, "with a weight and a step for each vector"),
+        ({3: np.ones(5, np.float32)}, "with a weight and a step for each vector"),
+        ({6: np.zeros((2, 5), np.uint8)}, "the parts of a coded token do not fit together"),
+        ({5: np.array([0, 2], np.uint16)}, "a token has a centroid that is not there"),
+    ):
+        given_ = dict(enumerate((*query, *held))) | change
+        with pytest.raises(ValueError, match=message):
+            _maxsim.scanned(*given_.values())
     with pytest.raises(ValueError, match="p at most the number of centroids"):
         _maxsim.probes(np.zeros((2, 32), np.float32), 3, 3)
     with pytest.raises(ValueError, match="there are no products"):

@@ -1,4 +1,4 @@
-// Python's door to maxsim.hpp and candidates.hpp: arrays are checked here, so that the kernels need not.
+// Python's door to the kernels: arrays are checked here, so that the kernels need not.
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -6,7 +6,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "candidates.hpp"
+#include "every_cpu.hpp"
 
 namespace py = pybind11;
 
@@ -70,7 +70,9 @@ Floats scores_of(const Source& source, const Longs& offsets, const Longs& docs, 
         const auto n = static_cast<std::size_t>(vectors.shape(0));
         const std::vector<float> groups = packed(vectors.data(), n, source.width);
         const Queries queries{groups.data(), n, bounds.data(), static_cast<std::size_t>(bounds.size() - 1)};
-        score(source, offsets.data(), docs.data(), static_cast<std::size_t>(docs.size()), queries, to);
+        const std::int64_t *bounds_of = offsets.data(), *numbers = docs.data();
+        const auto m = static_cast<std::size_t>(docs.size());
+        score(source, bounds_of, numbers, m, queries, to);
     }
     return out;
 }
@@ -79,7 +81,7 @@ Floats stored(const Shorts& values, const Longs& offsets, const Longs& docs, con
     require(values.ndim() == 2, "values must be [tokens, width]");
     require_docs(docs, offsets, values.shape(0));
     const Stored source{values.data(), static_cast<std::size_t>(values.shape(1))};
-    return scores_of(source, offsets, docs, vectors, bounds, score_stored);
+    return scores_of(source, offsets, docs, vectors, bounds, [](auto&... args) { score_stored(args...); });
 }
 
 Floats coded(const Shorts& codes, const Bytes& residuals, const Floats& centroids, const Floats& table, const Floats& scales,
@@ -94,7 +96,7 @@ Floats coded(const Shorts& codes, const Bytes& residuals, const Floats& centroid
     require_codes(codes, offsets, docs, centroids.shape(0));
     const Coded source{codes.data(), residuals.data(), centroids.data(), table.data(), scales.data(),
                        static_cast<std::size_t>(width), static_cast<std::size_t>(bytes), unit};
-    return scores_of(source, offsets, docs, vectors, bounds, score_coded);
+    return scores_of(source, offsets, docs, vectors, bounds, [](auto&... args) { score_coded(args...); });
 }
 
 Scores scores_from(const Bytes& levels, std::int64_t vectors, float low, float step) {
@@ -147,20 +149,20 @@ Floats by_centroid(const Bytes& levels, std::int64_t vectors, float low, float s
     float* to = out.mutable_data();
     {
         const py::gil_scoped_release release;
-        score_centroids(scores, {codes.data(), offsets.data()}, docs.data(), static_cast<std::size_t>(docs.size()), to);
+        score_centroids(scores, Codes{codes.data(), offsets.data()}, docs.data(), static_cast<std::size_t>(docs.size()), to);
     }
     return out;
 }
 
-Floats near_best(const Bytes& levels, const Bytes& margins, float low, float step, const Floats& scaled, const Shorts& codes,
-                 const Bytes& residuals, const Floats& table, const Longs& offsets, const Longs& docs) {
-    require(scaled.ndim() == 2 && residuals.ndim() == 2 && table.ndim() == 2 && codes.ndim() == 1 && margins.ndim() == 1,
-            "a query is levels, margins and scaled vectors, a token is a centroid and levels of residuals");
-    const Scores scores = scores_from(levels, scaled.shape(0), low, step);
-    const py::ssize_t width = scaled.shape(1), bytes = residuals.shape(1), each = table.shape(1);
-    require(margins.size() == levels.shape(1), "levels and margins must be of the same vectors");
-    require(residuals.shape(0) == codes.size() && table.shape(0) == 256 && bytes * each == width &&
-                (each == 1 || each == 2 || each == 4),
+Floats scanned(const Bytes& levels, const Bytes& entries, const Shorts& weights, const Floats& steps, float low, const Shorts& codes,
+               const Bytes& residuals, const Longs& offsets, const Longs& docs) {
+    require(entries.ndim() == 4 && entries.shape(2) == TOGETHER && entries.shape(3) == ENTRIES && entries.shape(1) % ADDED == 0 &&
+                weights.size() == 4 * entries.shape(0) && steps.ndim() == 1 && steps.size() <= weights.size(),
+            "entries must be [vectors / 4, a multiple of 8 halves, 4, 16], with a weight and a step for each vector");
+    const Scores scores = scores_from(levels, steps.size(), 0, 1);
+    require(weights.size() <= levels.shape(1), "levels and entries must be of the same vectors");
+    require(residuals.ndim() == 2 && codes.ndim() == 1 && residuals.shape(0) == codes.size() &&
+                2 * residuals.shape(1) <= entries.shape(1),
             "the parts of a coded token do not fit together");
     require_docs(docs, offsets, codes.size());
     require_codes(codes, offsets, docs, levels.shape(0));
@@ -168,10 +170,11 @@ Floats near_best(const Bytes& levels, const Bytes& margins, float low, float ste
     float* to = out.mutable_data();
     {
         const py::gil_scoped_release release;
-        const Residuals rest{residuals.data(), table.data(), static_cast<std::size_t>(width), static_cast<std::size_t>(bytes),
-                             scaled.data()};
-        score_near(scores, {codes.data(), offsets.data()}, rest, margins.data(), docs.data(),
-                   static_cast<std::size_t>(docs.size()), to);
+        const Tables tables{entries.data(), weights.data(), steps.data(), static_cast<std::size_t>(weights.size()),
+                            static_cast<std::size_t>(entries.shape(1)), low};
+        score_scanned(scores, Codes{codes.data(), offsets.data()},
+                      Residuals{residuals.data(), static_cast<std::size_t>(residuals.shape(1))}, tables, docs.data(),
+                      static_cast<std::size_t>(docs.size()), to);
     }
     return out;
 }
@@ -226,8 +229,8 @@ PYBIND11_MODULE(_maxsim, module) {
     module.def("probes", &gemkr::probes, arg("products").noconvert(), arg("vectors"), arg("p"));
     module.def("by_centroid", &gemkr::by_centroid, arg("levels").noconvert(), arg("vectors"), arg("low"), arg("step"),
                arg("codes").noconvert(), arg("offsets").noconvert(), arg("docs").noconvert());
-    module.def("near_best", &gemkr::near_best, arg("levels").noconvert(), arg("margins").noconvert(), arg("low"), arg("step"),
-               arg("scaled").noconvert(), arg("codes").noconvert(), arg("residuals").noconvert(), arg("table").noconvert(),
+    module.def("scanned", &gemkr::scanned, arg("levels").noconvert(), arg("entries").noconvert(), arg("weights").noconvert(),
+               arg("steps").noconvert(), arg("low"), arg("codes").noconvert(), arg("residuals").noconvert(),
                arg("offsets").noconvert(), arg("docs").noconvert());
     module.def("candidates", &gemkr::candidates, arg("list_offsets").noconvert(), arg("list_docs").noconvert(),
                arg("probes").noconvert(), arg("gains").noconvert(), arg("documents"), arg("allowed"));

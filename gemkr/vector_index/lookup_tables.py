@@ -1,0 +1,53 @@
+"""A query as look-up tables: what each half of a byte of a residual adds to the product with a query vector, in 8 bits.
+
+After PQ Fast Scan (André, Kermarrec, Le Scouarnec, VLDB 2015), with one step for all tables of a vector.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gemkr.vector_index.token_codec import ResidualCodec
+
+TOGETHER, ENTRIES, ADDED = 4, 16, 8
+"""Vectors whose tables lie together; values of half a byte; halves whose entries are added up in 8 bits."""
+MOST = ((1 << 8) - 1 - ADDED / 2, (1 << 15) - 1)
+"""Sums, before rounding, of ADDED entries and of all."""
+
+
+@dataclass(frozen=True)
+class LookupTables:
+    """A product of vector v and a decoded token is about steps[v] * (sum of entries + weights[v] / 256 * level of the token's centroid),
+    and all vectors' products together are `low` more. `entries` uint8[vectors / 4, halves, 4, 16], `weights` uint16[vectors], filled up
+    with zeros to multiples of 4 vectors and 8 halves; `steps` float32[vectors that there are]."""
+
+    entries: np.ndarray
+    weights: np.ndarray
+    steps: np.ndarray
+    low: float
+
+    @classmethod
+    def of(cls, vectors: np.ndarray, codec: ResidualCodec, low: float, step: float) -> LookupTables:
+        """Of query vectors float32[v, width], whose products with centroids are `low` and levels of a `step` > 0. Entries are rounded to
+        half a step, which is at least 1/251 of what eight of them can add up to."""
+        table = codec.table.reshape(ENTRIES, ENTRIES, -1)  # of a byte's high half, and its low one
+        halves = np.concatenate([table.mean(axis=0) - table.mean(axis=(0, 1)), table.mean(axis=1)])
+        scaled = (vectors * codec.scales).reshape(len(vectors), codec.bytes, -1)
+        added = (scaled @ halves.T).reshape(len(vectors), -1, ENTRIES)
+        least = added.min(axis=2)
+        added -= least[:, :, None]
+        whole = np.zeros((-(-len(vectors) // TOGETHER) * TOGETHER, -(-added.shape[1] // ADDED) * ADDED, ENTRIES), np.float32)  # fmt: skip
+        whole[: len(vectors), : added.shape[1]] = added
+        ranges = whole.max(axis=2)
+        together = ranges.reshape(len(whole), -1, ADDED).sum(axis=2).max(axis=1)
+        steps = np.maximum.reduce([together / MOST[0], ranges.sum(axis=1) / MOST[1], np.full(len(whole), 255 * step / MOST[1])])  # fmt: skip
+        entries = np.rint(whole / steps[:, None, None]).astype(np.uint8)
+        entries = entries.reshape(-1, TOGETHER, *entries.shape[1:]).swapaxes(1, 2)
+        return cls(
+            np.ascontiguousarray(entries),
+            np.rint(256 * step / steps).astype(np.uint16),
+            steps[: len(vectors)].astype(np.float32),
+            float(least.sum()) + low * len(vectors),
+        )

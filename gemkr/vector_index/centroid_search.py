@@ -19,8 +19,10 @@ from gemkr.vector_index.lookup_tables import LookupTables
 from gemkr.vector_index.token_codec import ResidualCodec
 from gemkr.vector_index.token_parts import Part
 
-GROUP = 32
-"""Query vectors that the kernels take together."""
+CHUNK = 128
+"""Documents that are scored before what is left is looked at again."""
+SURE = 3.0
+"""How far above the mean what a better score adds is thought possible, in standard deviations."""
 LAST = 256
 """Documents scored by all their decoded tokens, where there are no vectors to score them by."""
 
@@ -46,11 +48,9 @@ class Parts:
     def found(
         self, vectors: np.ndarray, k: int, mask: np.ndarray, steps: Steps
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Documents (int64[m], no more than the last step keeps, k or more where so many are found) that `mask` bool[n] marks, and
+        """Documents (int64[m], no more than the last step scores, k or more where so many are found) that `mask` bool[n] marks, and
         their scores float32[m], of a query's vectors float32[v, width]."""
-        padded = np.zeros((-(-len(vectors) // GROUP) * GROUP, vectors.shape[1]), np.float32)
-        padded[: len(vectors)] = vectors
-        products = self.codec.centroids @ padded.T
+        products = _maxsim.products(self.codec.centroids, vectors)
         docs, gains = self._candidates(products, len(vectors), mask, steps)
         docs = _best(docs, gains, max(steps.candidates, k))
         levels, low, step = _maxsim.leveled(products)
@@ -60,18 +60,27 @@ class Parts:
                 levels, len(vectors), low, step, part.codes, part.offsets, own
             ),
         )
-        docs = _best(docs, codes, max(steps.decoded, k))
-        last = max(steps.rescored or LAST, 2 * k)
-        if len(docs) > last:
-            tables = LookupTables.of(vectors, self.codec, low, step)
-            near = self.scores(
-                docs,
+        tables = LookupTables.of(vectors, self.codec, low, step)
+        docs, looked = _refined(
+            docs,
+            codes,
+            lambda some: self.scores(
+                some,
                 lambda part, own: _maxsim.scanned(
                     levels, tables.entries, tables.weights, tables.steps, tables.low, part.codes, part.residuals, part.offsets, own
                 ),
-            )  # fmt: skip
-            docs = _best(docs, near, last)
-        return docs, self.rescored(vectors, docs, exact=bool(steps.rescored))
+            ),
+            k,
+            max(steps.decoded, k),
+        )  # fmt: skip
+        exact = bool(steps.rescored)
+        return _refined(
+            docs,
+            looked,
+            lambda some: self.rescored(vectors, some, exact=exact),
+            k,
+            max(steps.rescored or LAST, 2 * k),
+        )
 
     def rescored(self, vectors: np.ndarray, docs: np.ndarray, *, exact: bool) -> np.ndarray:
         """float32[m]: MaxSim by the vectors of documents, where they are at hand and `exact`, or else by their decoded tokens."""
@@ -128,3 +137,24 @@ def _best(docs: np.ndarray, scores: np.ndarray, most: int) -> np.ndarray:
     if len(docs) <= most:
         return docs
     return docs[np.argpartition(scores, len(scores) - most)[-most:]]
+
+
+def _refined(
+    docs: np.ndarray, scores: np.ndarray, better: Callable[[np.ndarray], np.ndarray], k: int, most: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first documents by `scores`, no more than `most`, and their `better` scores: until what these add to the scores, SURE
+    deviations above its mean, brings no further document among the k best."""
+    order = np.argsort(-scores, kind="stable")[:most]
+    docs, scores = docs[order], scores[order]
+    found = np.empty(len(docs), np.float32)
+    done = 0
+    while done < len(docs):
+        stop = min(done + CHUNK, len(docs))
+        found[done:stop] = better(docs[done:stop])
+        done = stop
+        if k <= done < len(docs):
+            added = found[:done] - scores[:done]
+            least = np.partition(found[:done], done - k)[done - k]
+            if scores[done] + added.mean() + SURE * added.std() < least:
+                break
+    return docs[:done], found[:done]

@@ -11,7 +11,7 @@ import numpy as np
 
 from gemkr.vector_index.token_codec import ResidualCodec
 
-TOGETHER, ENTRIES, ADDED = 4, 16, 8
+TOGETHER, ENTRIES, ADDED = 2, 16, 8
 """Vectors whose tables lie together; values of half a byte; halves whose entries are added up in 8 bits."""
 MOST = ((1 << 8) - 1 - ADDED / 2, (1 << 15) - 1)
 """Sums, before rounding, of ADDED entries and of all."""
@@ -20,8 +20,8 @@ MOST = ((1 << 8) - 1 - ADDED / 2, (1 << 15) - 1)
 @dataclass(frozen=True)
 class LookupTables:
     """A product of vector v and a decoded token is about steps[v] * (sum of entries + weights[v] / 256 * level of the token's centroid),
-    and all vectors' products together are `low` more. `entries` uint8[vectors / 4, halves, 4, 16], `weights` uint16[vectors], filled up
-    with zeros to multiples of 4 vectors and 8 halves; `steps` float32[vectors that there are]."""
+    and all vectors' products together are `low` more. `entries` uint8[vectors / 2, halves, 2, 16], `weights` uint16[vectors], filled up
+    with zeros to multiples of 2 vectors and 8 halves; `steps` float32[vectors that there are]."""
 
     entries: np.ndarray
     weights: np.ndarray

@@ -55,7 +55,7 @@ struct Kernels {
 void round_of(const Kernels& kernels) {
     const std::size_t each = std::size_t{1} << upto(2), bytes = 1 + upto(9), width = each * bytes, bits = 8 / each;
     std::vector<std::int64_t> offsets{0};
-    for (std::size_t j = upto(6); j-- > 0;) offsets.push_back(offsets.back() + static_cast<std::int64_t>(upto(60)));
+    for (std::size_t j = upto(6); j-- > 0;) offsets.push_back(offsets.back() + static_cast<std::int64_t>(upto(140)));
     const auto tokens = static_cast<std::size_t>(offsets.back()), documents = offsets.size() - 1, centres = 1 + upto(5);
     const std::vector<float> centroids = floats(centres * width), scales = floats(width), levels = floats(std::size_t{1} << bits);
     std::vector<float> table(256 * each);
@@ -91,7 +91,7 @@ void round_of(const Kernels& kernels) {
     std::vector<std::uint8_t> heights(products.size());
     Scores scores{heights.data(), row / GROUP, vectors, 0, 1};
     if (!products.empty()) kernels.levels(products.data(), products.size(), heights.data(), scores.low, scores.step);
-    const std::size_t filled = (vectors + 3) / 4 * 4, halves = (2 * bytes + 7) / 8 * 8;
+    const std::size_t filled = (vectors + 1) / 2 * 2, halves = (2 * bytes + 7) / 8 * 8;
     std::vector<std::uint8_t> entries(filled * halves * 16);
     std::vector<std::uint16_t> weights(filled);
     const std::vector<float> steps = floats(vectors);
@@ -125,9 +125,9 @@ void round_of(const Kernels& kernels) {
                 std::uint32_t total = level * weights[v] >> 8;
                 for (std::size_t h = 0; h < 2 * bytes; ++h) {
                     const std::uint32_t half = residuals[t * bytes + h / 2] >> (h % 2 * 4) & 15;
-                    total += entries[((v / 4 * halves + h) * 4 + v % 4) * 16 + half];
+                    total += entries[((v / 2 * halves + h) * 2 + v % 2) * 16 + half];
                 }
-                for (std::size_t h = 2 * bytes; h < halves; ++h) total += entries[((v / 4 * halves + h) * 4 + v % 4) * 16];
+                for (std::size_t h = 2 * bytes; h < halves; ++h) total += entries[((v / 2 * halves + h) * 2 + v % 2) * 16];
                 top = std::max(top, level);
                 most = std::max(most, total);
             }

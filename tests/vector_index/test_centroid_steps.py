@@ -10,6 +10,7 @@ from token_twins import clustered, drawn, maxsim
 
 from gemkr.interfaces import TokenVectors
 from gemkr.vector_index import _maxsim
+from gemkr.vector_index.centroid_search import _refined
 from gemkr.vector_index.faiss_index import Nearest
 from gemkr.vector_index.lookup_tables import LookupTables
 from gemkr.vector_index.token_codec import ResidualCodec
@@ -51,6 +52,10 @@ def test_steps_agree_with_loops(seed: int, bits: int, width: int, vectors: int) 
         random.standard_normal((6, -(-vectors // 32) * 32)).astype(np.float32) / 2
     )  # filled up with anything
     products[:, :vectors] = codec.centroids @ query.T
+    products_ = _maxsim.products(codec.centroids, query)
+    np.testing.assert_allclose(products_[:, :vectors], products[:, :vectors], atol=1e-5)
+    assert products_.shape == products.shape
+    assert not products_[:, vectors:].any()
     levels, low, step = _maxsim.leveled(products)
     np.testing.assert_allclose(low + step * levels, products, atol=0.51 * step)
     assert (low, levels.min(), levels.max()) == (products.min(), 0, 255)
@@ -64,7 +69,15 @@ def test_steps_agree_with_loops(seed: int, bits: int, width: int, vectors: int) 
     found = _maxsim.by_centroid(levels, vectors, low, step, codes, tokens.offsets, docs)
     tables = LookupTables.of(query, codec, low, step)
     scanned = _maxsim.scanned(
-        levels, tables.entries, tables.weights, tables.steps, tables.low, codes, residuals, tokens.offsets, docs
+        levels,
+        tables.entries,
+        tables.weights,
+        tables.steps,
+        tables.low,
+        codes,
+        residuals,
+        tokens.offsets,
+        docs,
     )
     for doc, ours, looked in zip(docs.tolist(), found, scanned, strict=True):
         own = slice(*tokens.offsets[doc : doc + 2])
@@ -82,7 +95,7 @@ def _looked_up(tables: LookupTables, residuals: np.ndarray) -> np.ndarray:
     halves = np.stack([residuals & 15, residuals >> 4], axis=2).reshape(len(residuals), -1)
     return np.array(
         [
-            [sum(int(tables.entries[v // 4, h, v % 4, half]) for h, half in enumerate(row)) for v in range(len(tables.steps))]
+            [sum(int(tables.entries[v // 2, h, v % 2, half]) for h, half in enumerate(row)) for v in range(len(tables.steps))]
             for row in halves
         ]
     )  # fmt: skip
@@ -102,9 +115,10 @@ def test_tables_hold_the_products_of_residuals(bits: int, width: int) -> None:
     products[:, :5] = codec.centroids @ query.T
     levels, low, step = _maxsim.leveled(products)
     tables = LookupTables.of(query, codec, low, step)
-    entries = tables.entries.swapaxes(1, 2).reshape(8, -1, 16)
-    assert entries.max(axis=2).reshape(8, -1, 8).sum(axis=2, dtype=int).max() in range(240, 256)
-    assert not entries[5:].any() and not entries[:, 2 * residuals.shape[1] :].any()
+    entries = tables.entries.swapaxes(1, 2).reshape(6, -1, 16)
+    assert entries.max(axis=2).reshape(6, -1, 8).sum(axis=2, dtype=int).max() in range(240, 256)
+    assert not entries[5:].any()
+    assert not entries[:, 2 * residuals.shape[1] :].any()
     sums = _looked_up(tables, residuals) + levels[codes, :5] * (tables.weights[:5] / 256)
     decoded = ResidualCodec(codec.centroids, codec.scales, codec.levels, unit=False).decoded(codes, residuals)
     whole = decoded @ query.T
@@ -112,9 +126,29 @@ def test_tables_hold_the_products_of_residuals(bits: int, width: int) -> None:
     found = (sums - sums[:1]) * tables.steps
     error = np.abs(found - (whole - whole[:1]))
     halves = entries.shape[1]
-    rounded = (halves * tables.steps + step) + (0.5 * np.abs(query * codec.scales).sum(axis=1) if bits == 8 else 0)
+    rounded = (halves * tables.steps + step) + (
+        0.5 * np.abs(query * codec.scales).sum(axis=1) if bits == 8 else 0
+    )
     assert (error <= rounded + 1e-4).all()
     assert error.std() < (0.25 if bits == 8 else 0.08) * whole.std()
+
+
+def test_better_scores_are_asked_for_until_nothing_more_can_come() -> None:
+    """All of the best are found though their first scores are noisy, few others are looked at, and no more than were allowed."""
+    random = np.random.default_rng(0)
+    scores = random.standard_normal(20_000).astype(np.float32)
+    true = scores + 2 + 0.2 * random.standard_normal(20_000).astype(np.float32)
+    docs = random.permutation(20_000)
+    place = np.argsort(docs)
+    found, better = _refined(docs, scores, lambda some: true[place[some]], 50, 20_000)
+    assert np.array_equal(better, true[place[found]])
+    best = set(docs[np.argsort(-true)[:50]].tolist())
+    assert best <= set(found.tolist())
+    assert len(found) < 1000
+    fewer, _ = _refined(docs, scores, lambda some: true[place[some]], 50, 200)
+    assert np.array_equal(fewer, docs[np.argsort(-scores)[:200]])
+    same, _ = _refined(docs, scores, lambda some: scores[place[some]] + 1, 50, 20_000)
+    assert len(same) == 128
 
 
 def test_steps_refuse_what_does_not_fit() -> None:
@@ -131,12 +165,12 @@ def test_steps_refuse_what_does_not_fit() -> None:
         given_ = dict(enumerate((levels, 3, -1.0, 0.5, codes, offsets, docs))) | change
         with pytest.raises(ValueError, match=message):
             _maxsim.by_centroid(*given_.values())
-    residuals, entries = np.zeros((2, 2), np.uint8), np.ones((1, 8, 4, 16), np.uint8)
+    residuals, entries = np.zeros((2, 2), np.uint8), np.ones((2, 8, 2, 16), np.uint8)
     query = (levels, entries, np.zeros(4, np.uint16), np.ones(3, np.float32), 0.5)
     held = (codes, residuals, offsets, docs)
     assert _maxsim.scanned(*query, *held).tolist() == [0.5 + 3 * 8]
     for change, message in (
-        ({1: np.ones((1, 4, 4, 16), np.uint8)}, "entries must be .vectors / 4, a multiple of 8 halves"),
+        ({1: np.ones((2, 4, 2, 16), np.uint8)}, "entries must be .vectors / 2, a multiple of 8 halves"),
         ({2: np.zeros(8, np.uint16)}, "with a weight and a step for each vector"),
         ({3: np.ones(5, np.float32)}, "with a weight and a step for each vector"),
         ({6: np.zeros((2, 5), np.uint8)}, "the parts of a coded token do not fit together"),
@@ -147,6 +181,8 @@ def test_steps_refuse_what_does_not_fit() -> None:
             _maxsim.scanned(*given_.values())
     with pytest.raises(ValueError, match="p at most the number of centroids"):
         _maxsim.probes(np.zeros((2, 32), np.float32), 3, 3)
+    with pytest.raises(ValueError, match="must be of one width"):
+        _maxsim.products(np.zeros((2, 8), np.float32), np.zeros((1, 9), np.float32))
     with pytest.raises(ValueError, match="there are no products"):
         _maxsim.leveled(np.zeros((0, 32), np.float32))
 

@@ -106,6 +106,23 @@ Scores scores_from(const Bytes& levels, std::int64_t vectors, float low, float s
     return {levels.data(), static_cast<std::size_t>(levels.shape(1)) / GROUP, static_cast<std::size_t>(vectors), low, step};
 }
 
+Floats products(const Floats& centroids, const Floats& vectors) {
+    require(centroids.ndim() == 2 && vectors.ndim() == 2 && centroids.shape(1) == vectors.shape(1),
+            "centroids and query vectors must be of one width");
+    const auto n = static_cast<std::size_t>(vectors.shape(0)), width = static_cast<std::size_t>(vectors.shape(1));
+    const std::size_t groups = (n + GROUP - 1) / GROUP;
+    Floats out({centroids.shape(0), static_cast<py::ssize_t>(groups * GROUP)});
+    float* to = out.mutable_data();
+    const float* from = centroids.data();
+    const auto count = static_cast<std::size_t>(centroids.shape(0));
+    {
+        const py::gil_scoped_release release;
+        const std::vector<float> queries = packed(vectors.data(), n, width);
+        products_of(from, count, width, queries.data(), groups, to);
+    }
+    return out;
+}
+
 py::tuple leveled(const Floats& products) {
     require(products.size() > 0, "there are no products");
     const auto n = static_cast<std::size_t>(products.size());
@@ -157,8 +174,8 @@ Floats by_centroid(const Bytes& levels, std::int64_t vectors, float low, float s
 Floats scanned(const Bytes& levels, const Bytes& entries, const Shorts& weights, const Floats& steps, float low, const Shorts& codes,
                const Bytes& residuals, const Longs& offsets, const Longs& docs) {
     require(entries.ndim() == 4 && entries.shape(2) == TOGETHER && entries.shape(3) == ENTRIES && entries.shape(1) % ADDED == 0 &&
-                weights.size() == 4 * entries.shape(0) && steps.ndim() == 1 && steps.size() <= weights.size(),
-            "entries must be [vectors / 4, a multiple of 8 halves, 4, 16], with a weight and a step for each vector");
+                weights.size() == 2 * entries.shape(0) && steps.ndim() == 1 && steps.size() <= weights.size(),
+            "entries must be [vectors / 2, a multiple of 8 halves, 2, 16], with a weight and a step for each vector");
     const Scores scores = scores_from(levels, steps.size(), 0, 1);
     require(weights.size() <= levels.shape(1), "levels and entries must be of the same vectors");
     require(residuals.ndim() == 2 && codes.ndim() == 1 && residuals.shape(0) == codes.size() &&
@@ -225,6 +242,7 @@ PYBIND11_MODULE(_maxsim, module) {
     module.def("coded", &gemkr::coded, arg("codes").noconvert(), arg("residuals").noconvert(), arg("centroids").noconvert(),
                arg("table").noconvert(), arg("scales").noconvert(), arg("unit"), arg("offsets").noconvert(),
                arg("docs").noconvert(), arg("vectors").noconvert(), arg("bounds").noconvert());
+    module.def("products", &gemkr::products, arg("centroids").noconvert(), arg("vectors").noconvert());
     module.def("leveled", &gemkr::leveled, arg("products").noconvert());
     module.def("probes", &gemkr::probes, arg("products").noconvert(), arg("vectors"), arg("p"));
     module.def("by_centroid", &gemkr::by_centroid, arg("levels").noconvert(), arg("vectors"), arg("low"), arg("step"),

@@ -91,4 +91,11 @@ struct Codes {
     const std::int64_t* offsets;     // document j has the tokens offsets[j] to offsets[j + 1]
 };
 
+// Ask for what will be read soon: [first, last) of rows of a number of bytes.
+GEMKR_INLINE void prefetch(const void* rows, std::size_t bytes, std::int64_t first, std::int64_t last) {
+    const char* at = static_cast<const char*>(rows) + static_cast<std::size_t>(first) * bytes;
+    const char* const end = static_cast<const char*>(rows) + static_cast<std::size_t>(last) * bytes;
+    for (; at < end; at += 64) __builtin_prefetch(at);
+}
+
 }  // namespace gemkr

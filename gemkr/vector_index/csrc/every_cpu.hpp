@@ -83,6 +83,7 @@ inline Cpu this_cpu() {
 
 GEMKR_ON_THIS_CPU(score_stored)
 GEMKR_ON_THIS_CPU(score_coded)
+GEMKR_ON_THIS_CPU(products_of)
 GEMKR_ON_THIS_CPU(levels_of)
 GEMKR_ON_THIS_CPU(score_centroids)
 GEMKR_ON_THIS_CPU(score_scanned)

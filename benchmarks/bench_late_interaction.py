@@ -34,9 +34,9 @@ from gemkr.vector_index.token_exact import ExactTokenIndex
 ENGINES = ("exact", "centroid 2 bits", "centroid 4 bits", "centroid 8 bits")
 SETTINGS = {
     "default": {},
-    "few": {"probes": 8, "candidates": 2048, "decoded": 512, "rescored": 256},
-    "half": {"candidates": 4096, "decoded": 1024, "rescored": 384},
-    "most": {"probes": 32, "prune": 0.0, "candidates": 16_384, "decoded": 4096, "rescored": 1024},
+    "half": {"candidates": 8192},
+    "quarter": {"candidates": 4096},
+    "most": {"probes": 32, "prune": 0.0, "candidates": 32_768},
     "decoded only": {"rescored": 0},
 }
 Search = Callable[[TokenVectors, int], np.ndarray]
@@ -113,21 +113,18 @@ def measure(engine: str, folder: Path, k: int, lists: int | None) -> dict:
 
 def built(config: CentroidIndex.Config, tokens: TokenVectors, folder: Path) -> tuple[CentroidIndex, dict]:
     """An index and what building it took, from the folder where it is there."""
-    path = folder / f"index-{config.bits}-{config.lists or 'default'}"
-    note = path.with_suffix(".json")
-    if note.is_file():
-        return CentroidIndex.open(path, config, tokens), json.loads(note.read_text())
-    before, began, used = _anonymous(), time.perf_counter(), time.process_time()
-    index = CentroidIndex.build(config, tokens)
-    figures = {
-        "bytes": index.bytes_per_token,
-        "build_s": time.perf_counter() - began,
-        "build_cpu_s": time.process_time() - used,
-        "peak_mib": (_anonymous(peak=True) - before) / 2**20,
-    }
-    index.save(path)
-    note.write_text(json.dumps(figures) + "\n")
-    return index, figures
+    note = folder / f"index-{config.bits}-{config.lists or 'default'}.json"
+    if not note.is_file():
+        before, began, used = _anonymous(), time.perf_counter(), time.process_time()
+        CentroidIndex.prepare(config, tokens, folder / "tokens")
+        figures = {
+            "build_s": time.perf_counter() - began,
+            "build_cpu_s": time.process_time() - used,
+            "peak_mib": (_anonymous(peak=True) - before) / 2**20,
+        }
+        note.write_text(json.dumps(figures) + "\n")
+    index = CentroidIndex.from_config(config, tokens, folder / "tokens")
+    return index, {"bytes": index.bytes_per_token, **json.loads(note.read_text())}
 
 
 def table(results: list[dict]) -> str:

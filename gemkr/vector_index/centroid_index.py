@@ -40,15 +40,16 @@ class CentroidIndex:
     class Config:
         """Residual codes of `bits` (2, 4, 8) a number; `lists` centroids (default: 16 times the root of the number of tokens, to a
         power of two). A query vector looks into `probes` lists, without those that score less than `prune` of its best. Of the documents
-        there `candidates` are scored by centroids, `decoded` of them by some decoded tokens, `rescored` of these by the vectors
-        themselves (at least twice the documents wanted; 0: by all decoded tokens)."""
+        there the best `candidates` are scored by centroids; of these at most `decoded` by their codes, and of these at most `rescored` by
+        the vectors themselves (at least twice the documents wanted; 0: by decoded tokens), best first, until no other is likely to
+        be among those wanted."""
 
-        bits: Positive = 4
+        bits: Positive = 2
         lists: Positive | None = None
         probes: Positive = 16
         prune: Share = 0.4
-        candidates: Positive = 8192
-        decoded: Positive = 2048
+        candidates: Positive = 16_384
+        decoded: Positive = 8192
         rescored: int = 768
 
         def __post_init__(self) -> None:

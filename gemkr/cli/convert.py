@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from gemkr.cli.output import require_writable
-    from gemkr.cli.split import as_lines
     from gemkr.data.picture_table import read_picture_table
+    from gemkr.data.query_lines import as_lines
     from gemkr.errors import DataError
     from gemkr.files import write_atomically
     from gemkr.vision.pictures import PictureFolder

@@ -67,8 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from gemkr.cli.output import require_writable
-    from gemkr.cli.split import as_lines
     from gemkr.data.queries import read_captions
+    from gemkr.data.query_lines import as_lines
     from gemkr.errors import DataError
     from gemkr.files import write_atomically
 

@@ -8,10 +8,8 @@ that two files are split alike where their groups begin alike.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import hashlib
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from gemkr.cli.output import require_writable
     from gemkr.data.queries import read_queries
+    from gemkr.data.query_lines import as_lines
     from gemkr.files import write_atomically
 
     if args.rest.resolve() == args.held_out.resolve():
@@ -92,9 +91,3 @@ def is_held_out(group: str, part: float, seed: int) -> bool:
     """Whether a group is held out: a hash of seed and name, read as a number in [0, 1), is below `part`."""
     digest = hashlib.sha256(f"{seed} {group}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64 < part
-
-
-def as_lines(queries: Iterable[Query]) -> str:
-    """Queries as jsonl; empty fields are left out."""
-    rows = ({key: value for key, value in dataclasses.asdict(query).items() if value} for query in queries)
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

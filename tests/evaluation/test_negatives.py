@@ -114,6 +114,58 @@ def test_negatives_of_a_section(folder: Path, capsys: pytest.CaptureFixture, nam
     assert main([*command[:-1], "5", "-o", "negatives.trec", "--restart"]) == 0
 
 
+def positives() -> dict[str, list[str]]:
+    return {query.query_id: list(query.positives) for query in read_queries("positives.jsonl")}
+
+
+@pytest.mark.parametrize(
+    ("options", "fox", "otter", "left_out"),
+    [
+        ([], ["d0", "d2"], ["d5"], 2),
+        (["--positives-per-query", "1"], ["d0"], ["d5"], 2),
+        (["--skip", "2", "--positives-per-query", "1"], ["d0"], ["d5"], 2),
+        (["match=exact", "--depth", "3"], None, ["d5"], 3),
+        (["qrels=qrels.txt", "match=exact"], ["d2"], ["d5", "d6"], 2),
+    ],
+)
+def test_positives_of_answers(
+    folder: Path, capsys: pytest.CaptureFixture, options: list[str], fox: list[str] | None, otter: list[str], left_out: int
+) -> None:  # fmt: skip
+    """Given ones stay as they are, others are hits that hold an answer, best first; who has none is left out, and counted."""
+    rows = [query | {"positives": []} if query["query_id"] == "fox" else query for query in QUERIES]
+    rows[2] = rows[2] | {"answers": ["shells"], "caption": "a hen"}
+    Path("queries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Path("qrels.txt").write_text("fox 0 d2 1\nfox 0 d1 0\notter 0 d6 1\n")
+    command = ["mine-negatives", "mine.yaml", "first.trec", "-o", "negatives.trec", *options]
+    assert main([*command, "--positives", "positives.jsonl"]) == 0
+    out, err = capsys.readouterr()
+    assert positives() == ({} if fox is None else {"fox": fox}) | {"otter": otter}
+    assert f"{4 - left_out} of 4 queries with positives -> positives.jsonl\n" in out
+    assert (
+        f"{left_out - 1} of 4 queries have no positive and no hit with an answer, and are left out\n" in err
+    )
+    kept = {query.query_id: query for query in read_queries("positives.jsonl")}
+    assert kept["otter"].question == QUERIES[1]["question"]
+    with_answer = {"d0", "d2"} if "match=exact" not in options else {"d2"} if fox else set()
+    assert not with_answer & set(mined()["fox"])
+
+
+def test_no_positive_at_all(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    Path("queries.jsonl").write_text('{"query_id": "fox", "question": "a fox", "answers": ["sea"]}\n')
+    command = ["mine-negatives", "mine.yaml", "first.trec", "-o", "negatives.trec", "--positives"]
+    assert main([*command, "positives.jsonl"]) == 1
+    sentence = (
+        "none of the 1 queries has a hit that holds an answer in first.trec up to rank 100; raise depth"
+    )
+    assert sentence in capsys.readouterr().err
+    assert not Path("negatives.trec").exists()
+    assert not Path("positives.jsonl").exists()
+    assert main([*command, "queries.jsonl"]) == 1
+    assert "the output queries.jsonl is the same file as an input" in capsys.readouterr().err
+    assert main([*command[:-1], "--positives-per-query", "2"]) == 1
+    assert "--positives-per-query is for --positives, which is not there" in capsys.readouterr().err
+
+
 def test_qrels_name_relevant_documents_too(folder: Path) -> None:
     Path("qrels.txt").write_text("otter 0 d6 1\notter 0 d7 0\n")
     command = ["mine-negatives", "mine.yaml", "first.trec", "-o", "negatives.trec", "qrels=qrels.txt"]

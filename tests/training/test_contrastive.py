@@ -137,7 +137,8 @@ def test_every_encoder_learns_sixteen_pairs(folder: Path, tmp_path: Path, name: 
 
 
 def test_a_text_encoder_learns_pairs_of_texts(tmp_path: Path) -> None:
-    """A folder of sentence-transformers, with instructions; its network gives the vectors that the library gives."""
+    """A folder of sentence-transformers, with instructions; its network gives the vectors that the library gives. Pictures of queries,
+    which it does not read, need not be there."""
     save_tiny_encoder(tmp_path / "encoder", WORDS)
     queries, documents = [], []
     for number in range(16):
@@ -150,6 +151,7 @@ def test_a_text_encoder_learns_pairs_of_texts(tmp_path: Path) -> None:
             }
         )
     queries[3]["instruction"] = "find a photo"
+    queries[4]["image"] = "elsewhere"
     for name, rows in (("queries", queries), ("corpus", documents)):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     section = {"kind": "sentence_transformers", "folder": str(tmp_path / "encoder")}

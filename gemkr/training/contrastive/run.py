@@ -81,7 +81,8 @@ def _train(config: ContrastiveConfig, point: ResumePoint | None) -> Outcome:
     run = None if config.negatives is None else read_run(config.negatives.run)
     queries = list(read_queries(config.queries))
     pairs = make_pairs(queries, documents, run, config.negatives, str(config.queries))
-    _require_pictures(pairs, documents, material.pictures)
+    if getattr(encoder, "reads_pictures", False):
+        _require_pictures(pairs, documents, material.pictures)
     dataset = PairDataset(pairs, documents)
     model = ContrastiveModel(encoder.network, config.loss).train()
     learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -106,7 +107,7 @@ def _train(config: ContrastiveConfig, point: ResumePoint | None) -> Outcome:
 
 
 def _require_pictures(pairs: list[Pair], documents: DocumentStore, pictures: PictureFolder | None) -> None:
-    """Every picture must be there: found out now, not in the third hour."""
+    """Every picture that the encoder reads must be there: found out now, not in the third hour."""
     wanted = [(f"the query {pair.query.query_id!r}", pair.query.image) for pair in pairs]
     numbers = dict.fromkeys(number for pair in pairs for number in (pair.target, *pair.negatives))
     wanted += [(f"the document {documents.doc_ids[i]!r}", documents[i].image) for i in numbers]

@@ -1,4 +1,5 @@
-"""`gemkr queries FILE`: one jsonl of queries from the files that OK-VQA, COCO, M-BEIR and MMEB publish, or a part of other queries."""
+"""`gemkr queries FILE`: one jsonl of queries from the files that OK-VQA, COCO, M-BEIR, MMEB and SimCSE publish, or a part of other
+queries."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gemkr.data.mbeir import Placed
-    from gemkr.types import Query
+    from gemkr.types import Document, Query
 
 HELP = (
     "make one query file of OK-VQA's, M-BEIR's or MMEB's questions, answers, captions, instructions and pools"
@@ -22,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from gemkr.data.queries import COCO_2014_NAMES
 
     parser.add_argument(
-        "file", metavar="FILE", help="OK-VQA's question file, a set of MMEB, or any file of queries"
+        "file",
+        metavar="FILE",
+        help="OK-VQA's question file, a set of MMEB, SimCSE's nli_for_simcse.csv, or any file of queries",
     )
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="OUT.jsonl")
     parser.add_argument("--annotations", help="OK-VQA's annotation file: the answers")
@@ -54,14 +57,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("text", "image", "image,text"),
         help="what all queries look for, to choose instructions (default: that of each one's first gold document)",
     )
-    parser.add_argument("--corpus", metavar="OUT.jsonl", help="write the candidates of MMEB's set there")
+    parser.add_argument(
+        "--corpus", metavar="OUT.jsonl", help="write the documents of MMEB's set, or of an NLI file, there"
+    )
     parser.add_argument(
         "--pools", metavar="OUT.jsonl", help="write the lists of candidates of MMEB's evaluation set there"
     )
     parser.add_argument(
         "--negatives",
         metavar="OUT.trec",
-        help="write the hard negatives of MMEB's training set there, as a run",
+        help="write the hard negatives of a training file (MMEB's, NLI) there, as a run",
     )
 
 
@@ -103,50 +108,61 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _placed(args: argparse.Namespace) -> list[Placed]:
-    from gemkr.data.mmeb import is_mmeb
-    from gemkr.data.mmeb_training import is_mmeb_training
+    from gemkr.data.mmeb import is_mmeb, read_mmeb
+    from gemkr.data.mmeb_training import is_mmeb_training, read_mmeb_training
+    from gemkr.data.nli_training import is_nli_training, read_nli_training
     from gemkr.data.queries import COCO_2014_NAMES, placed_queries, read_okvqa
     from gemkr.errors import ConfigError
 
-    evaluated, learned = is_mmeb(args.file), is_mmeb_training(args.file)
+    evaluated, pairs = is_mmeb(args.file), is_mmeb_training(args.file)
+    sentences = is_nli_training(args.file)
+    learned = pairs or sentences
     if (
         (args.pools and not evaluated)
         or (args.negatives and not learned)
         or (args.corpus and not (evaluated or learned))
     ):
         raise ConfigError(
-            f"--corpus, --pools (evaluation) and --negatives (training) are for MMEB's sets, and {args.file} is none of their kind; leave "
-            "them out"
+            f"--corpus, --pools (evaluation) and --negatives (training) are for MMEB's sets and SimCSE's NLI pairs, and {args.file} is "
+            "none of their kind; leave them out"
         )
-    if evaluated or learned:
-        return _mmeb(args, learned=learned)
+    if evaluated:
+        found = read_mmeb(args.file)
+        pools = [{"pool": name, "doc_ids": ids} for name, ids in found.pools.items()]
+        return _with_documents(args, found.queries, found.documents, pools, "")
+    if learned:
+        training = (read_mmeb_training if pairs else read_nli_training)(args.file)
+        return _with_documents(args, training.queries, training.documents, [], training.run_lines())
     if args.annotations or args.picture_names != COCO_2014_NAMES:
         queries = read_okvqa(args.file, args.annotations, names=args.picture_names)
         return [(args.file, query) for query in queries]
     return list(placed_queries(args.file))
 
 
-def _mmeb(args: argparse.Namespace, *, learned: bool) -> list[Placed]:
-    """The queries of a set of MMEB, one for training if `learned`; what else it holds is written where it is wanted."""
+def _with_documents(
+    args: argparse.Namespace,
+    queries: list[Query],
+    documents: dict[str, Document],
+    pools: list[dict[str, object]],
+    negatives: str,
+) -> list[Placed]:
+    """The queries of a file that holds documents too; these, pools and hard negatives are written where they are wanted."""
     import dataclasses
     import json
 
-    from gemkr.data.mmeb import read_mmeb
-    from gemkr.data.mmeb_training import read_mmeb_training
     from gemkr.files import write_atomically
 
-    found = read_mmeb_training(args.file) if learned else read_mmeb(args.file)
-    documents = (
+    rows = (
         {key: value for key, value in dataclasses.asdict(document).items() if value}
-        for document in found.documents.values()
+        for document in documents.values()
     )
-    pools = () if learned else ({"pool": name, "doc_ids": ids} for name, ids in found.pools.items())
-    for path, rows in ((args.corpus, documents), (args.pools, pools)):
+    for path, objects in ((args.corpus, rows), (args.pools, pools)):
         if path:
-            write_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+            lines = (json.dumps(one, ensure_ascii=False) + "\n" for one in objects)
+            write_atomically(path, "".join(lines))
     if args.negatives:
-        write_atomically(args.negatives, found.run_lines())
-    return [(args.file, query) for query in found.queries]
+        write_atomically(args.negatives, negatives)
+    return [(args.file, query) for query in queries]
 
 
 def _with_mbeir(args: argparse.Namespace, placed: list[Placed]) -> list[Placed]:

@@ -11,9 +11,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
-from gemkr.data.tables import is_table, table_rows
+from gemkr.data.tables import csv_cells, is_table, table_rows
 from gemkr.data.text_files import open_text, separator_hint
 from gemkr.data.values import first_key
 from gemkr.errors import DataError
@@ -51,7 +50,7 @@ def _table(path: Path, delimiter: str) -> Iterator[tuple[int, Document | str]]:
     csv.field_size_limit(max(csv.field_size_limit(), LONGEST_FIELD))
     with open_text(path, newline="") as stream:
         reader = csv.reader(stream, delimiter=delimiter, strict=True)
-        header = next(_cells(path, reader), (0, []))[1]
+        header = next(csv_cells(path, reader), (0, []))[1]
         if isinstance(header, str):
             raise DataError(f"{path}:1: {header}{separator_hint(_first_line(path), delimiter)}")
         if not header:
@@ -61,7 +60,7 @@ def _table(path: Path, delimiter: str) -> Iterator[tuple[int, Document | str]]:
         text_at = _column(path, names, TEXT_NAMES, "text", delimiter)
         title_at = names.index("title") if "title" in names else None
         image_at = next((names.index(name) for name in IMAGE_NAMES if name in names), None)
-        for line, row in _cells(path, reader):
+        for line, row in csv_cells(path, reader):
             if isinstance(row, str):
                 yield line, row
             elif len(row) != len(names):
@@ -70,30 +69,6 @@ def _table(path: Path, delimiter: str) -> Iterator[tuple[int, Document | str]]:
                 title = "" if title_at is None else row[title_at]
                 image = None if image_at is None else row[image_at] or None
                 yield line, Document(row[id_at], row[text_at], title, image)
-
-
-def _cells(path: Path, reader: Any) -> Iterator[tuple[int, list[str] | str]]:
-    """(first line of the row, its cells or what is wrong with them); blank lines are skipped.
-
-    A quote that is open at the end of the file is a DataError: whatever follows it was taken for one cell.
-    """
-    while True:
-        line = reader.line_num + 1
-        try:
-            row = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            if str(error) == "unexpected end of data":
-                raise DataError(
-                    f"{path}:{line}: the row opens a quote that is never closed, so that it takes in all {reader.line_num - line + 1:,} "
-                    "lines to the end of the file; close the quote"
-                ) from None
-            through = f" up to line {reader.line_num}" if reader.line_num > line else ""
-            yield line, f"broken quoting{through} ({error})"
-            continue
-        if row:
-            yield line, row
 
 
 def _column(path: Path, names: list[str], known: Iterable[str], what: str, delimiter: str) -> int:

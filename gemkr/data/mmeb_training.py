@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gemkr.data.mmeb import candidate_id, mmeb_rows, without_image_tokens
 from gemkr.data.tables import is_table, table_rows
+from gemkr.data.training_pairs import TrainingPairs
 from gemkr.data.values import text_value
 from gemkr.errors import DataError
 from gemkr.types import Document, Query
-
-
-@dataclass(slots=True)
-class MMEBTraining:
-    """Queries with their `positives`, the documents of both kinds, and query id -> `doc_id` of its hard negative."""
-
-    queries: list[Query] = field(default_factory=list)
-    documents: dict[str, Document] = field(default_factory=dict)
-    negatives: dict[str, str] = field(default_factory=dict)
-
-    def run_lines(self) -> str:
-        """The hard negatives as a TREC run, which `negatives.run` of a training takes."""
-        return "".join(f"{query_id} Q0 {doc_id} 1 1.0 mmeb\n" for query_id, doc_id in self.negatives.items())
 
 
 def is_mmeb_training(path: str | Path) -> bool:
@@ -35,7 +22,7 @@ def is_mmeb_training(path: str | Path) -> bool:
     return isinstance(row, dict) and "qry" in row and ("pos_text" in row or "pos_image_path" in row)
 
 
-def read_mmeb_training(path: str | Path) -> MMEBTraining:
+def read_mmeb_training(path: str | Path) -> TrainingPairs:
     """Read one training set: `qry, qry_image_path, pos_text, pos_image_path, neg_text, neg_image_path`, in which `qry` holds the
     instruction too.
 
@@ -43,7 +30,7 @@ def read_mmeb_training(path: str | Path) -> MMEBTraining:
     DataError naming file and line for a query or a gold candidate without text and picture. Memory: the whole set.
     """
     path = Path(path)
-    found, name = MMEBTraining(), path.name.partition(".")[0]
+    found, name = TrainingPairs(), path.name.partition(".")[0]
     for where, row in mmeb_rows(path):
         query_id = f"{name}-{len(found.queries)}"
         question, image = _pair(row, "qry", "qry_image_path", where)
@@ -63,7 +50,7 @@ def read_mmeb_training(path: str | Path) -> MMEBTraining:
     return found
 
 
-def _document(found: MMEBTraining, row: dict[str, Any], kind: str, where: str) -> str | None:
+def _document(found: TrainingPairs, row: dict[str, Any], kind: str, where: str) -> str | None:
     """The id of a row's candidate, which is kept among the documents; None where the row has none."""
     text, image = _pair(row, f"{kind}_text", f"{kind}_image_path", where)
     if not text and image is None:

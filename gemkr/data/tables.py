@@ -1,10 +1,11 @@
-"""Rows of objects, from jsonl or from parquet files as data sets are published.
+"""Rows of objects, from jsonl or from parquet files as data sets are published, and rows of cells from csv.
 
 Parquet needs the package pyarrow. Knows nothing of what the rows hold.
 """
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,3 +47,27 @@ def table_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
                     yield number, row
     except (ArrowException, OSError) as error:
         raise DataError(f"{path} cannot be read after row {number}: {first_line(error)}") from error
+
+
+def csv_cells(path: Path, reader: Any) -> Iterator[tuple[int, list[str] | str]]:
+    """(first line of the row, its cells or what is wrong with them); blank lines are skipped.
+
+    A quote that is open at the end of the file is a DataError: whatever follows it was taken for one cell.
+    """
+    while True:
+        line = reader.line_num + 1
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if str(error) == "unexpected end of data":
+                raise DataError(
+                    f"{path}:{line}: the row opens a quote that is never closed, so that it takes in all {reader.line_num - line + 1:,} "
+                    "lines to the end of the file; close the quote"
+                ) from None
+            through = f" up to line {reader.line_num}" if reader.line_num > line else ""
+            yield line, f"broken quoting{through} ({error})"
+            continue
+        if row:
+            yield line, row

@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
     from gemkr.evaluation.evaluate import evaluate
     from gemkr.evaluation.metrics import parse_metrics
     from gemkr.evaluation.report.eval_report import write_eval_report
-    from gemkr.evaluation.report.table import text_comparison, text_table
+    from gemkr.evaluation.report.table import text_comparison, text_groups, text_table
     from gemkr.evaluation.runs import require_output
     from gemkr.files import write_atomically
 
@@ -39,6 +39,9 @@ def run(args: argparse.Namespace) -> int:
     for name, test in found.tests.items():
         print()
         print(text_comparison(test, found.main, name))
+    for name, grouped in found.grouped.items():
+        print()
+        print(text_groups(name, grouped))
     if found.clues is not None:
         print(f"\n{found.main}: {found.clues}")
     if found.answers is not None:

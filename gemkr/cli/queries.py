@@ -58,6 +58,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what all queries look for, to choose instructions (default: that of each one's first gold document)",
     )
     parser.add_argument(
+        "--name",
+        metavar="SET",
+        help="the name of MMEB's set, or of an NLI file, with which query ids begin (default: the file's up to its first dot)",
+    )
+    parser.add_argument(
         "--corpus", metavar="OUT.jsonl", help="write the documents of MMEB's set, or of an NLI file, there"
     )
     parser.add_argument(
@@ -112,6 +117,7 @@ def _placed(args: argparse.Namespace) -> list[Placed]:
     from gemkr.data.mmeb_training import is_mmeb_training, read_mmeb_training
     from gemkr.data.nli_training import is_nli_training, read_nli_training
     from gemkr.data.queries import COCO_2014_NAMES, placed_queries, read_okvqa
+    from gemkr.data.text_files import id_fault
     from gemkr.errors import ConfigError
 
     evaluated, pairs = is_mmeb(args.file), is_mmeb_training(args.file)
@@ -120,18 +126,20 @@ def _placed(args: argparse.Namespace) -> list[Placed]:
     if (
         (args.pools and not evaluated)
         or (args.negatives and not learned)
-        or (args.corpus and not (evaluated or learned))
+        or ((args.corpus or args.name) and not (evaluated or learned))
     ):
         raise ConfigError(
-            f"--corpus, --pools (evaluation) and --negatives (training) are for MMEB's sets and SimCSE's NLI pairs, and {args.file} is "
+            f"--name, --corpus, --pools (evaluation) and --negatives (training) are for MMEB's sets and SimCSE's NLI pairs, and {args.file} is "
             "none of their kind; leave them out"
         )
+    if args.name is not None and (fault := id_fault(args.name, "data set's")) is not None:
+        raise ConfigError(f"{fault}; give another --name")
     if evaluated:
-        found = read_mmeb(args.file)
+        found = read_mmeb(args.file, args.name)
         pools = [{"pool": name, "doc_ids": ids} for name, ids in found.pools.items()]
         return _with_documents(args, found.queries, found.documents, pools, "")
     if learned:
-        training = (read_mmeb_training if pairs else read_nli_training)(args.file)
+        training = (read_mmeb_training if pairs else read_nli_training)(args.file, args.name)
         return _with_documents(args, training.queries, training.documents, [], training.run_lines())
     if args.annotations or args.picture_names != COCO_2014_NAMES:
         queries = read_okvqa(args.file, args.annotations, names=args.picture_names)

@@ -45,7 +45,7 @@ def is_mmeb(path: str | Path) -> bool:
 def read_mmeb(path: str | Path, name: str | None = None) -> MMEBSet:
     """Read one evaluation set: `qry_inst, qry_text, qry_img_path, tgt_text[], tgt_img_path[]`.
 
-    Queries are numbered from 0 behind the set's `name` (default: the file's, up to its first dot), or keep the id of a key
+    Queries are numbered from 0 behind the set's `name` and ":" (default: the file's, up to its first dot), or keep the id of a key
     `query_id`, `qid` or `id`. Lists with the same candidates are one pool, named by the first query that has it.
     Raises DataError naming file and line for a broken row, lists of different lengths, a candidate or a query without text
     and picture, and a query id that repeats. Memory: the whole set.
@@ -57,7 +57,7 @@ def read_mmeb(path: str | Path, name: str | None = None) -> MMEBSet:
     pool_of: dict[frozenset[str], str] = {}
     for where, row in mmeb_rows(path):
         given = next((row[key] for key in ("query_id", "qid", "id") if row.get(key) is not None), None)
-        query_id = candidate_id(str(given), None) if given is not None else f"{name}-{len(found.queries)}"
+        query_id = candidate_id(str(given), None) if given is not None else f"{name}:{len(found.queries)}"
         if query_id in places:
             raise DataError(f"{where}: the query id {query_id!r} already stands at {places[query_id]}")
         places[query_id] = where

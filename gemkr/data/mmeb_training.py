@@ -22,17 +22,18 @@ def is_mmeb_training(path: str | Path) -> bool:
     return isinstance(row, dict) and "qry" in row and ("pos_text" in row or "pos_image_path" in row)
 
 
-def read_mmeb_training(path: str | Path) -> TrainingPairs:
+def read_mmeb_training(path: str | Path, name: str | None = None) -> TrainingPairs:
     """Read one training set: `qry, qry_image_path, pos_text, pos_image_path, neg_text, neg_image_path`, in which `qry` holds the
     instruction too.
 
-    Queries are numbered from 0 behind the file's name up to its first dot; documents have the ids of `candidate_id`. Raises
+    Queries are numbered from 0 behind the set's `name` and ":" (default: the file's, up to its first dot), which tells data sets apart
+    in training; documents have the ids of `candidate_id`. Raises
     DataError naming file and line for a query or a gold candidate without text and picture. Memory: the whole set.
     """
     path = Path(path)
-    found, name = TrainingPairs(), path.name.partition(".")[0]
+    found, name = TrainingPairs(), path.name.partition(".")[0] if name is None else name
     for where, row in mmeb_rows(path):
-        query_id = f"{name}-{len(found.queries)}"
+        query_id = f"{name}:{len(found.queries)}"
         question, image = _pair(row, "qry", "qry_image_path", where)
         if not question and image is None:
             raise DataError(f"{where}: the query has neither a text nor a picture; give it one in 'qry'")

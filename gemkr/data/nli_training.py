@@ -29,20 +29,20 @@ def is_nli_training(path: str | Path) -> bool:
     return {QUERY, POSITIVE} <= set(names) <= set(COLUMNS)
 
 
-def read_nli_training(path: str | Path) -> TrainingPairs:
+def read_nli_training(path: str | Path, name: str | None = None) -> TrainingPairs:
     """Read one file: `sent0` is a query, `sent1` its gold document, `hard_neg` (may be empty) its hard negative.
 
-    Queries are numbered from 0 behind the file's name up to its first dot; equal sentences are one document, so that none counts as
+    Queries are numbered from 0 behind the set's `name` and ":" (default: the file's, up to its first dot); equal sentences are one document, so that none counts as
     wrong for a query of which it is the gold one. Raises DataError naming file and line for a row of another number of columns,
     broken quoting, a text that is not UTF-8, and a row without `sent0` or `sent1`. Memory: the whole file.
     """
     path = Path(path)
-    found, name = TrainingPairs(), path.name.partition(".")[0]
+    found, name = TrainingPairs(), path.name.partition(".")[0] if name is None else name
     for where, row in _rows(path):
         empty = next((column for column in (QUERY, POSITIVE) if not row[column]), None)
         if empty is not None:
             raise DataError(f"{where}: {empty!r} is empty; give it a sentence, or delete the row")
-        query_id = f"{name}-{len(found.queries)}"
+        query_id = f"{name}:{len(found.queries)}"
         positive, negative = (_document(found, row.get(column, "")) for column in (POSITIVE, NEGATIVE))
         if negative and negative != positive:
             found.negatives[query_id] = negative

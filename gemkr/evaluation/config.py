@@ -45,7 +45,8 @@ class EvalConfig:
     a line, `.jsonl` files of documents (M-BEIR's local candidates), or `.jsonl` files of many pools with names of their own
     (`gemkr queries --pools`): a query whose `pool` is one of these names is answered from its documents alone (without `pools`, every query from the whole
     corpus). Relevance comes from `qrels`, else from answers
-    under `match` (`recall@k` and `pseudo_recall@k` name their own). `cards` is the number of queries that the report shows one by one; with `clue_control`, the clues of the first
+    under `match` (`recall@k` and `pseudo_recall@k` name their own). `groups` are lists of data sets, which figures are also given of, each
+    set counting alike: a query's data set is what stands before the first ":" in its id. `cards` is the number of queries that the report shows one by one; with `clue_control`, the clues of the first
     retriever are also ranked with a random document of each, which shows their share of the ranking. With `answer`, a reader
     answers the queries from the passages found. `serve` is for `gemkr serve`. With
     `partial`, a shard of the corpus that dies is left out, and answers say which share was searched; else they fail with its name;
@@ -65,6 +66,7 @@ class EvalConfig:
     pools: dict[str, FilePath] = field(default_factory=dict)
     qrels: FilePath | None = None
     match: str | None = None
+    groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
     metrics: tuple[str, ...] = ("P@5", "S@1", "S@5", "S@10", "MRR@10", "D@10")
     k: Positive = 10
     limit: Positive | None = None

@@ -13,6 +13,7 @@ from gemkr.config.section import Section
 from gemkr.evaluation.answer_evaluation import AnswerEvaluation, answer_all, evaluate_answers
 from gemkr.evaluation.clues import ClueFigures, clue_figures
 from gemkr.evaluation.config import EvalConfig
+from gemkr.evaluation.groups import GroupedScores, grouped_scores
 from gemkr.evaluation.harness import RunResult
 from gemkr.evaluation.judge import DEFAULT_MATCH
 from gemkr.evaluation.metrics import Scores, parse_metrics
@@ -29,7 +30,8 @@ CONTROL = "random_document"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found; `results`, `rows` and `tests` by the retrievers' names, the main one first (it has no test)."""
+    """What an evaluation found; `results`, `rows`, `tests` and `grouped` by the retrievers' names, the main one first (it has no test).
+    `grouped` is empty where the configuration has no groups, or no query is of a data set."""
 
     config: EvalConfig
     sources: Sources
@@ -37,6 +39,7 @@ class Evaluation:
     results: dict[str, RunResult]
     rows: dict[str, Scores]
     tests: dict[str, dict[str, PairedTest]]
+    grouped: dict[str, GroupedScores]
     clues: ClueFigures | None
     answers: AnswerEvaluation | None
     seconds: dict[str, float]
@@ -59,6 +62,7 @@ class Evaluation:
             "rows": rows,
             "intervals": {name: scores.summary() for name, scores in self.rows.items()},
             "tests": tests,
+            **({"grouped": {n: asdict(g) for n, g in self.grouped.items()}} if self.grouped else {}),
             "clues": None if self.clues is None else asdict(self.clues),
             **({} if self.answers is None else {"answers": self.answers.to_json()}),
             "seconds": self.seconds,
@@ -126,8 +130,10 @@ def evaluate(
         seconds |= {f"answer from {name}": run.seconds for name, run in answers.runs.items()}
     seconds["this evaluation, with loading"] = time.perf_counter() - began
     tests = {name: _tests(scores, rows[main], config.seed) for name, scores in rows.items() if name != main}
+    by_name = {name: grouped_scores(scores, config.groups) for name, scores in rows.items() if config.groups}
+    grouped = {name: found for name, found in by_name.items() if found is not None}
     figures = clue_figures(results[main].rankings, queries, relevance.judge.match or DEFAULT_MATCH)
-    return Evaluation(config, sources, relevance, results, rows, tests, figures, answers, seconds)
+    return Evaluation(config, sources, relevance, results, rows, tests, grouped, figures, answers, seconds)
 
 
 def _tests(theirs: Scores, ours: Scores, seed: int) -> dict[str, PairedTest]:

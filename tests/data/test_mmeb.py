@@ -10,6 +10,7 @@ import pytest
 
 from gemkr.cli import main
 from gemkr.data.corpus import read_corpus
+from gemkr.data.documents import DocumentStore
 from gemkr.data.mmeb import candidate_id, read_mmeb
 from gemkr.data.mmeb_training import read_mmeb_training
 from gemkr.data.qrels import gold_qrels
@@ -17,6 +18,7 @@ from gemkr.data.queries import read_queries
 from gemkr.data.trec import read_run
 from gemkr.errors import ConfigError, DataError
 from gemkr.evaluation.pools import pool_names, read_pools, require_pools
+from gemkr.training.contrastive.data import PairDataset, make_pairs
 from gemkr.types import Document, Query
 
 
@@ -48,19 +50,19 @@ def test_round_trip(tmp_path: Path) -> None:
     queries = list(read_queries(files[0]))
     assert queries == read_mmeb(path).queries
     assert queries[3] == Query(
-        "A-OKVQA-3",
+        "A-OKVQA:3",
         "what is 3",
         "A-OKVQA/3.jpg",
         "Answer the question.",
         positives=("answer%203",),
-        pool="A-OKVQA-3",
+        pool="A-OKVQA:3",
     )
     pools = read_pools({"any": files[2]}, documents)
-    assert pools["A-OKVQA-7"] == {"answer%207", "a%20dog", "50%25"}
+    assert pools["A-OKVQA:7"] == {"answer%207", "a%20dog", "50%25"}
     assert pool_names({"any": files[2]}) == [query.query_id for query in queries]
     require_pools(queries, pool_names({"any": files[2]}))
     with pytest.raises(
-        ConfigError, match=r"is of the pool 'A-OKVQA-0', which is not among pools; there are x$"
+        ConfigError, match=r"is of the pool 'A-OKVQA:0', which is not among pools; there are x$"
     ):
         require_pools(queries, ["x"])
 
@@ -69,8 +71,8 @@ def test_equal_lists_are_one_pool_and_equal_captions_of_two_pictures_two_documen
     labels = ["cat", "dog", "cow"]
     rows = [row(n, tgt_text=labels[n:] + labels[:n], tgt_img_path=[]) for n in range(3)]
     found = read_mmeb(put(tmp_path / "N24.jsonl", rows))
-    assert found.pools == {"N24-0": ("cat", "dog", "cow")}
-    assert [query.pool for query in found.queries] == ["N24-0"] * 3
+    assert found.pools == {"N24:0": ("cat", "dog", "cow")}
+    assert [query.pool for query in found.queries] == ["N24:0"] * 3
     assert [query.positives for query in found.queries] == [("cat",), ("dog",), ("cow",)]
     twins = row(0, tgt_text=["a street", "a street", ""], tgt_img_path=["1.jpg", "2.jpg", "1.jpg"])
     found = read_mmeb(put(tmp_path / "twins.jsonl", [twins]))
@@ -96,8 +98,8 @@ def test_ids_of_long_candidates() -> None:
         ({"tgt_text": ["a", "", "b"]}, ":2: candidate 1 has neither a text nor a picture"),
         ({"tgt_text": [], "tgt_img_path": []}, ":2: the query has no candidates"),
         ({"tgt_text": "a"}, ":2: 'tgt_text' must be a list of strings"),
-        ({"qry_text": "<|image_1|>", "qry_img_path": ""}, ":2: the query 'm-1' has neither a question nor"),
-        ({"qid": "m-0"}, ":2: the query id 'm-0' already stands at .*:1"),
+        ({"qry_text": "<|image_1|>", "qry_img_path": ""}, ":2: the query 'm:1' has neither a question nor"),
+        ({"qid": "m:0"}, ":2: the query id 'm:0' already stands at .*:1"),
     ],
 )
 def test_broken_rows(tmp_path: Path, changed: dict[str, object], message: str) -> None:
@@ -149,18 +151,43 @@ def test_training_rows_become_pairs_and_hard_negatives(tmp_path: Path) -> None:
     documents = {document.doc_id: document for document in read_corpus(files[1])}
     queries = list(read_queries(files[0]))
     assert queries[1] == Query(
-        "A-OKVQA-1", "Represent the given image: what is 1", "images/A/1.jpg", positives=("answer%200",)
+        "A-OKVQA:1", "Represent the given image: what is 1", "images/A/1.jpg", positives=("answer%200",)
     )
     assert queries[2].positives == ("images/B/2.jpg:Represent%20it.",)
     assert documents[queries[2].positives[0]].image == "images/B/2.jpg"
     assert {q: [hit.doc_id for hit in hits] for q, hits in read_run(files[2]).items()} == {
-        f"A-OKVQA-{n}": [f"answer%20{n // 2 + 1}"] for n in (1, 5, 9)
+        f"A-OKVQA:{n}": [f"answer%20{n // 2 + 1}"] for n in (1, 5, 9)
     }
     assert {doc_id for query in queries for doc_id in query.positives} <= documents.keys()
     assert main([*command, "--pools", str(tmp_path / "pools.jsonl")]) == 1
     put(path, [{**rows[0], "pos_image_path": "", "pos_text": ""}])
     with pytest.raises(DataError, match=r"A-OKVQA.jsonl:1: the gold candidate has neither a text nor a"):
         read_mmeb_training(path)
+
+
+def test_sets_are_told_apart_by_their_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Files of two sets have one name as they are published; joined, training finds two data sets."""
+    texts, documents = "", set()
+    for name in ("A-OKVQA", "WebQA"):
+        rows = [{"qry": f"ask {name} {n}", "pos_text": "yes" if n else name} for n in range(3)]
+        path = put(tmp_path / "original-00000-of-00001.jsonl", rows)
+        files = [str(tmp_path / "out.jsonl"), str(tmp_path / "corpus.jsonl")]
+        assert main(["queries", str(path), "-o", files[0], "--corpus", files[1], "--name", name]) == 0
+        texts += Path(files[0]).read_text()
+        documents |= set(Path(files[1]).read_text().splitlines())
+    (tmp_path / "queries.jsonl").write_text(texts)
+    (tmp_path / "corpus.jsonl").write_text("\n".join(sorted(documents)))
+    store = DocumentStore.open(tmp_path / "corpus.jsonl")
+    queries = list(read_queries(tmp_path / "queries.jsonl"))
+    assert [query.query_id for query in queries[2:4]] == ["A-OKVQA:2", "WebQA:0"]
+    dataset = PairDataset(make_pairs(queries, store, None, None, "here"), store)
+    assert dataset.data_sets().tolist() == [0, 0, 0, 1, 1, 1]
+    command = ["queries", str(path), "-o", str(tmp_path / "out.jsonl"), "--name"]
+    assert main([*command, "a b"]) == 1
+    assert "the data set's id 'a b' holds white space" in capsys.readouterr().err
+    command[1] = str(tmp_path / "queries.jsonl")
+    assert main([*command, "a"]) == 1
+    assert "--name, --corpus, --pools (evaluation)" in capsys.readouterr().err
 
 
 def test_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,11 +47,11 @@ def test_pairs_are_read_as_training_reads_them(tmp_path: Path, capsys: pytest.Ca
     ]
     assert list(documents.values()) == [*texts, "A boat sails."]
     queries = list(read_queries(files[0]))
-    assert queries[1] == Query("nli_for_simcse-1", "Two dogs run.\nFast.", positives=("Animals%20move.",))
+    assert queries[1] == Query("nli_for_simcse:1", "Two dogs run.\nFast.", positives=("Animals%20move.",))
     assert queries[4].question == "A boat sails."
     run = {query_id: [documents[hit.doc_id] for hit in hits] for query_id, hits in read_run(files[2]).items()}
     others = ["A man sleeps.", "Two dogs sleep.", "Animals move."]
-    assert run == {f"nli_for_simcse-{n}": [text] for n, text in enumerate(others)}
+    assert run == {f"nli_for_simcse:{n}": [text] for n, text in enumerate(others)}
     config = NegativesConfig(run=files[2])
     pairs = make_pairs(queries, DocumentStore.open(files[1]), read_run(files[2]), config, "here")
     assert [(pair.target, pair.negatives) for pair in pairs] == [

@@ -58,8 +58,8 @@ def test_vlm2vec_is_scored_as_its_authors_do(tmp_path: Path, capsys: pytest.Capt
         == 0
     )
     (values,) = json.loads(output.read_text())["queries"].values()
-    assert [values[f"set-{n}"]["S@1"] for n in range(10)] == [1.0] * 7 + [0.0] * 3
-    assert {values[f"set-{n}"]["S@2"] for n in range(10)} == {1.0}
+    assert [values[f"set:{n}"]["S@1"] for n in range(10)] == [1.0] * 7 + [0.0] * 3
+    assert {values[f"set:{n}"]["S@2"] for n in range(10)} == {1.0}
     with pytest.raises(DataError, match=r"set_pred.jsonl holds 10 rankings for 1 queries"):
         load_run(path, [Query("q", "q")])
     with pytest.raises(DataError, match=r"names documents without queries"):

@@ -201,7 +201,7 @@ def test_mmeb_from_a_set_to_its_figure(tmp_path: Path, monkeypatch: pytest.Monke
     assert main(["embed", "mmeb", "vlm2vec", *ours]) == 0
     assert main(["eval", "mmeb", *ours]) == 0
     lines = (data / "eval/vlm2vec/run.trec").read_text().splitlines()
-    assert [line.split()[0] for line in lines] == ["test-0"] * 3 + ["test-1"] * 3
+    assert [line.split()[0] for line in lines] == ["test:0"] * 3 + ["test:1"] * 3
     assert {line.split()[2] for line in lines[3:]} == {"answer%201", "a%20cat", "a%20dog"}
 
 

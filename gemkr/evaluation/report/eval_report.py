@@ -71,8 +71,15 @@ def write_eval_report(path: Path, found: Evaluation) -> Path:
 
 def _notes(found: Evaluation, queries: int, cards: int) -> list[str]:
     notes = [f"Means over {queries:,} queries with bootstrap 95 % intervals; {found.relevance.describe}."]
+    metric = str(found.relevance.metrics[0])
     if found.clues is not None:
         notes.append(f"The model wrote {found.clues}.")
+    for name, grouped in found.grouped.items():
+        of_groups = (
+            f"{group} {means.values[metric]:.3f} ({means.count} of {means.wanted})"
+            for group, means in grouped.groups.items()
+        )
+        notes.append(f"{metric} of {name}, mean over data sets: {', '.join(of_groups)}.")
     for name, by_metric in found.tests.items():
         parts = [f"{m} {t.difference:+.3f} (p = {t.p_value:.4f})" for m, t in by_metric.items()]
         notes.append(f"{found.main} against {name}, paired randomization test: {', '.join(parts)}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gemkr.evaluation.groups import GroupedScores
 from gemkr.evaluation.metrics import Scores
 from gemkr.evaluation.significance import PairedTest
 
@@ -28,6 +29,18 @@ def text_comparison(tests: Mapping[str, PairedTest], ours: str, theirs: str) -> 
         interval = f"{test.low:+.3f} {test.high:+.3f}"
         p = f"{test.p_value:.4f}"
         lines.append([name, f"{test.difference:+.3f}", interval, p, f"{test.better:,}", f"{test.worse:,}"])
+    return _aligned(lines)
+
+
+def text_groups(name: str, found: GroupedScores) -> str:
+    """One line per data set and per group of them: the means of each metric, over how many queries or sets."""
+    first, *_ = found.sets.values()
+    lines = [[f"{name} by data set", *first.values, ""]]
+    for label, means in found.sets.items():
+        lines.append([label, *map(number, means.values.values()), f"{means.count:,} queries"])
+    for label, means in found.groups.items():
+        missing = "" if means.count == means.wanted else f" of {means.wanted}"
+        lines.append([label, *map(number, means.values.values()), f"{means.count}{missing} sets"])
     return _aligned(lines)
 
 

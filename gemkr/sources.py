@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gemkr.collection.collection import Collection
 from gemkr.collection.documents import CollectionDocuments
+from gemkr.collection.shard_manifest import is_sharded
 from gemkr.collection.sharded import ShardedCollection, holds_collection, open_collection
 from gemkr.collection.sharded_documents import ShardedDocuments
 from gemkr.config.section import Section
@@ -122,6 +123,13 @@ class Sources:
             ("collection", folder),
             lambda: open_collection(folder, partial=self._partial, searched_by=self._shards),
         )
+
+    @property
+    def shards(self) -> ShardedIndex | None:
+        """What searches the shards of the corpus where they are; None for a corpus without shards."""
+        if not is_sharded(self.corpus_path):
+            return None
+        return self.collection(self.corpus_path).index
 
     def renewed(self) -> Sources:
         """The same material over the newest generation of its collections: models, encoders, tokenizers and pictures are shared, all

@@ -29,7 +29,7 @@ class RayShard:
         import ray
 
         folder, manifest = folder_and_manifest(place)
-        self.name = str(folder)
+        self.name, self.documents = str(folder), manifest and manifest.documents
         self._ray, self._answer = ray, None
         actor = ray.remote(ShardActor).options(
             num_cpus=cpus, resources=dict(resources or {}), scheduling_strategy="SPREAD"

@@ -71,6 +71,12 @@ class Manifest:
         return (*self.segments, *self.negatives, *([] if self.deleted is None else [self.deleted]))
 
     @property
+    def documents(self) -> int:
+        """How many are not deleted."""
+        deleted = 0 if self.deleted is None else self.deleted.documents
+        return sum(part.documents for part in self.segments) - deleted
+
+    @property
     def fingerprint(self) -> str:
         """Hexadecimal SHA-256 of the contents: of the checksums of all segments and of what is deleted."""
         parts = (*self.segments, *([] if self.deleted is None else [self.deleted]))

@@ -15,9 +15,11 @@ NONE_LEFT = "no shard is left; start them again"
 
 
 class Shard(Protocol):
-    """One shard: `send` hands over a call of `ShardServer`, `receive` waits for its result. Both raise ShardError when it is gone."""
+    """One shard: `send` hands over a call of `ShardServer`, `receive` waits for its result. Both raise ShardError when it is gone.
+    `documents`: how many it holds, where that is known before it answers."""
 
     name: str
+    documents: int | None
 
     def send(self, method: str, *args: Any) -> None: ...
 

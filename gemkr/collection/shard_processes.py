@@ -23,7 +23,7 @@ class ProcessShard:
     def __init__(self, folder: str | Path, manifest: Manifest | None = None) -> None:
         """Starts the process without waiting for it; it opens what `ShardServer` does."""
         context = multiprocessing.get_context("spawn")
-        self.name = str(folder)
+        self.name, self.documents = str(folder), manifest and manifest.documents
         self._pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(str(folder), manifest, theirs), daemon=True)
         self.process.start()

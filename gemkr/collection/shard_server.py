@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gemkr.collection.documents import CollectionDocuments
 from gemkr.collection.generation import open_at, open_newest
 from gemkr.collection.manifest import Manifest, OwnManifest
 from gemkr.fm_index import FMIndex, SegmentedIndex, Span
@@ -27,6 +29,8 @@ class ShardServer:
         folder = Path(folder)
         (shard,) = open_newest(OwnManifest(folder)) if manifest is None else [open_at(folder, manifest)]
         index, self._fingerprint = shard.index, shard.manifest.fingerprint
+        self._documents = shard.documents
+        self._attached: dict[int, Any] = {}
         self._index = SegmentedIndex([index]) if isinstance(index, FMIndex) else index
         self.extend_many, self.next_tokens_many = self._index.extend_many, self._index.next_tokens_many
         self.documents, self.only_document = self._index.documents, self._index.only_document
@@ -40,6 +44,15 @@ class ShardServer:
         names = ("vocab_size", "n_tokens", "n_rows", "tokenizer_fingerprint", "corpus_hash")
         facts = {name: getattr(index, name) for name in names}
         return {"documents": len(index), "fingerprint": self._fingerprint, **facts}
+
+    def attach(self, number: int, make: Callable[[CollectionDocuments], Any]) -> Any:
+        """Keep what `make` makes of the live documents, as `number`; what it says of itself (`describe`)."""
+        made = self._attached[number] = make(self._documents)
+        return made.describe()
+
+    def ask_attached(self, number: int, method: str, *args: Any) -> Any:
+        """Call a method of what is kept."""
+        return getattr(self._attached[number], method)(*args)
 
     def mask(self, lo: np.ndarray, hi: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
         """What `fill_mask` writes: (int32[m], uint32[m]), the places and values of words that are not 0, or where those are many

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice, pairwise
+from itertools import count, islice, pairwise
 from typing import Any
 
 import numpy as np
 
+from gemkr.collection.documents import CollectionDocuments
 from gemkr.collection.shard_calls import Shard, ShardCalls
 from gemkr.errors import ShardError
 from gemkr.fm_index import IndexQueryError, Span
@@ -37,6 +38,7 @@ class ShardedIndex(CodedIndex):
         if not 0 < len(shards) <= MOST_SHARDS:
             raise ShardError(f"there are {len(shards)} shards; give 1 to {MOST_SHARDS}")
         self._calls = ShardCalls(shards, partial=partial)
+        self._calls.documents = known = [shard.documents or 0 for shard in shards]
         found = self._calls.each("describe", lambda s: ())
         self._facts: list[dict[str, Any] | None] = [found.get(s) for s in range(len(shards))]
         facts = [each for each in self._facts if each is not None]
@@ -44,8 +46,9 @@ class ShardedIndex(CodedIndex):
             raise ShardError("the shards were made with different tokenizers; make all with one")
         self.vocab_size: int = facts[0]["vocab_size"]
         self.tokenizer_fingerprint: str = facts[0]["tokenizer_fingerprint"]
-        self._calls.documents = [0 if each is None else each["documents"] for each in self._facts]
-        self._first = np.cumsum([0, *self._calls.documents])
+        counts = [n if f is None else f["documents"] for f, n in zip(self._facts, known, strict=True)]
+        self._calls.documents, self._first = counts, np.cumsum([0, *counts])
+        self._attached = count()
         self._states: dict[int, tuple[list[int], list[int]]] = {}
         self.doc_ids: Sequence[str] = ShardIds(self)
 
@@ -79,6 +82,24 @@ class ShardedIndex(CodedIndex):
     def lost(self) -> list[str]:
         """Names of shards that are gone."""
         return self._calls.lost
+
+    @property
+    def starts(self) -> np.ndarray:
+        """int64[shards + 1]: where the documents of each shard begin."""
+        return self._first
+
+    def attach(self, make: Callable[[CollectionDocuments], Any]) -> tuple[int, dict[int, Any]]:
+        """Have every shard keep what `make` (picklable) makes of its live documents where it is; its number, and what each one says of
+        itself (`describe`)."""
+        number = next(self._attached)
+        return number, self._calls.each("attach", lambda s: (number, make))
+
+    def ask_attached(self, number: int, method: str, args: Callable[[int], tuple | None]) -> dict[int, Any]:
+        """What a method of what is attached answers with `args(s)` in each shard s that is alive; None for one that is not to be
+        asked."""
+        with self._calls.lock:
+            given = {s: (number, method, *own) for s in self._calls.alive if (own := args(s)) is not None}
+            return self._calls.each("ask_attached", given.__getitem__, list(given))
 
     def extend_many(
         self, lo: np.ndarray, hi: np.ndarray, tokens: np.ndarray

@@ -22,7 +22,8 @@ from gemkr.vector_index.exact import ExactIndex
 from gemkr.vector_index.indexes import INDEXES
 from gemkr.vector_index.learned_segments import build_learned, held_index
 from gemkr.vector_index.segment_store import live_parts
-from gemkr.vector_index.segment_vectors import segment_vectors
+from gemkr.vector_index.segment_vectors import VectorKind, segment_vectors
+from gemkr.vector_index.sharded_search import ShardedVectors
 from gemkr.vector_index.store import VectorWriter, open_vectors, plan_of
 from gemkr.vector_index.vectors import DTYPES, as_stored, joined
 
@@ -39,7 +40,7 @@ class DenseRetriever:
     class Config:
         """An encoder, and the folder of its document vectors that `gemkr embed` has made; without one, the corpus is encoded
         each time. Those of a collection follow its changes: few new documents are encoded when the retriever is opened, and searched
-        exactly until `gemkr embed` builds an index that is learned anew. Vectors are kept as `dtype` (float32, float16, int8) and searched by an `index`
+        exactly until `gemkr embed` builds an index that is learned anew; those of shards are searched where the shards are. Vectors are kept as `dtype` (float32, float16, int8) and searched by an `index`
         (default: exact). `batch_size` queries are encoded and searched together."""
 
         encoder: Annotated[Section, ENCODERS]
@@ -77,6 +78,9 @@ class DenseRetriever:
         elif parts is None:
             vectors = open_vectors(folder, plan_of(encoder, documents, config.dtype), REMEDY)
             index = kind.from_config(settings, vectors, folder)
+        elif (shards := sources.shards) is not None:
+            made = VectorKind(encoder, config.dtype)
+            index = ShardedVectors(shards, folder, parts, made, kind, settings, REMEDY)
         else:
             held, _ = segment_vectors(folder, parts, encoder, config.dtype, REMEDY)
             index = held_index(kind, settings, folder, held)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from gemkr.data.documents import DocumentStore, allowed_documents
 from gemkr.data.queries import batches
 from gemkr.interfaces import Allowed, Encoder, TokenEncoder, TokenVectorIndex, VectorIndex
 from gemkr.progress import progress_bar
+from gemkr.retrievers.shares import from_one_share
 from gemkr.types import Document, Hit, Query, Ranking
 
 BLOCK = 1024
@@ -53,9 +56,13 @@ def rankings_of(
     """One ranking of at most `k` hits per query, in order: what `index` finds, among `allowed` documents, for the vectors that the
     encoder of the same kind gives of `batch_size` queries at a time. `doc_ids[i]` names document i."""
     mask = None if allowed is None else allowed_documents(doc_ids, allowed)
-    for batch in batches(queries, batch_size):
-        scores, docs = index.search(encoder.encode_queries(batch), k, mask)
+
+    def answer(batch: Sequence[Query], vectors: Any) -> Iterator[Ranking]:
+        scores, docs = index.search(vectors, k, mask)
         for query, its_scores, its_docs in zip(batch, scores.tolist(), docs.tolist(), strict=True):
             found = zip(its_scores, its_docs, strict=True)
             hits = tuple(Hit(doc_ids[doc], score) for score, doc in found if doc >= 0)
             yield Ranking(query.query_id, hits)
+
+    for batch in batches(queries, batch_size):
+        yield from from_one_share(index, partial(answer, batch, encoder.encode_queries(batch)))

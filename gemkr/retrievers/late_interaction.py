@@ -26,7 +26,8 @@ from gemkr.vector_index.learned_segments import build_learned, held_index
 from gemkr.vector_index.live_tokens import LiveTokens, as_live
 from gemkr.vector_index.maxsim import joined_tokens
 from gemkr.vector_index.segment_store import live_parts
-from gemkr.vector_index.segment_tokens import segment_tokens
+from gemkr.vector_index.segment_tokens import TokenKind, segment_tokens
+from gemkr.vector_index.sharded_search import ShardedTokens
 from gemkr.vector_index.token_exact import ExactTokenIndex
 from gemkr.vector_index.token_indexes import TOKEN_INDEXES
 from gemkr.vector_index.token_store import TokenWriter, open_tokens, plan_of_tokens
@@ -47,7 +48,7 @@ class LateInteractionRetriever:
     class Config:
         """A token encoder, and the folder of its document vectors (`tokens`) that `gemkr embed` has made; without one, the corpus is
         encoded each time. Those of a collection follow its changes: few new documents are encoded when the retriever is opened, and
-        searched exactly until `gemkr embed` builds an index that is learned anew. Searched by an `index` (default: exact); `batch_size` queries are encoded and searched
+        searched exactly until `gemkr embed` builds an index that is learned anew; those of shards are searched where the shards are. Searched by an `index` (default: exact); `batch_size` queries are encoded and searched
         together."""
 
         encoder: Annotated[Section, TOKEN_ENCODERS]
@@ -74,6 +75,10 @@ class LateInteractionRetriever:
             (ExactTokenIndex, ExactTokenIndex.Config()) if section is None else (section.cls, section.config)
         )
         parts = live_parts(documents)
+        if folder is not None and parts is not None and (shards := sources.shards) is not None:
+            index = ShardedTokens(shards, folder, parts, TokenKind(encoder), kind, settings, REMEDY)
+            _warn_of_empty([documents.doc_ids[number] for number in index.empty.tolist()])
+            return cls(encoder, index, documents.doc_ids, batch_size=config.batch_size)
         if folder is not None and parts is not None:
             held, _ = segment_tokens(folder, parts, encoder, REMEDY)
             _warn_of_empty(_empty(held.live, documents.doc_ids))

@@ -14,8 +14,10 @@ from gemkr.errors import DataError
 from gemkr.interfaces import Encoder
 from gemkr.models.encoders import ENCODERS
 from gemkr.types import Query
+from gemkr.vector_index.exact import ExactIndex
 from gemkr.vector_index.live_vectors import LiveVectors
-from gemkr.vector_index.segment_vectors import corpus_vectors
+from gemkr.vector_index.segment_vectors import VectorKind, corpus_vectors
+from gemkr.vector_index.sharded_search import ShardedVectors
 from gemkr.vector_index.vectors import Vectors
 
 REMEDY = "make them with gemkr embed, from a dense retriever's section with the same encoder and vectors"
@@ -40,7 +42,7 @@ class DenseScorer:
         dtype: str = "float16"
 
     def __init__(
-        self, encoder: Encoder, vectors: Vectors | LiveVectors, queries: Sequence[Query] = ()
+        self, encoder: Encoder, vectors: Vectors | LiveVectors | ShardedVectors, queries: Sequence[Query] = ()
     ) -> None:
         """DataError when the encoder makes vectors of another width."""
         if vectors.width != encoder.width:
@@ -55,7 +57,12 @@ class DenseScorer:
     def from_config(cls, config: Config, sources: Any) -> DenseScorer:
         """DataError for vectors that are missing, or of another encoder or corpus."""
         encoder = sources.part(config.encoder)
-        vectors = corpus_vectors(config.vectors, sources.documents, encoder, config.dtype, REMEDY)
+        if (shards := sources.shards) is None:
+            vectors = corpus_vectors(config.vectors, sources.documents, encoder, config.dtype, REMEDY)
+        else:
+            made, parts = VectorKind(encoder, config.dtype), sources.documents.live_parts
+            exact = ExactIndex, ExactIndex.Config()
+            vectors = ShardedVectors(shards, config.vectors, parts, made, *exact, REMEDY)
         return cls(encoder, vectors, sources.queries)
 
     @staticmethod
@@ -65,7 +72,7 @@ class DenseScorer:
 
     def score(self, query: Query, docs: np.ndarray) -> np.ndarray:
         """float32[n] for document numbers int64[n]."""
-        return self.vectors.take(docs) @ self._vector(query)
+        return self.vectors.products(docs, self._vector(query))
 
     def _vector(self, query: Query) -> np.ndarray:
         """float32[width]."""

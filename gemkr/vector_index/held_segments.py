@@ -37,6 +37,11 @@ class Held(ABC, Generic[S]):
         """The live documents' as one sequence."""
         return self.joined([(own, gone) for own, (_, gone) in zip(self.stored, self.parts, strict=True)])
 
+    @property
+    def empty(self) -> np.ndarray:
+        """int64[m]: the live documents of which nothing can be found."""
+        return np.zeros(0, np.int64)
+
     @abstractmethod
     def joined(self, parts: Sequence[tuple[S, np.ndarray]]) -> Any:
         """Those of several segments, each without the documents int64[m], ascending."""
@@ -71,6 +76,10 @@ class HeldTokens(Held[TokenVectors]):
     """Vectors of each document's tokens."""
 
     indexes_deleted = True
+
+    @property
+    def empty(self) -> np.ndarray:
+        return np.flatnonzero(self.live.lengths == 0)
 
     def joined(self, parts: Sequence[tuple[TokenVectors, np.ndarray]]) -> LiveTokens:
         return LiveTokens(parts, self.width)

@@ -49,3 +49,7 @@ class LiveVectors:
             places, rows = numbers[here] - self._first[home], self._rows[home]
             out[here] = self._parts[home].take(places if rows is None else rows[places])
         return out
+
+    def products(self, numbers: np.ndarray, vector: np.ndarray) -> np.ndarray:
+        """float32[m]: inner products of the vectors of int64[m] numbers with one float32[width]."""
+        return self.take(numbers) @ vector

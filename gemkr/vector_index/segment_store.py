@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -67,6 +67,14 @@ class Kind(Protocol[S]):
 
 
 @dataclass(frozen=True)
+class MadeBy:
+    """What stands for an encoder in a `Kind` where its vectors are read, and none are made."""
+
+    fingerprint: str
+    width: int
+
+
+@dataclass(frozen=True)
 class Followed(Generic[S]):
     """What is kept of each segment's documents, how many of the live ones were encoded now, and how many were there."""
 
@@ -89,23 +97,50 @@ def follow(
 
     DataError, ending in `remedy`, for too many missing ones, or those of another encoder; where the folder cannot be written.
     """
+    with written(folder, parts, kind, remedy, most=most, progress=progress) as count:
+        found = opened(folder, parts, kind, remedy)
+    live = sum(len(segment.texts) - len(gone) for segment, gone in parts)
+    return Followed(found, count, live - count)
+
+
+@contextmanager
+def written(
+    folder: str | Path,
+    parts: Parts,
+    kind: Kind[S],
+    remedy: str,
+    *,
+    most: float = MOST_ENCODED,
+    progress: bool = False,
+) -> Iterator[int]:
+    """What `follow` makes, without opening it: how many documents were encoded. Inside, no other process deletes what was made."""
     folder = Path(folder)
     if (folder / MANIFEST).exists() or (part_folder(folder) / MANIFEST).exists():
         raise DataError(
             f"{folder} holds vectors of a corpus that does not change; choose another folder for those of a collection"
         )
-    places = [folder / name_of(segment) for segment, _ in parts]
-    plans = [kind.plan(name_of(segment), len(segment.texts)) for segment, _ in parts]
-    count = 0
+    places, plans = _places(folder, parts, kind)
     with ExitStack() as stack:
+        count = 0
         if not all((place / MANIFEST).exists() for place in places):
             require_writable_folder(folder)
             fault = f"another process is writing the vectors {folder}"
             stack.enter_context(locked(folder / LOCK, fault, FOREVER))
             count = _write_missing(folder, places, plans, parts, kind, remedy, most, progress)
-        found = [kind.open(place, plan, remedy) for place, plan in zip(places, plans, strict=True)]
-    live = sum(len(segment.texts) - len(gone) for segment, gone in parts)
-    return Followed(found, count, live - count)
+        yield count
+
+
+def opened(folder: str | Path, parts: Parts, kind: Kind[S], remedy: str) -> list[S]:
+    """What is kept of each segment's documents; DataError, ending in `remedy`, where it is missing, damaged or of another plan."""
+    each = zip(*_places(Path(folder), parts, kind), strict=True)
+    return [kind.open(place, plan, remedy) for place, plan in each]
+
+
+def _places(folder: Path, parts: Parts, kind: Kind[S]) -> tuple[list[Path], list[dict[str, Any]]]:
+    """The folder of each segment, and its plan."""
+    names = [name_of(segment) for segment, _ in parts]
+    plans = [kind.plan(name, len(segment.texts)) for name, (segment, _) in zip(names, parts, strict=True)]
+    return [folder / name for name in names], plans
 
 
 def _write_missing(

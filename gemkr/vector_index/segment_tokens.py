@@ -15,7 +15,7 @@ from gemkr.interfaces import TokenEncoder, TokenVectors
 from gemkr.types import Document
 from gemkr.vector_index.held_segments import HeldTokens
 from gemkr.vector_index.maxsim import picked
-from gemkr.vector_index.segment_store import MOST_ENCODED, Followed, Parts, follow
+from gemkr.vector_index.segment_store import MOST_ENCODED, Followed, MadeBy, Parts, follow
 from gemkr.vector_index.token_store import TokenWriter, open_tokens, token_plan
 
 
@@ -23,7 +23,7 @@ from gemkr.vector_index.token_store import TokenWriter, open_tokens, token_plan
 class TokenKind:
     """A `Kind`: the float16 token vectors of `encoder`; none for deleted documents."""
 
-    encoder: TokenEncoder
+    encoder: TokenEncoder | MadeBy
 
     @cached_property
     def fingerprint(self) -> str:
@@ -64,6 +64,9 @@ class TokenKind:
                 values[shift + np.arange(len(own.values))] = own.values
         return TokenVectors(values, offsets)
 
+    def held(self, parts: Parts, stored: list[TokenVectors]) -> HeldTokens:
+        return HeldTokens(parts, stored, (self.fingerprint,), self.encoder.width)
+
 
 def segment_tokens(
     folder: str | Path,
@@ -77,4 +80,4 @@ def segment_tokens(
     """The token vectors of a generation, and what `follow` did for them."""
     kind = TokenKind(encoder)
     found = follow(folder, parts, kind, remedy, most=most, progress=progress)
-    return HeldTokens(parts, found.stored, (kind.fingerprint,), encoder.width), found
+    return kind.held(parts, found.stored), found

@@ -15,7 +15,7 @@ from gemkr.interfaces import Encoder
 from gemkr.types import Document
 from gemkr.vector_index.held_segments import HeldVectors
 from gemkr.vector_index.live_vectors import LiveVectors
-from gemkr.vector_index.segment_store import MOST_ENCODED, Followed, Parts, follow, live_parts
+from gemkr.vector_index.segment_store import MOST_ENCODED, Followed, MadeBy, Parts, follow, live_parts
 from gemkr.vector_index.store import VectorWriter, open_vectors, plan_of, vector_plan
 from gemkr.vector_index.vectors import DTYPES, Vectors, as_stored
 
@@ -24,7 +24,7 @@ from gemkr.vector_index.vectors import DTYPES, Vectors, as_stored
 class VectorKind:
     """A `Kind`: one vector of `encoder` for each document, kept as `dtype`; zeros for deleted ones."""
 
-    encoder: Encoder
+    encoder: Encoder | MadeBy
     dtype: str
 
     @cached_property
@@ -59,6 +59,9 @@ class VectorKind:
                 scales[places] = vectors.scales[rows]
         return Vectors(values, scales)
 
+    def held(self, parts: Parts, stored: list[Vectors]) -> HeldVectors:
+        return HeldVectors(parts, stored, (self.fingerprint, self.dtype), self.encoder.width)
+
 
 def segment_vectors(
     folder: str | Path,
@@ -73,7 +76,7 @@ def segment_vectors(
     """The vectors of a generation, and what `follow` did for them."""
     kind = VectorKind(encoder, dtype)
     found = follow(folder, parts, kind, remedy, most=most, progress=progress)
-    return HeldVectors(parts, found.stored, (kind.fingerprint, dtype), encoder.width), found
+    return kind.held(parts, found.stored), found
 
 
 def corpus_vectors(

@@ -48,6 +48,10 @@ class Vectors:
         """The vectors of int64[m] numbers, float32[m, width]."""
         return self._read(numbers)
 
+    def products(self, numbers: np.ndarray, vector: np.ndarray) -> np.ndarray:
+        """float32[m]: inner products of the vectors of int64[m] numbers with one float32[width]."""
+        return self.take(numbers) @ vector
+
     def _read(self, rows: slice | np.ndarray) -> np.ndarray:
         values = self.values[rows].astype(np.float32, copy=False)
         return values if self.scales is None else values * self.scales[rows, None]

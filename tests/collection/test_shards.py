@@ -32,7 +32,7 @@ class Here:
     """A shard without a process."""
 
     def __init__(self, folder: Path) -> None:
-        self.name, self._server = str(folder), ShardServer(folder)
+        self.name, self.documents, self._server = str(folder), None, ShardServer(folder)
 
     def send(self, method: str, *args: Any) -> None:
         self._call = getattr(self._server, method), args

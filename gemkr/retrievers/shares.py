@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from gemkr.errors import GemkrError
-from gemkr.interfaces import TokenIndex
+from gemkr.interfaces import TokenIndex, TokenVectorIndex, VectorIndex
 from gemkr.types import Ranking
 
 
-def from_one_share(index: TokenIndex, answer: Callable[[], Iterator[Ranking]]) -> Iterator[Ranking]:
+def from_one_share(
+    index: TokenIndex | VectorIndex | TokenVectorIndex, answer: Callable[[], Iterator[Ranking]]
+) -> Iterator[Ranking]:
     """What `answer()` yields. Where a shard of `index` is lost meanwhile and partial answers are wanted, all of it is asked for
     again, so that no answer mixes two states of the corpus; ShardError where they are not wanted, or none is left."""
     lost = getattr(index, "lost", None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -51,9 +52,10 @@ class RayShard:
         return value
 
     def close(self) -> None:
-        """End the actor."""
-        if self._ray.is_initialized():  # else it has ended with the cluster
-            self._ray.kill(self.actor)
+        """End the actor, unless it has ended with its cluster."""
+        if self._ray.is_initialized():
+            with suppress(self._ray.exceptions.RayError):  # of another cluster than the one that runs now
+                self._ray.kill(self.actor)
 
 
 class ShardActor:

@@ -64,7 +64,7 @@ def open_vectors(folder: str | Path, plan: dict[str, Any], remedy: str) -> Vecto
     try:
         values = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)
         scales = np.load(folder / SCALES, allow_pickle=False) if plan["dtype"] == "int8" else None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise DataError(f"the vectors {folder} cannot be read ({error}); {remedy}") from error
     found = [(values, plan["dtype"], plan["shape"])]
     found += [] if scales is None else [(scales, "float32", plan["shape"][:1])]

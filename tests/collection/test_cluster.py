@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from shard_material import configured, embed, hits, plain, shards_of
 from toy_text import TEXTS, train_sentencepiece
 
 from gemkr.collection.sharded import ShardedCollection
@@ -78,6 +80,27 @@ def test_actors_rank_as_one_index_does_and_a_dead_one_is_left_out_or_named(wiki:
     assert first.searched == pytest.approx(len(shards.shards[0].documents) / 30)
     with pytest.raises(ShardError, match=r"the shard .*shard-001 died"):
         rankings(named)
+
+
+def test_actors_search_the_vectors_of_their_shards(tmp_path: Path, ray: object) -> None:
+    made = shards_of(tmp_path, 2)
+    there = ShardedCollection.open(made.folder)
+    config = configured(there.folder, tmp_path / "vectors", shards={"engine": "ray"}, partial=True)
+    embed(config)
+    one, over, named = plain(there, tmp_path / "plain"), config.sources(), replace(config, partial=False)
+    first = frozenset(there.shards[0].documents.doc_ids)
+    strict = named.sources()
+    for name in ("dense", "late"):
+        assert hits(over, name, 9) == hits(one, name, 9) == hits(strict, name, 9)
+        assert hits(over, name, 9, first) == hits(one, name, 9, first)
+    for each in (over, strict):
+        each.shards._calls.shards[1].close()
+    for name in ("dense", "late"):
+        assert hits(over, name, 9) == hits(one, name, 9, first)
+        with pytest.raises(ShardError, match=r"the shard .*shard-001 died"):
+            hits(strict, name, 9)
+    answered = next(over.retriever("late").retrieve([Query("1", "honey")], 2))
+    assert answered.searched == pytest.approx(len(first) / len(there))
 
 
 def test_actors_follow_a_change(wiki: Path, ray: object) -> None:

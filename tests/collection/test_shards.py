@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from segment_twin import assert_agree, patterns_of
+from shard_here import Here
 from toy_text import TEXTS, train_sentencepiece
 
 from gemkr.collection.collection import Collection
@@ -26,20 +26,6 @@ from gemkr.testing import RandomLM
 from gemkr.types import Document, Query
 
 WORDS = ["a", "honey", "tokyo", "capital of", "giraffe", "the"]
-
-
-class Here:
-    """A shard without a process."""
-
-    def __init__(self, folder: Path) -> None:
-        self.name, self.documents, self._server = str(folder), None, ShardServer(folder)
-
-    def send(self, method: str, *args: Any) -> None:
-        self._call = getattr(self._server, method), args
-
-    def receive(self) -> Any:
-        method, args = self._call
-        return method(*args)
 
 
 def texts(count: int) -> list[str]:

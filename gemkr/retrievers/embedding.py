@@ -11,7 +11,7 @@ from gemkr.data.documents import DocumentStore, allowed_documents
 from gemkr.data.queries import batches
 from gemkr.interfaces import Allowed, Encoder, TokenEncoder, TokenVectorIndex, VectorIndex
 from gemkr.progress import progress_bar
-from gemkr.retrievers.shares import from_one_share
+from gemkr.retrievers.generative.shares import from_one_share
 from gemkr.types import Document, Hit, Query, Ranking
 
 BLOCK = 1024

@@ -28,7 +28,7 @@ from gemkr.retrievers.generative.clue_documents import ClueDocuments
 from gemkr.retrievers.generative.config import ScoringConfig
 from gemkr.retrievers.generative.retriever import GenerativeRetriever
 from gemkr.retrievers.generative.scoring import scorer_of
-from gemkr.retrievers.shares import from_one_share
+from gemkr.retrievers.generative.shares import from_one_share
 from gemkr.text.borders import borders_of
 from gemkr.text.tokenizer import Tokenizer
 from gemkr.text.words import words_of

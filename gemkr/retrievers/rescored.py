@@ -20,8 +20,8 @@ from gemkr.retrievers.generative.clue_documents import ClueDocuments
 from gemkr.retrievers.generative.config import GenerativeConfig, ScoringConfig
 from gemkr.retrievers.generative.retriever import clue_documents
 from gemkr.retrievers.generative.scoring import ClueScorer, scorer_of
+from gemkr.retrievers.generative.shares import from_one_share
 from gemkr.retrievers.saved_clues import read_clues
-from gemkr.retrievers.shares import from_one_share
 from gemkr.types import Clue, Query, Ranking
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from gemkr.models.writers.config import writer_files
 from gemkr.retrievers.generative.clue_documents import ClueDocuments
 from gemkr.retrievers.generative.config import GenerativeConfig, ScoringConfig
 from gemkr.retrievers.generative.scoring import scorer_of
-from gemkr.retrievers.shares import from_one_share
+from gemkr.retrievers.generative.shares import from_one_share
 from gemkr.text.borders import borders_of
 from gemkr.text.tokenization import tokenizer_of
 from gemkr.text.tokenizer import Tokenizer

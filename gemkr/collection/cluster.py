@@ -1,6 +1,6 @@
 """Shards as actors on a Ray cluster: the only file that imports ray.
 
-A collection's folder must be where its actor runs: on a file system that all machines share, or, with `resources`, on the one that
+The folders of a collection and of its vectors must be where its actor runs: on a file system that all machines share, or, with `resources`, on the one that
 holds it.
 """
 

@@ -14,8 +14,8 @@ PROCESSES, RAY = "processes", "ray"
 class ShardsConfig:
     """Where each shard of a sharded collection is searched.
 
-    `engine`: `processes` of this machine, or `ray`, actors of a cluster that see the collection's folder, with gemkr installed
-    (`pip install 'gemkr[ray]'`). `address` is the cluster's; left out, that of the environment variable RAY_ADDRESS, a cluster that
+    `engine`: `processes` of this machine, or `ray`, actors of a cluster that see the folders of the collection and its vectors,
+    with gemkr installed (`pip install 'gemkr[ray]'`). `address` is the cluster's; left out, that of the environment variable RAY_ADDRESS, a cluster that
     runs here, or a new one on this machine. `cpus` is what Ray keeps free for each actor.
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -32,7 +33,7 @@ class Held(ABC, Generic[S]):
     indexes_deleted: ClassVar[bool]
     """Whether a learned index holds the deleted documents of its segments too."""
 
-    @property
+    @cached_property
     def live(self) -> Any:
         """The live documents' as one sequence."""
         return self.joined([(own, gone) for own, (_, gone) in zip(self.stored, self.parts, strict=True)])

@@ -100,7 +100,7 @@ class ShardedVectors(_Sharded):
         found = self._shards.ask_attached(self._number, "products", asked)
         if len(found) < len(places):
             raise ShardError(
-                f"documents of {' and '.join(self.lost)} cannot be scored, as the shard is lost; start it again"
+                f"documents of shards that are lost ({', '.join(self.lost)}) cannot be scored; start them again"
             )
         out = np.empty(len(numbers), np.float32)
         for s, scores in found.items():

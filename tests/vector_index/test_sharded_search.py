@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -19,6 +20,7 @@ from gemkr.fm_index import FMIndex
 from gemkr.retrievers.generative.config import ScoringConfig
 from gemkr.retrievers.generative.retriever import GenerativeRetriever
 from gemkr.scorers.dense import DenseScorer
+from gemkr.serve.service import Service
 from gemkr.sources import Sources
 from gemkr.testing import RandomLM
 from gemkr.types import Query, Ranking
@@ -168,7 +170,7 @@ def test_documents_of_a_dead_shard_are_not_scored(two: Material) -> None:
     scored, first = scorer(sources), len(two.of_shard(0))
     sources.shards._calls.shards[1].process.kill()
     for _ in range(2):
-        with pytest.raises(ShardError, match=r"documents of \S*shard-001 cannot be scored"):
+        with pytest.raises(ShardError, match=r"are lost \(\S*shard-001\) cannot be scored"):
             scored.score(QUERIES[0], np.array([0, first]))
     docs = np.arange(first)
     expected = two.plain_scorer.score(QUERIES[0], docs)
@@ -216,6 +218,23 @@ def test_a_shard_that_never_answers_moves_no_numbers(
     assert hits(sources, name, 9) == hits(two.plain, name, 9, two.of_shard(1))
     found = next(sources.retriever(name).retrieve(QUERIES, 3))
     assert found.searched == pytest.approx(len(two.of_shard(1)) / len(two.shards))
+
+
+def test_a_service_follows_a_change_and_the_processes_of_before_end(tmp_path: Path) -> None:
+    made = shards_of(tmp_path, 2)
+    service = Service(configured(made.folder, tmp_path / "vectors"))
+    names = [service.key(name, 1, None) for name in NAMES]
+
+    def found() -> set[str]:
+        rankings = (service.retrieve(key, QUERIES[:1], lambda query, growing: True) for key in names)
+        return {hit.doc_id for each in rankings for ranking in each for hit in ranking.hits}
+
+    best, before = found(), set(multiprocessing.active_children())
+    service.delete(sorted(best))
+    assert not found() & best
+    after = set(multiprocessing.active_children())
+    assert not before & after
+    assert len(before) == len(after) == 2
 
 
 def test_what_is_wrong_in_a_shard_is_said_here(two: Material, tmp_path: Path) -> None:

@@ -183,6 +183,7 @@ class Service:
                 f"the collection has changed, but the retrievers do not follow: {error}; they answer as before",
             ) from error
         self._generation = generation
+        self.material.sources = sources  # nothing else keeps the corpus of before
 
     def _require(self, name: str | None) -> str | None:
         if name is not None and name not in self.names:

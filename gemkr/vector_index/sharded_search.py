@@ -1,8 +1,8 @@
 """Vectors and token vectors of a sharded collection, searched where the shards are: the side that asks.
 
 A search is one message to each shard that holds an allowed document: the queries go out, the best of the shard come back. Exact search finds
-what one index over all would. A learned index gives each shard's best candidates, so that those of all are looked at, and more: no
-document is lost beside a search in one process. Nothing of the vectors is opened here.
+what one index over all would. A learned index gives each shard's own best candidates: of `ivf` and `pq` those of one process are among
+them; `centroid` goes on in each shard until none of its documents is likely to be missed. Nothing of the vectors is opened here.
 """
 
 from __future__ import annotations

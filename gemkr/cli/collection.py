@@ -37,6 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="deal the documents over N collections, searched by a process each",
     )
+    create.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="build each shard as a task of this Ray cluster (HOST:PORT, ray://HOST:PORT, auto or local), whose machines see the folder; "
+        "--threads are then the cores of a task (0: one), and --memory-limit is that of each",
+    )
     add = _action(actions, "add", "append documents with new ids", _add)
     update = _action(actions, "update", "append documents in place of those with their ids", _update)
     for action in (add, update):
@@ -87,6 +93,7 @@ def run(args: argparse.Namespace) -> int:
 def _create(args: argparse.Namespace) -> int:
     from gemkr.collection.collection import Collection
     from gemkr.collection.sharded import ShardedCollection
+    from gemkr.config.shards import HERE, RAY, ShardsConfig
 
     began = time.perf_counter()
     settings = {
@@ -97,10 +104,13 @@ def _create(args: argparse.Namespace) -> int:
         "processes": args.threads,
     }
     collection: Collection | ShardedCollection
+    if args.shards is None and args.ray is not None:
+        raise DataError(f"--ray {args.ray} builds shards, but there are none; say how many with --shards")
     if args.shards is None:
         collection = Collection.create(args.folder, **settings)
     else:
-        collection = ShardedCollection.create(args.folder, args.shards, **settings)
+        built_by = HERE if args.ray is None else ShardsConfig(RAY, args.ray)
+        collection = ShardedCollection.create(args.folder, args.shards, built_by=built_by, **settings)
     return _report(collection, began)
 
 

@@ -1,23 +1,26 @@
-"""Shards as actors on a Ray cluster: the only file that imports ray.
+"""Shards on a Ray cluster, searched by actors and built by tasks: the only file that imports ray.
 
-The folders of a collection and of its vectors must be where its actor runs: on a file system that all machines share, or, with `resources`, on the one that
-holds it.
+The folders of a collection and of its vectors must be where its actor runs: on a file system that all machines share, or, with
+`resources`, on the one that holds it. One that is built must be seen by all.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from gemkr.collection.manifest import Manifest
+from gemkr.collection.shard_build import MORE_MEMORY, Job, build_shard
 from gemkr.collection.shard_server import Place, ShardServer, folder_and_manifest
 from gemkr.collection.shards import ShardedIndex
-from gemkr.errors import GemkrError, ShardError, first_line
+from gemkr.errors import DataError, GemkrError, ShardError, first_line
 
 CONNECT_SECONDS = 10
+CANCEL_SECONDS = 30
 
 
 class RayShard:
@@ -91,18 +94,7 @@ class RayShards:
         resources: Sequence[Mapping[str, float]] | None = None,
     ) -> None:
         """ShardError where ray is missing or the cluster does not answer."""
-        try:
-            import ray
-        except ImportError as error:
-            raise ShardError("shards on a cluster need ray; install with pip install 'gemkr[ray]'") from error
-        try:
-            if not ray.is_initialized():
-                _reach(address)
-                ray.init(address=address, log_to_driver=False)
-        except (OSError, RuntimeError, ray.exceptions.RayError) as error:
-            raise ShardError(
-                f"the Ray cluster {address} does not answer ({first_line(error)}); correct its address"
-            ) from error
+        _connected(address)
         places = resources or [{}] * len(shards)
         self.shards = [
             RayShard(shard, cpus=cpus, resources=place) for shard, place in zip(shards, places, strict=True)
@@ -125,6 +117,87 @@ class RayShards:
         """End the actors."""
         for shard in self.shards:
             shard.close()
+
+
+def build_on_cluster(
+    jobs: Sequence[Job],
+    settings: dict[str, Any],
+    done: Callable[[], object],
+    *,
+    address: str | None,
+    cpus: float,
+) -> None:
+    """Build each shard as a task for which `cpus` cores are kept free; arguments as of `shard_build.build_here`, `address` as of
+    `RayShards`. No task runs any more at the end, whatever it is.
+
+    DataError names a shard whose task was killed; ShardError as of `RayShards`.
+    """
+    ray = _connected(address)
+    task = ray.remote(_built).options(num_cpus=cpus, max_retries=0, scheduling_strategy="SPREAD")
+    folders: dict[Any, Path] = {}
+    left: list[Any] = []
+    try:
+        for folder, file in jobs:
+            left.append(task.remote(folder, file, settings))
+            folders[left[-1]] = folder
+        while left:
+            ended, left = ray.wait(left)
+            for each in ended:
+                _require_built(ray, each, folders[each].name)
+                done()
+    finally:
+        with suppress(ray.exceptions.RayError, OSError, RuntimeError):  # the cluster may be gone
+            for each in left:
+                ray.cancel(each, force=True)
+            ray.wait(left, num_returns=len(left), timeout=CANCEL_SECONDS) if left else None
+
+
+def _built(folder: Path, file: Path, settings: dict[str, Any]) -> GemkrError | None:
+    """What runs in the cluster; errors of gemkr are answers."""
+    try:
+        if not file.is_file():
+            raise DataError(
+                f"the machine {socket.gethostname()} does not see {file.parent}, where {folder.name} is to be built; choose a folder "
+                "on a file system that all machines of the cluster share"
+            )
+        build_shard(folder, file, settings)
+    except GemkrError as error:
+        return error
+    return None
+
+
+def _require_built(ray: Any, answer: Any, name: str) -> None:
+    try:
+        fault = ray.get(answer)
+    except ray.exceptions.RayTaskError as error:  # of no kind that is foreseen
+        cause = error.cause
+        raise ShardError(
+            f"the shard {name} cannot be built on the cluster ({type(cause).__name__}: {first_line(cause)}), none were made; see to its "
+            "machines, or build without Ray"
+        ) from error
+    except ray.exceptions.RayError as error:
+        raise DataError(
+            f"the task that built {name} was killed ({first_line(error).rstrip('.')}), {MORE_MEMORY}"
+        ) from error
+    if fault is not None:
+        raise fault
+
+
+def _connected(address: str | None) -> Any:
+    """The module ray, connected to a cluster; ShardError where it cannot be."""
+    try:
+        import ray
+    except ImportError as error:
+        raise ShardError("shards on a cluster need ray; install with pip install 'gemkr[ray]'") from error
+    try:
+        if not ray.is_initialized():
+            _reach(address)
+            ray.init(address=address, log_to_driver=False)
+    except (OSError, RuntimeError, ray.exceptions.RayError) as error:
+        raise ShardError(
+            f"the Ray cluster {address} does not answer ({first_line(error)}); correct its address"
+        ) from error
+    return ray
 
 
 def _reach(address: str | None) -> None:

@@ -17,7 +17,8 @@ from gemkr.collection.commit import changing
 from gemkr.collection.generation import Generation, joined_index, open_newest, verify
 from gemkr.collection.manifest import is_collection
 from gemkr.collection.merging import by_policy, compact
-from gemkr.collection.shard_folder import create_shards, dealt, read_dealt, shard_of
+from gemkr.collection.shard_build import read_dealt
+from gemkr.collection.shard_folder import create_shards, dealt, shard_of
 from gemkr.collection.shard_manifest import ShardManifests, is_sharded
 from gemkr.collection.shard_processes import LocalShards
 from gemkr.collection.sharded_documents import ShardedDocuments

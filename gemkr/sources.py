@@ -7,7 +7,7 @@ retriever.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -81,19 +81,21 @@ class Sources:
         built without them, and raise otherwise."""
         if holds_collection(self.corpus_path):
             return self.collection(self.corpus_path).documents
-        index = next(iter(self._indexes()), None)
+        index = next(self._made_of_corpus("index"), None)
         if index is None:
-            return DocumentStore.open(self.corpus_path)
+            vectors = next(self._made_of_corpus("vectors", "tokens"), None)
+            return DocumentStore.open(self.corpus_path, index=vectors)
         bad = BadRows()
-        documents = DocumentStore.open(self.corpus_path, skip_bad_rows=bad)
+        documents = DocumentStore.open(self.corpus_path, skip_bad_rows=bad, index=index)
         if bad:
             documents.require_same_documents(self._open_index(index).doc_ids, bad)
         return documents
 
-    def _indexes(self) -> Iterable[str]:
-        """The index files that sections name."""
-        named = (getattr(section.config, "index", None) for section in self.sections.values())
-        return (index for index in named if index is not None)
+    def _made_of_corpus(self, *settings: str) -> Iterator[str]:
+        """The index files, or folders of vectors, that sections name under these settings."""
+        for section in self.sections.values():
+            named = (getattr(section.config, setting, None) for setting in settings)
+            yield from (path for path in named if path is not None)
 
     @cached_property
     def bm25(self) -> BM25:

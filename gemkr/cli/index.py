@@ -241,7 +241,11 @@ def _query(args: argparse.Namespace) -> int:
 
     index = load_index(args.index, "gemkr ask searches it")
     tokenizer = tokenizer_of(index, load_tokenizer(args.tokenizer))
-    store = None if args.corpus is None else DocumentStore.open_indexed(args.corpus, index.doc_ids)
+    store = (
+        None
+        if args.corpus is None
+        else DocumentStore.open_indexed(args.corpus, index.doc_ids, index=args.index)
+    )
     if store is not None:
         require_same_texts(index, store.contents, tokenizer)
     tokens = tokenizer.encode(args.text)

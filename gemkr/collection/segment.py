@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from gemkr.collection.manifest import FileRecord, Part, TokenizerRecord, part_folder
-from gemkr.collection.texts import TextTable, TextWriter
+from gemkr.collection.texts import SegmentTexts, open_texts
+from gemkr.data.texts import TextTable
 from gemkr.errors import DataError, FMIndexError
 from gemkr.files import sync_folder
 from gemkr.fm_index import FMIndex
@@ -90,7 +91,7 @@ def open_segment(folder: Path, part: Part, tokenizer: TokenizerRecord) -> OpenSe
     check_files(folder, part)
     index = _open_index(folder, part, tokenizer)
     try:
-        texts = TextTable(part_folder(folder, part), index.doc_ids)
+        texts = open_texts(part_folder(folder, part), index.doc_ids)
     except (OSError, ValueError) as error:
         raise DataError(
             f"part {part.name} of the collection {folder} is damaged: its texts cannot be read ({error}); {WAY_OUT}"
@@ -188,7 +189,7 @@ class SegmentWriter:
         self.serial, self._tokenizer = serial, tokenizer
         self._collection = folder
         self._folder = _new_folder(folder, serial)
-        self._texts = TextWriter(self._folder)
+        self._texts = SegmentTexts(self._folder)
         self._spill = TokenSpill(self._folder, tokenizer.vocab_size)
         self.doc_ids: list[str] = []
 

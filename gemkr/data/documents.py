@@ -1,25 +1,29 @@
 """Random access to the documents of a corpus, by number and by id, for ranking and for reports.
 
-Texts lie as UTF-8 in an unnamed temporary file that is mapped into memory; per document only the id and two
-offsets are held. Knows nothing of tokens or scores.
+They lie in a file that is mapped into memory (`documents_file`): an unnamed temporary one, or one that is kept beside an index of the
+corpus (`kept_documents`). Knows nothing of tokens or scores.
 """
 
 from __future__ import annotations
 
 import hashlib
-import mmap
 import tempfile
-from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import overload
 
 import numpy as np
 
 from gemkr.data.corpus import BadRows, read_corpus
+from gemkr.data.documents_file import DocumentsFile, open_documents, write_documents
+from gemkr.data.kept_documents import open_kept, place_beside, read_and_keep, stamp_of
 from gemkr.errors import DataError
 from gemkr.types import Document
+
+READ = 1024
 
 
 class DocumentStore(Sequence[Document]):
@@ -31,51 +35,58 @@ class DocumentStore(Sequence[Document]):
 
     def __init__(self, documents: Iterable[Document]) -> None:
         """Copy the documents; raises DataError for a duplicate id, no documents, or a full temporary folder."""
-        ends = array("q", [0])
-        self.doc_ids: list[str] = []
-        self._numbers: dict[str, int] = {}
-        self._images: dict[int, str] = {}
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the map over it
-        size = 0
         try:
-            for document in documents:
-                number = self._numbers.setdefault(document.doc_id, len(self.doc_ids))
-                if number != len(self.doc_ids):
-                    raise DataError(
-                        f"the document id {document.doc_id!r} belongs to documents {number} and {len(self.doc_ids)}; "
-                        "make ids distinct"
-                    )
-                self.doc_ids.append(document.doc_id)
-                if document.image is not None:
-                    self._images[number] = document.image
-                for part in (document.title.encode(), document.text.encode()):
-                    self._file.write(part)
-                    size += len(part)
-                    ends.append(size)
-            self._file.flush()
+            with tempfile.TemporaryFile() as stream:
+                write_documents(stream, documents, "")
+                file = open_documents(stream)
         except OSError as error:
             raise DataError(
                 f"the texts do not fit into the temporary folder {tempfile.gettempdir()} ({error.strerror}); "
                 "set TMPDIR to a folder with more space"
             ) from error
-        if not self.doc_ids:
-            raise DataError("the corpus holds no document; it needs at least one")
-        self._ends = np.frombuffer(ends, dtype=np.int64)
-        self._texts = mmap.mmap(self._file.fileno(), size, access=mmap.ACCESS_READ) if size else b""
+        self._hold(file, None)
+
+    def _hold(self, file: DocumentsFile, kept: Path | None) -> None:
+        self._file, self._texts, self._kept = file, file.texts, kept
+        self.doc_ids: Sequence[str] = file.texts.ids
 
     @classmethod
-    def open(cls, path: str | Path, *, skip_bad_rows: BadRows | None = None) -> DocumentStore:
-        """Read a corpus file (`gemkr.data.corpus.read_corpus`) once, from start to end."""
-        return cls(read_corpus(path, skip_bad_rows=skip_bad_rows))
+    def open(
+        cls, path: str | Path, *, skip_bad_rows: BadRows | None = None, index: str | Path | None = None
+    ) -> DocumentStore:
+        """Read a corpus file (`gemkr.data.corpus.read_corpus`) once, from start to end.
+
+        The documents of a large one are kept beside `index`, a file or folder that was made of it, where that can be: the next start
+        maps them, as long as the corpus stays as it is (`kept_documents`).
+        """
+        path = Path(path)
+        stamp = None if index is None else stamp_of(path)
+        if index is None or stamp is None:
+            return cls(read_corpus(path, skip_bad_rows=skip_bad_rows))
+        store, place = cls.__new__(cls), place_beside(index)
+        if (found := open_kept(place, stamp)) is not None:
+            store._hold(found, place)
+            return store
+        bad = None if skip_bad_rows is None else BadRows()
+        made = read_and_keep(path, place, stamp, read_corpus(path, skip_bad_rows=bad), lambda: not bad)
+        if made is None:
+            return cls(read_corpus(path, skip_bad_rows=skip_bad_rows))
+        if skip_bad_rows is not None and bad is not None:
+            skip_bad_rows.rows += bad.rows
+        store._hold(made[0], place if made[1] else None)
+        return store
 
     @classmethod
-    def open_indexed(cls, path: str | Path, doc_ids: Sequence[str]) -> DocumentStore:
-        """Read the corpus file that an index with these ids was built from, skipping the rows it skipped.
+    def open_indexed(
+        cls, path: str | Path, doc_ids: Sequence[str], *, index: str | Path | None = None
+    ) -> DocumentStore:
+        """Read the corpus file that an index with these ids was built from, skipping the rows it skipped; `index`: where it is, as
+        for `open`.
 
         Raises DataError as `require_same_documents` does.
         """
         bad = BadRows()
-        store = cls.open(path, skip_bad_rows=bad)
+        store = cls.open(path, skip_bad_rows=bad, index=index)
         store.require_same_documents(doc_ids, bad)
         return store
 
@@ -89,42 +100,62 @@ class DocumentStore(Sequence[Document]):
     def __getitem__(self, doc: slice) -> list[Document]: ...
 
     def __getitem__(self, doc: int | slice) -> Document | list[Document]:
-        """The document with a number (IndexError outside [0, len)), or the documents of a slice."""
+        """The document with a number (IndexError outside [0, len)), or the documents of a slice.
+
+        DataError where its texts, kept by an earlier start, are damaged; they are deleted then.
+        """
         if isinstance(doc, slice):
             return [self[i] for i in range(*doc.indices(len(self)))]
         if not 0 <= doc < len(self):
             raise IndexError(f"document {doc} is outside of [0, {len(self)})")
-        start, middle, stop = self._ends[2 * doc : 2 * doc + 3].tolist()
-        return Document(
-            self.doc_ids[doc],
-            self._texts[middle:stop].decode(),
-            self._texts[start:middle].decode(),
-            self._images.get(doc),
-        )
+        return self._intact(doc, self._file.document(doc))
 
     def __iter__(self) -> Iterator[Document]:
-        return (self[doc] for doc in range(len(self)))
+        for start in range(0, len(self), READ):
+            found = self._file.read(start, min(start + READ, len(self)))
+            yield from map(self._intact, count(start), found)
+
+    def _intact(self, doc: int, document: Document | None) -> Document:
+        if document is None:
+            place = tempfile.gettempdir()
+            if self._kept is not None:
+                place = f"{self._kept}, where the corpus was kept and which was deleted now"
+                with suppress(OSError):
+                    self._kept.unlink()
+            raise DataError(f"document {doc} is damaged in {place}; start again")
+        return document
 
     def __contains__(self, doc_id: object) -> bool:
-        return doc_id in self._numbers
+        return isinstance(doc_id, str) and self._texts.number(doc_id) is not None
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the documents: ids, titles, texts and image ids, in order. About a second per gigabyte."""
-        digest = hashlib.sha256("\n".join(self.doc_ids).encode())
-        for part in (self._ends, self._texts, repr(self._images).encode()):
-            digest.update(part)
+        bounds, digest = self._texts.bounds, hashlib.sha256("\n".join(self.doc_ids).encode())
+        pictures = bounds[3::3] - bounds[2::3]  # bytes of image ids, which are not among the texts here
+        before = np.cumsum(pictures) - pictures
+        ends = np.zeros(2 * len(self) + 1, np.int64)
+        ends[1::2], ends[2::2] = bounds[1::3] - before, bounds[2::3] - before
+        digest.update(ends)
+        start, images = 0, {}
+        with memoryview(self._texts.bytes) as texts:
+            for doc in np.flatnonzero(pictures).tolist():
+                stop, after = bounds[3 * doc + 2 : 3 * doc + 4].tolist()
+                digest.update(texts[start:stop])
+                images[doc], start = bytes(texts[stop:after]).decode(), after
+            digest.update(texts[start : bounds[-1]])
+        digest.update(repr(images).encode())
         return digest.hexdigest()
 
     def number(self, doc_id: str) -> int:
-        """The number of a document id; raises DataError when the corpus does not hold it."""
-        try:
-            return self._numbers[doc_id]
-        except KeyError:
+        """The number of a document id, O(log n); raises DataError when the corpus does not hold it."""
+        found = self._texts.number(doc_id)
+        if found is None:
             raise DataError(
                 f"the document id {doc_id!r} is not among the {len(self)} documents of the corpus; use the corpus that "
                 "the ids were made for"
-            ) from None
+            )
+        return found
 
     def by_id(self, doc_id: str) -> Document:
         """The document with an id; raises DataError when the corpus does not hold it."""

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from gemkr.fm_index._core import Index
 
 
+def hash_id(doc_id: str) -> int:
+    """XXH64 of an id."""
+    return xxh64(doc_id.encode())
+
+
 def hash_ids(ids: Iterable[str]) -> np.ndarray:
     """uint64[n]: XXH64 of each id; about 0.3 µs each."""
     return np.array([xxh64(doc_id.encode()) for doc_id in ids], np.uint64)

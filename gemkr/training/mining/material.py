@@ -41,6 +41,6 @@ def mining_material(
             raise DataError(f"{index} is a collection, not an index file; name it as the corpus (--corpus)")
         found = FMIndex.load(index)
         codes = tokenizer_of(found, load_tokenizer(tokenizer))
-        documents = DocumentStore.open_indexed(corpus, found.doc_ids)
+        documents = DocumentStore.open_indexed(corpus, found.doc_ids, index=index)
     require_same_texts(found, documents.contents, codes)
     return found, documents, codes

@@ -170,9 +170,20 @@ class Client:
         return _document(self._call("GET", f"/v1/documents/{quote(doc_id)}"))
 
     def add(self, documents: Sequence[Document]) -> dict[str, int]:
-        """Add documents to the collection: how many it holds now, and its generation."""
-        rows = [{"doc_id": d.doc_id, "text": d.text, "title": d.title} for d in documents]
-        return self._call("POST", "/v1/documents", {"documents": rows})
+        """Add documents to the collection: how many it holds now, and its generation. `image` is the id of a picture of the service's
+        own folder."""
+        return self._write("POST", documents)
+
+    def update(self, documents: Sequence[Document]) -> dict[str, int]:
+        """Put documents in place of those with their ids; as `add`. ServiceError with status 404 for an id that is not there."""
+        return self._write("PUT", documents)
+
+    def _write(self, method: str, documents: Sequence[Document]) -> dict[str, int]:
+        rows: list[dict[str, str]] = []
+        for d in documents:
+            image = {} if d.image is None else {"image": d.image}
+            rows.append({"doc_id": d.doc_id, "text": d.text, "title": d.title} | image)
+        return self._call(method, "/v1/documents", {"documents": rows})
 
     def delete(self, doc_ids: Sequence[str]) -> dict[str, int]:
         """Delete documents from the collection: how many it holds now, and its generation."""

@@ -55,6 +55,10 @@ def _is_many(body: Any) -> bool:
     return isinstance(body, messages.Questions) or (isinstance(body, dict) and "queries" in body)
 
 
+def _documents(given: messages.NewDocuments) -> list[Document]:
+    return [Document(one.doc_id, one.text, one.title, one.image) for one in given.documents]
+
+
 def create_app(service: Service, *, key: str | None = None) -> FastAPI:
     """The application over a loaded service; `key` is asked of those who write, who are refused where there is none."""
     routes = Routes(service, key)
@@ -76,12 +80,9 @@ def create_app(service: Service, *, key: str | None = None) -> FastAPI:
     get("/v1/index/next", responses=PROBLEMS | says(messages.Following))(routes.following)
     get("/v1/documents/{doc_id:path}", responses=PROBLEMS | says(messages.DocumentMessage))(routes.document)
     writes = [Depends(routes.require_key)]
-    post("/v1/documents", responses=PROBLEMS | REFUSALS | says(messages.Written), dependencies=writes)(
-        routes.add
-    )
-    app.delete("/v1/documents", responses=PROBLEMS | REFUSALS | says(messages.Written), dependencies=writes)(
-        routes.delete
-    )
+    for method, act in ((post, routes.add), (app.put, routes.update), (app.delete, routes.delete)):
+        answers = PROBLEMS | REFUSALS | says(messages.Written)
+        method("/v1/documents", responses=answers, dependencies=writes)(act)
     post("/v1/pictures", responses=PROBLEMS | says(messages.PictureMessage), openapi_extra=UPLOAD)(
         routes.picture
     )
@@ -198,8 +199,11 @@ class Routes:
 
     async def add(self, given: messages.NewDocuments) -> Response:
         """Add documents to the collection; found from the next question on. Needs the key."""
-        documents = [Document(one.doc_id, one.text, one.title) for one in given.documents]
-        return as_json(await self._writing.do(partial(self.service.add, documents)))
+        return as_json(await self._writing.do(partial(self.service.add, _documents(given))))
+
+    async def update(self, given: messages.NewDocuments) -> Response:
+        """Put documents in place of those with their ids; found from the next question on. Needs the key."""
+        return as_json(await self._writing.do(partial(self.service.update, _documents(given))))
 
     async def delete(self, doc_id: Annotated[list[str], Query(min_length=1, max_length=1000)]) -> Response:
         """Delete documents from the collection; not found from the next question on. Needs the key."""

@@ -93,15 +93,26 @@ class Questions(Message):
 
 
 class NewDocument(Message):
-    """A document to add."""
+    """A document to add, or to take the place of the one with its id."""
 
     doc_id: str = Field(min_length=1, max_length=200, pattern=r"^\S+$")
-    text: str = Field(min_length=1)
+    text: str = ""
     title: str = ""
+    image: str | None = Field(
+        None,
+        min_length=1,
+        description="id of a picture of the configuration's folder; the text may be empty then",
+    )
+
+    @model_validator(mode="after")
+    def _holds_something(self) -> NewDocument:
+        if not self.text and self.image is None:
+            raise ValueError("a document needs a text, or the id of a picture as image")
+        return self
 
 
 class NewDocuments(Message):
-    """Documents to add to the collection."""
+    """Documents to add to the collection, or to change in it."""
 
     model_config = ConfigDict(
         extra="forbid",

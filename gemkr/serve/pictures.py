@@ -141,6 +141,16 @@ class PictureDesk:
         picture.save(out, "JPEG", quality=85)
         return out.getvalue()
 
+    def require_in_folder(self, image_id: str) -> None:
+        """RefusedError unless a document may name this picture for good: it is one of the folder, within the bounds of those that are
+        given, which only stay for a while. VisionError for a file that is no picture."""
+        if not self._in_folder(image_id):
+            raise RefusedError(
+                422,
+                f"the picture {image_id[:80]!r} is not in the configuration's folder of pictures; put it there, and name its file",
+            )
+        self._checked(self.online.pictures.path(image_id).read_bytes())
+
     def _in_folder(self, image_id: str) -> bool:
         folder = self.online.pictures
         return folder is not None and "\x00" not in image_id and len(image_id) < 200 and image_id in folder

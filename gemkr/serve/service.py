@@ -21,7 +21,7 @@ from gemkr.serve.pictures import Box, PictureDesk
 from gemkr.serve.refusals import RefusedError
 from gemkr.types import Document, Query, Ranking
 
-NO_COLLECTION = "this service answers from a corpus file, which stays as it is; serve a configuration with a collection to add or delete"
+NO_COLLECTION = "this service answers from a corpus file, which stays as it is; serve a configuration with a collection to change it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,26 +134,50 @@ class Service:
 
     @property
     def writable(self) -> bool:
-        """Whether documents can be added and deleted."""
+        """Whether documents can be added, updated and deleted."""
         return self.collection is not None
 
     def add(self, documents: Sequence[Document]) -> dict[str, int]:
-        """Add documents to the collection: how many it holds now, and its generation. DataError for an id that is taken."""
-        return self._change(lambda collection: collection.add(documents))
+        """Add documents to the collection: how many it holds now, and its generation. DataError for an id that is taken, RefusedError
+        or VisionError for a picture that is none of the configuration's folder, or that questions could not bring."""
+
+        def add(collection: Collection | ShardedCollection) -> None:
+            for document in documents:
+                self._require_picture(document)
+            collection.add(documents)
+
+        return self._change(add)
+
+    def update(self, documents: Sequence[Document]) -> dict[str, int]:
+        """Put documents in place of those with their ids, as `add`; they may keep their pictures. RefusedError for an unknown id."""
+
+        def update(collection: Collection | ShardedCollection) -> None:
+            _require_known(collection, [document.doc_id for document in documents], "updated")
+            for document in documents:
+                if document.image != collection.documents.by_id(document.doc_id).image:
+                    self._require_picture(document)
+            collection.update(documents)
+
+        return self._change(update)
 
     def delete(self, doc_ids: Sequence[str]) -> dict[str, int]:
         """Delete documents from the collection: how many it holds now, and its generation. RefusedError for an unknown id."""
 
         def delete(collection: Collection | ShardedCollection) -> None:
-            collection.refresh()
-            unknown = [doc_id for doc_id in doc_ids if doc_id not in collection.documents]
-            if unknown:
-                raise RefusedError(
-                    404, f"the collection holds no document {unknown[0][:80]!r}; nothing was deleted"
-                )
+            _require_known(collection, doc_ids, "deleted")
             collection.delete(doc_ids)
 
         return self._change(delete)
+
+    def _require_picture(self, document: Document) -> None:
+        if document.image is None:
+            return
+        if self.pictures is None:
+            raise RefusedError(
+                422,
+                f"the document {document.doc_id[:80]!r} has a picture, but no retriever of this service uses pictures; leave image out",
+            )
+        self.pictures.require_in_folder(document.image)
 
     def follow(self) -> None:
         """Answer from the newest generation of the collection, whoever made it. Milliseconds where that is so already, else the
@@ -191,6 +215,13 @@ class Service:
                 404, f"no retriever is called {name[:80]!r}; there are {', '.join(self.names)}"
             )
         return name
+
+
+def _require_known(collection: Collection | ShardedCollection, doc_ids: Sequence[str], what: str) -> None:
+    collection.refresh()
+    unknown = [doc_id for doc_id in doc_ids if doc_id not in collection.documents]
+    if unknown:
+        raise RefusedError(404, f"the collection holds no document {unknown[0][:80]!r}; nothing was {what}")
 
 
 def check(service: Service) -> Iterable[str]:

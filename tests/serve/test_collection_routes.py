@@ -66,6 +66,36 @@ def test_a_passage_is_found_once_it_was_added_and_gone_once_it_was_deleted(url: 
         Client(url, key="wrong").delete(["d0"])
 
 
+def test_a_passage_is_updated_in_its_place_or_named(url: str) -> None:
+    client = Client(url, key="k")
+    client.add([NEW])
+    changed = Document(NEW.doc_id, "The zebra by the pier sleeps.", "Zebras")
+    assert client.update([changed, Document("d0", "The Seine")]) == {"documents": 9, "generation": 3}
+    assert client.document(NEW.doc_id) == changed
+    assert found(client, "Where does the zebra sleep?")[0] == NEW.doc_id
+    assert client.following("The kiosk")["count"] == 0
+    with pytest.raises(ServiceError, match="holds no document 'd99'; nothing was updated") as error:
+        client.update([Document("d0", "x"), Document("d99", "y")])
+    assert error.value.status == 404
+    with pytest.raises(ServiceError, match="'d0' is given twice"):
+        client.update([Document("d0", "x"), Document("d0", "y")])
+    assert client.document("d0") == Document("d0", "The Seine")
+    with pytest.raises(ServiceError, match="writing needs the service's key"):
+        Client(url, key="wrong").update([changed])
+    with pytest.raises(ServiceError, match="no retriever of this service uses pictures; leave image out"):
+        client.update([Document("d0", "x", image="flag")])
+    with pytest.raises(ServiceError, match="a document needs a text, or the id of a picture"):
+        client.add([Document("new", "")])
+
+
+def test_an_update_keeps_a_picture_that_this_service_does_not_use(url: str, service: Service) -> None:
+    Collection.open(service.config.corpus).add([Document("seen", "A kiosk.", image="elsewhere")])
+    client = Client(url, key="k")
+    changed = Document("seen", "A red kiosk.", image="elsewhere")
+    assert client.update([changed])["documents"] == 9
+    assert client.document("seen") == changed
+
+
 def test_after_the_last_passage_is_deleted_none_is_found_until_one_is_added(
     url: str, service: Service
 ) -> None:

@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "--memory-limit",
             type=positive_number,
             metavar="GB",
-            help="build the index in blocks, with temporary files in the collection, where it would take more memory",
+            help="keep the whole command within this memory, with temporary files in the collection where need be",
         )
     for action in (create, add, update):
         action.add_argument(
@@ -98,7 +98,7 @@ def _create(args: argparse.Namespace) -> int:
     began = time.perf_counter()
     settings = {
         "tokenizer": args.tokenizer,
-        "documents": _documents(args.corpus),
+        "documents": _documents(args),
         "keep_white_space": args.keep_white_space,
         "memory_limit": _limit(args),
         "processes": args.threads,
@@ -116,13 +116,13 @@ def _create(args: argparse.Namespace) -> int:
 
 def _add(args: argparse.Namespace) -> int:
     began, collection = time.perf_counter(), _open(args)
-    collection.add(_documents(args.corpus), memory_limit=_limit(args), processes=args.threads)
+    collection.add(_documents(args), memory_limit=_limit(args), processes=args.threads)
     return _report(collection, began)
 
 
 def _update(args: argparse.Namespace) -> int:
     began, collection = time.perf_counter(), _open(args)
-    collection.update(_documents(args.corpus), memory_limit=_limit(args), processes=args.threads)
+    collection.update(_documents(args), memory_limit=_limit(args), processes=args.threads)
     return _report(collection, began)
 
 
@@ -162,12 +162,14 @@ def _open(args: argparse.Namespace) -> Collection | ShardedCollection:
     return open_collection(args.folder, tokenizer=getattr(args, "tokenizer", None))
 
 
-def _documents(corpus: Path | None) -> Iterator[Document]:
+def _documents(args: argparse.Namespace) -> Iterator[Document]:
+    """Under a memory limit ids are told apart by the collection alone."""
     from gemkr.data.corpus import read_corpus
     from gemkr.progress import progress_bar
 
-    if corpus is not None:  # the bar appears with the first document, not before a refusal
-        yield from progress_bar(read_corpus(corpus), desc="reading", unit=" documents")
+    if args.corpus is not None:  # the bar appears with the first document, not before a refusal
+        documents = read_corpus(args.corpus, check_distinct=args.memory_limit is None)
+        yield from progress_bar(documents, desc="reading", unit=" documents")
 
 
 def _ids(file: Path | None) -> list[str]:

@@ -97,6 +97,7 @@ def _build(args: argparse.Namespace) -> int:
     from gemkr.cli.output import bytes_text, peak_memory, require_writable
     from gemkr.data.corpus import BadRows
     from gemkr.fm_index import FMIndex
+    from gemkr.fm_index.plan import memory_left
     from gemkr.progress import progress_bar
     from gemkr.text.tokenizer import load_tokenizer
 
@@ -104,7 +105,7 @@ def _build(args: argparse.Namespace) -> int:
     replaced = _replaced(output)
     tokenizer = load_tokenizer(args.tokenizer, keep_white_space=args.keep_white_space)
     bad = BadRows() if args.skip_bad_rows else None
-    limit = None if args.memory_limit is None else int(_left(args.memory_limit * 1e9, peak_memory()))
+    limit = None if args.memory_limit is None else memory_left(int(args.memory_limit * 1e9))
     began = time.perf_counter()
     tokenized = began
     with progress_bar(total=1.0, bar_format="building: {percentage:3.0f}%|{bar}| {elapsed}{postfix}") as bar:
@@ -151,11 +152,6 @@ def _build(args: argparse.Namespace) -> int:
     print(f"bits per token {8 * size / max(index.n_tokens, 1):.2f}")
     print(f"peak memory    {bytes_text(peak_memory())}")
     return 0
-
-
-def _left(limit: float, held: float) -> float:
-    """What a build may take under a limit, in bytes, beside what the command holds; of a limit below twice that, as much again."""
-    return max(limit - held, min(limit, held))
 
 
 def _parts(

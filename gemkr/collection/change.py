@@ -24,6 +24,7 @@ from gemkr.collection.segment import (
     write_negative,
     write_places,
 )
+from gemkr.data.spilled import DistinctIds
 from gemkr.data.corpus import document_fault
 from gemkr.errors import DataError
 from gemkr.text.tokenizer import Tokenizer
@@ -72,9 +73,10 @@ class Change:
     def _checked(
         self, documents: Iterable[Document], replaced: list[np.ndarray] | None
     ) -> Iterator[Document]:
-        seen: set[str] = set()
+        new = DistinctIds(self.folder)
         stream = iter(documents)
         while chunk := list(islice(stream, CHUNK)):
+            seen: set[str] = set()
             for document in chunk:
                 fault = document_fault(document)
                 if fault is None and document.image == "":
@@ -84,7 +86,9 @@ class Change:
                 if fault is not None:
                     raise DataError(f"{fault}; nothing was added to {self.folder}")
                 seen.add(document.doc_id)
-            found, segments, docs = self.before.documents.find([document.doc_id for document in chunk])
+            ids = [document.doc_id for document in chunk]
+            new.add(ids)
+            found, segments, docs = self.before.documents.find(ids)
             if len(found) and replaced is None:
                 raise DataError(
                     f"the document id {chunk[int(found.min())].doc_id!r} is already in the collection {self.folder}, nothing was "
@@ -93,6 +97,9 @@ class Change:
             if len(found):
                 replaced.append(self.places(segments, docs))
             yield from chunk
+        twice = new.given_twice()
+        if twice is not None:  # in two chunks
+            raise DataError(f"the document id {twice!r} is given twice; nothing was added to {self.folder}")
 
     def places(self, segments: np.ndarray, docs: np.ndarray) -> np.ndarray:
         """int64[2, n]: documents of segments by position, as serials and documents."""
@@ -217,10 +224,10 @@ class Change:
         return self.manifest
 
     def _write(self, fill: Callable[[SegmentWriter], None], memory_limit: int | None) -> OpenSegment:
-        writer = SegmentWriter(self.folder, self._next(), self.manifest.tokenizer)
+        writer = SegmentWriter(self.folder, self._next(), self.manifest.tokenizer, memory_limit)
         try:
             fill(writer)
-            part = writer.finish(memory_limit)
+            part = writer.finish()
         finally:
             writer.close()
         return open_segment(self.folder, part, self.manifest.tokenizer)

@@ -100,10 +100,10 @@ def _merged(
         check_files(folder, segment.part, contents=True)
     if not sum(len(s.index) - len(docs) for s, docs in zip(merged, gone, strict=True)):
         return None
-    writer = SegmentWriter(folder / MERGING, 1, generation.manifest.tokenizer)
+    writer = SegmentWriter(folder / MERGING, 1, generation.manifest.tokenizer, memory_limit)
     try:
         for segment, docs in zip(merged, gone, strict=True):
             writer.copy(segment, docs)
-        return writer.finish(memory_limit)
+        return writer.finish()
     finally:
         writer.close()

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +19,15 @@ from gemkr.collection.texts import SegmentTexts, open_texts
 from gemkr.data.texts import TextTable
 from gemkr.errors import DataError, FMIndexError
 from gemkr.files import sync_folder
-from gemkr.fm_index import FMIndex
-from gemkr.text.tokenization import tokenize_corpus
+from gemkr.fm_index import FMIndex, IndexWriteError
+from gemkr.fm_index.plan import memory_left
+from gemkr.text.tokenization import tokenized_parts
 from gemkr.text.tokenizer import Tokenizer
+from gemkr.text.word_tokens import REMEMBERED_BYTES
 from gemkr.types import Document
 
+IndexPart = tuple[np.ndarray, np.ndarray, Sequence[str] | None]
+"""Of `FMIndex.build_parts`: tokens of some documents, how many each has, and their ids."""
 INDEX, PLACES = "index.fmi", "places.npy"
 COPIED_DOCUMENTS = 4096
 WAY_OUT = "restore it from a copy, or make the collection again"
@@ -140,87 +144,65 @@ def _open_index(folder: Path, part: Part, tokenizer: TokenizerRecord) -> FMIndex
     return index
 
 
-class TokenSpill:
-    """Token ids of documents, collected in an unnamed temporary file: memory is 8 bytes a document."""
-
-    def __init__(self, folder: Path, vocab_size: int) -> None:
-        self._dtype = np.uint16 if vocab_size <= 1 << 16 else np.uint32
-        self._folder = folder
-        self._stream = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives until the index is built
-        self._lengths: list[np.ndarray] = []
-        self.size = 0
-
-    def add(self, tokens: np.ndarray, lengths: np.ndarray) -> None:
-        self._stream.write(np.ascontiguousarray(tokens, self._dtype))
-        self._lengths.append(np.asarray(lengths, np.int64))
-        self.size += len(tokens)
-
-    def add_from(self, index: FMIndex, docs: np.ndarray) -> None:
-        """The tokens of documents int64[n] of an index, as it holds them."""
-        for start in range(0, len(docs), COPIED_DOCUMENTS):
-            tokens, offsets = index.extract_many(docs[start : start + COPIED_DOCUMENTS])
-            self.add(tokens.astype(self._dtype), np.diff(offsets))
-
-    def build(
-        self,
-        doc_ids: Sequence[str] | None,
-        tokenizer: TokenizerRecord,
-        memory_limit: int | None,
-        threads: int,
-    ) -> FMIndex:
-        self._stream.flush()
-        lengths = np.concatenate([np.zeros(1, np.int64), *self._lengths])
-        tokens = np.memmap(self._stream, self._dtype, "r") if self.size else np.zeros(0, self._dtype)
-        return FMIndex.build_flat(
-            tokens,
-            np.cumsum(lengths),
-            doc_ids,
-            tokenizer=Fingerprint.of(tokenizer),
-            memory_limit=memory_limit,
-            threads=threads,
-            work_folder=self._folder,
-        )
-
-
 class SegmentWriter:
-    """Writes a new segment: documents of other segments first, then new ones."""
+    """Writes a new segment: documents of other segments first, then new ones. They are read by `finish`, a few at a time."""
 
-    def __init__(self, folder: Path, serial: int, tokenizer: TokenizerRecord) -> None:
+    def __init__(
+        self, folder: Path, serial: int, tokenizer: TokenizerRecord, memory_limit: int | None = None
+    ) -> None:
+        """`memory_limit`: bytes of the whole process, or None."""
         self.serial, self._tokenizer = serial, tokenizer
-        self._collection = folder
+        self._collection, self._limit = folder, memory_limit
         self._folder = _new_folder(folder, serial)
         self._texts = SegmentTexts(self._folder)
-        self._spill = TokenSpill(self._folder, tokenizer.vocab_size)
-        self.doc_ids: list[str] = []
+        self._sources: list[Callable[[int | None], Iterator[IndexPart]]] = []
 
     def copy(self, segment: OpenSegment, deleted: np.ndarray) -> None:
         """The documents of a segment that are not `deleted` int64[n], ascending."""
-        self._spill.add_from(segment.index, np.setdiff1d(np.arange(len(segment.index)), deleted))
-        for start, stop in _runs(len(segment.index), deleted):
-            self._texts.copy(segment.texts, start, stop)
-            self.doc_ids += segment.texts.ids[start:stop]
+        self._sources.append(lambda left: self._copied(segment, deleted))
 
     def add(self, documents: Iterable[Document], tokenizer: Tokenizer, processes: int = 1) -> None:
         """New documents, read once and tokenized."""
+        self._sources.append(lambda left: self._tokenized(documents, tokenizer, processes, left))
 
+    def finish(self, threads: int = 0) -> Part:
+        """Read all, build the index and write it; the part's record. Raises what reading does, IndexBuildError and OSError."""
+        left = None if self._limit is None else memory_left(self._limit)
+        with closing(self._parts(left)) as parts:
+            documents, tokens = _write_index(parts, self._folder, self._tokenizer, left, threads)
+        self._texts.finish()
+        return _finished(self._collection, self.serial, documents, tokens)
+
+    def close(self) -> None:
+        self._texts.close()
+
+    def _parts(self, left: int | None) -> Iterator[IndexPart]:
+        for source in self._sources:
+            yield from source(left)
+
+    def _copied(self, segment: OpenSegment, deleted: np.ndarray) -> Iterator[IndexPart]:
+        for start in range(0, len(segment.index), COPIED_DOCUMENTS):
+            stop = min(start + COPIED_DOCUMENTS, len(segment.index))
+            gone = deleted[slice(*np.searchsorted(deleted, [start, stop]))]
+            for run in _runs(start, stop, gone):
+                self._texts.copy(segment.texts, *run)
+            docs = np.setdiff1d(np.arange(start, stop), gone, assume_unique=True)
+            ids = [segment.texts.ids[doc] for doc in docs.tolist()]
+            self._texts.add_ids(ids)
+            yield *_tokens(segment.index, docs), ids
+
+    def _tokenized(
+        self, documents: Iterable[Document], tokenizer: Tokenizer, processes: int, left: int | None
+    ) -> Iterator[IndexPart]:
         def written() -> Iterator[Document]:
             for document in documents:
                 self._texts.add(document)
                 yield document
 
-        corpus = tokenize_corpus(written(), tokenizer, processes=processes)
-        self._spill.add(corpus.tokens, np.diff(corpus.offsets))
-        self.doc_ids += corpus.doc_ids
-
-    def finish(self, memory_limit: int | None = None, threads: int = 0) -> Part:
-        """Build the index and write all; the part's record."""
-        self._texts.finish(self.doc_ids)
-        index = self._spill.build(self.doc_ids, self._tokenizer, memory_limit, threads)
-        index.save(self._folder / INDEX)
-        return _finished(self._collection, self.serial, len(index), index.n_tokens)
-
-    def close(self) -> None:
-        self._texts.close()
+        remembered = REMEMBERED_BYTES if left is None else min(REMEMBERED_BYTES, left // 8)
+        for part in tokenized_parts(written(), tokenizer, processes=processes, remembered_bytes=remembered):
+            self._texts.add_ids(part.doc_ids)
+            yield part.tokens, part.counts, part.doc_ids
 
 
 def write_negative(
@@ -232,19 +214,52 @@ def write_negative(
 ) -> Part:
     """A negative segment of the documents at `places` int64[2, n], in the order of the segments."""
     target = _new_folder(folder, serial)
-    spill = TokenSpill(target, tokenizer.vocab_size)
-    for segment in segments:
-        spill.add_from(segment.index, places[1, places[0] == segment.part.serial])
-    index = spill.build(None, tokenizer, None, 0)
-    index.save(target / INDEX)
+
+    def parts() -> Iterator[IndexPart]:
+        for segment in segments:
+            docs = places[1, places[0] == segment.part.serial]
+            for start in range(0, len(docs), COPIED_DOCUMENTS):
+                yield *_tokens(segment.index, docs[start : start + COPIED_DOCUMENTS]), None
+
+    documents, tokens = _write_index(parts(), target, tokenizer)
     np.save(target / PLACES, places)
-    return _finished(folder, serial, len(index), index.n_tokens)
+    return _finished(folder, serial, documents, tokens)
 
 
 def write_places(folder: Path, serial: int, places: np.ndarray) -> Part:
     """The list of deleted documents: `places` int64[2, n], ascending."""
     np.save(_new_folder(folder, serial) / PLACES, places)
     return _finished(folder, serial, places.shape[1], 0)
+
+
+def _tokens(index: FMIndex, docs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The tokens of documents int64[n], as the index holds them, one after the other, and int64[n] how many each has."""
+    tokens, offsets = index.extract_many(docs)
+    return tokens, np.diff(offsets)
+
+
+def _write_index(
+    parts: Iterable[IndexPart],
+    folder: Path,
+    tokenizer: TokenizerRecord,
+    memory_limit: int | None = None,
+    threads: int = 0,
+) -> tuple[int, int]:
+    """Build the index of a part in its folder; (documents, tokens). Raises IndexBuildError, OSError, and what `parts` raise."""
+    try:
+        index = FMIndex.build_parts(
+            parts,
+            tokenizer=Fingerprint.of(tokenizer),
+            memory_limit=memory_limit,
+            threads=threads,
+            work_folder=folder,
+        )
+        index.save(folder / INDEX)
+    except IndexWriteError as error:
+        if isinstance(error.__cause__, OSError):  # who changes the collection says it
+            raise error.__cause__ from None
+        raise
+    return len(index), index.n_tokens
 
 
 def sync_part(folder: Path, part: Part) -> None:
@@ -276,10 +291,9 @@ def _record(path: Path) -> FileRecord:
         )
 
 
-def _runs(count: int, deleted: np.ndarray) -> Iterator[tuple[int, int]]:
-    """The ranges [start, stop) of documents between deleted ones."""
-    start = 0
-    for doc in [*deleted.tolist(), count]:
+def _runs(start: int, stop: int, deleted: np.ndarray) -> Iterator[tuple[int, int]]:
+    """The ranges of documents of [start, stop) between deleted ones."""
+    for doc in [*deleted.tolist(), stop]:
         if start < doc:
             yield start, doc
         start = doc + 1

@@ -11,9 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from gemkr.data.texts import TextTable, TextWriter, id_table
+from gemkr.data.spilled import SpilledArray, npy_header
+from gemkr.data.texts import TextTable, TextWriter
+from gemkr.fm_index.ids import hash_ids
 
 TEXTS, BOUNDS, IDS = "texts.bin", "bounds.npy", "ids.npy"
+WRITTEN = 1 << 16
 
 
 def open_texts(folder: Path, ids: Sequence[str]) -> TextTable:
@@ -27,17 +30,28 @@ def open_texts(folder: Path, ids: Sequence[str]) -> TextTable:
 
 
 class SegmentTexts(TextWriter):
-    """Writes the texts of a new segment into its folder."""
+    """Writes the texts of a new segment into its folder. Memory: at the end 24 bytes a document, where the hashes are sorted."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        super().__init__(open(folder / TEXTS, "wb"))  # noqa: SIM115 - closed by finish or close
+        self._hashes = SpilledArray(folder, np.uint64)
+        super().__init__(open(folder / TEXTS, "wb"), SpilledArray(folder, np.int64))  # noqa: SIM115 - closed by finish or close
 
-    def finish(self, ids: Sequence[str]) -> None:
-        """Write the tables; `ids` are those of all documents, in order."""
+    def add_ids(self, ids: Sequence[str]) -> None:
+        """The ids of the next documents, whose texts may have come before."""
+        self._hashes.extend(hash_ids(ids))
+
+    def finish(self) -> None:
+        """Write the tables."""
         self.close()
-        np.save(self._folder / BOUNDS, self.bounds)
-        np.save(self._folder / IDS, id_table(ids))
+        self.bounds.save(self._folder / BOUNDS)
+        hashes = self._hashes.read()
+        order = np.argsort(hashes, kind="stable")
+        with open(self._folder / IDS, "wb") as stream:
+            npy_header(stream, (2, len(order)), hashes.dtype)
+            for start in range(0, len(order), WRITTEN):
+                stream.write(hashes[order[start : start + WRITTEN]])
+            stream.write(order.view(np.uint64))
 
     def close(self) -> None:
         self._stream.close()

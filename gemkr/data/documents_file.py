@@ -90,7 +90,7 @@ def write_documents(stream: IO[bytes], documents: Iterable[Document], stamp: str
 
     Memory: 52 bytes a document, and its id.
     """
-    texts, sums, ids = TextWriter(stream), array("I"), []
+    texts, sums, ids = TextWriter(stream, array("q")), array("I"), []
     for document in documents:
         sums.append(zlib.crc32(texts.add(document)))
         ids.append(document.doc_id)
@@ -100,10 +100,11 @@ def write_documents(stream: IO[bytes], documents: Iterable[Document], stamp: str
     _require_distinct(ids, hashes, docs)
     names = [doc_id.encode() for doc_id in ids]
     ends = np.cumsum([0, *map(len, names)], dtype=np.int64)
-    tables, crc = _aligned(texts.bounds[-1]), 0
-    stream.write(bytes(tables - texts.bounds[-1]))
+    bounds = np.frombuffer(texts.bounds, np.int64)
+    tables, crc = _aligned(int(bounds[-1])), 0
+    stream.write(bytes(tables - int(bounds[-1])))
     head = json.dumps({"stamp": stamp, "documents": len(ids), "tables": tables}).encode()
-    parts = (texts.bounds, ends, hashes, docs, np.frombuffer(sums, np.uint32), b"".join(names), head)
+    parts = (bounds, ends, hashes, docs, np.frombuffer(sums, np.uint32), b"".join(names), head)
     start = tables
     for part in parts:
         crc = zlib.crc32(part, crc)

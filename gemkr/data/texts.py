@@ -14,6 +14,7 @@ from typing import IO
 
 import numpy as np
 
+from gemkr.data.spilled import SpilledArray
 from gemkr.fm_index.ids import hash_id, hash_ids
 from gemkr.types import Document
 
@@ -77,24 +78,19 @@ class TextTable:
 
 
 class TextWriter:
-    """Writes texts into a stream. Memory: 24 bytes a document."""
+    """Writes texts into a stream, and their `bounds` into what holds 64-bit integers and is empty."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self._bounds = array("q", [0])
-
-    @property
-    def bounds(self) -> np.ndarray:
-        """int64[3n + 1], a view: no more documents can be added while it is held."""
-        return np.frombuffer(self._bounds, np.int64)
+    def __init__(self, stream: IO[bytes], bounds: array | SpilledArray) -> None:
+        self._stream, self.bounds = stream, bounds
+        self._end = 0
+        bounds.append(0)
 
     def add(self, document: Document) -> bytes:
         """What was written of the document."""
         parts = [part.encode() for part in (document.title, document.text, document.image or "")]
-        end = self._bounds[-1]
         for part in parts:
-            end += len(part)
-            self._bounds.append(end)
+            self._end += len(part)
+            self.bounds.append(self._end)
         data = b"".join(parts)
         self._stream.write(data)
         return data
@@ -104,7 +100,8 @@ class TextWriter:
         bounds = np.asarray(table.bounds[3 * start : 3 * stop + 1])
         for at in range(int(bounds[0]), int(bounds[-1]), COPIED):
             self._stream.write(table.bytes[at : min(at + COPIED, int(bounds[-1]))])
-        self._bounds.frombytes((bounds[1:] - bounds[0] + self._bounds[-1]).astype(np.int64).tobytes())
+        self.bounds.extend(bounds[1:] - bounds[0] + self._end)
+        self._end += int(bounds[-1] - bounds[0])
 
 
 def id_table(ids: Sequence[str]) -> np.ndarray:

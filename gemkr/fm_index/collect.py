@@ -15,7 +15,7 @@ HELD_BYTES = 64 << 20
 
 
 def collect_parts(
-    parts: Iterable[tuple[np.ndarray, np.ndarray, Sequence[str]]],
+    parts: Iterable[tuple[np.ndarray, np.ndarray, Sequence[str] | None]],
     limit: int,
     memory_limit: int | None,
     folder: bytes,

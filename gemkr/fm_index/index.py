@@ -118,7 +118,7 @@ class FMIndex(_core.Index):
     @classmethod
     def build_parts(
         cls,
-        parts: Iterable[tuple[np.ndarray, np.ndarray, Sequence[str]]],
+        parts: Iterable[tuple[np.ndarray, np.ndarray, Sequence[str] | None]],
         *,
         planned: Callable[[dict[str, Any]], None] | None = None,
         **settings: Unpack[BuildSettings],

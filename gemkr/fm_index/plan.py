@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import sys
 from typing import Any
 
 import gemkr.fm_index._core as _core
@@ -29,3 +32,20 @@ def estimate_build(
     per_row = SECONDS_PER_ROW if guess["blocks"] == 1 else SECONDS_PER_ROW_IN_BLOCKS
     share = 0.4 + 0.6 / min(max(threads, 1), 4)
     return guess | {"file_bytes": int(rows * 2.45) + 1_000_000, "seconds": rows * per_row * share}
+
+
+def memory_left(limit: int) -> int:
+    """What a build may take, in bytes, beside what the process holds, under a limit for both; of one below twice that, as much
+    again."""
+    held = _held()
+    return max(limit - held, min(limit, held))
+
+
+def _held() -> int:
+    """Resident memory in bytes; where the system does not tell, the highest so far."""
+    try:
+        with open("/proc/self/statm") as stream:
+            return int(stream.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError):
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

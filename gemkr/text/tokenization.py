@@ -25,6 +25,8 @@ from gemkr.text.word_tokens import REMEMBERED_BYTES, TextEncoder
 from gemkr.types import Document
 
 CHUNK_CHARACTERS = 1 << 20
+DOCUMENT_CHARACTERS = 200
+"""What a document takes of a chunk beside its text, which may be short, or missing beside a picture."""
 SMALL_CORPUS_CHUNKS = 8
 SAMPLED = 16
 
@@ -172,7 +174,7 @@ def _chunks(documents: Iterable[Document]) -> Iterator[list[Document]]:
     characters = 0
     for document in documents:
         chunk.append(document)
-        characters += len(document.text)
+        characters += len(document.text) + DOCUMENT_CHARACTERS
         if characters >= CHUNK_CHARACTERS:
             yield chunk
             chunk, characters = [], 0

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from index_measures import BATCH, TextSampler, spans
 from gemkr.collection.collection import Collection
 from gemkr.collection.commit import changing
 from gemkr.collection.manifest import OwnManifest
-from gemkr.collection.segment import SegmentWriter
+from gemkr.collection.segment import IndexPart, SegmentWriter
 from gemkr.data.corpus import read_corpus
 from gemkr.fm_index import FMIndex, SegmentedIndex
 from gemkr.text.tokenization import TokenizedCorpus, tokenize_corpus
@@ -213,15 +213,19 @@ def fill(writer: SegmentWriter, collection: Collection, count: int, block: int =
     texts = [" ".join(words[pick] for pick in picks) for picks in rng.integers(0, len(words), (1000, 5))]
     tokens = [np.array(collection.tokenizer.encode(text)) for text in texts]
     lengths = np.array([[0, len(text), 0] for text in texts])
-    for start in range(0, count, block):
-        picks = rng.integers(0, len(texts), min(block, count - start))
-        writer._spill.add(
-            np.concatenate([tokens[p] for p in picks]), np.array([len(tokens[p]) for p in picks])
-        )
-        writer._texts._stream.write("".join([texts[p] for p in picks]).encode())
-        bounds = np.cumsum(lengths[picks].ravel()) + writer._texts._bounds[-1]
-        writer._texts._bounds.frombytes(bounds.astype(np.int64).tobytes())
-        writer.doc_ids += [f"doc{n}" for n in range(start, start + len(picks))]
+
+    def parts(left: int | None) -> Iterator[IndexPart]:
+        for start in range(0, count, block):
+            picks = rng.integers(0, len(texts), min(block, count - start))
+            ids = [f"doc{n}" for n in range(start, start + len(picks))]
+            writer._texts._stream.write("".join([texts[p] for p in picks]).encode())
+            bounds = np.cumsum(lengths[picks].ravel()) + writer._texts._end
+            writer._texts._bounds.extend(bounds)
+            writer._texts._end = int(bounds[-1])
+            writer._texts.add_ids(ids)
+            yield np.concatenate([tokens[p] for p in picks]), np.array([len(tokens[p]) for p in picks]), ids
+
+    writer._sources.append(parts)
 
 
 if __name__ == "__main__":

@@ -220,7 +220,7 @@ def fill(writer: SegmentWriter, collection: Collection, count: int, block: int =
             ids = [f"doc{n}" for n in range(start, start + len(picks))]
             writer._texts._stream.write("".join([texts[p] for p in picks]).encode())
             bounds = np.cumsum(lengths[picks].ravel()) + writer._texts._end
-            writer._texts._bounds.extend(bounds)
+            writer._texts.bounds.extend(bounds)
             writer._texts._end = int(bounds[-1])
             writer._texts.add_ids(ids)
             yield np.concatenate([tokens[p] for p in picks]), np.array([len(tokens[p]) for p in picks]), ids

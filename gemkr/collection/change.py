@@ -24,8 +24,8 @@ from gemkr.collection.segment import (
     write_negative,
     write_places,
 )
-from gemkr.data.spilled import DistinctIds
 from gemkr.data.corpus import document_fault
+from gemkr.data.spilled import DistinctIds
 from gemkr.errors import DataError
 from gemkr.text.tokenizer import Tokenizer
 from gemkr.types import Document

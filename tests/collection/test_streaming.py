@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from toy_text import TEXTS, train_sentencepiece
 
-from gemkr.collection import change, segment, spilled, texts
+from gemkr.collection import change, segment, texts
 from gemkr.collection.collection import Collection
 from gemkr.collection.manifest import PARTS
-from gemkr.collection.spilled import DistinctIds, SpilledArray
+from gemkr.data import spilled
+from gemkr.data.spilled import DistinctIds, SpilledArray
 from gemkr.errors import DataError
 from gemkr.fm_index import FMIndex, collect, plan
 from gemkr.fm_index.ids import hash_ids

@@ -18,7 +18,13 @@ MARKED = ["[unused0]", "[unused1]", ":", ",", ".", "?", *WORDS]
 
 
 def save_tiny_text(
-    folder: Path, words: list[str] = MARKED, *, kind: str = "bert", layers: int = 2, positions: int = 40
+    folder: Path,
+    words: list[str] = MARKED,
+    *,
+    kind: str = "bert",
+    layers: int = 2,
+    positions: int = 40,
+    dropout: float = 0.0,
 ) -> Path:
     """A text tower of 24 numbers a state with its tokenizer."""
     vocab = save_tokenizer(folder, words)
@@ -26,8 +32,8 @@ def save_tiny_text(
     config, model = (BertConfig, BertModel) if kind == "bert" else (XLMRobertaConfig, XLMRobertaModel)
     sizes = config(
         vocab_size=vocab, hidden_size=24, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=32,
-        max_position_embeddings=positions, pad_token_id=0, type_vocab_size=2, hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
+        max_position_embeddings=positions, pad_token_id=0, type_vocab_size=2, hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
     )  # fmt: skip
     tower = model(sizes)
     with torch.no_grad():

@@ -66,8 +66,10 @@ def save_tokenizer(folder: Path, words: list[str]) -> int:
     return len(SPECIAL) + len(set(words))
 
 
-def save_tiny_clip(folder: Path, words: list[str] = WORDS, *, text_width: int = 24, space: int = 24) -> Path:
-    """A CLIP of two layers a tower; the text tower pools at [SEP]."""
+def save_tiny_clip(
+    folder: Path, words: list[str] = WORDS, *, text_width: int = 24, space: int = 24, dropout: float = 0.0
+) -> Path:
+    """A CLIP of two layers a tower; the text tower pools at [SEP], the vision tower may drop attention."""
     vocab = save_tokenizer(folder, words)
     torch.manual_seed(5)
     config = CLIPConfig(
@@ -77,7 +79,7 @@ def save_tiny_clip(folder: Path, words: list[str] = WORDS, *, text_width: int = 
         },
         vision_config={
             "hidden_size": 20, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": SIZE,
-            "patch_size": 8,
+            "patch_size": 8, "attention_dropout": dropout,
         },
         projection_dim=space,
     )  # fmt: skip

@@ -8,7 +8,6 @@ from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from test_contrastive import FORMS
@@ -23,8 +22,7 @@ from gemkr.models.flmr.encoder import LEARNS
 from gemkr.models.weights import weights_digest
 from gemkr.training.checkpoints.checkpoint import read_checkpoint
 from gemkr.training.contrastive import run
-from gemkr.training.contrastive.config import ContrastiveConfig, LossConfig
-from gemkr.training.contrastive.data import ContrastiveBatch
+from gemkr.training.contrastive.config import ContrastiveConfig
 from gemkr.training.contrastive.model import ContrastiveModel, similarities
 from gemkr.training.contrastive.run import Material, train_encoder
 from gemkr.vision.pictures import PictureFolder
@@ -206,56 +204,6 @@ def test_similarities_are_those_of_a_loop() -> None:
                 sum(max(float(q @ d) for d in own) for q in queries[i] if q.any()) if own else -math.inf
             )
             assert float(found[i, j]) == pytest.approx(expected)
-
-
-class Ragged(torch.nn.Module):
-    """Items of a number each: so many tokens, of which some do not count; with dropout."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.table, self.dropout = torch.nn.Embedding(12, 6), torch.nn.Dropout(0.3)
-
-    def forward(self, inputs: dict) -> torch.Tensor:
-        tokens = inputs["tokens"][:, : int((inputs["tokens"] > 0).sum(1).max())]
-        vectors = self.dropout(self.table(tokens)) * (tokens > 0)[:, :, None]
-        return torch.nn.functional.normalize(vectors, dim=-1)
-
-
-@pytest.mark.parametrize("size", [1, 2, 4])
-def test_chunks_of_tokens_give_the_gradients_of_the_whole_batch(size: int) -> None:
-    """Chunks are of unlike lengths, and the second pass draws what the first drew."""
-    random = np.random.default_rng(3)
-
-    def tokens(n: int) -> torch.Tensor:
-        rows = random.integers(1, 12, (n, 7)) * (np.arange(7) < random.integers(1, 8, (n, 1)))
-        return torch.tensor(rows)
-
-    queries, documents = tokens(5), tokens(6)
-    model = ContrastiveModel(Ragged(), LossConfig(temperature=0.3, symmetric=True)).train()
-
-    def batch(size: int) -> ContrastiveBatch:
-        parts = [
-            tuple({"tokens": every[start : start + size]} for start in range(0, len(every), size))
-            for every in (queries, documents)
-        ]
-        return ContrastiveBatch(*parts, torch.arange(5), torch.arange(6), torch.arange(5)[:, None])
-
-    def gradient(data: ContrastiveBatch, network: torch.nn.Module) -> tuple[float, torch.Tensor]:
-        torch.manual_seed(7)
-        model.zero_grad()
-        loss = model(data)
-        loss.backward()
-        return float(loss.detach()), network.table.weight.grad.clone()
-
-    model.network.dropout.p = 0.0
-    loss, found = gradient(batch(size), model.network)
-    whole_loss, expected = gradient(batch(6), model.network)
-    assert loss == pytest.approx(whole_loss, abs=1e-6)
-    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
-    model.network.dropout.p = 0.3
-    first, _ = gradient(batch(size), model.network)
-    again, _ = gradient(batch(size), model.network)
-    assert first == again
 
 
 def test_sources_without_regions_are_enough_for_texts(folder: Path) -> None:

@@ -1,4 +1,5 @@
-"""Two processes learn what one learns over the whole batch: gradients tensor by tensor, in chunks, with dropout, with BLIP's queue."""
+"""Two processes learn what one learns over the whole batch: gradients tensor by tensor, in chunks, with dropout, with BLIP's queue, by late
+interaction."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_flmr import save_regions, save_tiny_text
 from tiny_pictures import WORDS, save_pictures, save_tiny_blip, save_tiny_clip
 from torch import Tensor
 
@@ -33,7 +35,7 @@ STEPS = 2
 PROGRAM = """
 import os, socket, sys
 import accelerate
-from transformers import AutoImageProcessor, AutoTokenizer, BlipForImageTextRetrieval, CLIPModel
+from transformers import AutoImageProcessor, AutoModel, AutoTokenizer, BlipForImageTextRetrieval, CLIPModel
 import gemkr.training.contrastive.run
 from gemkr.cli import main
 with socket.socket() as free:
@@ -54,16 +56,39 @@ CASES: dict[str, dict[str, Any]] = {
     "queue": {"encoder": "blip", "queue": {**QUEUE, "size": 64}},
     "dropout": {"encoder": "dropped"},
     "dropout_queue": {"encoder": "dropped", "queue": {**QUEUE, "size": 11}},
+    "tokens": {"encoder": "bert"},
+    "dropout_tokens": {"encoder": "dropped_bert"},
 }
+TOKENS = {
+    "width": 16,
+    "query_tokens": 10,
+    "document_tokens": 20,
+    "image_tokens": 2,
+    "seen_tokens": 8,
+    "regions": 2,
+}
+
+
+def encoder_of(folder: Path, name: str) -> dict[str, Any]:
+    """Of tokens: preflmr with a text tower of that name, all of it learning."""
+    path = str(folder / name)
+    if "bert" in name:
+        return {
+            "kind": "preflmr",
+            "text": path,
+            "vision": str(folder / "clip"),
+            "train_vision": True,
+            **TOKENS,
+        }
+    return {"kind": "clip_sf" if name == "clip" else "blip_sf", "folder": path}
 
 
 def config_of(folder: Path, case: str, output: Path, batch_size: int) -> dict[str, Any]:
     """Chunks of 3, a learned temperature, both directions, gradients that are not cut."""
-    encoder = CASES[case]["encoder"]
     loss = {"temperature": 0.2, "learnable": True, "symmetric": True, "queue": CASES[case].get("queue")}
     return {
-        "encoder": {"kind": "clip_sf" if encoder == "clip" else "blip_sf", "folder": str(folder / encoder)},
-        "corpus": str(folder / "corpus.jsonl"), "queries": str(folder / "queries.jsonl"), "images": str(folder / "images"),
+        "encoder": encoder_of(folder, CASES[case]["encoder"]), "regions": str(folder / "regions"), "images": str(folder / "images"),
+        "corpus": str(folder / "corpus.jsonl"), "queries": str(folder / "queries.jsonl"),
         "negatives": {"run": str(folder / "run.trec"), "per_query": 2}, "loss": loss, "output": str(output / case),
         "batch_size": batch_size, "chunk_size": 3, "max_steps": STEPS, "workers": 0, "log_every": 1, "save_every": 1,
         "keep_checkpoints": 9, "optimizer": {"lr": 1e-4, "warmup_steps": 0, "max_grad_norm": None},
@@ -78,7 +103,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_tiny_clip(folder / "clip")
     save_tiny_blip(folder / "blip", dropout=0.0)
     save_tiny_blip(folder / "dropped", dropout=0.3)
-    save_pictures(folder / "images", ["one", "two", "three"])
+    save_tiny_text(folder / "bert")
+    save_tiny_text(folder / "dropped_bert", dropout=0.3)
+    pictures = save_pictures(folder / "images", ["one", "two", "three"])
+    save_regions(
+        folder / "regions",
+        pictures,
+        {"one": [[2, 2, 12, 20]], "two": [], "three": [[0, 0, 9, 9], [8, 4, 22, 30]]},
+    )
     queries, documents, run_lines = [], [], []
     for number in range(24):
         text = " ".join(WORDS[(number * step + 3) % len(WORDS)] for step in (1, 5, 7, 3)[: 2 + number % 3])
@@ -125,7 +157,7 @@ def require_equal(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None
         )
 
 
-@pytest.mark.parametrize("case", ["plain", "queue"])
+@pytest.mark.parametrize("case", ["plain", "queue", "tokens"])
 def test_two_processes_learn_what_one_learns(folder: Path, tmp_path: Path, case: str) -> None:
     """A run of one process with batches twice as large: losses, gradients of every tensor at each step, and the queue's documents."""
     run.train_encoder(from_mapping(config_of(folder, case, tmp_path, 8), ContrastiveConfig, "test"))
@@ -142,7 +174,7 @@ def test_two_processes_learn_what_one_learns(folder: Path, tmp_path: Path, case:
         assert first[-1] > NONE
 
 
-@pytest.mark.parametrize("case", ["dropout", "dropout_queue"])
+@pytest.mark.parametrize("case", ["dropout", "dropout_queue", "dropout_tokens"])
 def test_gradients_with_dropout_are_those_of_the_whole_batch(
     folder: Path, case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -127,7 +127,8 @@ class Parts:
 def _probes(products: np.ndarray, vectors: int, steps: Steps) -> tuple[np.ndarray, np.ndarray]:
     """Centroids int64[vectors, p], best first, -1 where pruned, and what each scores above the vector's last one."""
     chosen, scores = _maxsim.probes(products, vectors, min(steps.probes, len(products)))
-    kept = scores >= steps.prune * scores[:, :1]
+    best = scores[:, :1]
+    kept = scores >= best - (1 - steps.prune) * abs(best)  # as far below a best one that is below 0
     kept[:, 0] = True
     return np.where(kept, chosen, -1), scores - scores[:, -1:]
 

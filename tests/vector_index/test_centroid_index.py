@@ -59,6 +59,19 @@ def test_looking_at_everything_is_exact_search(bits: int) -> None:
         assert np.array_equal(found[1], expected[1])
 
 
+@pytest.mark.parametrize("prune", [0.0, 0.4])
+def test_a_query_that_points_away_from_all_documents_looks_into_several_lists(prune: float) -> None:
+    random = np.random.default_rng(3)
+    tokens = drawn(random, random.integers(1, 8, 300).tolist(), 16)
+    tokens = TokenVectors(abs(tokens.values), tokens.offsets)
+    queries = drawn(random, [1] * 8, 16, np.float32)
+    queries = TokenVectors(-abs(queries.values), queries.offsets)
+    index = CentroidIndex.build(Config(lists=16, prune=prune, rescored=300), tokens)
+    docs, expected = index.search(queries, 10)[1], ExactTokenIndex(tokens).search(queries, 10)[1]
+    recall = np.mean([len(set(ours) & set(theirs)) / 10 for ours, theirs in zip(docs, expected, strict=True)])
+    assert recall > 0.9
+
+
 def test_a_few_probes_find_nearly_all() -> None:
     random = np.random.default_rng(7)
     tokens = clustered(random, 400)

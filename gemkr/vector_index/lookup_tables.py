@@ -14,7 +14,7 @@ from gemkr.vector_index.token_codec import ResidualCodec
 TOGETHER, ENTRIES, ADDED = 2, 16, 8
 """Vectors whose tables lie together; values of half a byte; halves whose entries are added up in 8 bits."""
 MOST = ((1 << 8) - 1 - ADDED / 2, (1 << 15) - 1)
-"""Sums, before rounding, of ADDED entries and of all."""
+"""Sums of ADDED entries before rounding, and of all after it."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class LookupTables:
         whole[: len(vectors), : added.shape[1]] = added
         ranges = whole.max(axis=2)
         together = ranges.reshape(len(whole), -1, ADDED).sum(axis=2).max(axis=1)
-        steps = np.maximum.reduce([together / MOST[0], ranges.sum(axis=1) / MOST[1], np.full(len(whole), 255 * step / MOST[1])])  # fmt: skip
+        most = MOST[1] - whole.shape[1] / 2  # rounding adds no more than a half to each
+        steps = np.maximum.reduce([together / MOST[0], ranges.sum(axis=1) / most, np.full(len(whole), 255 * step / MOST[1])])  # fmt: skip
         entries = np.rint(whole / steps[:, None, None]).astype(np.uint8)
         entries = entries.reshape(-1, TOGETHER, *entries.shape[1:]).swapaxes(1, 2)
         return cls(

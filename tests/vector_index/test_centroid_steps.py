@@ -219,3 +219,24 @@ def test_candidates_gain_what_every_query_vector_finds() -> None:
         _maxsim.candidates(offsets, docs, np.array([[3]]), np.ones((1, 1), np.float32), 4, None)
     with pytest.raises(ValueError, match="a list holds a document that is not there"):
         _maxsim.candidates(offsets, docs, probes, gains, 3, None)
+
+
+def test_sums_of_wide_vectors_do_not_overflow() -> None:
+    """Where levels and rounded entries are all at their largest: 1,100 numbers of 8 bits, both halves of the range used up."""
+    width = 1100
+    codec = ResidualCodec(
+        np.zeros((2, width), np.float32),
+        np.ones(width, np.float32),
+        np.arange(256, dtype=np.float32),
+        unit=False,
+    )
+    query = np.ones((1, width), np.float32)
+    tables = LookupTables.of(query, codec, 0.0, float(width))
+    levels = np.zeros((2, 32), np.uint8)
+    levels[1, 0] = 255
+    codes, residuals = np.array([0, 1], np.uint16), np.stack([np.zeros(width), np.full(width, 255)])
+    found = _maxsim.scanned(
+        levels, tables.entries, tables.weights, tables.steps, tables.low, codes, residuals.astype(np.uint8),
+        np.array([0, 1, 2]), np.arange(2),
+    )  # fmt: skip
+    assert found == pytest.approx([0, 2 * 255 * width], abs=0.01 * 2 * 255 * width)

@@ -145,7 +145,7 @@ def _refined(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The first documents by `scores`, no more than `most`, and their `better` scores: until what these add to the scores, SURE
     deviations above its mean, brings no further document among the k best."""
-    order = np.argsort(-scores, kind="stable")[:most]
+    order = np.argsort(-scores, kind="stable")[: most if k else 0]
     docs, scores = docs[order], scores[order]
     found = np.empty(len(docs), np.float32)
     done = 0

@@ -240,3 +240,9 @@ def test_sums_of_wide_vectors_do_not_overflow() -> None:
         np.array([0, 1, 2]), np.arange(2),
     )  # fmt: skip
     assert found == pytest.approx([0, 2 * 255 * width], abs=0.01 * 2 * 255 * width)
+
+
+def test_no_document_is_wanted() -> None:
+    scores = np.arange(300, dtype=np.float32)
+    found, better = _refined(np.arange(300), scores, lambda some: scores[some], 0, 300)
+    assert found.shape == better.shape == (0,)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import pickle
+import select
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,24 +29,43 @@ class ProcessShard:
         context = multiprocessing.get_context("spawn")
         self.name, self.documents = str(folder), manifest and manifest.documents
         self._pipe, theirs = context.Pipe()
+        self._ready, self._asked = select.poll(), False
+        self._ready.register(self._pipe.fileno(), select.POLLIN)
         self.process = context.Process(target=_serve, args=(str(folder), manifest, theirs), daemon=True)
         self.process.start()
         theirs.close()
 
     def send(self, method: str, *args: Any) -> None:
-        try:
-            self._pipe.send((method, args))
-        except OSError as error:
-            raise self._gone(error) from error
+        message = ForkingPickler.dumps((method, args))
+        if self._asked:  # the call before was interrupted
+            self._answer()
+        with self._moving():
+            self._asked = True
+            self._pipe.send_bytes(message)
 
     def receive(self) -> Any:
-        try:
-            done, value = self._pipe.recv()
-        except (EOFError, OSError) as error:
-            raise self._gone(error) from error
+        done, value = self._answer()
         if not done:
             raise value
         return value
+
+    def _answer(self) -> tuple[bool, Any]:
+        self._ready.poll()  # an interrupt here loses nothing
+        with self._moving():
+            message = self._pipe.recv_bytes()
+            self._asked = False
+        return pickle.loads(message)
+
+    @contextmanager
+    def _moving(self) -> Iterator[None]:
+        """A message that is interrupted halfway ends the connection, as what follows would be read as its rest."""
+        try:
+            yield
+        except (EOFError, OSError) as error:
+            raise self._gone(error) from error
+        except BaseException:
+            self._pipe.close()
+            raise
 
     def close(self) -> None:
         """End the process."""
@@ -93,7 +116,7 @@ def _serve(folder: str, manifest: Manifest | None, pipe: Connection) -> None:
     while True:
         try:
             method, args = pipe.recv()
-        except EOFError:
+        except (EOFError, ConnectionError):
             return
         try:
             if server is None:
@@ -101,4 +124,5 @@ def _serve(folder: str, manifest: Manifest | None, pipe: Connection) -> None:
             answer = (True, getattr(server, method)(*args))
         except GemkrError as error:
             answer = (False, error)
-        pipe.send(answer)
+        with suppress(ConnectionError):  # nobody waits for it any more
+            pipe.send(answer)

@@ -27,6 +27,7 @@ from gemkr.vector_index.maxsim import checked_queries, spread
 from gemkr.vector_index.token_codec import BITS, ResidualCodec
 from gemkr.vector_index.token_parts import Part
 from gemkr.vector_index.token_sample import drawn_sample, list_count
+from gemkr.vector_index.vectors import as_stored
 
 SEARCHES = frozenset(field.name for field in fields(Steps))
 """Settings that change how an index is searched, not what it is."""
@@ -139,13 +140,19 @@ class CentroidIndex:
         return (codec + sum(part.bytes for part in self.parts)) / max(tokens, 1)
 
     def add(self, tokens: TokenVectors) -> np.ndarray:
-        """Add documents, coded by the centroids that are there; their numbers int64[n]. They go to the disk with `save`."""
+        """Add documents, coded by the centroids that are there; their numbers int64[n]. They go to the disk with `save`. DataError for
+        vectors of another width, offsets that do not fit them, and a number that float16 cannot hold."""
         if tokens.values.ndim != 2 or tokens.values.shape[1] != self.width:
             raise DataError(
                 f"the new documents' vectors have the shape {tokens.values.shape}, the index holds vectors of {self.width} numbers; use "
                 "its encoder"
             )
-        tokens = TokenVectors(tokens.values.astype(np.float16, copy=False), tokens.offsets)
+        ends = tokens.offsets[[0, -1]].tolist() if len(tokens.offsets) else []
+        if ends != [0, len(tokens.values)] or (np.diff(tokens.offsets) < 0).any():
+            raise DataError(
+                f"the new documents' offsets must rise from 0 to their {len(tokens.values)} vectors; give one more than there are documents"
+            )
+        tokens = TokenVectors(as_stored(tokens.values, "float16").values, tokens.offsets)
         first = len(self)
         self.parts.append(Part.of(tokens, self.codec))
         self._deleted = np.concatenate([self._deleted, np.zeros(len(tokens.offsets) - 1, bool)])

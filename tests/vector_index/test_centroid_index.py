@@ -131,6 +131,21 @@ def test_documents_are_added_deleted_and_kept(tmp_path: Path) -> None:
         index.add(drawn(random, [2], 8))
 
 
+def test_documents_that_do_not_fit_are_not_added() -> None:
+    random = np.random.default_rng(5)
+    index = CentroidIndex.build(Config(lists=8), clustered(random, 60))
+    values = drawn(random, [3], 16, np.float32).values
+    for changed, offsets, message in (
+        (values * 1e6, [0, 3], "a number that float16 cannot"),
+        (values * np.nan, [0, 3], "a number that float16 cannot"),
+        *((values, wrong, "must rise from 0 to their 3 vectors") for wrong in ([0, 2], [0, 5], [1, 3], [0, 2, 1, 3], [])),
+    ):  # fmt: skip
+        with pytest.raises(DataError, match=message):
+            index.add(TokenVectors(changed, np.array(offsets, np.int64)))
+    assert len(index) == 60
+    assert index.add(TokenVectors(values, np.array([0, 0, 3]))).tolist() == [60, 61]
+
+
 def test_rankings_are_never_short() -> None:
     random = np.random.default_rng(5)
     tokens = clustered(random, 60)

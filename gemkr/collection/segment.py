@@ -165,11 +165,11 @@ class SegmentWriter:
         """New documents, read once and tokenized."""
         self._sources.append(lambda left: self._tokenized(documents, tokenizer, processes, left))
 
-    def finish(self, threads: int = 0) -> Part:
+    def finish(self) -> Part:
         """Read all, build the index and write it; the part's record. Raises what reading does, IndexBuildError and OSError."""
         left = None if self._limit is None else memory_left(self._limit)
         with closing(self._parts(left)) as parts:
-            documents, tokens = _write_index(parts, self._folder, self._tokenizer, left, threads)
+            documents, tokens = _write_index(parts, self._folder, self._tokenizer, left)
         self._texts.finish()
         return _finished(self._collection, self.serial, documents, tokens)
 
@@ -243,7 +243,6 @@ def _write_index(
     folder: Path,
     tokenizer: TokenizerRecord,
     memory_limit: int | None = None,
-    threads: int = 0,
 ) -> tuple[int, int]:
     """Build the index of a part in its folder; (documents, tokens). Raises IndexBuildError, OSError, and what `parts` raise."""
     try:
@@ -251,7 +250,6 @@ def _write_index(
             parts,
             tokenizer=Fingerprint.of(tokenizer),
             memory_limit=memory_limit,
-            threads=threads,
             work_folder=folder,
         )
         index.save(folder / INDEX)

@@ -23,6 +23,8 @@ CHUNK = 128
 """Documents that are scored before what is left is looked at again."""
 SURE = 3.0
 """How far above the mean what a better score adds is thought possible, in standard deviations."""
+LEARNED = 32
+"""Different scores that are known before anything is thought of others: copies of a document say it once."""
 LAST = 256
 """Documents scored by all their decoded tokens, where there are no vectors to score them by."""
 
@@ -154,7 +156,10 @@ def _refined(
         found[done:stop] = better(docs[done:stop])
         done = stop
         if k <= done < len(docs):
-            added = found[:done] - scores[:done]
+            different = np.unique(found[:done], return_index=True)[1]
+            if len(different) < LEARNED:
+                continue
+            added = found[different] - scores[different]
             least = np.partition(found[:done], done - k)[done - k]
             if scores[done] + added.mean() + SURE * added.std() < least:
                 break

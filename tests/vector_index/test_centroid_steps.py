@@ -246,3 +246,13 @@ def test_no_document_is_wanted() -> None:
     scores = np.arange(300, dtype=np.float32)
     found, better = _refined(np.arange(300), scores, lambda some: scores[some], 0, 300)
     assert found.shape == better.shape == (0,)
+
+
+def test_copies_of_a_document_do_not_hide_a_better_one() -> None:
+    """128 copies come first and gain nothing; the best document comes after them."""
+    random = np.random.default_rng(1)
+    scores = np.concatenate([np.full(128, 5.0), random.uniform(3, 4.9, 800)]).astype(np.float32)
+    true = scores + np.concatenate([np.zeros(128), random.normal(0, 0.5, 800)]).astype(np.float32)
+    true[scores.argsort()[-140]] = 9
+    found, better = _refined(np.arange(928), scores, lambda some: true[some], 10, 928)
+    assert found[better.argmax()] == true.argmax()

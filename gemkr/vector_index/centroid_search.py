@@ -31,7 +31,7 @@ LAST = 256
 
 @dataclass(frozen=True)
 class Steps:
-    """How many lists a vector looks into, which it passes over, and how many documents each step keeps (`CentroidIndex.Config`)."""
+    """How many lists a vector looks into, which it passes over, and how many documents each step scores at most (`CentroidIndex.Config`)."""
 
     probes: int
     prune: float

@@ -51,6 +51,11 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="where tokens, exact answers and indexes are kept")
     parser.add_argument("--encoder", help="a folder of a text encoder")
+    parser.add_argument(
+        "--precision",
+        default="bf16",
+        help="of encoding; fp32 where the processor multiplies no bf16 (default bf16)",
+    )
     parser.add_argument("--corpus")
     parser.add_argument("--engines", nargs="*", default=list(ENGINES), choices=ENGINES)
     parser.add_argument("-o", "--output", type=Path)

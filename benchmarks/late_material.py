@@ -24,7 +24,9 @@ NOISE, QUERY_NOISE = 0.7, 0.5
 
 def material(folder: Path, args: argparse.Namespace) -> str:
     """Tokens, queries and exact answers in a folder, made where they are not there; what they are, in words."""
-    wanted = {name: getattr(args, name) for name in ("documents", "queries", "encoder", "corpus", "k")}
+    wanted = {
+        name: getattr(args, name) for name in ("documents", "queries", "encoder", "precision", "corpus", "k")
+    }
     note = folder / "made.json"
     if note.is_file():
         held = json.loads(note.read_text())
@@ -78,13 +80,13 @@ def encode(folder: Path, args: argparse.Namespace) -> str:
 
     encoder = MultiVectorTokenEncoder.from_config(
         MultiVectorTokenEncoder.Config(
-            folder=args.encoder, query_tokens=32, document_tokens=180, precision="bf16"
+            folder=args.encoder, query_tokens=32, document_tokens=180, precision=args.precision, batch_size=8
         ),
         None,
     )
     documents = list(islice(read_corpus(args.corpus), args.documents))
     parts = (
-        encoder.encode_documents(documents[start : start + 256]) for start in range(0, len(documents), 256)
+        encoder.encode_documents(documents[start : start + 512]) for start in range(0, len(documents), 512)
     )
     write(folder, len(documents), parts)
     chosen = np.random.default_rng(0).choice(len(documents), args.queries, replace=False)

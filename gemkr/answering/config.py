@@ -23,14 +23,16 @@ class ReaderDataConfig:
     """What a reader learns from: queries with answers, and the passages that a run found for them (`run`: run.jsonl or TREC).
 
     Each query is read with each of its first `passages`, and with `closed_book` once without any. It learns the first
-    `answers` of those that the passage holds (under `match`), of all where it holds none. `development` are further queries of
-    the same run, whose loss is measured at each checkpoint.
+    `answers` of those that the passage holds (under `match`), of all where it holds none. With a `window`, of a passage with clues
+    it is shown that many words on each side of the likeliest one, which is marked; a reader reads as it has learned. `development`
+    are further queries of the same run, whose loss is measured at each checkpoint.
     """
 
     queries: FilePath
     run: FilePath
     corpus: FilePath
     passages: Positive = 4
+    window: Positive | None = None
     closed_book: bool = True
     answers: Positive = 3
     match: str = "word"

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from gemkr.answering.config import ReaderDataConfig
+from gemkr.answering.shown import shown_text
 from gemkr.data.corpus import BadRows, read_corpus
 from gemkr.data.qrels import AnswerMatcher
 from gemkr.data.queries import read_queries
@@ -29,20 +30,19 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ReaderSample:
-    """One reading: a query, a passage (None: closed book) and the tokens of the answers to learn."""
+    """One reading: a query, a passage (None: closed book) as it is shown, and the tokens of the answers to learn."""
 
     query_id: str
-    doc_id: str | None
+    passage: str | None
     answers: tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
 class ReaderDataset:
-    """Sample i teaches the answers of `samples[i]` behind one prompt; `texts` are the passages by id."""
+    """Sample i teaches the answers of `samples[i]` behind one prompt."""
 
     queries: Mapping[str, Query]
     samples: Sequence[ReaderSample]
-    texts: Mapping[str, str]
     build: Callable[..., Example]
 
     def __len__(self) -> int:
@@ -50,8 +50,7 @@ class ReaderDataset:
 
     def __getitem__(self, number: int) -> Example:
         sample = self.samples[number]
-        passage = None if sample.doc_id is None else self.texts[sample.doc_id]
-        prompt = self.build(self.queries[sample.query_id], passage=passage)
+        prompt = self.build(self.queries[sample.query_id], passage=sample.passage)
         return replace(prompt, clues=tuple(ClueTarget(tokens) for tokens in sample.answers))
 
     def lengths(self) -> np.ndarray:
@@ -59,8 +58,7 @@ class ReaderDataset:
         characters = {
             key: len(query.question) + len(query.caption or "") for key, query in self.queries.items()
         }
-        passages = {None: 0, **{doc_id: len(text) for doc_id, text in self.texts.items()}}
-        return np.array([characters[s.query_id] + passages[s.doc_id] for s in self.samples], np.int64) // 4
+        return np.array([characters[s.query_id] + len(s.passage or "") for s in self.samples], np.int64) // 4
 
     def groups(self) -> np.ndarray:
         """int64[n]: a number for each sample's query."""
@@ -80,8 +78,8 @@ def read_material(
     if not known:
         raise DataError(f"no query of {queries} has an answer to learn; give queries with the key 'answers'")
     found = load_run(data.run, ties="file")
-    hits = {key: [hit.doc_id for hit in found.get(key, ())[: data.passages]] for key in known}
-    without = [key for key, docs in hits.items() if not docs]
+    hits = {key: found.get(key, ())[: data.passages] for key in known}
+    without = [key for key, own in hits.items() if not own]
     if len(without) == len(known):
         raise DataError(
             f"{data.run} holds no passages for any of the {len(known)} queries with answers of {queries}, such as {without[0]!r}, so "
@@ -89,14 +87,16 @@ def read_material(
         )
     if without:
         logger.warning("%d of %d queries have no passages in %s", len(without), len(known), data.run)
-    texts = passage_texts(data.corpus, {doc_id for docs in hits.values() for doc_id in docs}, data.run)
+    texts = passage_texts(data.corpus, {hit.doc_id for own in hits.values() for hit in own}, data.run)
     samples = []
     for key, query in known.items():
         choose = _Targets(query, tokenizer, data)
-        samples += [ReaderSample(key, doc_id, choose.held_by(texts[doc_id])) for doc_id in hits[key]]
+        for hit in hits[key]:
+            passage = shown_text(texts[hit.doc_id], [clue.text for clue in hit.evidence], data.window)
+            samples.append(ReaderSample(key, passage, choose.held_by(passage)))
         if data.closed_book:
             samples.append(ReaderSample(key, None, choose.all()))
-    return ReaderDataset(known, [sample for sample in samples if sample.answers], texts, build)
+    return ReaderDataset(known, [sample for sample in samples if sample.answers], build)
 
 
 def passage_texts(corpus: str | Path, wanted: set[str], run: str | Path) -> dict[str, str]:

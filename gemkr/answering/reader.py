@@ -16,6 +16,7 @@ import numpy as np
 from gemkr.answering.choice import choose, rank_weights
 from gemkr.answering.config import LLMReaderConfig, reading_model
 from gemkr.answering.reading import Reading, Tokens
+from gemkr.answering.shown import shown_text
 from gemkr.config.files import to_mapping
 from gemkr.data.qrels import AnswerMatcher
 from gemkr.data.queries import batches
@@ -33,7 +34,7 @@ IDLE = ("batch_size", "model.checkpoint", "model.llm", "model.tokenizer", "model
 
 
 class LLMReader:
-    """Answers queries from their passages; one without passages is read by itself.
+    """Answers queries from their passages, each shown as `shown_text` with `window` shows it; one without passages is read by itself.
 
     `prompts(query, text)` builds what `model.prefill` takes, `text` being a passage or None.
     """
@@ -50,10 +51,11 @@ class LLMReader:
         max_tokens: int = 10,
         rank_decay: float = 1.0,
         batch_size: int = 2,
+        window: int | None = None,
     ) -> None:
         self.model, self.tokenizer, self.prompts = model, tokenizer, prompts
         self.beam_size, self.max_tokens = beam_size, max_tokens
-        self.rank_decay, self.batch_size = rank_decay, batch_size
+        self.rank_decay, self.batch_size, self.window = rank_decay, batch_size, window
 
     @classmethod
     def from_config(cls, config: LLMReaderConfig, sources: Sources) -> LLMReader:
@@ -77,6 +79,7 @@ class LLMReader:
             max_tokens=config.max_tokens,
             rank_decay=config.rank_decay,
             batch_size=config.batch_size,
+            window=_trained_on(config).get("window"),
         )
 
     @staticmethod
@@ -115,7 +118,7 @@ class LLMReader:
         Cost: one prefill for each passage, then a step for each token of the texts.
         """
         for batch in batches(readings, self.batch_size):
-            texts = [[hit.document.contents for hit in hits] or [None] for _, hits in batch]
+            texts = [[self._shown(hit) for hit in hits] or [None] for _, hits in batch]
             prompts = [self.prompts(query, text) for (query, _), own in zip(batch, texts) for text in own]
             reading = Reading(self.model, prompts)
             written = iter(reading.write(self.beam_size, self.max_tokens))
@@ -124,6 +127,9 @@ class LLMReader:
             scored = iter(reading.log_probs(behind))
             for (query, hits), own, tokens in zip(batch, texts, candidates, strict=True):
                 yield self._chosen(query, hits, tokens, np.stack([next(scored) for _ in own]))
+
+    def _shown(self, hit: Hit) -> str:
+        return shown_text(hit.document.contents, [clue.text for clue in hit.evidence], self.window)
 
     def _candidates(self, written: Sequence[Sequence[Tokens]]) -> list[Tokens]:
         """The distinct texts of a query's passages, those that say nothing left out unless all do."""

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gemkr.cli.numbers import positive
 from gemkr.errors import DataError
-from gemkr.text.normalize import normalize_with_offsets
+from gemkr.text.clue_places import clue_place
 
 if TYPE_CHECKING:
     from gemkr.types import Hit, Ranking
@@ -92,23 +91,17 @@ def as_text(ranking: Ranking) -> list[str]:
 
 
 def marked(hit: Hit) -> str:
-    """The passage with the first occurrence of its best clue between ** signs, in any case, as a vocabulary may fold it; of late
-    interaction with what the question's vectors found most.
-
-    A clue that stands there as whole words goes before one that only stands inside a word.
-    """
+    """The passage with the first occurrence of its best clue between ** signs; of late interaction with what the question's
+    vectors found most."""
     if hit.matches:
         from gemkr.evaluation.report.matches import shown_matches
 
         return _strongest(hit.text, shown_matches(hit).get("matches", []))
-    text, places = normalize_with_offsets(hit.text)
-    clues = [re.escape(clue) for evidence in hit.evidence if (clue := evidence.text.strip())]
-    for pattern in (*(rf"(?<!\w){clue}(?!\w)" for clue in clues), *clues):
-        if place := re.search(pattern, text, re.IGNORECASE):
-            start, stop = int(places[place.start()]), int(places[place.end()])
-            found = hit.text[start:stop].rstrip()
-            return f"{hit.text[:start]}**{found}**{hit.text[start + len(found) :]}"
-    return hit.text
+    place = clue_place(hit.text, [evidence.text for evidence in hit.evidence])
+    if place is None:
+        return hit.text
+    start, stop = place
+    return f"{hit.text[:start]}**{hit.text[start:stop]}**{hit.text[stop:]}"
 
 
 def _strongest(text: str, matches: list[list]) -> str:

@@ -1,4 +1,4 @@
-"""FMIndex: the thin Python handle over the C++ core. Builds, saves, loads, checks; every query is the core's own.
+"""FMIndex: the thin Python handle over the C++ core. Takes documents, saves, loads, checks; every query is the core's own.
 
 It knows files and arguments; the text, the suffix array and the file format are the core's business.
 """
@@ -10,24 +10,21 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self, TypedDict, Unpack
+from typing import Any, Self, Unpack
 
 import numpy as np
 
 import gemkr.fm_index._core as _core
 from gemkr.fm_index._core import Span
-from gemkr.fm_index.collect import add_ids, collect_parts, vocab_limit
-from gemkr.fm_index.errors import IndexBuildError, IndexFormatError, IndexWriteError
+from gemkr.fm_index.build import BuildSettings, finished, limit_of
+from gemkr.fm_index.collect import add_ids, collect_parts
+from gemkr.fm_index.errors import IndexFormatError, IndexWriteError
 from gemkr.fm_index.ids import DocIds
 from gemkr.fm_index.plan import estimate_build
 from gemkr.fm_index.tokenizers import Fingerprinted, require_tokenizer
 
-__all__ = ["FMIndex", "Progress", "Span"]
+__all__ = ["FMIndex", "Span"]
 
-Progress = Callable[[str, float], None]
-"""Called as `progress(stage, share)`, share in [0, 1]; what it raises stops the build."""
-
-DEFAULT_CONTEXT_BITS = 4.0
 PROBE_ROWS = 8
 """Rows read first when looking for the only document of a span; doubled until two documents show."""
 
@@ -37,33 +34,6 @@ PARTS = {
     "document array": ("doc_array",),
     "document ids": ("id_offsets", "ids"),
 }
-
-
-class BuildSettings(TypedDict, total=False):
-    """What every way to build an index takes.
-
-    vocab_size: token ids are below it; default the tokenizer's, else the largest id + 1.
-    tokenizer: its fingerprint is stored (see `check_tokenizer`).
-    sample_rate: locate walks this many steps at most (default 32); the price is (log2(n) - 5) / sample_rate bits per token.
-    document_array: store the document of every row (log2(documents) bits each): one miss per lookup.
-    threads: 0 (default) means all processors; the index is the same for any number.
-    progress: called as the build goes on; what it raises stops the build.
-    context_bits: bits per token that precomputed continuations may take (default 4); 0 leaves the root's only.
-    memory_limit: bytes that the build may take beside the documents as they were handed in. Where building at once
-        would pass it, the documents are sorted in blocks and merged, with temporary files (about 9 bytes per
-        token) in work_folder. The index is the same, byte for byte. See `estimate_build`.
-    work_folder: default the system's folder for temporary files. Its files have no names and vanish by themselves.
-    """
-
-    vocab_size: int | None
-    tokenizer: Fingerprinted | None
-    sample_rate: int
-    document_array: bool
-    threads: int
-    progress: Progress | None
-    context_bits: float
-    memory_limit: int | None
-    work_folder: str | os.PathLike[str] | None
 
 
 class FMIndex(_core.Index):
@@ -92,11 +62,11 @@ class FMIndex(_core.Index):
         Cost: about 0.1 µs and 8.5 bytes per token on one thread. Raises IndexBuildError, and IndexWriteError
         for temporary files that cannot be written.
         """
-        builder = _core.Builder(_vocab_limit(settings))
+        builder = _core.Builder(limit_of(settings))
         for doc in docs:
             builder.add(doc)
         add_ids(builder, doc_ids)
-        return cls._finish(builder, **settings)
+        return finished(cls, builder, **settings)
 
     @classmethod
     def build_flat(
@@ -110,10 +80,10 @@ class FMIndex(_core.Index):
 
         offsets: int64[documents + 1] from 0 to len(tokens). Raises IndexBuildError.
         """
-        builder = _core.Builder(_vocab_limit(settings))
+        builder = _core.Builder(limit_of(settings))
         builder.add_flat(np.asarray(tokens), np.asarray(offsets))
         add_ids(builder, doc_ids)
-        return cls._finish(builder, **settings)
+        return finished(cls, builder, **settings)
 
     @classmethod
     def build_parts(
@@ -128,7 +98,7 @@ class FMIndex(_core.Index):
         A part is not kept: with a memory_limit tokens beyond `collect.HELD_BYTES` wait in work_folder, so the whole build keeps to the
         limit. `planned` is called with `estimate_build`'s figures once all parts have come.
         """
-        limit, memory_limit = _vocab_limit(settings), settings.get("memory_limit")
+        limit, memory_limit = limit_of(settings), settings.get("memory_limit")
         folder = os.fsencode(settings.get("work_folder") or tempfile.gettempdir())
         builder = collect_parts(parts, limit, memory_limit, folder)
         if planned is not None:
@@ -141,56 +111,7 @@ class FMIndex(_core.Index):
                     memory_limit=memory_limit,
                 )
             )
-        return cls._finish(builder, **settings)
-
-    @classmethod
-    def _finish(
-        cls,
-        builder: _core.Builder,
-        tokenizer: Fingerprinted | None = None,
-        sample_rate: int = 32,
-        document_array: bool = False,
-        threads: int = 0,
-        context_bits: float = DEFAULT_CONTEXT_BITS,
-        progress: Progress | None = None,
-        wide_rows: bool = False,
-        memory_limit: int | None = None,
-        work_folder: str | os.PathLike[str] | None = None,
-        block_rows: int = 0,
-    ) -> Self:
-        if sample_rate < 1 or threads < 0 or not 0 <= context_bits <= 64:
-            raise IndexBuildError(
-                f"sample_rate must be at least 1, threads at least 0 and context_bits 0 to 64, "
-                f"got {sample_rate}, {threads} and {context_bits}"
-            )
-        if memory_limit is not None and memory_limit < 1:
-            raise IndexBuildError(f"memory_limit is {memory_limit}, it must be at least one byte")
-        fingerprint = "" if tokenizer is None else tokenizer.fingerprint()
-        folder = os.fsencode(tempfile.gettempdir() if work_folder is None else work_folder)
-        try:
-            return cls(
-                builder,
-                sample_rate,
-                document_array,
-                threads,
-                context_bits,
-                fingerprint,
-                wide_rows,
-                progress,
-                memory_limit or 0,
-                block_rows,
-                folder,
-            )
-        except MemoryError as error:
-            guess = estimate_build(builder.rows, builder.documents)
-            raise IndexBuildError(
-                f"building an index of {builder.rows:,} rows takes about {guess['peak_bytes']:,} bytes, more than this "
-                f"machine gives; set memory_limit (at least {guess['least_bytes']:,}) to build it in blocks"
-            ) from error
-        except OSError as error:
-            raise IndexWriteError(
-                f"the build's temporary files: {error.strerror}; name another work_folder or raise memory_limit"
-            ) from error
+        return finished(cls, builder, **settings)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], mmap: bool = True, verify: bool = False) -> Self:
@@ -306,11 +227,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _vocab_limit(settings: BuildSettings) -> int:
-    """The bound of token ids, taken out of the settings; TypeError for one that does not exist."""
-    unknown = settings.keys() - BuildSettings.__annotations__.keys()
-    if unknown:
-        raise TypeError(f"an index is built without the setting {min(unknown)!r}")
-    return vocab_limit(settings.pop("vocab_size", None), settings.get("tokenizer"))

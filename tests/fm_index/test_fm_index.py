@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gemkr.fm_index import FMIndex, Span
+from gemkr.fm_index.build import finished
 from gemkr.fm_index.reference import ReferenceIndex
 
 
@@ -19,7 +20,7 @@ def build(docs: list[list[int]], *, wide: bool = False, **options) -> FMIndex:
     for doc in docs:
         builder.add(doc)
     settings_ = {"sample_rate": 32, "document_array": False, "threads": 1, "context_bits": 3.5} | options
-    return FMIndex._finish(builder, None, progress=None, wide_rows=wide, **settings_)
+    return finished(FMIndex, builder, None, progress=None, wide_rows=wide, **settings_)
 
 
 def spans_of(twin: ReferenceIndex, docs: list[list[int]]) -> list[Span]:

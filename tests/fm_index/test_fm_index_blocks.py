@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from toy_index import image_of
 
 from gemkr.fm_index import FMIndex, IndexBuildError, IndexWriteError, _core, estimate_build
+from gemkr.fm_index.build import finished
 
 TOKENS = st.lists(st.integers(0, 6), max_size=20)
 REPEATS = st.builds(lambda token, times: [token] * times, st.integers(0, 6), st.integers(0, 60))
@@ -39,7 +40,7 @@ def built(docs: Sequence[Sequence[int]] | list[np.ndarray], block_rows: int, **o
     for doc in docs:
         builder.add(doc)
     given = {"sample_rate": 4, "document_array": False, "threads": 1, "context_bits": 4.0, "progress": None}
-    index = FMIndex._finish(builder, None, **given | options, block_rows=block_rows)
+    index = finished(FMIndex, builder, None, **given | options, block_rows=block_rows)
     return image_of(index)
 
 
@@ -223,12 +224,13 @@ def test_the_command_builds_in_blocks(tmp_path: Path, capsys: pytest.CaptureFixt
 FULL_DISK = """
 import resource, sys
 from gemkr.fm_index import FMIndex, IndexWriteError, _core
+from gemkr.fm_index.build import finished
 builder = _core.Builder(0)
 for k in range(20000):
     builder.add([k % 97, k % 89])
 resource.setrlimit(resource.RLIMIT_FSIZE, (30000, 30000))
 try:
-    FMIndex._finish(builder, None, 4, False, 1, 4.0, None, work_folder=sys.argv[1], block_rows=9000)
+    finished(FMIndex, builder, None, 4, False, 1, 4.0, None, work_folder=sys.argv[1], block_rows=9000)
 except IndexWriteError as error:
     print(error)
 """
@@ -246,13 +248,14 @@ def test_a_full_disk_is_told(tmp_path: Path):
 ENDLESS_BUILDS = """
 import os, sys
 from gemkr.fm_index import FMIndex, _core
+from gemkr.fm_index.build import finished
 print("ready", flush=True)
 while True:
     builder = _core.Builder(0)
     for k in range(3000):
         builder.add([k % 97, k % 89])
     folder = os.path.dirname(sys.argv[1])
-    FMIndex._finish(builder, None, 4, False, 1, 4.0, None, work_folder=folder, block_rows=1000).save(sys.argv[1])
+    finished(FMIndex, builder, None, 4, False, 1, 4.0, None, work_folder=folder, block_rows=1000).save(sys.argv[1])
 """
 
 

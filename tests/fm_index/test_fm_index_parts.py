@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from toy_index import image_of
 
 from gemkr.fm_index import FMIndex, IndexBuildError, IndexWriteError, _core, collect, estimate_build
+from gemkr.fm_index.build import finished
 
 ROOT = Path(__file__).resolve().parents[2]
 CORPORA = st.lists(
@@ -51,7 +52,7 @@ def test_parts_end_in_the_same_bytes(docs, sizes, vocab_size, held, block_rows):
         builder.expect_ids()
         for doc_id in doc_ids:
             builder.add_id(doc_id)
-    built = FMIndex._finish(builder, None, 4, False, 1, 4.0, None, block_rows=block_rows)
+    built = finished(FMIndex, builder, None, 4, False, 1, 4.0, None, block_rows=block_rows)
     assert image_of(built) == image_of(whole)
 
 

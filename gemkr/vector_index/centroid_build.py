@@ -24,7 +24,7 @@ from gemkr.files import clear_parts, delete_folder, lock, write_atomically
 from gemkr.interfaces import TokenVectors
 from gemkr.progress import progress_bar
 from gemkr.vector_index.centroid_folder import FORMAT, MANIFEST, describe, part_name, put_in_place
-from gemkr.vector_index.faiss_index import ITERATIONS, k_means
+from gemkr.vector_index.clustering import ITERATIONS, k_means
 from gemkr.vector_index.manifest import part_folder
 from gemkr.vector_index.npy_files import GrowingArray, write_array
 from gemkr.vector_index.token_codec import BLOCK, ResidualCodec, check_width

@@ -1,4 +1,4 @@
-"""Approximate search by faiss, its only door here: inverted lists of float16 vectors, or of 4-bit product codes.
+"""Approximate search of documents' vectors by faiss: inverted lists of float16 vectors, or of 4-bit product codes.
 
 Candidates that faiss finds are scored again from the vectors themselves, so that a document's score is the same in every index
 and only which documents are found is approximate.
@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,7 +19,6 @@ import numpy as np
 from gemkr.config.ranges import Positive
 from gemkr.errors import DataError, first_line
 from gemkr.files import part_of
-from gemkr.progress import progress_bar
 from gemkr.vector_index.exact import ExactIndex, best_of, checked_queries
 from gemkr.vector_index.vectors import Vectors
 
@@ -32,8 +30,6 @@ SAMPLE = 64
 LEAST_SAMPLE = 39
 """Vectors for each list below which faiss warns that lists are badly learned."""
 CODE_BITS = 4
-ITERATIONS = 6
-"""Of k-means over token vectors."""
 SEARCHES = frozenset({"probes", "rescore"})
 """Settings that change how an index is searched, not what it is."""
 
@@ -246,64 +242,3 @@ def _lists(lists: int | None, n: int) -> int:
             f"{n} documents are too few for approximate search, which needs {1 << CODE_BITS}; use index: exact"
         )
     return min(round(2 * n**0.5), most) if lists is None else lists
-
-
-def k_means(
-    vectors: np.ndarray,
-    k: int,
-    *,
-    begun: tuple[int, np.ndarray | None] = (0, None),
-    keep: Callable[[int, np.ndarray], object] = lambda done, centroids: None,
-    progress: bool = False,
-) -> np.ndarray:
-    """float32[k, width]: centroids of vectors float32[n, width], n >= k; the same every time. After each of ITERATIONS `keep` is given
-    how many there were and the centroids, from which a stopped run goes on (`begun`)."""
-    import faiss
-
-    vectors = np.ascontiguousarray(vectors, np.float32)
-    learner = faiss.Kmeans(
-        vectors.shape[1], k, niter=1, seed=0, min_points_per_centroid=1, max_points_per_centroid=len(vectors)
-    )  # fmt: skip
-    first, centroids = begun
-    with progress_bar(
-        total=ITERATIONS, initial=first, desc="k-means", unit=" iterations", disable=not progress
-    ) as bar:
-        for done in range(first + 1, ITERATIONS + 1):
-            learner.train(vectors, init_centroids=centroids)
-            centroids = learner.centroids.reshape(k, -1)
-            keep(done, centroids)
-            bar.update()
-    return centroids
-
-
-class Nearest:
-    """Which of many centroids is nearest to a vector; among more than FEW, of those in the groups of centroids next to it, or, where
-    these are farther than `far`, of all."""
-
-    FEW = 1024
-    GROUPS_SEEN = 8
-
-    def __init__(self, centroids: np.ndarray, far: float = np.inf) -> None:
-        """`centroids` float32[k, width]; `far` is a squared distance."""
-        import faiss
-
-        k, width = centroids.shape
-        self.far = far
-        self._index = self._all = faiss.IndexFlatL2(width)
-        if k > self.FEW:
-            groups = faiss.IndexFlatL2(width)
-            self._index = faiss.IndexIVFFlat(groups, width, round(k**0.5), faiss.METRIC_L2)
-            self._index.cp.min_points_per_centroid = 1
-            self._index.nprobe = self.GROUPS_SEEN
-            self._index.train(centroids)
-            self._index.add(centroids)
-        self._all.add(centroids)
-
-    def __call__(self, vectors: np.ndarray) -> np.ndarray:
-        """int64[n] of vectors float32[n, width]."""
-        vectors = np.ascontiguousarray(vectors, np.float32)
-        squares, found = self._index.search(vectors, 1)
-        beyond = np.flatnonzero((squares[:, 0] > self.far) | (found[:, 0] < 0))
-        if len(beyond) and self._index is not self._all:
-            found[beyond] = self._all.search(vectors[beyond], 1)[1]
-        return found[:, 0]

@@ -14,7 +14,7 @@ import numpy as np
 
 from gemkr.errors import DataError
 from gemkr.progress import progress_bar
-from gemkr.vector_index.faiss_index import Nearest, k_means
+from gemkr.vector_index.clustering import Nearest, k_means
 from gemkr.vector_index.npy_files import write_array
 
 BITS = (2, 4, 8)

@@ -11,7 +11,7 @@ from token_twins import clustered, drawn, maxsim
 from gemkr.interfaces import TokenVectors
 from gemkr.vector_index import _maxsim
 from gemkr.vector_index.centroid_search import _refined
-from gemkr.vector_index.faiss_index import Nearest
+from gemkr.vector_index.clustering import Nearest
 from gemkr.vector_index.lookup_tables import LookupTables
 from gemkr.vector_index.token_codec import ResidualCodec
 

@@ -25,7 +25,7 @@ from index_measures import BATCH, TextSampler, spans
 from gemkr.collection.collection import Collection
 from gemkr.collection.commit import changing
 from gemkr.collection.manifest import OwnManifest
-from gemkr.collection.segment import IndexPart, SegmentWriter
+from gemkr.collection.segment_writer import IndexPart, SegmentWriter
 from gemkr.data.corpus import read_corpus
 from gemkr.fm_index import FMIndex, SegmentedIndex
 from gemkr.text.tokenization import TokenizedCorpus, tokenize_corpus

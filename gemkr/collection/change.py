@@ -13,17 +13,8 @@ import numpy as np
 from gemkr.collection import policy
 from gemkr.collection.generation import Generation, sorted_places
 from gemkr.collection.manifest import Manifest, Part, part_folder
-from gemkr.collection.segment import (
-    OpenSegment,
-    SegmentWriter,
-    check_files,
-    docs_of,
-    open_negative,
-    open_segment,
-    sync_part,
-    write_negative,
-    write_places,
-)
+from gemkr.collection.segment import OpenSegment, check_files, docs_of, open_negative, open_segment
+from gemkr.collection.segment_writer import SegmentWriter, sync_part, write_negative, write_places
 from gemkr.data.corpus import document_fault
 from gemkr.data.spilled import DistinctIds
 from gemkr.errors import DataError

@@ -17,7 +17,8 @@ from gemkr.collection.commit import FOREVER, MERGE_LOCK, MERGING, SERIALS, chang
 from gemkr.collection.generation import Generation, open_newest
 from gemkr.collection.manifest import Manifests, Part
 from gemkr.collection.policy import due
-from gemkr.collection.segment import OpenSegment, SegmentWriter, check_files
+from gemkr.collection.segment import OpenSegment, check_files
+from gemkr.collection.segment_writer import SegmentWriter
 from gemkr.errors import DataError
 from gemkr.files import write_atomically
 

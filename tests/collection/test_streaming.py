@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from toy_text import TEXTS, train_sentencepiece
 
-from gemkr.collection import change, segment, texts
+from gemkr.collection import change, segment_writer, texts
 from gemkr.collection.collection import Collection
 from gemkr.collection.manifest import PARTS
 from gemkr.data import spilled
@@ -38,7 +38,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spilled, "IDS_READ", 3)
     monkeypatch.setattr(texts, "WRITTEN", 5)
     monkeypatch.setattr(change, "CHUNK", 7)
-    monkeypatch.setattr(segment, "COPIED_DOCUMENTS", 3)
+    monkeypatch.setattr(segment_writer, "COPIED_DOCUMENTS", 3)
     monkeypatch.setattr(collect, "HELD_BYTES", 16)
     monkeypatch.setattr(tokenization, "CHUNK_CHARACTERS", 900)
 

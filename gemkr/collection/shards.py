@@ -15,14 +15,12 @@ import numpy as np
 
 from gemkr.collection.documents import CollectionDocuments
 from gemkr.collection.shard_calls import Shard, ShardCalls
+from gemkr.collection.shard_spans import MOST_SHARDS, ShardSpans
 from gemkr.errors import ShardError
 from gemkr.fm_index import IndexQueryError, Span
 from gemkr.fm_index.coded import CodedIndex
 from gemkr.fm_index.ids import NumberedIds
 
-SHARD_BITS = 56
-MOST_SHARDS = 1 << 63 - SHARD_BITS
-CACHED_SPANS = 1 << 15
 IDS_READ = 4096
 
 
@@ -49,7 +47,8 @@ class ShardedIndex(CodedIndex):
         counts = [n if f is None else f["documents"] for f, n in zip(self._facts, known, strict=True)]
         self._calls.documents, self._first = counts, np.cumsum([0, *counts])
         self._attached = count()
-        self._states: dict[int, tuple[list[int], list[int]]] = {}
+        rows = [0 if each is None else each["n_rows"] for each in self._facts]
+        self._spans = ShardSpans(self._calls, rows, self.search)
         self.doc_ids: Sequence[str] = ShardIds(self)
 
     def __len__(self) -> int:
@@ -104,7 +103,7 @@ class ShardedIndex(CodedIndex):
     def extend_many(
         self, lo: np.ndarray, hi: np.ndarray, tokens: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        los, his = self._resolve(lo, hi)
+        los, his = self._spans.resolve(lo, hi)
         return self._extended(los, his, np.asarray(tokens))
 
     def _extended(
@@ -114,17 +113,10 @@ class ShardedIndex(CodedIndex):
         los, his = np.zeros_like(los), np.zeros_like(his)
         for s, (new_lo, new_hi) in found.items():
             los[s], his[s] = new_lo, new_hi
-        counts = his - los
-        holder = np.argmax(counts > 0, axis=0)
-        totals = counts.sum(axis=0)
-        codes = np.where(totals > 0, (holder << SHARD_BITS) | los[holder, np.arange(len(holder))], 0)
-        for code, *state in zip(codes.tolist(), los.T.tolist(), his.T.tolist(), strict=True):
-            if code:
-                self._keep(code, *state)
-        return codes, codes + totals
+        return self._spans.coded(los, his)
 
     def next_tokens_many(self, lo: np.ndarray, hi: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        los, his = self._resolve(lo, hi)
+        los, his = self._spans.resolve(lo, hi)
         found = self._calls.each("next_tokens_many", lambda s: (los[s], his[s])).values()
         rows = [np.repeat(np.arange(len(lo)), np.diff(indptr)) for indptr, _, _ in found]
         empty = np.zeros(0, np.int64)
@@ -140,7 +132,7 @@ class ShardedIndex(CodedIndex):
         return np.searchsorted(row, np.arange(len(lo) + 1)).astype(np.int64), token, sums
 
     def fill_mask(self, lo: np.ndarray, hi: np.ndarray, out: np.ndarray) -> None:
-        los, his = self._resolve(lo, hi)
+        los, his = self._spans.resolve(lo, hi)
         out[:] = 0
         for places, words in self._calls.each("mask", lambda s: (los[s], his[s])).values():
             if places is None:
@@ -150,11 +142,11 @@ class ShardedIndex(CodedIndex):
                 out[rows, columns] |= words
 
     def count_ends(self, span: Span) -> int:
-        return sum(self._calls.each("count_ends", self._spans(span)).values())
+        return sum(self._calls.each("count_ends", self._spans.argument(span)).values())
 
     def documents(self, span: Span, limit: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """As `SegmentedIndex.documents`; for a part of a span of k occurrences, the shards send k occurrences each."""
-        los, his = self._resolve([span.lo], [span.hi], whole=False)
+        los, his = self._spans.resolve([span.lo], [span.hi], whole=False)
         wanted = span.hi - span.lo
         if wanted < int((his - los).sum()):
             return self._first_documents(los[:, 0], his[:, 0], wanted, limit)
@@ -185,7 +177,7 @@ class ShardedIndex(CodedIndex):
         return indptr, *(np.concatenate([empty, *part]) for part in zip(*found))
 
     def only_document(self, span: Span) -> int | None:
-        los, his = self._resolve([span.lo], [span.hi])
+        los, his = self._spans.resolve([span.lo], [span.hi])
         holders = np.flatnonzero(his[:, 0] > los[:, 0])
         if len(holders) != 1:
             return None
@@ -195,7 +187,7 @@ class ShardedIndex(CodedIndex):
 
     def locate(self, span: Span, limit: int | None = None) -> np.ndarray:
         """(document, offset) of each occurrence, int64[count, 2], sorted."""
-        found = self._calls.each("locate", self._spans(span))
+        found = self._calls.each("locate", self._spans.argument(span))
         places = [part + np.array([self._first[s], 0]) for s, part in found.items()]
         return np.concatenate([np.zeros((0, 2), np.int64), *places])[:limit]
 
@@ -216,58 +208,6 @@ class ShardedIndex(CodedIndex):
             raise IndexQueryError(f"document {doc} is not among the {len(self)} documents of this index")
         s = int(np.searchsorted(self._first, doc, side="right")) - 1
         return s, doc - int(self._first[s])
-
-    def _spans(self, span: Span) -> Callable[[int], tuple]:
-        """The argument of a call about one whole span, for each shard."""
-        los, his = self._resolve([span.lo], [span.hi])
-        return lambda s: (Span(int(los[s, 0]), int(his[s, 0]), span.length),)
-
-    def _resolve(
-        self, lo: Sequence[int] | np.ndarray, hi: Sequence[int] | np.ndarray, *, whole: bool = True
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """int64[shards, n] twice: the spans of each shard, empty ones of those that are lost. IndexQueryError for spans of elsewhere,
-        and with `whole` for parts."""
-        lo, hi = np.asarray(lo, np.int64), np.asarray(hi, np.int64)
-        los, his = np.zeros((2, len(self._facts), len(lo)), np.int64)
-        for k, (a, b) in enumerate(zip(lo.tolist(), hi.tolist(), strict=True)):
-            if a >= b:
-                continue
-            los[:, k], his[:, k] = self._state(a)
-        gone = [s for s in range(len(self._facts)) if s not in self._calls.alive]
-        his[gone] = los[gone]
-        live, given = (his - los).sum(axis=0), hi - lo
-        wrong = (given < 0) | ((given > live) & (not gone)) | ((given < live) & whole & (given > 0))
-        if wrong.any():
-            k = int(np.argmax(wrong))
-            raise IndexQueryError(
-                f"span [{lo[k]}, {hi[k]}) is not one of a pattern of these shards; use spans of this index only"
-            )
-        return los, his
-
-    def _state(self, code: int) -> tuple[list[int], list[int]]:
-        if code == 0:
-            return [0] * len(self._facts), [0 if f is None else f["n_rows"] for f in self._facts]
-        state = self._states.get(code)
-        if state is None:
-            s = code >> SHARD_BITS
-            if not 0 <= s < len(self._facts):
-                raise IndexQueryError(
-                    f"no span of these shards begins at {code}; use spans of this index only"
-                )
-            span = self.search(self._calls.one(s, "pattern", code & (1 << SHARD_BITS) - 1).tolist())
-            if span.lo != code:
-                raise IndexQueryError(
-                    f"no span of these shards begins at {code}; use spans of this index only"
-                )
-            state = self._states[code]
-        return state
-
-    def _keep(self, code: int, los: list[int], his: list[int]) -> None:
-        with self._calls.lock:
-            if len(self._states) >= CACHED_SPANS:
-                for old in list(islice(self._states, CACHED_SPANS // 4)):
-                    del self._states[old]
-            self._states[code] = (los, his)
 
 
 class ShardIds(NumberedIds):

@@ -60,7 +60,7 @@ def test_every_call_equals_the_naive_twins(tmp_path: Path, tokenizer: Path) -> N
     twin = ReferenceIndex.build(docs, [d.doc_id for d in live], vocab_size=codes.vocab_size)
     index = ShardedIndex([Here(folder) for folder in folders])
     assert_agree(index, twin, patterns_of(docs, most=30))
-    index._states.clear()
+    index._spans._states.clear()
     assert_agree(index, twin, patterns_of(docs, most=30))
     for wrong in (Span(5, 6), Span(1 << 60, (1 << 60) + 1), Span(0, index.n_rows + 1)):
         with pytest.raises(IndexQueryError):

@@ -30,7 +30,7 @@ from gemkr.data.documents import DocumentStore
 from gemkr.errors import ConfigError, DataError
 from gemkr.models.hf.config import PromptConfig
 from gemkr.models.hf.text_encoder import TextReader, load_text_encoder
-from gemkr.models.precision import PRECISIONS
+from gemkr.models.precision import PRECISIONS, autocast
 from gemkr.models.weights import trained_parameters
 from gemkr.scorers.bm25 import BM25
 from gemkr.training.loop.fit import fit
@@ -135,7 +135,7 @@ def _train(model: LearnedScorer, queries: Sequence[Query], holders: PhraseDocume
     by_document, by_term = _matrices(model.impacts)
 
     def loss(batch: list[tuple[Tensor, Query]]) -> Tensor:
-        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        with autocast(model.words.device, dtype):
             meaning = model.encoder.meaning([text for text, _ in batch])
         weights = model.weigh(meaning, [model.impacts.own(query) for _, query in batch])
         scores = _Corpus.apply(weights, by_document, by_term)

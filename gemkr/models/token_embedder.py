@@ -14,7 +14,7 @@ from torch import nn
 
 from gemkr.interfaces import TokenVectors
 from gemkr.models.embedder import Embedder, Inputs, Reader
-from gemkr.models.precision import dtype_of
+from gemkr.models.precision import autocast, dtype_of
 from gemkr.types import Document, Query
 
 
@@ -44,8 +44,7 @@ class TokenEmbedder(Embedder):
         order = np.argsort(lengths, kind="stable")
         found: list[np.ndarray] = [np.empty((0, self.width), np.float32)] * len(items)
         device = next(self.network.parameters()).device
-        autocast = torch.autocast(device.type, self._dtype, enabled=self._dtype != torch.float32)
-        with torch.inference_mode(), autocast:
+        with torch.inference_mode(), autocast(device, self._dtype):
             for start in range(0, len(items), self._batch_size):
                 numbers = order[start : start + self._batch_size].tolist()
                 inputs = read([items[number] for number in numbers])

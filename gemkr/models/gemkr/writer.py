@@ -21,7 +21,7 @@ from gemkr.models.gemkr.rank_loss import ranked_loss
 from gemkr.models.gemkr.rows import RankWeight, Rows
 from gemkr.models.gemkr.slots import Slots
 from gemkr.models.hf.llm import LLM, CacheState
-from gemkr.models.precision import PRECISIONS
+from gemkr.models.precision import PRECISIONS, autocast
 from gemkr.models.weights import trained_parameters
 from gemkr.text.tokenizer import Tokenizer
 
@@ -175,5 +175,4 @@ class Writer(nn.Module, ABC):
         return states[:, length - 1], states[:, length:][slots], slots
 
     def _autocast(self) -> torch.autocast:
-        dtype = PRECISIONS[self._precision]
-        return torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32)
+        return autocast(self.device, PRECISIONS[self._precision])

@@ -22,7 +22,7 @@ from gemkr.config.ranges import Positive
 from gemkr.errors import ModelError, first_line
 from gemkr.models.hf.folder import UNREADABLE, without_bars
 from gemkr.models.hf.sentence_network import SentenceNetwork, SentenceReader
-from gemkr.models.precision import dtype_of
+from gemkr.models.precision import autocast, dtype_of
 from gemkr.models.weights import new_weights, weights_digest
 from gemkr.types import Document, Query
 
@@ -140,7 +140,7 @@ class SentenceTransformerEncoder:
     def _encode(self, encode: Any, texts: list[str], prompt: str | None) -> np.ndarray:
         if not texts:
             return np.empty((0, self.width), np.float32)
-        with torch.autocast(self._model.device.type, self._dtype, enabled=self._dtype != torch.float32):
+        with autocast(self._model.device, self._dtype):
             vectors = encode(
                 texts,
                 prompt=prompt,

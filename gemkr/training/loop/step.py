@@ -17,7 +17,7 @@ from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
 from gemkr.errors import ConfigError, ModelError
-from gemkr.models.precision import PRECISIONS
+from gemkr.models.precision import PRECISIONS, autocast
 from gemkr.models.weights import trained_parameters
 from gemkr.training.loop.config import LoopConfig
 from gemkr.training.loop.feed import count_targets
@@ -109,7 +109,7 @@ class Stepper:
             raise ModelError(f"a gradient was not finite {where}")
 
     def _autocast(self) -> Any:
-        return nullcontext() if self.dtype is None else torch.autocast(self.device.type, self.dtype)
+        return nullcontext() if self.dtype is None else autocast(self.device, self.dtype)
 
 
 def _autocast_dtype(precision: str, device: str) -> torch.dtype | None:

@@ -46,8 +46,11 @@ def write_gguf(
     tied: bool = True,
     without: str | None = None,
     scaled: bool = False,
+    beside: str | None = None,
+    heads: int = HEADS,
 ) -> LlamaForCausalLM:
-    """Write a file and return the model in it. Matrices are stored as `kind`; `without` names a tensor that is left out."""
+    """Write a file and return the model in it. Matrices are stored as `kind`; `without` names a tensor that is left out, `beside`
+    one that is added; the file says that it has so many `heads`."""
     folder = train_byte_level(path.with_suffix(".tokenizer"))
     vocabulary = json.loads((folder / "tokenizer.json").read_text())
     tokens = sorted(vocabulary["model"]["vocab"], key=vocabulary["model"]["vocab"].get)
@@ -57,7 +60,7 @@ def write_gguf(
     writer.add_context_length(128)
     writer.add_embedding_length(HIDDEN)
     writer.add_feed_forward_length(96)
-    writer.add_head_count(HEADS)
+    writer.add_head_count(heads)
     writer.add_head_count_kv(KEY_HEADS)
     writer.add_rope_freq_base(10000.0)
     writer.add_rope_dimension_count(HIDDEN // HEADS)
@@ -76,6 +79,8 @@ def write_gguf(
         stored = _name(name)
         if stored != without and not (tied and name == "lm_head.weight"):
             _add(writer, stored, weights, kind)
+    if beside is not None:
+        writer.add_tensor(beside, np.ones(HIDDEN, np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

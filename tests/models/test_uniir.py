@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import twins
 from one_step import take_a_step
 from tiny_pictures import (
@@ -17,6 +18,7 @@ from tiny_pictures import (
     sources_of,
 )
 from torch import Tensor, nn
+from transformers import BlipForImageTextRetrieval
 
 from gemkr.errors import ModelError, VisionError
 from gemkr.models.embedder import Embedder
@@ -127,6 +129,26 @@ def test_vectors_agree_with_the_twin(folder: Path, case: str) -> None:
     if case != "clip_ff unpadded":
         singly = np.concatenate([model.encode_queries([query]) for query in queries])
         np.testing.assert_allclose(singly, model.encode_queries(queries), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["blip_sf", "blip_ff"])
+def test_blip_reads_pictures_of_another_size(folder: Path, kind: str) -> None:
+    """As the library does when it interpolates positions at each forward pass; at the folder's own size nothing changes."""
+    model, plain = encoder(folder, kind, image_size=32), encoder(folder, kind)
+    queries, _ = queries_and_documents()
+    inputs = model.reader.queries(queries)
+    assert inputs["pixels"].shape == (3, 3, 32, 32)
+    tower = BlipForImageTextRetrieval.from_pretrained(folder / "blip").vision_model.eval()
+    with torch.inference_mode():
+        expected = tower(inputs["pixels"], interpolate_pos_encoding=True).last_hidden_state
+        found = model.network.vision_model(inputs["pixels"]).last_hidden_state
+    assert found.shape == (3, 17, 20)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    vectors = model.encode_queries(queries)
+    assert np.abs(vectors - plain.encode_queries(queries))[1:].max(axis=1).min() > 0.01
+    assert encoder(folder, kind, image_size=SIZE).fingerprint == plain.fingerprint != model.fingerprint
+    with pytest.raises(ModelError, match="encoder.image_size 20 is no multiple of the tower's patches of 8"):
+        encoder(folder, kind, image_size=20)
 
 
 def test_what_is_read(folder: Path) -> None:

@@ -132,10 +132,11 @@ class Theirs(nn.Module):
 class TheirBlip(nn.Module):
     """UniIR's BLIP_SF, and with `fused` BLIP_FF: timm's vision transformer, and BERT without token types and without a causal mask."""
 
-    def __init__(self, vocabulary: int, fused: bool) -> None:
+    def __init__(self, vocabulary: int, fused: bool, size: int = SIZE) -> None:
         super().__init__()
+        self.size = size
         self.visual_encoder = VisionTransformer(
-            img_size=SIZE, patch_size=8, embed_dim=20, depth=2, num_heads=2, mlp_ratio=1.6, num_classes=0, global_pool=""
+            img_size=size, patch_size=8, embed_dim=20, depth=2, num_heads=2, mlp_ratio=1.6, num_classes=0, global_pool=""
         )  # fmt: skip
         config = BertConfig(
             vocab_size=vocabulary, hidden_size=24, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
@@ -172,7 +173,7 @@ class TheirBlip(nn.Module):
     @torch.no_grad()
     def forward(self, inputs: Inputs) -> Tensor:
         has_text, has_image = inputs["has_text"], inputs["has_image"]
-        pixels = torch.zeros(len(has_text), 3, SIZE, SIZE)
+        pixels = torch.zeros(len(has_text), 3, self.size, self.size)
         pixels[has_image] = inputs["pixels"]
         image = self.visual_encoder(pixels)
         tokens, mask = inputs["tokens"], inputs["token_mask"]
@@ -266,6 +267,25 @@ def test_an_imported_checkpoint_gives_their_vectors(
     assert not np.allclose(
         build(home, section(home, kind)).encode_queries(queries), model.encode_queries(queries), atol=0.1
     )
+
+
+@pytest.mark.parametrize("kind", ["blip_sf", "blip_ff"])
+def test_a_blip_of_smaller_pictures_than_its_folder(home: Path, tmp_path: Path, kind: str) -> None:
+    """UniIR's have 224 pixels a side, the public folders of BLIP 384."""
+    values = section(home, kind)
+    vocabulary = json.loads((home / "blip/config.json").read_text())["text_config"]["vocab_size"]
+    module = TheirBlip(vocabulary, kind == "blip_ff", SIZE // 2).eval()
+    torch.save({"model": module.state()}, tmp_path / "small.pth")
+    with pytest.raises(CheckpointError, match=r"pos_embed has shape \[1, 2, 20\] instead of \[1, 5, 20\]"):
+        import_encoder(tmp_path / "small.pth", choice(values))
+    values |= {"image_size": SIZE // 2}
+    (tmp_path / "own.yaml").write_text(json.dumps({"encoder": values}))
+    words = ["import-checkpoint", str(tmp_path / "small.pth"), "--config", str(tmp_path / "own.yaml")]
+    assert main([*words, "-o", str(tmp_path / "imported")]) == 0
+    model = build(home, values | {"checkpoint": str(tmp_path / "imported")})
+    queries, _ = queries_and_documents()
+    expected = module(model.reader.queries(queries)).numpy()
+    np.testing.assert_allclose(model.encode_queries(queries), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(

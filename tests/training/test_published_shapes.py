@@ -32,25 +32,34 @@ from transformers import (
     Qwen2VLModel,
 )
 
+from gemkr.config.files import load_part
+from gemkr.config.packaged import find_config
+from gemkr.config.section import Section
 from gemkr.errors import CheckpointError
 from gemkr.models.flmr.encoder import let_learn
 from gemkr.models.flmr.network import PreFLMR
 from gemkr.models.hf.adapters import AdapterConfig, prepare
 from gemkr.models.hf.vlm import VlmNetwork
 from gemkr.models.uniir.blip_ff import BlipFeatureFusion
-from gemkr.models.uniir.blip_sf import BlipScoreFusion
+from gemkr.models.uniir.blip_sf import BlipScoreFusion, resize_positions
 from gemkr.models.uniir.clip_ff import ClipFeatureFusion
 from gemkr.models.uniir.clip_sf import ClipScoreFusion
 from gemkr.models.uniir.fusion import FusionLayers
 from gemkr.models.weights import trained_parameters
 from gemkr.training.checkpoints import flmr, peft_folder, uniir
 from gemkr.training.checkpoints.renaming import Source, matched
+from gemkr.training.contrastive.published import EncoderChoice
 
 LARGE = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
 BASE = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
 VLM2VEC = ["q_proj", "k_proj", "v_proj", "o_proj", "down_proj"]
 """Of the modules that VLM2Vec's training names, those that Qwen2-VL has (gate_up_proj is Phi's)."""
 LAMRA = [*VLM2VEC, "gate_proj", "up_proj"]
+
+
+def packaged(name: str) -> Section:
+    """The encoder of a packaged configuration of training."""
+    return load_part(find_config(name, "train"), "encoder", EncoderChoice).encoder
 
 
 def clip(*, fused: bool) -> nn.Module:
@@ -65,11 +74,13 @@ def clip(*, fused: bool) -> nn.Module:
 
 
 def blip(*, fused: bool) -> nn.Module:
+    """Over the public folder, whose pictures have 384 pixels a side, with the packaged setting."""
     config = BlipConfig(
         text_config={**BASE, "vocab_size": 30524, "max_position_embeddings": 512, "encoder_hidden_size": 1024, "is_decoder": True},
-        vision_config={**LARGE, "image_size": 224, "patch_size": 16}, image_text_hidden_size=768,
+        vision_config={**LARGE, "image_size": 384, "patch_size": 16}, image_text_hidden_size=768,
     )  # fmt: skip
     model = BlipForImageTextRetrieval(config)
+    resize_positions(model.vision_model, packaged("blip_ff").config.image_size)
     if fused:
         return BlipFeatureFusion(model, attend_padding=True)
     network = BlipScoreFusion(model)

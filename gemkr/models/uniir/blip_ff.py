@@ -67,6 +67,7 @@ class BlipFeatureFusionEncoder(Embedder):
         checkpoint: FilePath | None = None
         adapters: AdapterConfig | None = None
         max_tokens: Positive = MAX_TOKENS
+        image_size: Positive | None = None
         attend_padding: bool = True
         batch_size: Positive = 32
 

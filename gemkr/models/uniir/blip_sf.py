@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gemkr.config.paths import FilePath
 from gemkr.config.ranges import Positive
+from gemkr.errors import ModelError
 from gemkr.models.embedder import Embedder, Inputs
 from gemkr.models.hf.adapters import AdapterConfig, prepare
 from gemkr.models.hf.folder import load_folder
@@ -47,12 +49,13 @@ class BlipScoreFusionEncoder(Embedder):
     @dataclass(frozen=True, kw_only=True)
     class Config:
         """A folder of BLIP; `checkpoint` of `gemkr train`; with `adapters` only these learn, else all weights. Of a longer text
-        the first `max_tokens` tokens are read."""
+        the first `max_tokens` tokens are read. Pictures have `image_size` pixels a side (default: the folder's; UniIR: 224)."""
 
         folder: FilePath
         checkpoint: FilePath | None = None
         adapters: AdapterConfig | None = None
         max_tokens: Positive = MAX_TOKENS
+        image_size: Positive | None = None
         batch_size: Positive = 32
 
     @classmethod
@@ -74,13 +77,36 @@ class BlipScoreFusionEncoder(Embedder):
 
 
 def load_blip(config: Any, sources: Any) -> tuple[nn.Module, PairReader]:
-    """A BLIP of a local folder in float32, and what reads for it."""
+    """A BLIP of a local folder in float32, and what reads for it; ModelError for an `image_size` that patches do not fill."""
     from transformers import BlipForImageTextRetrieval
 
     tokenizer, processor = load_reading(config.folder, "BLIP")
     blip = load_folder(BlipForImageTextRetrieval, config.folder, "BLIP", torch.float32, spare="itm_head")
+    if config.image_size is not None:
+        resize_positions(blip.vision_model, config.image_size)
+        processor.size = {"height": config.image_size, "width": config.image_size}
     length = min(config.max_tokens, blip.config.text_config.max_position_embeddings)
     reader = PairReader(
         tokenizer, processor, sources.pictures, max_tokens=length, pad_id=tokenizer.pad_token_id or 0, fixed=False
     )  # fmt: skip
     return blip, reader
+
+
+@torch.no_grad()
+def resize_positions(tower: nn.Module, size: int) -> None:
+    """Let BLIP's vision tower read pictures of `size` pixels a side: its positions become a grid of size / patch a side, by bicubic
+    interpolation, as BLIP's authors do. ModelError where patches do not fill such a picture."""
+    embeddings = tower.embeddings
+    side, rest = divmod(size, embeddings.patch_size)
+    if rest or not side:
+        raise ModelError(
+            f"encoder.image_size {size} is no multiple of the tower's patches of {embeddings.patch_size} pixels; take one that is"
+        )
+    positions = embeddings.position_embedding
+    grid = positions[0, 1:].T.unflatten(1, (round((positions.shape[1] - 1) ** 0.5), -1))
+    if grid.shape[1] != side:
+        grid = F.interpolate(grid[None], size=(side, side), mode="bicubic", align_corners=False)[0]
+        moved = torch.cat([positions[:, :1], grid.flatten(1).T[None]], dim=1)
+        embeddings.position_embedding = nn.Parameter(moved.contiguous())
+    embeddings.image_size = tower.config.image_size = size
+    embeddings.num_patches, embeddings.num_positions = side**2, side**2 + 1

@@ -30,6 +30,17 @@ def modality(item: Query | Document) -> str:
     return ",".join(name for name, given in (("image", item.image), ("text", text.strip())) if given)
 
 
+def tidy(text: str, instruction: str | None = None) -> str:
+    """A text as UniIR and LamRA read M-BEIR's, behind its instruction where there is one: stripped, without quotes around it, a capital
+    letter first and a full stop last; the instruction too."""
+    if instruction:
+        text = f"{tidy(instruction)} {text}"
+    text = text.replace("\r", "").strip().strip('"')
+    if not text:
+        return ""
+    return text[0].upper() + text[1:] + ("" if text[-1] in ".?!" else ".")
+
+
 class InstructionProvider:
     """The instruction of a query, by its data set and what it asks with and for; from `query_instructions.tsv`.
 

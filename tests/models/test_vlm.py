@@ -209,6 +209,36 @@ def test_what_is_read(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("tidy", "expected"),
+    [
+        (False, ["find a red cat\n", "IMAGE\nshow it:\n", "the dog\n", "IMAGE\na tree is big"]),
+        (True, ["Find. a red cat.", "IMAGE\nShow it:.", "The dog.", "IMAGE\nA tree is big."]),
+    ],
+)
+def test_what_ends_a_text_is_read(
+    folder: Path, tidy: bool, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line break of MMEB's is the last token; M-BEIR's texts are read as UniIR and LamRA read them."""
+    reader, prompts = encoder(folder, "qwen2_vl", tidy=tidy, image="IMAGE\n").reader, []
+    tokenize = type(reader.tokenizer).__call__
+
+    def noted(self: Any, text: str, **settings: Any) -> Any:
+        prompts.extend([] if settings else [text])
+        return tokenize(self, text, **settings)
+
+    monkeypatch.setattr(type(reader.tokenizer), "__call__", noted)
+    reader.queries(
+        [Query("a", "a red cat\n", instruction="find"), Query("b", image="one", instruction="show it:\n")]
+    )
+    reader.documents([Document("c", "the dog\n"), Document("d", " a tree is big", image="one")])
+    assert prompts == expected
+    with pytest.raises(ModelError, match="the query 'e' has neither a text nor a picture"):
+        reader.queries([Query("e", "\n")])
+    prints = {encoder(folder, "qwen2_vl", tidy=known).fingerprint for known in (False, True)}
+    assert len(prints) == 2
+
+
+@pytest.mark.parametrize(
     ("settings", "message"),
     [
         (

@@ -39,7 +39,7 @@ class VlmEncoder(Embedder):
     class Config:
         """A folder of a vision-language model. `template`: vlm2vec, lamra, or a text with {image}, {text} and {kind} (image,
         sentence, image and sentence); `image`: what {image} stands for, with {tokens} in it. The vector is the state of the `last`
-        token, or of that `before:<emb>`. Pictures are resized to between `min_pixels` and `max_pixels`, where the model takes
+        token, or of that `before:<emb>`. With `tidy`, texts get a capital first and a full stop last, as LamRA reads M-BEIR's. Pictures are resized to between `min_pixels` and `max_pixels`, where the model takes
         pictures of any size. In training the vision tower stays as it is; with `adapters` only these learn. Weights are kept in
         `precision` (fp32, bf16, fp16), those that learn in fp32."""
 
@@ -50,6 +50,7 @@ class VlmEncoder(Embedder):
         image: str | None = None
         pool: str = "last"
         max_tokens: Positive = 480
+        tidy: bool = False
         min_pixels: Positive | None = None
         max_pixels: Positive | None = None
         precision: str = "fp32"
@@ -64,7 +65,7 @@ class VlmEncoder(Embedder):
         parts = load_parts(config.folder)
         reader = VlmReader(
             parts, sources.pictures,
-            template=config.template, image=config.image, pool=config.pool, max_tokens=config.max_tokens,
+            template=config.template, image=config.image, pool=config.pool, max_tokens=config.max_tokens, tidied=config.tidy,
         )  # fmt: skip
         parts.limit_pixels(config.min_pixels, config.max_pixels)
         model = load_folder(AutoModel, config.folder, "VLM", dtype)
@@ -81,6 +82,7 @@ class VlmEncoder(Embedder):
             name: getattr(config, name)
             for name in ("template", "image", "pool", "max_tokens", "min_pixels", "max_pixels")
         }
+        facts |= {"tidy": True} if config.tidy else {}
         return cls(network, reader, batch_size=config.batch_size, facts=facts)
 
     @staticmethod

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from gemkr.data.mbeir import tidy
 from gemkr.errors import ModelError
 from gemkr.models.hf.vlm_folder import VlmParts
 from gemkr.types import Document, Query
@@ -32,7 +33,8 @@ class VlmReader:
     """Reads items into `input_ids`, `attention_mask` int64[n, T], padded on the right, and the model's own picture tensors.
 
     With `pool` "before:TOKEN" a prompt ends before the TOKEN of the template: a causal model's state there depends on nothing behind
-    it. Of a longer text the first `max_tokens` tokens are read.
+    it. Of a longer text the first `max_tokens` tokens are read. What ends a text is kept, a line break of MMEB's too, whose state is the
+    vector then; with `tidied`, texts are read as M-BEIR's are by `data.mbeir.tidy`.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class VlmReader:
         image: str | None,
         pool: str,
         max_tokens: int,
+        tidied: bool = False,
     ) -> None:
         """ModelError for a template without {text}, or a pool that the template has no token for."""
         known = TEMPLATES.get(template, ("{tokens}", template))
@@ -64,26 +67,26 @@ class VlmReader:
             raise ModelError(f"pool is {pool!r}; use last or {BEFORE}TOKEN")
         self.parts, self.family, self.pictures = parts, parts.family, pictures
         self.tokenizer, self.processor = parts.tokenizer, parts.processor
-        self.max_tokens, self.image_id = max_tokens, parts.config.image_token_id
+        self.max_tokens, self.image_id, self.tidied = max_tokens, parts.config.image_token_id, tidied
         self.image_token = parts.image_token
 
     def queries(self, queries: Sequence[Query]) -> dict[str, Tensor]:
         """The instruction (where there is one) before the question, and the picture."""
-        texts = [f"{query.instruction or ''} {query.question}".strip() for query in queries]
+        texts = [self._text(query.question, query.instruction) for query in queries]
         names = [f"the query {query.query_id!r}" for query in queries]
         return self._read(texts, [query.image for query in queries], names)
 
     def documents(self, documents: Sequence[Document]) -> dict[str, Tensor]:
         """Title and text, and the picture."""
         names = [f"the document {document.doc_id!r}" for document in documents]
-        texts = [document.contents.strip() for document in documents]
+        texts = [self._text(document.contents) for document in documents]
         return self._read(texts, [document.image for document in documents], names)
 
     def _read(
         self, texts: Sequence[str], images: Sequence[str | None], names: Sequence[str]
     ) -> dict[str, Tensor]:
         for text, image, name in zip(texts, images, names, strict=True):
-            if not text and image is None:
+            if not text.strip() and image is None:
                 raise ModelError(f"{name} has neither a text nor a picture; give it one")
             if image is not None and self.pictures is None:
                 raise ModelError(
@@ -108,6 +111,12 @@ class VlmReader:
             inputs["mm_token_type_ids"] = (inputs["input_ids"] == self.image_id).to(torch.int32)
         return inputs
 
+    def _text(self, text: str, instruction: str | None = None) -> str:
+        """A text behind its instruction, without white space before it."""
+        if self.tidied:
+            return tidy(text, instruction)
+        return " ".join(part for part in (instruction, text) if part).lstrip()
+
     @property
     def _pad(self) -> int:
         pad = self.tokenizer.pad_token_id
@@ -119,7 +128,7 @@ class VlmReader:
         values = {
             "text": text,
             "image": self.image.replace("{tokens}", tokens) if tokens else "",
-            "kind": KINDS[bool(tokens), bool(text) or not tokens],
+            "kind": KINDS[bool(tokens), bool(text.strip()) or not tokens],
         }
         return PLACES.sub(lambda place: values[place[1]], self.template)
 

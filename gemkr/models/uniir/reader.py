@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gemkr.data.mbeir import tidy
 from gemkr.errors import ModelError, first_line
 from gemkr.models.hf.folder import UNREADABLE
 from gemkr.types import Document, Query
@@ -37,7 +38,7 @@ class PairReader:
 
     def queries(self, queries: Sequence[Query]) -> dict[str, Tensor]:
         """The instruction (where there is one) before the question, and the picture."""
-        texts = [tidy(f"{tidy(query.instruction or '')} {query.question}") for query in queries]
+        texts = [tidy(query.question, query.instruction) for query in queries]
         names = [f"the query {query.query_id!r}" for query in queries]
         return self._read(texts, [query.image for query in queries], names)
 
@@ -74,14 +75,6 @@ class PairReader:
             "has_text": torch.tensor([bool(text) for text in texts], dtype=torch.bool),
             "has_image": torch.tensor([image is not None for image in images], dtype=torch.bool),
         }
-
-
-def tidy(text: str) -> str:
-    """A text as UniIR reads it: stripped, without quotes around it, a capital letter first and a full stop last."""
-    text = text.replace("\r", "").strip().strip('"')
-    if not text:
-        return ""
-    return text[0].upper() + text[1:] + ("" if text[-1] in ".?!" else ".")
 
 
 def open_picture(pictures: Pictures | None, image: str, name: str) -> Any:

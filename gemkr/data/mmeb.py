@@ -43,7 +43,9 @@ def is_mmeb(path: str | Path) -> bool:
 
 
 def read_mmeb(path: str | Path, name: str | None = None) -> MMEBSet:
-    """Read one evaluation set: `qry_inst, qry_text, qry_img_path, tgt_text[], tgt_img_path[]`.
+    """Read one evaluation set: `qry_inst, qry_text, qry_img_path, tgt_inst, tgt_text[], tgt_img_path[]`.
+
+    `tgt_inst`, where there is one, stands before the texts of candidates, and in no id.
 
     Queries are numbered from 0 behind the set's `name` and ":" (default: the file's, up to its first dot), or keep the id of a key
     `query_id`, `qid` or `id`. Lists with the same candidates are one pool, named by the first query that has it.
@@ -61,22 +63,28 @@ def read_mmeb(path: str | Path, name: str | None = None) -> MMEBSet:
         if query_id in places:
             raise DataError(f"{where}: the query id {query_id!r} already stands at {places[query_id]}")
         places[query_id] = where
-        listed = []
+        listed, target = [], _text(row, "tgt_inst", where)
+        question, instruction = _text(row, "qry_text", where), _text(row, "qry_inst", where)
         for number, (text, image) in enumerate(_candidates(row, where)):
             if not text and not image:
                 raise DataError(
                     f"{where}: candidate {number} has neither a text nor a picture; give it one, or take it out"
                 )
             doc_id = candidate_id(text, image)
-            found.documents.setdefault(doc_id, Document(doc_id, text, image=image or None))
+            shown = instructed(" ".join(part for part in (target, text) if part), target)
+            known = found.documents.setdefault(doc_id, Document(doc_id, shown, image=image or None))
+            if known.text.split() != shown.split():
+                raise DataError(
+                    f"{where}: the candidate {doc_id!r} has the 'tgt_inst' {target!r}, and another in an earlier row; give it one"
+                )
             listed.append(doc_id)
         pool_name = pool_of.setdefault(frozenset(listed), query_id)
         found.pools.setdefault(pool_name, tuple(dict.fromkeys(listed)))
         query = Query(
             query_id,
-            _text(row, "qry_text", where),
+            instructed(question, instruction) if question else "",
             image=text_value(row, "qry_img_path", where) or None,
-            instruction=_text(row, "qry_inst", where) or None,
+            instruction=(instruction if question else instructed(instruction, instruction)) or None,
             positives=(listed[0],),
             pool=pool_name,
         )
@@ -95,7 +103,7 @@ def candidate_id(text: str, image: str | None) -> str:
 
     VLM2Vec names candidates so too in its predictions. Beyond LONGEST_ID characters the end is a hash.
     """
-    name = ":".join(part for part in (image, without_image_tokens(text)) if part)
+    name = ":".join(part for part in (image, without_image_tokens(text).strip()) if part)
     spelled = re.sub(
         r"[\s%\x00-\x1f\x7f]", lambda found: "".join(f"%{b:02X}" for b in found[0].encode()), name
     )
@@ -105,8 +113,14 @@ def candidate_id(text: str, image: str | None) -> str:
 
 
 def without_image_tokens(text: str) -> str:
-    """A text without what says where its picture stands, and without white space around it."""
-    return IMAGE_TOKENS.sub("", text).strip()
+    """A text without what says where its picture stands, and without white space before it. The line break that ends MMEB's texts stays:
+    the vector of VLM2Vec is the state of the last token."""
+    return IMAGE_TOKENS.sub("", text).lstrip()
+
+
+def instructed(text: str, instruction: str) -> str:
+    """A text of MMEB's second form, whose instruction stands apart: VLM2Vec ends it with the line break of the first form."""
+    return text if not instruction or text.endswith("\n") else f"{text}\n"
 
 
 def mmeb_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -51,7 +51,7 @@ def test_round_trip(tmp_path: Path) -> None:
     assert queries == read_mmeb(path).queries
     assert queries[3] == Query(
         "A-OKVQA:3",
-        "what is 3",
+        "what is 3\n",
         "A-OKVQA/3.jpg",
         "Answer the question.",
         positives=("answer%203",),
@@ -65,6 +65,36 @@ def test_round_trip(tmp_path: Path) -> None:
         ConfigError, match=r"is of the pool 'A-OKVQA:0', which is not among pools; there are x$"
     ):
         require_pools(queries, ["x"])
+
+
+def test_texts_end_as_vlm2vec_reads_them(tmp_path: Path) -> None:
+    """Its vector is the state of the last token, a line break in the first form of the sets; where the second form keeps instructions
+    apart, that line break is set. Ids are those that its predictions name."""
+    first = {
+        "qry_text": "<|image_1|>\nRepresent it: what is 0\n", "qry_img_path": "q.jpg",
+        "tgt_text": ["<|image_1|>\nRepresent the given image.\n", "a dog"], "tgt_img_path": ["1.jpg", ""],
+    }  # fmt: skip
+    second = {
+        "qry_inst": "<|image_1|>\nRepresent it:", "qry_text": "what is 0", "qry_img_path": "q.jpg",
+        "tgt_inst": "<|image_1|>\nRepresent the given image.", "tgt_text": ["", "a boat"], "tgt_img_path": ["1.jpg", "2.jpg"],
+    }  # fmt: skip
+    found = read_mmeb(put(tmp_path / "first.jsonl", [first]))
+    assert found.queries[0].question == "Represent it: what is 0\n"
+    assert [document.text for document in found.documents.values()] == [
+        "Represent the given image.\n",
+        "a dog",
+    ]
+    path = put(tmp_path / "second.jsonl", [second, {**second, "qry_text": ""}])
+    files = [str(tmp_path / name) for name in ("out.jsonl", "corpus.jsonl")]
+    assert main(["queries", str(path), "-o", files[0], "--corpus", files[1]]) == 0
+    asked = [(query.instruction, query.question) for query in read_queries(files[0])]
+    assert asked == [("Represent it:", "what is 0\n"), ("Represent it:\n", "")]
+    assert list(read_corpus(files[1])) == [
+        Document("1.jpg", "Represent the given image.\n", image="1.jpg"),
+        Document("2.jpg:a%20boat", "Represent the given image. a boat\n", image="2.jpg"),
+    ]
+    with pytest.raises(DataError, match=r":2: the candidate '1.jpg' has the 'tgt_inst' 'Other', and another"):
+        read_mmeb(put(tmp_path / "m.jsonl", [second, {**second, "tgt_inst": "Other"}]))
 
 
 def test_equal_lists_are_one_pool_and_equal_captions_of_two_pictures_two_documents(tmp_path: Path) -> None:
@@ -151,7 +181,7 @@ def test_training_rows_become_pairs_and_hard_negatives(tmp_path: Path) -> None:
     documents = {document.doc_id: document for document in read_corpus(files[1])}
     queries = list(read_queries(files[0]))
     assert queries[1] == Query(
-        "A-OKVQA:1", "Represent the given image: what is 1", "images/A/1.jpg", positives=("answer%200",)
+        "A-OKVQA:1", "Represent the given image: what is 1\n", "images/A/1.jpg", positives=("answer%200",)
     )
     assert queries[2].positives == ("images/B/2.jpg:Represent%20it.",)
     assert documents[queries[2].positives[0]].image == "images/B/2.jpg"

@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--negatives",
         metavar="OUT.trec",
-        help="write the hard negatives of a training file (MMEB's, NLI) there, as a run",
+        help="write the hard negatives of a training file (MMEB's, M-BEIR's, NLI) there, as a run",
     )
 
 
@@ -113,6 +113,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _placed(args: argparse.Namespace) -> list[Placed]:
+    from gemkr.data.mbeir import has_negatives
     from gemkr.data.mmeb import is_mmeb, read_mmeb
     from gemkr.data.mmeb_training import is_mmeb_training, read_mmeb_training
     from gemkr.data.nli_training import is_nli_training, read_nli_training
@@ -120,17 +121,17 @@ def _placed(args: argparse.Namespace) -> list[Placed]:
     from gemkr.data.text_files import id_fault
     from gemkr.errors import ConfigError
 
-    evaluated, pairs = is_mmeb(args.file), is_mmeb_training(args.file)
+    evaluated, pairs, listed = is_mmeb(args.file), is_mmeb_training(args.file), has_negatives(args.file)
     sentences = is_nli_training(args.file)
     learned = pairs or sentences
     if (
         (args.pools and not evaluated)
-        or (args.negatives and not learned)
+        or (args.negatives and not (learned or listed))
         or ((args.corpus or args.name) and not (evaluated or learned))
     ):
         raise ConfigError(
-            f"--name, --corpus, --pools (evaluation) and --negatives (training) are for MMEB's sets and SimCSE's NLI pairs, and {args.file} is "
-            "none of their kind; leave them out"
+            f"--name, --corpus, --pools (evaluation) and --negatives (training, M-BEIR's too) are for MMEB's sets and SimCSE's NLI pairs, and "
+            f"{args.file} is none of their kind; leave them out"
         )
     if args.name is not None and (fault := id_fault(args.name, "data set's")) is not None:
         raise ConfigError(f"{fault}; give another --name")
@@ -175,27 +176,35 @@ def _with_documents(
 
 def _with_mbeir(args: argparse.Namespace, placed: list[Placed]) -> list[Placed]:
     """The queries with gold documents, pool and instructions as the arguments say; each of them checked."""
-    from gemkr.data.mbeir import InstructionProvider, modalities_of, with_gold, with_instructions
+    from gemkr.data import mbeir
+    from gemkr.data.training_pairs import run_lines
     from gemkr.errors import ConfigError
+    from gemkr.files import write_atomically
 
-    provider = InstructionProvider(args.instructions, args.instruction) if args.instructions else None
+    provider = mbeir.InstructionProvider(args.instructions, args.instruction) if args.instructions else None
     if provider and not (args.candidates or args.target or args.instruction == "none"):
         raise ConfigError(
             "instructions depend on what a query looks for; give the documents with --candidates, or --target"
         )
     judged: dict[str, str] = {}
+    negatives: dict[str, tuple[str, ...]] = {}
+    if args.negatives and mbeir.has_negatives(args.file):
+        negatives = mbeir.negatives_of(args.file, placed)
     if args.qrels:
-        placed, judged = with_gold(placed, args.qrels)
+        placed, judged = mbeir.with_gold(placed, args.qrels)
     targets: dict[str, str] = {}
     if args.candidates:
         gold = {doc_id: where for where, query in placed for doc_id in query.positives}
-        targets = modalities_of(gold | judged, args.candidates)
+        kept_away = {doc_id: w for w, query in placed for doc_id in negatives.get(query.query_id, ())}
+        targets = mbeir.modalities_of(kept_away | gold | judged, args.candidates)
     if args.candidate_images:
         _require_pictures(args)
     if args.pool:
         placed = [(where, replace(query, pool=args.pool)) for where, query in placed]
     if provider:
-        placed = list(with_instructions(placed, provider, targets, args.target))
+        placed = list(mbeir.with_instructions(placed, provider, targets, args.target))
+    if negatives:
+        write_atomically(args.negatives, run_lines(negatives))
     return placed
 
 

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from gemkr.data.corpus_rows import corpus_rows
 from gemkr.data.qrels import placed_qrels
-from gemkr.data.text_files import open_text
+from gemkr.data.tables import is_table, table_rows
+from gemkr.data.text_files import id_fault, open_text
+from gemkr.data.values import text_values
 from gemkr.errors import ConfigError, DataError
 from gemkr.types import Document, Query
 
@@ -20,6 +22,7 @@ KINDS = {"text": "text", "image": "image", "image,text": "image,text", "text,ima
 """Modalities as M-BEIR writes them -> in the order of the alphabet."""
 QUERY, TARGET, DATASET, PROMPTS = 0, 1, 3, 4
 """Columns of the table: modality of the query and of what is looked for, number of the data set, the first prompt."""
+NEGATIVES = "neg_cand_list"
 Placed = tuple[str, Query]
 """File and line, and the query there."""
 
@@ -154,6 +157,33 @@ def modalities_of(wanted: Mapping[str, str], candidates: str | Path) -> dict[str
             raise DataError(
                 f"{where}: the document {doc_id!r} is not among the candidates {candidates}; give the pool of these queries"
             )
+    return found
+
+
+def has_negatives(path: str | Path) -> bool:
+    """Whether the first row of a table of queries has a list of hard negatives."""
+    path = Path(path)
+    row = next(table_rows(path), (0, ""))[1] if is_table(path) else ""
+    return isinstance(row, dict) and NEGATIVES in row
+
+
+def negatives_of(path: str | Path, queries: Iterable[Placed]) -> dict[str, tuple[str, ...]]:
+    """Query id -> the distinct hard negatives that the row there lists: M-BEIR's own, or those that UniIR mines. `queries`
+    are those of the same file, in its order; those without any are left out.
+
+    DataError naming file and line for a list that is none, an id with white space, and a file without any.
+    """
+    found = {}
+    rows = (row for _, row in table_rows(Path(path)))
+    for (where, query), row in zip(queries, rows, strict=True):
+        listed = tuple(dict.fromkeys(text_values(row, NEGATIVES, where)))
+        for doc_id in listed:
+            if (fault := id_fault(doc_id, "document")) is not None:
+                raise DataError(f"{where}: {fault}; correct it")
+        if listed:
+            found[query.query_id] = listed
+    if not found:
+        raise DataError(f"no query of {path} has a hard negative under {NEGATIVES!r}; leave --negatives out")
     return found
 
 

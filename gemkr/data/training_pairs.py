@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gemkr.types import Document, Query
@@ -17,4 +18,13 @@ class TrainingPairs:
 
     def run_lines(self) -> str:
         """The hard negatives as a TREC run, which `negatives.run` of a training takes."""
-        return "".join(f"{query_id} Q0 {doc_id} 1 1.0 given\n" for query_id, doc_id in self.negatives.items())
+        return run_lines({query_id: (doc_id,) for query_id, doc_id in self.negatives.items()})
+
+
+def run_lines(negatives: Mapping[str, Sequence[str]]) -> str:
+    """A TREC run of query id -> `doc_id`s, best first."""
+    return "".join(
+        f"{query_id} Q0 {doc_id} {rank} {1 / rank} given\n"
+        for query_id, listed in negatives.items()
+        for rank, doc_id in enumerate(listed, 1)
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,14 @@ from hypothesis import strategies as st
 
 from gemkr.cli import main
 from gemkr.data.corpus import read_corpus
+from gemkr.data.documents import DocumentStore
 from gemkr.data.mbeir import InstructionProvider, modality
 from gemkr.data.qrels import read_qrels
 from gemkr.data.queries import read_queries
+from gemkr.data.trec import read_run
 from gemkr.errors import ConfigError, DataError
+from gemkr.training.contrastive.config import NegativesConfig
+from gemkr.training.contrastive.data import make_pairs
 from gemkr.types import Document, Query
 
 HEADER = "query_modality\tcand_modality\tdataset_name\tdataset_id\tprompt_1\tprompt_2\tprompt_3\n"
@@ -100,6 +105,33 @@ def test_qrels_give_the_gold_documents(micro: Path) -> None:
     assert make(micro, "--qrels", "qrels.txt", "--candidates", "pool.jsonl") == 0
     judged = read_qrels(micro / "qrels.txt")
     assert {q.query_id: dict.fromkeys(q.positives, 1) for q in read_queries(micro / "out.jsonl")} == judged
+
+
+def test_lists_of_hard_negatives_become_a_run(micro: Path, capsys: pytest.CaptureFixture) -> None:
+    """As UniIR's mining leaves them, in order and repeated to fill a number up; training reads them as those of any run."""
+    rows = [json.loads(line) for line in (micro / "queries.jsonl").read_text().splitlines()]
+    rows[1]["neg_cand_list"], rows[8]["neg_cand_list"] = ["9:3", "9:0", "9:3", "9:1"], ["5:9"]
+    put(micro / "queries.jsonl", rows)
+    words = ["--negatives", str(micro / "negatives.trec"), "--candidates", "pool.jsonl"]
+    assert make(micro, *words) == 0
+    run = read_run(micro / "negatives.trec")
+    found = {query: [hit.doc_id for hit in hits] for query, hits in run.items()}
+    assert found == {"9:1": ["9:3", "9:0", "9:1"], "5:8": ["5:9"]}
+    store = DocumentStore.open(micro / "pool.jsonl")
+    config = NegativesConfig(run="negatives.trec", per_query=2)
+    pairs = make_pairs(list(read_queries(micro / "out.jsonl")), store, run, config, "here")
+    assert {p.query.query_id: p.negatives for p in pairs if p.negatives} == {"9:1": (3, 0), "5:8": (9,)}
+    capsys.readouterr()
+    for lists, message in (
+        (["9:1", "9:99"], ":2: the document '9:99' is not among the candidates"),
+        (["9 1"], ":2: the document id '9 1' holds white space"),
+        ("9:1", ":2: 'neg_cand_list' must be a list of strings"),
+        ([], "no query of .*queries.jsonl has a hard negative under 'neg_cand_list'; leave --negatives out"),
+    ):
+        changed = [{**row, "neg_cand_list": lists if n == 1 else []} for n, row in enumerate(rows)]
+        put(micro / "queries.jsonl", changed)
+        assert make(micro, *words) == 1
+        assert re.search(message, capsys.readouterr().err)
 
 
 def test_choices_of_instructions(micro: Path) -> None:

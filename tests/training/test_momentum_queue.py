@@ -165,14 +165,14 @@ def configure(folder: Path, output: str, **changes: object) -> ContrastiveConfig
     values = {
         "encoder": {"kind": "sentence_transformers", "folder": str(folder / "encoder")},
         "corpus": str(folder / "corpus.jsonl"), "queries": str(folder / "queries.jsonl"), "output": str(folder / output),
-        "batch_size": 4, "epochs": 2, "workers": 0, "log_every": 1, "save_every": 3, "keep_checkpoints": 9,
+        "batch_size": 4, "epochs": 2, "workers": 0, "log_every": 1, "save_every": 3, "keep_checkpoints": 9, "chunk_size": 3,
         "loss": {"temperature": 0.07, "learnable": True, "symmetric": True, "queue": {"size": 6, "momentum": 0.9, "ramp_steps": 4}},
     }  # fmt: skip
     return from_mapping(values | changes, ContrastiveConfig, "test")
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(folder: Path) -> None:
-    """The queue and the copy go on too; the final checkpoint holds the encoder alone."""
+    """With dropout, chunks (GradCache) and a learned temperature; the queue and the copy go on too; the final checkpoint holds the encoder alone."""
     outcome = train_encoder(configure(folder, "whole"))
     assert outcome.step == 8
     shutil.copytree(folder / "whole", folder / "part")

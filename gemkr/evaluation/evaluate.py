@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from gemkr.config.files import to_mapping
 from gemkr.config.section import Section
+from gemkr.errors import DataError
 from gemkr.evaluation.answer_evaluation import AnswerEvaluation, answer_all, evaluate_answers
 from gemkr.evaluation.clues import ClueFigures, clue_figures
 from gemkr.evaluation.config import EvalConfig
@@ -24,6 +26,7 @@ from gemkr.retrievers.generative.config import GenerativeConfig
 from gemkr.retrievers.rescored import RescoredRetriever
 from gemkr.sources import Sources
 
+logger = logging.getLogger(__name__)
 CONTROL = "random_document"
 """The way of ranking that shows the clues' share: a random document of each clue's span."""
 
@@ -91,7 +94,8 @@ def evaluate(
 
     With `clue_control`, the clues of the main retriever are ranked once more, with a random document of each; with `answer`,
     a reader answers the queries. Raises
-    ConfigError for unknown metrics and missing settings before anything is loaded, and what the parts raise.
+    ConfigError for unknown metrics and missing settings before anything is loaded, DataError where none of the relevant documents is in
+    the corpus, and what the parts raise.
     """
     metrics = parse_metrics(config.metrics)
     config.require("queries"), config.require("output")
@@ -105,6 +109,7 @@ def evaluate(
         contents=lambda doc_id: documents.by_id(doc_id).contents,
         match=config.match,
     )
+    _require_known(relevance, documents)
     results: dict[str, RunResult] = {}
     rows: dict[str, Scores] = {}
 
@@ -134,6 +139,30 @@ def evaluate(
     grouped = {name: found for name, found in by_name.items() if found is not None}
     figures = clue_figures(results[main].rankings, queries, relevance.judge.match or DEFAULT_MATCH)
     return Evaluation(config, sources, relevance, results, rows, tests, grouped, figures, answers, seconds)
+
+
+def _require_known(relevance: Relevance, documents: Container[str]) -> None:
+    """DataError where the corpus holds no document that is given as relevant; a warning where it lacks some."""
+    named = {
+        doc_id: (query_id, judge.describe)
+        for _, judge in relevance.groups
+        for query_id, judged in (judge.fixed or {}).items()
+        for doc_id, grade in judged.items()
+        if grade > 0
+    }
+    absent = [doc_id for doc_id in named if doc_id not in documents]
+    if not absent:
+        return
+    query_id, described = named[absent[0]]
+    such = f"such as {absent[0]!r} of the query {query_id!r} ({described})"
+    if len(absent) == len(named):
+        raise DataError(
+            f"the corpus holds none of the {len(named)} relevant documents, {such}; give the corpus, or the ids, that they were judged in"
+        )
+    logger.warning(
+        "the corpus lacks %d of %d relevant documents, %s: they count as not found",
+        len(absent), len(named), such,
+    )  # fmt: skip
 
 
 def _tests(theirs: Scores, ours: Scores, seed: int) -> dict[str, PairedTest]:

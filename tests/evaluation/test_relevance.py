@@ -220,6 +220,27 @@ def test_an_evaluation_reports_both(folder: Path, capsys: pytest.CaptureFixture)
     assert error.count("\n") == 1
 
 
+def test_relevant_documents_that_the_corpus_lacks(
+    folder: Path, capsys: pytest.CaptureFixture, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Some are counted, once and in a sentence; where all are of other ids, no figure is printed."""
+    (folder / "qrels.txt").write_text("a 0 p1 1\na 0 x1 1\na 0 x2 0\nc 0 p4 1\nunknown 0 x3 1\n")
+    (folder / "eval.yaml").write_text(
+        f"queries: {folder}/queries.jsonl\ncorpus: {folder}/corpus.csv\noutput: {folder}/out\nmetrics: [S@1, R@2]\n"
+        f"qrels: {folder}/qrels.txt\nretrievers:\n  theirs: {{kind: saved, run: {folder}/flmr.json}}\n"
+    )
+    assert main(["eval", str(folder / "eval.yaml")]) == 0
+    assert "the corpus lacks 1 of 3 relevant documents, such as 'x1' of the query 'a' (qrels" in caplog.text
+    found = json.loads((folder / "out" / "metrics.json").read_text())
+    assert found["rows"]["theirs"] == {"S@1": 0.5, "R@2": 0.75, "queries": 2}
+    capsys.readouterr()
+    (folder / "qrels.txt").write_text("a 0 x1 1\nc 0 p4 0\nc 0 x2 1\n")
+    assert main(["eval", str(folder / "eval.yaml"), f"output={folder}/again"]) == 1
+    error = capsys.readouterr().err
+    assert "the corpus holds none of the 2 relevant documents, such as 'x1' of the query 'a'" in error
+    assert not list((folder / "again").glob("*.json"))
+
+
 def test_the_weight_of_reranking_is_chosen_by_the_first_metric(folder: Path) -> None:
     (folder / "first.trec").write_text(
         "".join(f"{q} Q0 {d} {r} {-r}.0 t\n" for q, docs in RANKED.items() for r, d in enumerate(docs, 1))

@@ -15,7 +15,8 @@ from gemkr.interfaces import TokenEncoder, TokenVectors
 from gemkr.types import Document
 from gemkr.vector_index.held_segments import HeldTokens
 from gemkr.vector_index.maxsim import picked
-from gemkr.vector_index.segment_store import MOST_ENCODED, Followed, MadeBy, Parts, follow
+from gemkr.vector_index.segment_folder import MadeBy
+from gemkr.vector_index.segment_store import MOST_ENCODED, Followed, Parts, follow
 from gemkr.vector_index.token_store import TokenWriter, open_tokens, token_plan
 
 

@@ -15,7 +15,8 @@ from gemkr.interfaces import Encoder
 from gemkr.types import Document
 from gemkr.vector_index.held_segments import HeldVectors
 from gemkr.vector_index.live_vectors import LiveVectors
-from gemkr.vector_index.segment_store import MOST_ENCODED, Followed, MadeBy, Parts, follow, live_parts
+from gemkr.vector_index.segment_folder import MadeBy
+from gemkr.vector_index.segment_store import MOST_ENCODED, Followed, Parts, follow, live_parts
 from gemkr.vector_index.store import VectorWriter, open_vectors, plan_of, vector_plan
 from gemkr.vector_index.vectors import DTYPES, Vectors, as_stored
 

@@ -16,7 +16,8 @@ import numpy as np
 from gemkr.errors import ShardError
 from gemkr.interfaces import TokenVectors
 from gemkr.vector_index import exact, maxsim
-from gemkr.vector_index.segment_store import MadeBy, Parts, written
+from gemkr.vector_index.segment_folder import MadeBy
+from gemkr.vector_index.segment_store import Parts, written
 from gemkr.vector_index.segment_tokens import TokenKind
 from gemkr.vector_index.segment_vectors import VectorKind
 from gemkr.vector_index.shard_search import Opening

@@ -21,7 +21,7 @@ from gemkr.scorers.dense import DenseScorer
 from gemkr.serve.service import Service
 from gemkr.testing import WordEncoder, toy_corpus
 from gemkr.types import Document, Query, Ranking
-from gemkr.vector_index import segment_store, segment_vectors
+from gemkr.vector_index import segment_folder, segment_store, segment_vectors
 from gemkr.vector_index.live_vectors import LiveVectors
 from gemkr.vector_index.vectors import Vectors
 
@@ -147,7 +147,7 @@ def test_many_new_documents_are_left_to_the_command(
 
 
 def test_an_interrupted_embedding_goes_on(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segment_store, "BLOCK", 2)
+    monkeypatch.setattr(segment_folder, "BLOCK", 2)
     calls = []
 
     def stopping(self: Counting, documents: list[Document]) -> np.ndarray:

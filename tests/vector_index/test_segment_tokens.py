@@ -20,7 +20,7 @@ from gemkr.evaluation.config import EvalConfig
 from gemkr.interfaces import TokenVectors
 from gemkr.testing import WordTokenEncoder, toy_corpus
 from gemkr.types import Document, Query, Ranking
-from gemkr.vector_index import segment_store, segment_tokens
+from gemkr.vector_index import segment_folder, segment_tokens
 from gemkr.vector_index.live_tokens import LiveTokens
 from gemkr.vector_index.maxsim import joined_tokens, picked, scores_of
 
@@ -115,7 +115,7 @@ def test_many_new_documents_are_left_to_the_command(
 
 
 def test_an_interrupted_embedding_goes_on(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segment_store, "BLOCK", 2)
+    monkeypatch.setattr(segment_folder, "BLOCK", 2)
     calls = []
 
     def stopping(self: Counting, documents: list[Document]) -> TokenVectors:

@@ -1,7 +1,7 @@
-"""Training clues: word-aligned slices of real documents that answer a question.
+"""Training clues: the passages whose slices answer a question.
 
 For each query and answer: the passages that hold the answer (the gold ones where they are known), the best of them
-by BM25 of question, caption and answer, and inside each passage a slice of the document's own tokens. `short` is the
+by BM25 of question, caption and answer, and of each passage a slice of the document's own tokens (`slices`). `short` is the
 answer alone, `long` goes on until the slice is unique in the corpus. Deterministic; no torch.
 """
 
@@ -25,6 +25,7 @@ from gemkr.text.tokenizer import Tokenizer
 from gemkr.training.mining.material import MinedDocuments, MinedIndex
 from gemkr.training.mining.passages import CACHED_ANSWERS, Passage, PassageReader, answer_pattern, spellings
 from gemkr.training.mining.quotes import shared_runs
+from gemkr.training.mining.slices import Slicer
 from gemkr.types import Query
 
 ANCHORS = ("answer", "opening", "question")
@@ -86,7 +87,7 @@ class Miner:
         self._index, self.documents, self._tokenizer = index, documents, tokenizer
         self._bm25, self.settings = bm25, settings or MiningSettings()
         self.passages = PassageReader(index, documents, tokenizer)
-        self._word_start: list[bool] = tokenizer.word_start.tolist()
+        self._slicer = Slicer(index, documents, tokenizer, self.settings.max_tokens, self.settings.full)
         self._holders = lru_cache(CACHED_ANSWERS)(self._find_holders)
 
     def mine(self, query: Query) -> list[MinedClue]:
@@ -129,7 +130,7 @@ class Miner:
         for doc in gold.tolist():
             passage = self.passages.read(doc)
             for start, stop in shared_runs(question, np.array(passage.tokens, dtype=np.int64)):
-                inside = [i for i in range(start, stop) if self._is_start(passage, i)]
+                inside = [i for i in range(start, stop) if self._slicer.is_start(passage, i)]
                 first = inside[0] if inside else stop
                 ends = range(min(stop, first + self.settings.max_tokens), first, -1)
                 last = next((i for i in ends if passage.is_border(i)), first)
@@ -148,9 +149,9 @@ class Miner:
                 continue
             used |= covered
             if "short" in self.settings.forms:
-                clues.append(self._clue(query, None, passage, "short", start, stop, count))
+                clues.append(self._slicer.cut(query, None, passage, "short", start, stop, count))
             if "long" in self.settings.forms:
-                clues.append(self._grow(query, None, passage, start, stop))
+                clues.append(self._slicer.grow(query, None, passage, start, stop))
             if len(clues) >= self.settings.per_question * len(self.settings.forms):
                 break
         return [clue for clue in clues if clue is not None]
@@ -199,87 +200,16 @@ class Miner:
         places = passage.places(answer)
         clues = []
         if "short" in self.settings.forms:
-            alone = ((i, j) for i, j in places if self._is_alone(passage, i, j, answer))
-            clues += [self._clue(query, answer, passage, "short", i, j) for i, j in islice(alone, 1)]
+            clues.append(self._slicer.short(query, answer, passage, places))
         if "long" in self.settings.forms:
             if self.settings.anchor == "opening":
                 clues.append(self._opening(query, doc, answer))
             else:
-                clues.append(self._long(query, answer, passage, places))
+                clues.append(self._slicer.long(query, answer, passage, places))
         return [clue for clue in clues if clue is not None]
 
-    def _is_alone(self, passage: Passage, start: int, stop: int, answer: str) -> bool:
-        """Whether a slice is a short clue: the answer and nothing else, from the beginning of a word to the end of one."""
-        return (
-            stop - start <= self.settings.max_tokens
-            and self._is_start(passage, start)
-            and passage.is_border(stop)
-            and answer_pattern(answer).fullmatch(passage.slice_text(start, stop)) is not None
-        )
-
-    def _is_start(self, passage: Passage, token: int) -> bool:
-        return self._word_start[passage.tokens[token]]
-
-    def _long(
-        self, query: Query, answer: str, passage: Passage, places: list[tuple[int, int]]
-    ) -> MinedClue | None:
-        """The best slice that holds the answer: unique, then beginning with it (or near it), then rare, then short."""
-        best: tuple[tuple[bool, int, int, int], MinedClue] | None = None
-        for head, stop in places:
-            for start in range(head, max(stop - self.settings.max_tokens, 0) - 1, -1):
-                if not self._is_start(passage, start):
-                    continue
-                clue = self._grow(query, answer, passage, start, stop)
-                if clue is None:
-                    continue
-                key = (clue.count > 1, head - start, clue.count, len(clue.tokens))
-                if best is None or key < best[0]:
-                    best = key, clue
-                if clue.count == 1:
-                    break
-        return None if best is None else best[1]
-
     def _opening(self, query: Query, doc: int, answer: str | None) -> MinedClue | None:
-        return self._grow(query, answer, self.passages.read(doc), 0, 1)
-
-    def _grow(
-        self, query: Query, answer: str | None, passage: Passage, start: int, least: int
-    ) -> MinedClue | None:
-        """The rarest slice from `start` to `least` or beyond that ends with a word; the shortest (or longest) of those."""
-        span = self._index.root
-        best = None
-        for stop in range(start + 1, min(start + self.settings.max_tokens, len(passage.tokens)) + 1):
-            span = self._index.extend(span, passage.tokens[stop - 1])
-            if stop < least or not passage.is_border(stop) or not passage.slice_text(stop - 1, stop):
-                continue
-            if best is None or span.count < best[1] or self.settings.full:
-                best = stop, span.count
-            if span.count == 1 and not self.settings.full:
-                break
-        return None if best is None else self._clue(query, answer, passage, "long", start, best[0], best[1])
-
-    def _clue(
-        self,
-        query: Query,
-        answer: str | None,
-        passage: Passage,
-        form: str,
-        start: int,
-        stop: int,
-        count: int | None = None,
-    ) -> MinedClue:
-        tokens = tuple(passage.tokens[start:stop])
-        return MinedClue(
-            query_id=query.query_id,
-            doc_id=self.documents.doc_ids[passage.doc],
-            start=start,
-            stop=stop,
-            tokens=tokens,
-            text=passage.slice_text(start, stop),
-            form=form,
-            count=self._index.search(tokens).count if count is None else count,
-            answer=answer,
-        )
+        return self._slicer.grow(query, answer, self.passages.read(doc), 0, 1)
 
 
 def round_robin(ranked: list[tuple[str, np.ndarray]]) -> Iterator[tuple[str, int]]:

@@ -40,7 +40,12 @@ def run(args: argparse.Namespace) -> int:
     from gemkr.cli.output import require_writable
     from gemkr.config.files import load_config
     from gemkr.config.packaged import find_config
-    from gemkr.evaluation.answer_evaluation import answer_all, calibrate, evaluate_answers
+    from gemkr.evaluation.answer_evaluation import (
+        answer_all,
+        calibrate,
+        evaluate_answers,
+        require_calibration_material,
+    )
     from gemkr.evaluation.answer_runs import FOLDER
     from gemkr.evaluation.config import EvalConfig
     from gemkr.evaluation.runs import require_output
@@ -54,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
         if config.answer is not None:
             config = replace(config, answer=replace(config.answer, calibration=None))
     sources = config.sources()
+    if args.calibrate is not None:
+        require_calibration_material(config, sources)
     runs = answer_all(config, sources, restart=args.restart, report=print_speed)
     if args.calibrate is not None:
         for name, figures in calibrate(config, sources, runs, args.calibrate, args.coverage).items():

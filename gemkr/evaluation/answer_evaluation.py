@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gemkr.answering.confidence import Calibration, cross_fitted, fit, write_calibration
+from gemkr.answering.confidence import FEWEST, Calibration, cross_fitted, fit, write_calibration
 from gemkr.data.answers import read_annotations
 from gemkr.data.queries import read_queries
 from gemkr.errors import ConfigError, DataError
@@ -118,18 +118,38 @@ def answer_all(
     """The answers from the passages of each retriever that `answer.of` names; `report` is called as each is done.
 
     `found` are runs that are there already, by name; the others are made.
-    ConfigError without a section `answer`, and before anything is read for a reader that cannot do without passages.
+    Raises as `require_answerable`, before anything is read.
     """
-    if config.answer is None:
-        raise ConfigError("answer is missing; add answer: {reader: {kind: llm, model: ...}, of: [...]}")
-    for name in config.answered:
-        require_mode(config.answer, name)
+    require_answerable(config, sources)
     calibrations, runs = calibrations_of(config.answer), {}
     for name in config.answered:
         result = (found or {}).get(name)
         runs[name] = answer_from(config, sources, name, calibrations, found=result, restart=restart)
         report(name, runs[name])
     return runs
+
+
+def require_answerable(config: EvalConfig, sources: Sources) -> None:
+    """ConfigError without a section `answer`, for a reader that cannot do without passages and for a calibration of another one;
+    DataError for annotations that lack a query."""
+    if config.answer is None:
+        raise ConfigError("answer is missing; add answer: {reader: {kind: llm, model: ...}, of: [...]}")
+    for name in config.answered:
+        require_mode(config.answer, name)
+    calibrations_of(config.answer)
+    _votes(config, sources)
+
+
+def require_calibration_material(config: EvalConfig, sources: Sources) -> None:
+    """DataError for queries that the reader learned from, and for too few with answers."""
+    require_answerable(config, sources)
+    _require_held_out(config, sources)
+    votes = _votes(config, sources)
+    scored = sum(bool(query.answers) or query.query_id in votes for query in sources.queries)
+    if scored < FEWEST:
+        raise DataError(
+            f"{scored} queries with answers in {config.queries} cannot calibrate a reader; give at least {FEWEST}"
+        )
 
 
 def evaluate_answers(config: EvalConfig, sources: Sources, runs: dict[str, AnswerRun]) -> AnswerEvaluation:
@@ -146,13 +166,16 @@ def evaluate_answers(config: EvalConfig, sources: Sources, runs: dict[str, Answe
     return AnswerEvaluation(runs, rows, tests, abstention)
 
 
-def _scores(config: EvalConfig, sources: Sources, run: AnswerRun) -> Scores:
+def _votes(config: EvalConfig, sources: Sources) -> Mapping[str, Sequence[str]]:
     path = config.answer.annotations
     annotations = (
         None if path is None else sources.once(("annotations", path), lambda: read_annotations(path))
     )
-    votes = votes_of(sources.queries, annotations)
-    return score_answers(run.answers, sources.queries, votes, seed=config.seed)
+    return votes_of(sources.queries, annotations)
+
+
+def _scores(config: EvalConfig, sources: Sources, run: AnswerRun) -> Scores:
+    return score_answers(run.answers, sources.queries, _votes(config, sources), seed=config.seed)
 
 
 def _abstention(run: AnswerRun, scores: Scores, calibration: Calibration | None) -> Abstention:
@@ -187,10 +210,10 @@ def calibrate(
 ) -> dict[str, Abstention]:
     """Fit a confidence to the answers to questions that the reader did not learn from, and write it.
 
-    The figures returned are cross-fitted: each answer's confidence is of a fit to others. Raises DataError for a question that
-    the reader learned from, for questions without answers, and for too few.
+    The figures returned are cross-fitted: each answer's confidence is of a fit to others. Raises DataError as
+    `require_calibration_material`, and where all answers are right or all wrong.
     """
-    _require_held_out(config, sources)
+    require_calibration_material(config, sources)
     fitted, figures = {}, {}
     for name, run in runs.items():
         scores = _scores(config, sources, run)

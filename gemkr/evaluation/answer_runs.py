@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,8 @@ from gemkr.interfaces import Reader
 from gemkr.progress import progress_bar
 from gemkr.sources import Sources
 from gemkr.types import Answer, Hit, Query
+
+logger = logging.getLogger(__name__)
 
 FOLDER = "answers"
 """In the output of an evaluation: one folder for each retriever whose passages are read."""
@@ -63,6 +66,15 @@ def answer_from(
     if name != CLOSED_BOOK:
         hits = (found or run_retriever(config, sources, name, restart=restart)).run
         settings |= {"depth": answer.depth, "passages": settings_of(config, sources, name)}
+        without = [query.query_id for query in sources.queries if not hits.get(query.query_id)]
+        if without:
+            logger.warning(
+                "%d of the %d queries have no passages from %s, such as %r; they are answered without any",
+                len(without),
+                len(sources.queries),
+                name,
+                without[0],
+            )
 
     def reading(query: Query) -> tuple[Query, list[Hit]]:
         first = hits.get(query.query_id, ())[: answer.depth]

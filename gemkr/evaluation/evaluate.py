@@ -12,7 +12,12 @@ from typing import Any
 from gemkr.config.files import to_mapping
 from gemkr.config.section import Section
 from gemkr.errors import DataError
-from gemkr.evaluation.answer_evaluation import AnswerEvaluation, answer_all, evaluate_answers
+from gemkr.evaluation.answer_evaluation import (
+    AnswerEvaluation,
+    answer_all,
+    evaluate_answers,
+    require_answerable,
+)
 from gemkr.evaluation.clues import ClueFigures, clue_figures
 from gemkr.evaluation.config import EvalConfig
 from gemkr.evaluation.groups import GroupedScores, grouped_scores
@@ -120,6 +125,8 @@ def evaluate(
 
     main, *others = config.evaluated
     require_inputs(config, sources, others)
+    if config.answer is not None:
+        require_answerable(config, sources)
     for name in config.evaluated:
         run(name)
     if config.clue_control and _wants_control(config, results[main]):

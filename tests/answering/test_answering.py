@@ -136,7 +136,14 @@ def test_what_cannot_be_read_or_calibrated(folder: Path, capsys: pytest.CaptureF
     assert "the reader learned from 24 of the 24 queries" in message
     assert "such as 'q0'" in message
     few = fails(["answer", config, out, "limit=5", "--restart", *calibrate], capsys)
-    assert "5 answers with a mean accuracy of" in few
+    assert "5 queries with answers in " in few
+    assert "cannot calibrate a reader; give at least 20" in few
+    of_others = {"annotations": [{"question_id": "0", "answers": [{"answer": "river"}]}]}
+    (folder / "votes.json").write_text(json.dumps(of_others))
+    for command in ("answer", "eval"):
+        votes = f"answer.annotations={folder / 'votes.json'}"
+        assert "holds no answers to the query 'q24'" in fails([command, config, out, votes], capsys)
+    assert not list((folder / "other").rglob("*.jsonl")), "bad input is named before anything is read"
     assert (
         "answer.of names 'gemkr', which has no section in retrievers, so that the reader has no passages"
         in fails(["answer", config, "answer.of=[gemkr]"], capsys)
@@ -149,6 +156,21 @@ def test_what_cannot_be_read_or_calibrated(folder: Path, capsys: pytest.CaptureF
     assert "holds none of the 24 queries, such as 'q24'; name a run over these" in fails(
         ["answer", config, "answer.of=[again]", out], capsys
     )
+
+
+def test_queries_that_a_run_has_no_passages_for_are_counted(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "some.trec").write_text("".join(f"q{i} Q0 d{i} 1 1.0 x\n" for i in range(24, 30)))
+    sections = {"bm25": "bm25", "some": {"kind": "saved", "run": "some.trec"}}
+    config = str(evaluation(folder, retrievers=sections, answer={"of": ["some", "bm25"]}))
+    assert main(["answer", config]) == 0
+    found = [r.message for r in caplog.records if "no passages" in r.message]
+    assert found == [
+        "18 of the 24 queries have no passages from some, such as 'q30'; they are answered without any"
+    ]
+    answers = list(read_answers(folder / "out" / "answers" / "some" / "answers.jsonl"))
+    assert sum(answer.doc_id is None for answer in answers) == 18
 
 
 def test_a_reader_that_learned_with_passages_only(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -113,7 +113,7 @@ CONTRACTIONS = [
 """Words that are also recognised with one of their apostrophes left out."""
 _MENDED = {
     word[:at] + word[at + 1 :]: word for word in CONTRACTIONS for at, char in enumerate(word) if char == "'"
-}
+} | {"somebody'd": "somebodyd"}  # as the published table has it
 _GROUPED = re.compile(r"\d,\d")
 _FULL_STOP = re.compile(r"\.(?!\d)")
 _ARTICLE = re.compile(r"\b(?:a|an|the)\b")

@@ -22,6 +22,7 @@ from gemkr.text.answers import CONTRACTIONS, squad_form, vqa_form
         ("couldntve", "couldntve"),
         ("couldn'tve", "couldn't've"),
         ("oclock", "o'clock"),
+        ("Somebody'd", "somebodyd"),
         ("t-shirt", "t shirt"),
         ("black/white", "black white"),
         ("yes, sir", "yes sir"),

@@ -63,7 +63,7 @@ def choose(
 
     best = int(order[0])
     text, shares = text_of(best), mass[:, best] / totals[best]
-    agree = mass.argmax(axis=1) == best
+    agree = (mass.argmax(axis=1) == best) & (mass[:, best] > 0)
     second = float(logs[order[1]]) if len(order) > 1 else -np.inf
     features = {
         "log_prob": float(logs[best]),

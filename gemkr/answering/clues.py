@@ -68,7 +68,7 @@ class ClueReader:
 
     def _answer(self, query: Query, hits: Sequence[Hit]) -> Answer:
         weights = rank_weights(len(hits), self.rank_decay)
-        found = [{clue.text.strip(): clue.log_prob for clue in hit.evidence} for hit in hits]
+        found = [_likeliest(hit) for hit in hits]
         texts = list(dict.fromkeys(text for clues in found for text in clues))
         log_probs = np.array([[clues.get(text, -np.inf) for text in texts] for clues in found])
 
@@ -91,3 +91,12 @@ class ClueReader:
             choice.others,
             choice.features,
         )
+
+
+def _likeliest(hit: Hit) -> dict[str, float]:
+    """The texts of a passage's clues, which may be one text in several spellings of white space, with the likeliest's log-probability."""
+    found: dict[str, float] = {}
+    for clue in hit.evidence:
+        text = clue.text.strip()
+        found[text] = max(found.get(text, -np.inf), clue.log_prob)
+    return found

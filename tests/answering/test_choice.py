@@ -34,6 +34,14 @@ def test_one_answer_alone() -> None:
     assert choice.features["agreement"] == 1.0
 
 
+def test_a_passage_that_says_nothing_does_not_agree() -> None:
+    """Clues that a passage does not hold have no probability there."""
+    with np.errstate(divide="ignore"):
+        log_probs = np.log([[0.5, 0.1], [0.0, 0.0], [0.0, 0.4]])
+    choice = choose(["fox", "hen"], log_probs, np.full(3, 1 / 3), lambda text: np.zeros(3))
+    assert (choice.text, choice.features["agreement"]) == ("fox", pytest.approx(1 / 3))
+
+
 def test_weights_fall_with_the_rank() -> None:
     assert rank_weights(3, 0.0) == pytest.approx(np.full(3, 1 / 3))
     assert rank_weights(3, 1.0) == pytest.approx(np.array([6, 3, 2]) / 11)

@@ -40,6 +40,12 @@ def test_the_likeliest_clue_over_the_passages_is_the_answer() -> None:
     assert by_rank.text == "fox"
 
 
+def test_of_two_spellings_of_a_clue_the_likelier_counts() -> None:
+    hits = [hit("1", "A fox. A hen.", **{"fox": 0.4, " fox": 0.1, "hen": 0.2})]
+    (answer,) = ClueReader().answer([(Query("q", "?"), hits)])
+    assert (answer.text, math.exp(answer.log_prob)) == ("fox", pytest.approx(0.4))
+
+
 def test_passages_without_clues_are_refused() -> None:
     with pytest.raises(DataError, match=r"the query 'q' have no clues, .* name a generative retriever"):
         list(ClueReader().answer([(Query("q", "?"), [hit("1", "A fox.")])]))

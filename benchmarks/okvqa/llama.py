@@ -24,6 +24,8 @@ DENSE = "dense"
 """The section whose vectors are made once for all seeds."""
 SCORER = "learned_scorer"
 """The section of the scorer that learns once for all seeds."""
+COMPUTES = (f"{MAIN}.model", f"retrievers.{DENSE}.encoder", f"retrievers.{SCORER}.scorer")
+"""The sections of the evaluation that have a precision."""
 LATER_SEEDS = ("generative", "random_in_span", "dense_inside", "both_inside", "learned_inside")
 """What has seeds of its own: all that needs the clues."""
 
@@ -36,11 +38,16 @@ def main() -> int:
     parser.add_argument(
         "--llm", type=Path, default=default, help=f"the base model's folder (default {default})"
     )
+    parser.add_argument(
+        "--precision",
+        choices=("bf16", "fp32"),
+        help="what models compute in; fp32 is faster where the processor multiplies no bf16 (default that of the configurations)",
+    )
     args = parser.parse_args()
-    return exit_status("okvqa-llama", lambda: run(args.folder, args.llm, args.seeds))
+    return exit_status("okvqa-llama", lambda: run(args.folder, args.llm, args.seeds, args.precision))
 
 
-def run(home: Path, llm: Path, seeds: int) -> None:
+def run(home: Path, llm: Path, seeds: int, precision: str | None = None) -> None:
     """All seeds, one after the other, and the table. DataError where the base model or a file of the data is missing."""
     require_files(okvqa_cpu.TRAIN_QUESTIONS, okvqa_cpu.DEV_QUESTIONS, okvqa_cpu.CORPUS)
     if not llm.exists():
@@ -50,12 +57,18 @@ def run(home: Path, llm: Path, seeds: int) -> None:
     okvqa_cpu.mine(okvqa_cpu.TRAIN_QUESTIONS, material.clues, material.index, llm, per_question=8)
     vectors = home / "minilm"
     weights = home / "scorer.safetensors"
-    shared = [f"retrievers.{DENSE}.vectors={vectors}", f"retrievers.{SCORER}.scorer.weights={weights}"]
-    step(vectors, "embed", EVALUATION, DENSE, shared[0])
+    computing = [f"{section}.precision={precision}" for section in COMPUTES if precision]
+    shared = [
+        f"retrievers.{DENSE}.vectors={vectors}",
+        f"retrievers.{SCORER}.scorer.weights={weights}",
+        *computing,
+    ]
+    step(vectors, "embed", EVALUATION, DENSE, shared[0], *computing)
     step(weights, "fit", EVALUATION, SCORER, *shared, f"output={home / 'fit'}")
     for seed in range(seeds):
         here = home / f"seed{seed}"
-        final = okvqa_cpu.tune(CONFIG, here / "train", seed, material)
+        learning = [f"model.precision={precision}"] if precision else []
+        final = okvqa_cpu.tune(CONFIG, here / "train", seed, material, settings=learning)
         settings = [
             f"{MAIN}.model.llm={llm}",
             f"{MAIN}.model.checkpoint={final}",

@@ -16,8 +16,9 @@ from gemkr.training.config import TrainConfig
 ROW = {"P@5": 0.4, "S@1": 0.5, "S@5": 0.7, "S@10": 0.8, "D@10": 10.0}
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
 def test_one_model_is_tuned_and_evaluated_for_each_seed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], precision: str
 ) -> None:
     asked = []
 
@@ -34,6 +35,7 @@ def test_one_model_is_tuned_and_evaluated_for_each_seed(
     for name in ("CORPUS", "TRAIN_QUESTIONS", "DEV_QUESTIONS"):
         monkeypatch.setattr(okvqa_cpu, name, there)
     command = ["okvqa_llama", "--seeds", "2", "--folder", str(tmp_path / "runs"), "--llm", str(there)]
+    command += [] if precision == "bf16" else ["--precision", precision]
     monkeypatch.setattr("sys.argv", command)
     assert okvqa_llama.main() == 0
     assert [words[0] for words in asked] == [
@@ -50,10 +52,14 @@ def test_one_model_is_tuned_and_evaluated_for_each_seed(
     trained = [
         load_config(w[1], TrainConfig, [x for x in w[2:] if "=" in x]) for w in asked if w[0] == "train"
     ]
-    assert [(c.seed, c.model.llm, c.model.fused) for c in trained] == [
-        (0, str(there), True),
-        (1, str(there), True),
+    assert [(c.seed, c.model.llm, c.model.fused, c.model.precision) for c in trained] == [
+        (0, str(there), True, precision),
+        (1, str(there), True, precision),
     ]
+    (fitted,) = (load_config(w[1], EvalConfig, w[3:]) for w in asked if w[0] == "fit")
+    (embedded,) = (load_config(w[1], EvalConfig, w[3:]) for w in asked if w[0] == "embed")
+    assert fitted.retrievers["learned_scorer"].config.scorer.config.precision == precision
+    assert embedded.retrievers["dense"].config.encoder.config.precision == precision
     for seed, words in enumerate(w for w in asked if w[0] == "eval"):
         config = load_config(words[1], EvalConfig, words[2:])
         main = config.retrievers["generative"].config
@@ -67,6 +73,7 @@ def test_one_model_is_tuned_and_evaluated_for_each_seed(
         assert inside["vectors"] == config.retrievers["dense"].config.vectors == f"{tmp_path}/runs/minilm"
         scorer = config.retrievers["learned_scorer"].config.scorer
         assert scorer.config.weights == f"{tmp_path}/runs/scorer.safetensors"
+        assert main.model.precision == scorer.config.precision == inside["encoder"]["precision"] == precision
         assert (
             config.retrievers["learned_inside"].config.scoring["inside_span"]["first"]["vectors"]
             == inside["vectors"]

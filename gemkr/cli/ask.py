@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
 def require_quickstart() -> None:
     """ConfigError where the packaged configuration has no quickstart to read."""
-    from gemkr.cli.quickstart import FOLDER_VARIABLE, MARK
+    from gemkr.cli.quickstart_folder import FOLDER_VARIABLE, MARK
     from gemkr.errors import ConfigError
 
     folder = Path(os.environ.get(FOLDER_VARIABLE, "runs/quickstart"))

@@ -20,60 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from gemkr.cli.numbers import natural, positive
+from gemkr.cli.quickstart_folder import FOLDER_VARIABLE, claim_folder, clear_results
+from gemkr.cli.quickstart_rows import ROWS, SCENES, TITLES, TOKENS, rows_of, table
 
 HELP = "run everything on the embedded sample: index, regions, training, evaluation, report"
-METRICS = ("S@1", "S@5", "P@5", "D@10")
-ROWS = {
-    "full": ("test", ()),
-    "no_regions": ("test", ("regions=null", "clue_control=false")),
-    "no_picture": ("test", ("images=null", "regions=null", "clue_control=false")),
-    "no_index": ("test", ("evaluate=[free_text]",)),
-    "bm25": ("test", ("evaluate=[bm25]",)),
-    "fusion": ("test", ("evaluate=[fusion]",)),
-    "unseen_facts": ("held_out_combinations", ("clue_control=false",)),
-    "unseen_no_index": ("held_out_combinations", ("evaluate=[free_text]",)),
-}
-"""The evaluations: their questions, and what changes of the packaged configuration."""
-TOKENS = "preflmr"
-"""The row of late interaction, which learns and is evaluated under packaged configurations of its own."""
-SCENES = {"find_scenes": "quickstart_scenes", "find_scenes_vlm": "quickstart_vlm"}
-"""The rows of the second task, in which pictures are found by a text, and their packaged configurations."""
-MARK = "quickstart.json"
-"""Stands in a folder whose contents a quickstart made and may replace."""
 PACKAGES = ("PIL", "torch", "transformers", "peft", "open_clip", "ultralytics")
 """What the steps import, looked for before the first one begins."""
-RESULTS = (
-    "data",
-    "regions",
-    "train",
-    "clip",
-    "bert",
-    "preflmr",
-    "llava",
-    "vlm",
-    "eval",
-    "boxes.jsonl",
-    "clues.jsonl",
-    "corpus.fmi",
-    "run.trec",
-    "results.json",
-)
-FOLDER_VARIABLE = "GEMKR_QUICKSTART"
-"""What the packaged configurations take from the environment."""
-TITLES = {
-    "full": "gemkr",
-    "random_document": "the same clues, a random document of each",
-    "no_regions": "without regions",
-    "no_picture": "without the picture",
-    "no_index": "without the FM-index",
-    "bm25": "BM25 of the question",
-    "fusion": "gemkr and BM25, fused by rank",
-    "unseen_facts": "gemkr, facts never asked for in training",
-    "unseen_no_index": "the same without the FM-index",
-    TOKENS: "late interaction: a miniature PreFLMR",
-    "find_scenes": "another task, clip_sf: find the scene of a country's large flag by its name",
-    "find_scenes_vlm": "the same task: a miniature LLaVA as embedder",
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,20 +48,6 @@ def run(args: argparse.Namespace) -> int:
             raise ModuleNotFoundError(f"No module named {package!r}", name=package)
     claim_folder(args.output, args.seed)
     return Quickstart(args.output, args.seed, args.max_steps, args.limit).run()
-
-
-def claim_folder(folder: Path, seed: int) -> None:
-    """Mark a folder as a quickstart's; DataError when it holds results that no quickstart left there."""
-    from gemkr.errors import DataError
-    from gemkr.files import write_atomically
-
-    strange = [name for name in RESULTS if (folder / name).exists()]
-    if strange and not (folder / MARK).is_file():
-        raise DataError(
-            f"the output folder {folder} already holds {strange[0]!r}, which no quickstart made and this one would "
-            "replace; choose another with -o"
-        )
-    write_atomically(folder / MARK, json.dumps({"seed": seed}) + "\n")
 
 
 class StepError(Exception):
@@ -163,8 +101,7 @@ class Quickstart:
         from gemkr.sample.small_vlm import write_small_vlm
 
         models = models_folder()
-        for name in ("regions.part", *(name for name in RESULTS if "." not in name)):
-            shutil.rmtree(self.folder / name, ignore_errors=True)
+        clear_results(self.folder)
         with self._step("render scenes"):
             materialize(self._data, self.seed)
             write_scene_task(self._data)
@@ -229,16 +166,16 @@ class Quickstart:
                     *limit,
                 ]
                 _gemkr("eval", "quickstart", *words)
-            rows |= {name if main else "random_document": row for main, row in _rows(output)}
+            rows |= {name if main else "random_document": row for main, row in rows_of(output)}
         output = self.folder / "eval" / TOKENS
         with self._step(f"eval {TOKENS}"):
             _gemkr("eval", "quickstart_preflmr", f"output={output}", *limit)
-        ((_, rows[TOKENS]),) = _rows(output)
+        ((_, rows[TOKENS]),) = rows_of(output)
         for name, file in SCENES.items():
             output = self.folder / "eval" / name
             with self._step(f"eval {name}"):
                 _gemkr("eval", file, f"output={output}", *limit)
-            ((_, rows[name]),) = _rows(output)
+            ((_, rows[name]),) = rows_of(output)
         return rows
 
     def _write(self, rows: dict[str, dict[str, Any]]) -> None:
@@ -251,11 +188,9 @@ class Quickstart:
         write_atomically(
             self.folder / "results.json", json.dumps({"rows": rows, "seconds": seconds}, indent=1) + "\n"
         )
-        print(f"\n{'':<22}" + "".join(f"{metric:>8}" for metric in (*METRICS, "queries")))
-        for name, row in rows.items():
-            print(
-                f"{name:<22}" + "".join(f"{row[metric]:>8.3f}" for metric in METRICS) + f"{row['queries']:>8}"
-            )
+        print()
+        for line in table(rows):
+            print(line)
         print(f"\n{seconds['total']:.0f} seconds; look at {report}")
 
     @contextmanager
@@ -281,10 +216,3 @@ def _gemkr(*words: Any, **options: Any) -> None:
 
 def _say(words: Sequence[str]) -> None:
     print(f"\n$ gemkr {shlex.join(words)}", flush=True)
-
-
-def _rows(output: Path) -> Iterator[tuple[bool, dict[str, Any]]]:
-    """The rows of an evaluation, and whether each is the main retriever's: the other is its clues under the control."""
-    result = json.loads((output / "metrics.json").read_text(encoding="utf-8"))
-    for name, row in result["rows"].items():
-        yield name == result["main"], {metric: row[metric] for metric in (*METRICS, "queries")}

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from gemkr.cli import main
-from gemkr.cli.quickstart import SCENES, Quickstart, StepError, claim_folder
+from gemkr.cli.quickstart import Quickstart, StepError
+from gemkr.cli.quickstart_folder import claim_folder
+from gemkr.cli.quickstart_rows import SCENES
 from gemkr.data.records import read_records
 from gemkr.data.trec import read_run
 

@@ -132,9 +132,11 @@ def test_words_of_prompts_are_hidden_in_training_only(material: Path) -> None:
     assert len({model(shared).item() for _ in range(4)}) == 4
 
 
-@pytest.mark.parametrize("per_prompt", [1, 2])
-def test_a_resumed_run_is_the_same_run(material: Path, tmp_path: Path, per_prompt: int) -> None:
-    config = experiment(material, tmp_path / "run")
+@pytest.mark.parametrize(("per_prompt", "fused"), [(1, False), (2, False), (2, True)])
+def test_a_resumed_run_is_the_same_run(material: Path, tmp_path: Path, per_prompt: int, fused: bool) -> None:
+    lora = LoraConfig(r=4, dropout=0.2)
+    model = ModelConfig(llm=str(material / "llm"), lora=lora, fused=fused)
+    config = experiment(material, tmp_path / "run", model=model)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, clues_per_prompt=per_prompt))
     outcome = finetune(config)
     assert outcome.stopped_by is None

@@ -99,7 +99,7 @@ class DenseRetriever:
     def embed(config: Config, sources: Sources, *, progress: bool = True) -> Embedded:
         """Write the document vectors that this retriever reads, and its index; what was interrupted goes on.
 
-        DataError where `vectors` holds vectors of another encoder or corpus.
+        DataError where `vectors` holds vectors of another encoder or corpus, or damaged ones.
         """
         encoder, documents = sources.part(config.encoder), sources.documents
         if (parts := live_parts(documents)) is not None:
@@ -119,8 +119,7 @@ class DenseRetriever:
         for block in blocks_of(documents, there, progress=progress):
             writer.add(encoder.encode_documents(block))
         writer.finish()
+        vectors = open_vectors(config.vectors, plan, ANEW)
         prepare = getattr(getattr(config.index, "cls", None), "prepare", None)
-        built = prepare is not None and prepare(
-            config.index.config, open_vectors(config.vectors, plan, REMEDY), config.vectors
-        )
+        built = prepare is not None and prepare(config.index.config, vectors, config.vectors)
         return Embedded(len(documents) - there, there, built)

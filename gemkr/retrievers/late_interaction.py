@@ -151,7 +151,7 @@ class LateInteractionRetriever:
         for block in blocks_of(documents, there, progress=progress):
             writer.add(encoder.encode_documents(block))
         writer.finish()
-        tokens = open_tokens(config.tokens, plan, REMEDY)
+        tokens = open_tokens(config.tokens, plan, ANEW)
         prepare = getattr(getattr(config.index, "cls", None), "prepare", None)
         built = prepare is not None and prepare(config.index.config, tokens, config.tokens)
         empty = _empty(tokens, documents.doc_ids)

@@ -106,6 +106,12 @@ def test_vectors_in_a_folder_give_the_same_ranking(
     assert "7 documents encoded" in (out := capsys.readouterr().out)
     assert "5 were there already" in out
     assert rank(stored, "words") == memory
+    (folder / "vectors" / "vectors.npy").write_bytes(b"junk")
+    with pytest.raises(DataError, match=r"cannot be read \(.*\); make them with gemkr embed CONFIG NAME"):
+        rank(stored, "words")
+    assert main(["embed", str(folder / "own.yaml"), "words"]) == 1
+    assert "cannot be read" in (error := capsys.readouterr().err)
+    assert error.endswith("; delete it, or choose another folder\n")
     assert main(["embed", str(folder / "own.yaml"), "bm25"]) == 1
     assert "of the kind 'bm25'; gemkr embed needs a dense or late_interaction one" in capsys.readouterr().err
     assert main(["embed", str(folder / "own.yaml"), "bare"]) == 1

@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gemkr.errors import ModelError, VisionError
 from gemkr.models.weights import weights_digest
 from gemkr.types import Document, Query
+from gemkr.vision.protocols import Pictures
 
 Inputs = Mapping[str, Tensor]
 """What a network is given for some texts and pictures, by name."""
@@ -72,3 +74,14 @@ class Embedder:
                 found = self.network({name: tensor.to(device) for name, tensor in inputs.items()})
                 vectors[start : start + self._batch_size] = found.float().cpu().numpy()
         return vectors
+
+
+def open_picture(pictures: Pictures | None, image: str, name: str) -> Any:
+    """The picture of `name` ("the query 'q7'"); ModelError where there is no folder of pictures, VisionError for one that is
+    missing or corrupt."""
+    if pictures is None:
+        raise ModelError(f"{name} has the picture {image!r} and no folder of pictures is known; set images")
+    try:
+        return pictures.open(image)
+    except VisionError as error:
+        raise VisionError(f"{name}: {error}") from error

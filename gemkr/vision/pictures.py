@@ -31,7 +31,9 @@ class PictureFolder:
     of a format that is not read (`holiday.heic`) is there like any other, and refused by name when it is opened.
     """
 
-    def __init__(self, folder: str | Path, way_out: str = "take its query out of the query file") -> None:
+    def __init__(
+        self, folder: str | Path, way_out: str = "take out the query or document that names it"
+    ) -> None:
         """`way_out` is what the caller's user may do about a missing or corrupt picture, other than mending it.
 
         VisionError when there is no such folder.

@@ -184,7 +184,7 @@ def test_corrupt_pictures_are_told_before_a_model_is_loaded(
             config.data, queries=str(folder / "queries.jsonl"), images=str(folder / "images")
         ),
     )
-    message = r"the picture 'p5' \(\S+p5\.png\) cannot be read: .*; replace it, or take its query out of the query file$"
+    message = r"the picture 'p5' \(\S+p5\.png\) cannot be read: .*; replace it, or take out the query or document that names it$"
     with pytest.raises(VisionError if corrupt else LoadedError, match=message if corrupt else None):
         finetune(config)
     argv = ["retrieve", str(material / "eval.yaml"), f"output={tmp_path}/run", f"images={folder}/images"]
@@ -198,7 +198,7 @@ def test_corrupt_pictures_are_told_before_a_model_is_loaded(
     assert main(argv) == 1
     said = capsys.readouterr().err
     assert "the picture 'p5'" in said
-    assert "take its query out of the query file" in said
+    assert "take out the query or document that names it" in said
     assert "--skip-missing" not in said
 
 

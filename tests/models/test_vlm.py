@@ -14,7 +14,7 @@ from PIL import Image
 from tiny_pictures import queries_and_documents, save_pictures, sources_of
 from tiny_vlm import VISION, save_tiny_vlm
 
-from gemkr.errors import ModelError
+from gemkr.errors import ModelError, VisionError
 from gemkr.models.hf.adapters import AdapterConfig
 from gemkr.models.hf.vlm import VlmEncoder
 from gemkr.models.hf.vlm_folder import VlmParts
@@ -265,6 +265,8 @@ def test_models_and_items_that_do_not_fit(folder: Path) -> None:
         encoder(folder, "llava", max_pixels=64)
     with pytest.raises(ModelError, match="the query 'q' has neither a text nor a picture"):
         encoder(folder, "llava").encode_queries([Query("q")])
+    with pytest.raises(VisionError, match="the document 'd': the picture 'four' is not in"):
+        encoder(folder, "llava").encode_documents([Document("d", image="four")])
     with pytest.raises(ModelError, match="the document 'd' has the picture 'one' and no folder of pictures"):
         encoder(folder, "llava", pictures=False).encode_documents([Document("d", image="one")])
 

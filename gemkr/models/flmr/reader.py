@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from gemkr.errors import ModelError
-from gemkr.models.uniir.reader import open_picture, picture_size
+from gemkr.models.embedder import open_picture
+from gemkr.models.uniir.reader import picture_size
 from gemkr.types import Document, Query, QueryVector
 from gemkr.vision.boxes import PictureBoxes
 from gemkr.vision.crops import crop_boxes

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gemkr.data.mbeir import tidy
 from gemkr.errors import ModelError
+from gemkr.models.embedder import open_picture
 from gemkr.models.hf.vlm_folder import VlmParts
 from gemkr.types import Document, Query
 from gemkr.vision.protocols import Pictures
@@ -88,15 +89,12 @@ class VlmReader:
         for text, image, name in zip(texts, images, names, strict=True):
             if not text.strip() and image is None:
                 raise ModelError(f"{name} has neither a text nor a picture; give it one")
-            if image is not None and self.pictures is None:
-                raise ModelError(
-                    f"{name} has the picture {image!r} and no folder of pictures is known; set images"
-                )
         shown, rows = [], []
         for text, image, name in zip(texts, images, names, strict=True):
             tokens = ""
             if image is not None:
-                found, tokens = self.parts.show(self.pictures.open(image), f"the picture {image!r} of {name}")
+                picture = open_picture(self.pictures, image, name)
+                found, tokens = self.parts.show(picture, f"the picture {image!r} of {name}")
                 shown.append(found)
             rows.append(self.tokenizer(self._prompt(text, tokens))["input_ids"])
         inputs = self.family.join(shown)

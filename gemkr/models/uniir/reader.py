@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gemkr.data.mbeir import tidy
 from gemkr.errors import ModelError, first_line
+from gemkr.models.embedder import open_picture
 from gemkr.models.hf.folder import UNREADABLE
 from gemkr.types import Document, Query
 from gemkr.vision.protocols import Pictures
@@ -75,14 +76,6 @@ class PairReader:
             "has_text": torch.tensor([bool(text) for text in texts], dtype=torch.bool),
             "has_image": torch.tensor([image is not None for image in images], dtype=torch.bool),
         }
-
-
-def open_picture(pictures: Pictures | None, image: str, name: str) -> Any:
-    """The picture of `name` ("the query 'q7'"); ModelError where there is no folder of pictures, VisionError for one that is
-    missing or corrupt."""
-    if pictures is None:
-        raise ModelError(f"{name} has the picture {image!r} and no folder of pictures is known; set images")
-    return pictures.open(image)
 
 
 def picture_size(processor: Any) -> tuple[int, int]:

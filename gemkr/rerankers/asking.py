@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gemkr.config.ranges import Positive, Share
+from gemkr.data.mbeir import tidy
 from gemkr.errors import ModelError
 from gemkr.interfaces import LanguageModel
 from gemkr.models.gemkr.config import require_passage, with_template
@@ -33,11 +34,13 @@ OPENING = ("(", "[", "{", '"', "\n")
 @dataclass(frozen=True, kw_only=True)
 class AskingConfig:
     """A language model of the LLaMA family, with a tower or without, or a vision-language model (`model.kind: vlm`), which also sees
-    the pictures of documents. A prompt has at most `max_prompt_tokens`, a VLM's pictures not counted; `retrieval_weight` is the share
-    of the score that the hits come with, `scaled` as in `pointwise`."""
+    the pictures of documents. A prompt has at most `max_prompt_tokens`, a VLM's pictures not counted; with `tidy`, texts get a capital
+    first and a full stop last, as LamRA reads M-BEIR's. `retrieval_weight` is the share of the score that the hits come with, `scaled`
+    as in `pointwise`."""
 
     model: WriterConfig
     max_prompt_tokens: Positive = 512
+    tidy: bool = False
     retrieval_weight: Share = 0.0
     scaled: bool = True
 
@@ -46,7 +49,7 @@ class Asked:
     """A language model and the answers that it chooses among, one token each.
 
     `prompts(query, passage=text, images=ids)` builds what `model.prefill` takes; with `sees_documents` the pictures of documents
-    are among it.
+    are among it. Texts of queries are `tidied`, and those of documents are to be.
     """
 
     def __init__(
@@ -57,9 +60,10 @@ class Asked:
         answers: Sequence[int],
         *,
         sees_documents: bool = False,
+        tidied: bool = False,
     ) -> None:
         self.model, self.tokenizer, self.prompts, self.answers = model, tokenizer, prompts, list(answers)
-        self.sees_documents = sees_documents
+        self.sees_documents, self.tidied = sees_documents, tidied
 
     @classmethod
     def load(
@@ -84,7 +88,8 @@ class Asked:
             pictures, regions = sources.pictures, sources.regions if settings.sees_regions else None
         build = model.input_builder(pictures, regions, max_prompt_tokens=limit)
         shown = sees_documents(settings, pictures)
-        return cls(model, model.tokenizer, prompts_of(build), answers, sees_documents=shown)
+        prompts = prompts_of(build, tidied=config.tidy)
+        return cls(model, model.tokenizer, prompts, answers, sees_documents=shown, tidied=config.tidy)
 
     def logits(self, prompts: Sequence[Any]) -> np.ndarray:
         """float64[n, answers] behind n prompts: one prefill."""
@@ -92,18 +97,20 @@ class Asked:
         return logits[:, self.answers].float().cpu().numpy().astype(np.float64)
 
 
-def prompts_of(build: Callable[..., Any], **settings: Any) -> Callable[..., Any]:
+def prompts_of(build: Callable[..., Any], *, tidied: bool = False, **settings: Any) -> Callable[..., Any]:
     """(query, passage=text, images=ids of the pictures in it) -> what `build`, an input builder, makes of them under `settings`."""
 
     def prompt(query: Query, *, passage: str, images: Sequence[str] = ()) -> Any:
         pictures = {"passage_images": images} if images else {}
-        return build(instructed(query), passage=passage, **pictures, **settings)
+        return build(instructed(query, tidied=tidied), passage=passage, **pictures, **settings)
 
     return prompt
 
 
-def instructed(query: Query) -> Query:
+def instructed(query: Query, *, tidied: bool) -> Query:
     """The query with its instruction, where there is one, before its question."""
+    if tidied:
+        return replace(query, question=tidy(query.question, query.instruction))
     if not query.instruction:
         return query
     return replace(query, question=f"{query.instruction} {query.question}".strip())

@@ -23,7 +23,10 @@ class AskingScorer(ABC):
 
     def score(self, query: Query, docs: np.ndarray) -> np.ndarray:
         """float32[n] for document numbers int64[n]; DataError for one of which nothing can be read. Costs one prompt for each."""
-        shown = candidates_of(query, self.documents, docs, self.kind, pictures=self.asked.sees_documents)
+        asked = self.asked
+        shown = candidates_of(
+            query, self.documents, docs, self.kind, pictures=asked.sees_documents, tidied=asked.tidied
+        )
         scores = np.zeros(len(shown), np.float32)
         by_length = sorted(range(len(shown)), key=lambda i: len(shown[i].text))  # little padding
         for start in range(0, len(shown), self.batch_size):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gemkr.data.mbeir import tidy
 from gemkr.errors import DataError
 from gemkr.models.gemkr.fields import PICTURE
 from gemkr.models.vlm.config import VlmConfig
@@ -37,9 +38,11 @@ def sees_documents(model: WriterConfig, pictures: Any) -> bool:
     return isinstance(model, VlmConfig) and pictures is not None
 
 
-def candidate_of(query: Query, document: Document, kind: str, *, pictures: bool) -> Candidate:
-    """What a query's reranker `kind` reads of a document, its picture too with `pictures`; DataError where there is nothing."""
+def candidate_of(query: Query, document: Document, kind: str, *, pictures: bool, tidied: bool) -> Candidate:
+    """What a query's reranker `kind` reads of a document, its text `tidied`, its picture too with `pictures`; DataError where there is
+    nothing."""
     text = " ".join(document.contents.replace(PICTURE, " ").split())
+    text = tidy(text) if tidied else text
     image = document.image if pictures else None
     if not text and image is None:
         raise DataError(
@@ -50,7 +53,9 @@ def candidate_of(query: Query, document: Document, kind: str, *, pictures: bool)
 
 
 def candidates_of(
-    query: Query, documents: Sequence[Document], docs: np.ndarray, kind: str, *, pictures: bool
+    query: Query, documents: Sequence[Document], docs: np.ndarray, kind: str, *, pictures: bool, tidied: bool
 ) -> list[Candidate]:
     """`candidate_of` each of the document numbers int64[n]."""
-    return [candidate_of(query, documents[doc], kind, pictures=pictures) for doc in docs.tolist()]
+    return [
+        candidate_of(query, documents[doc], kind, pictures=pictures, tidied=tidied) for doc in docs.tolist()
+    ]

@@ -22,6 +22,7 @@ class RerankConfig(Window):
 
     Each positive of a query gives the `samples` (LamRA's three by default), `draws` times with other negatives: `yes` asks about the
     positive, `no` about a random hard negative, `listwise` shows the positive at a random place among 1 to `list_size` - 1 of them.
+    `tidy` as where they are reranked.
     """
 
     queries: FilePath
@@ -37,6 +38,7 @@ class RerankConfig(Window):
     pointwise_template: TemplatePath = "yes_no"
     listwise_template: TemplatePath = "listwise"
     max_prompt_tokens: Positive = 512
+    tidy: bool = False
     hide_regions: Share = 0.0
 
 

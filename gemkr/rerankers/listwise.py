@@ -38,7 +38,10 @@ class ListwiseScorer:
     def score(self, query: Query, docs: np.ndarray) -> np.ndarray:
         """float32[n] for document numbers int64[n], best first as far as is known; DataError for one of which nothing can be
         read, ModelError where a prompt has no room for them. Costs one prompt for each window."""
-        shown = candidates_of(query, self.documents, docs, KIND, pictures=self.asked.sees_documents)
+        asked = self.asked
+        shown = candidates_of(
+            query, self.documents, docs, KIND, pictures=asked.sees_documents, tidied=asked.tidied
+        )
         if len(shown) <= self.window:
             return _softmax(self._logits(query, shown)) if shown else np.zeros(0, np.float32)
         order = np.arange(len(shown))

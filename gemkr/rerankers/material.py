@@ -43,13 +43,14 @@ Build = Callable[[Query, Sequence[Candidate], int], Any]
 @dataclass(frozen=True)
 class RerankDataset:
     """Sample i is an example for the model: the prompt that reranking would show, and the answer to it. `builds`: by kind;
-    `pictures`: those of documents are shown."""
+    `pictures`: those of documents are shown; `tidied`: their texts are."""
 
     queries: Mapping[str, Query]
     samples: Sequence[RerankSample]
     documents: DocumentStore
     builds: Mapping[str, Build]
     pictures: bool = False
+    tidied: bool = False
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -63,7 +64,9 @@ class RerankDataset:
         """What is shown of a sample's documents; DataError for one of which nothing can be read."""
         query = self.queries[sample.query_id]
         return [
-            candidate_of(query, self.documents[doc], "of the training data", pictures=self.pictures)
+            candidate_of(
+                query, self.documents[doc], "of the training data", pictures=self.pictures, tidied=self.tidied
+            )
             for doc in sample.docs
         ]
 
@@ -119,7 +122,7 @@ def read_material(
         )
     if bare:
         logger.warning("%d of %d queries have no hard negatives in %s", bare, len(known), config.run)
-    dataset = RerankDataset(known, samples, documents, builds, pictures)
+    dataset = RerankDataset(known, samples, documents, builds, pictures, config.tidy)
     for sample in samples:
         dataset.shown(sample)
     return dataset

@@ -33,7 +33,8 @@ class QueryLikelihoodScorer(AskingScorer):
     @torch.no_grad()
     def _scored(self, query: Query, prompts: Sequence[Any]) -> np.ndarray:
         model = self.asked.model
-        question = as_written(self.asked.tokenizer).encode(normalize(instructed(query).question))
+        shown = instructed(query, tidied=self.asked.tidied).question
+        question = as_written(self.asked.tokenizer).encode(normalize(shown))
         batch = model.collate([ending_in(prompt, question) for prompt in prompts])
         losses, counts = model.token_losses(batch.to(model.device))
         return (-losses / counts).float().cpu().numpy()

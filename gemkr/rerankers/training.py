@@ -83,11 +83,11 @@ def _builds(
     listwise = build.under(Template.load(rerank.listwise_template), None)
 
     def about_one(query: Query, shown: Sequence[Candidate], _: int, *, kind: str) -> Any:
-        prompts = prompts_of(pointwise, clue=answers[kind])
+        prompts = prompts_of(pointwise, tidied=rerank.tidy, clue=answers[kind])
         return unended(prompts(query, passage=shown[0].passage, images=shown[0].images))
 
     def about_several(query: Query, shown: Sequence[Candidate], place: int) -> Any:
-        prompts = prompts_of(listwise, clue=[answers[LISTWISE][place]])
+        prompts = prompts_of(listwise, tidied=rerank.tidy, clue=[answers[LISTWISE][place]])
         return unended(list_prompt(prompts, model.tokenizer, query, shown, rerank.max_prompt_tokens))
 
     makers = {

@@ -20,7 +20,7 @@ from gemkr.rerankers.candidates import Candidate
 from gemkr.rerankers.listwise import ListwiseScorer, cut, numbered, windows
 from gemkr.rerankers.yes_no import YesNoScorer
 from gemkr.text.tokenizer import as_written, load_tokenizer
-from gemkr.types import Hit, Query, Ranking
+from gemkr.types import Document, Hit, Query, Ranking
 
 YES_NO = {"kind": "yes_no", "model": MODEL}
 LISTWISE = {"kind": "listwise", "model": MODEL}
@@ -127,6 +127,18 @@ def test_an_instruction_stands_before_the_question(folder: Path, kind: dict) -> 
 
 
 @pytest.mark.parametrize("kind", [YES_NO, LISTWISE, LIKELIHOOD])
+def test_tidied_texts_are_read_as_lamra_reads_them(folder: Path, kind: dict) -> None:
+    """Of documents, and of queries behind their instruction: a capital first, a full stop last."""
+    docs, asked = np.arange(3), Query("q", "the fox", instruction="where lives")
+    found = build(folder, {**kind, "tidy": True})[0].scorer.score(asked, docs)
+    plain = build(folder, kind)[0].scorer
+    assert np.abs(found - plain.score(asked, docs)).max() > 1e-4
+    plain.documents = [Document(f"d{n}", f"T{text[1:]}.") for n, text in enumerate(DOCUMENTS)]
+    by_hand = plain.score(Query("q", "Where lives. the fox."), docs)
+    np.testing.assert_array_equal(found, by_hand)
+
+
+@pytest.mark.parametrize("kind", [YES_NO, LISTWISE, LIKELIHOOD])
 def test_hits_are_ordered_by_score_and_retrieval_has_its_share(folder: Path, kind: dict) -> None:
     reranker, sources = build(folder, kind)
     query, hits = sources.queries[0], ranking(5, 11, 0, 7)
@@ -149,6 +161,7 @@ class Prefers:
     def __init__(self, window: int) -> None:
         self.answers, self.window, self.shown = list(range(window)), window, 0
         self.sees_documents = False
+        self.tidied = False
         self.tokenizer = SimpleNamespace(encode_with_offsets=lambda text: ([], np.zeros(1, np.int64)))
 
     def prompts(self, query: Query, passage: str, images: list = ()) -> SimpleNamespace:

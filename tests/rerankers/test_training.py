@@ -168,6 +168,9 @@ def test_what_is_learned_is_the_answer_alone(folder: Path, monkeypatch: pytest.M
         assert len(row.tokens) == row.prompt_length + 1
         found[sample.kind].add(tokenizer.decode(row.tokens[-1:].tolist()))
     assert found == words
+    train_reranker(load_config(write_training(folder, {"tidy": True}), RerankerTrainConfig))
+    shown = [tokenizer.decode(data.dataset[0].sample.tokens.tolist()) for data in seen]
+    assert [text.count("live.") + text.count("river.") for text in shown] == [0, 2]
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(folder: Path) -> None:

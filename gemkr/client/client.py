@@ -1,111 +1,18 @@
-"""A client of `gemkr serve` in one file, on the standard library: `Client("http://127.0.0.1:8000").ask("Where was this made?")`.
-
-One connection per call; safe to use from several threads.
-"""
+"""Client: asks a service, and changes its collection; one method for each route. On the standard library."""
 
 from __future__ import annotations
 
-import base64
 import http.client
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
-from gemkr.errors import GemkrError
-from gemkr.types import Document, Evidence
+from gemkr.client.messages import Event, Found, Question, ServiceError, bytes_of, document_of, found_of
+from gemkr.types import Document
 
 CUT_SHORT = "the service ended the stream before its answer; ask again"
-Box = tuple[float, float, float, float]
-"""Left, top, right and bottom as shares of a picture's sides."""
-
-
-class ServiceError(GemkrError):
-    """What a service refused, in its own sentence, or a service that does not answer (`status` 0).
-
-    `retry_after` is when to come again, in seconds, where the service said so.
-    """
-
-    def __init__(self, status: int, sentence: str, retry_after: float | None = None) -> None:
-        super().__init__(sentence)
-        self.status, self.retry_after = status, retry_after
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One question, as `POST /v1/retrieve` takes it. `picture`: an id that the service knows, a file, or the bytes of one."""
-
-    question: str = ""
-    picture: str | Path | bytes | None = None
-    box: Box | None = None
-    instruction: str | None = None
-    caption: str | None = None
-    retriever: str | None = None
-    k: int = 5
-    pool: str | None = None
-    evidence: bool = True
-    clues: bool = True
-    matches: bool = False
-
-    def body(self) -> dict[str, Any]:
-        """The JSON values of the request. A `str` is an id, a `Path` a file; ServiceError for one that cannot be read."""
-        names = (
-            "question", "box", "instruction", "caption", "retriever", "k", "pool", "evidence", "clues", "matches",
-        )  # fmt: skip
-        found = {name: value for name in names if (value := getattr(self, name)) is not None}
-        if isinstance(self.picture, str):
-            return found | {"picture": self.picture}
-        if self.picture is not None:
-            found["picture_base64"] = base64.b64encode(_bytes_of(self.picture)).decode()
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class FoundHit:
-    """A passage; `marks` are half-open ranges of characters of its text where its clues stand, `matches` (start, stop, weight) those
-    that the question's vectors found, `heat` (box, weight, words) what the parts of its picture found."""
-
-    document: Document
-    score: float
-    evidence: tuple[Evidence, ...] = ()
-    marks: tuple[tuple[int, int], ...] = ()
-    matches: tuple[tuple[int, int, float], ...] = ()
-    heat: tuple[tuple[Box, float, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class FoundClue:
-    """A clue that the model wrote; log-probabilities are natural."""
-
-    text: str
-    tokens: tuple[int, ...]
-    log_prob: float
-    score: float
-    occurrences: int
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The answer to a question: passages, best first. `seconds` are the stages of its time in the service; `searched` is the share
-    of the corpus that was looked at, less than 1 where shards are lost."""
-
-    retriever: str
-    hits: tuple[FoundHit, ...]
-    clues: tuple[FoundClue, ...] = ()
-    seconds: dict[str, float] = field(default_factory=dict)
-    together: int = 1
-    searched: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A step of a streamed answer: clues as they stand (text, log-probability, finished), or at last the answer itself."""
-
-    kind: Literal["clues", "ranking"]
-    clues: tuple[tuple[str, float, bool], ...] = ()
-    found: Found | None = None
 
 
 class Client:
@@ -123,12 +30,12 @@ class Client:
 
     def ask(self, question: str = "", picture: str | Path | bytes | None = None, **more: Any) -> Found:
         """The passages for one question; `more` are further fields of `Question`. ServiceError where there is no answer."""
-        return _found(self._call("POST", "/v1/retrieve", Question(question, picture, **more).body()))
+        return found_of(self._call("POST", "/v1/retrieve", Question(question, picture, **more).body()))
 
     def ask_many(self, questions: Sequence[Question]) -> list[Found]:
         """The answers to several questions, in order, retrieved together as far as they can be."""
         body = {"queries": [question.body() for question in questions]}
-        return [_found(one) for one in self._call("POST", "/v1/retrieve", body)["rankings"]]
+        return [found_of(one) for one in self._call("POST", "/v1/retrieve", body)["rankings"]]
 
     def stream(self, question: Question) -> Iterator[Event]:
         """The clues as they grow, then the answer. Leaving the loop early stops the search."""
@@ -144,7 +51,7 @@ class Client:
                     if kind == "problem":
                         raise ServiceError(data["status"], data["detail"])
                     if kind == "ranking":
-                        yield Event("ranking", found=_found(data))
+                        yield Event("ranking", found=found_of(data))
                         return
                     clues = ((c["text"], c["log_prob"], c["finished"]) for c in data["clues"])
                     yield Event("clues", tuple(clues))
@@ -163,11 +70,11 @@ class Client:
 
     def add_picture(self, picture: Path | bytes) -> dict[str, Any]:
         """Give a picture once for several questions: its `id`, `width`, `height` and `boxes`."""
-        return self._call("POST", "/v1/pictures", _bytes_of(picture))
+        return self._call("POST", "/v1/pictures", bytes_of(picture))
 
     def document(self, doc_id: str) -> Document:
         """A document; ServiceError with status 404 for one that is not there."""
-        return _document(self._call("GET", f"/v1/documents/{quote(doc_id)}"))
+        return document_of(self._call("GET", f"/v1/documents/{quote(doc_id)}"))
 
     def add(self, documents: Sequence[Document]) -> dict[str, int]:
         """Add documents to the collection: how many it holds now, and its generation. `image` is the id of a picture of the service's
@@ -260,38 +167,3 @@ def _error(answer: http.client.HTTPResponse) -> ServiceError:
         sentence = f"the service answered with status {answer.status} {answer.reason}"
     after = answer.headers.get("Retry-After", "")
     return ServiceError(answer.status, sentence, float(after) if after.isdigit() else None)
-
-
-def _bytes_of(picture: Path | str | bytes) -> bytes:
-    if isinstance(picture, bytes):
-        return picture
-    try:
-        return Path(picture).read_bytes()
-    except OSError as error:
-        raise ServiceError(
-            0, f"the picture {picture} cannot be read: {error.strerror}; give another file"
-        ) from error
-
-
-def _document(shown: dict[str, Any]) -> Document:
-    return Document(shown["doc_id"], shown.get("text", ""), shown.get("title", ""), shown.get("image"))
-
-
-def _found(shown: dict[str, Any]) -> Found:
-    hits = tuple(
-        FoundHit(
-            _document(hit),
-            hit["score"],
-            tuple(Evidence(e["text"], e["log_prob"], e["start"], e["stop"]) for e in hit.get("evidence", ())),
-            tuple((start, stop) for start, stop in hit.get("marks", ())),
-            tuple((start, stop, weight) for start, stop, weight in hit.get("matches", ())),
-            tuple((tuple(part["box"]), part["weight"], part["words"]) for part in hit.get("heat", ())),
-        )
-        for hit in shown["hits"]
-    )
-    clues = tuple(
-        FoundClue(c["text"], tuple(c["tokens"]), c["log_prob"], c["score"], c["occurrences"])
-        for c in shown.get("clues", ())
-    )
-    searched = shown.get("searched", 1.0)
-    return Found(shown["retriever"], hits, clues, shown["seconds"], shown["together"], searched)

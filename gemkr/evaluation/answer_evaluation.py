@@ -130,13 +130,18 @@ def answer_all(
 
 
 def require_answerable(config: EvalConfig, sources: Sources) -> None:
-    """ConfigError without a section `answer`, for a reader that cannot do without passages and for a calibration of another one;
-    DataError for annotations that lack a query."""
+    """ConfigError without a section `answer`, for a reader that cannot do without passages and for a calibration of another one or
+    of other retrievers; DataError for annotations that lack a query."""
     if config.answer is None:
         raise ConfigError("answer is missing; add answer: {reader: {kind: llm, model: ...}, of: [...]}")
     for name in config.answered:
         require_mode(config.answer, name)
-    calibrations_of(config.answer)
+    fitted = calibrations_of(config.answer)
+    if fitted and not fitted.keys() & set(config.answered):
+        raise ConfigError(
+            f"the calibration {config.answer.calibration} was fitted to answers from {', '.join(fitted)}, and answer.of names "
+            f"{', '.join(config.answered)}; name one of these, or fit it again with gemkr answer CONFIG --calibrate"
+        )
     _votes(config, sources)
 
 

@@ -26,7 +26,8 @@ VQA, VQA_LOW = "VQA", "VQA_low"
 def vqa_accuracy(answer: str, votes: Sequence[str]) -> float:
     """min(1, matching annotators / 3), averaged over all sets of annotators but one; 0 without any votes.
 
-    An answer that matches m of ten gets 0, .3, .6, .9, 1 for m = 0, 1, 2, 3, 4 or more.
+    An answer that matches m of ten gets 0, .3, .6, .9, 1 for m = 0, 1, 2, 3, 4 or more. Answer and votes are compared in normal
+    form, as EvalAI's version of the script does, and unlike it also where all votes are one text.
     """
     form = vqa_form(answer)
     return _leave_one_out(sum(vqa_form(vote) == form for vote in votes), len(votes))

@@ -112,6 +112,8 @@ def test_an_evaluation_answers_calibrated(folder: Path, capsys: pytest.CaptureFi
     assert "<h2>Answers</h2>" in report
     assert "share of questions answered" in report
     assert "calibration" in fails(["answer", config, f"answer.calibration={file}", "answer.depth=2"], capsys)
+    other = fails(["answer", config, f"answer.calibration={file}", "answer.of=[again]"], capsys)
+    assert "was fitted to answers from bm25, oracle, closed_book, and answer.of names again" in other
 
 
 def test_queries_without_answers_are_answered_and_not_scored(

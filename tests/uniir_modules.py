@@ -112,7 +112,7 @@ class Theirs(nn.Module):
 class TheirBlip(nn.Module):
     """UniIR's BLIP_SF, and with `fused` BLIP_FF: timm's vision transformer, and BERT without token types and without a causal mask."""
 
-    def __init__(self, vocabulary: int, fused: bool, size: int = SIZE) -> None:
+    def __init__(self, vocabulary: int, fused: bool, size: int = SIZE, space: int = 28) -> None:
         super().__init__()
         self.size = size
         self.visual_encoder = VisionTransformer(
@@ -129,7 +129,7 @@ class TheirBlip(nn.Module):
         config.is_decoder = False
         self.fused = fused
         if not fused:
-            self.vision_proj, self.text_proj = nn.Linear(20, 28), nn.Linear(24, 28)
+            self.vision_proj, self.text_proj = nn.Linear(20, space), nn.Linear(24, space)
         for parameter in self.parameters():
             nn.init.normal_(parameter, std=0.3)
         self.text_encoder.embeddings.token_type_embeddings.weight.data.zero_()

@@ -153,6 +153,24 @@ def test_blip_reads_pictures_of_another_size(folder: Path, kind: str) -> None:
         encoder(folder, kind, image_size=20)
 
 
+def test_projections_into_another_space_are_new_and_learn(folder: Path) -> None:
+    """Beside adapters too, and the same ones every time; into the folder's own space they are its own."""
+    queries, _ = queries_and_documents()
+    new, again = (
+        encoder(folder, "blip_sf", space=40, adapters=AdapterConfig(r=2, targets=".*query")) for _ in range(2)
+    )
+    assert new.width == 40
+    np.testing.assert_array_equal(new.encode_queries(queries), again.encode_queries(queries))
+    learned = {name for name, p in new.network.named_parameters() if p.requires_grad}
+    assert {name.split(".")[0] for name in learned} == {
+        "text_encoder",
+        "text_projection",
+        "visual_projection",
+    }
+    assert not any("crossattention" in name for name in learned)
+    assert encoder(folder, "blip_sf", space=28).fingerprint == encoder(folder, "blip_sf").fingerprint
+
+
 def test_what_is_read(folder: Path) -> None:
     model = encoder(folder, "clip_sf")
     inputs = model.reader.queries([Query("q", "a red cat", instruction=' "find a photo"')])

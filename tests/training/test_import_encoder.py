@@ -117,14 +117,14 @@ def test_an_imported_checkpoint_gives_their_vectors(
 
 @pytest.mark.parametrize("kind", ["blip_sf", "blip_ff"])
 def test_a_blip_of_smaller_pictures_than_its_folder(home: Path, tmp_path: Path, kind: str) -> None:
-    """UniIR's have 224 pixels a side, the public folders of BLIP 384."""
+    """UniIR's have 224 pixels a side, the public folders of BLIP 384; BLIP_SF's space 768 numbers, theirs 256."""
     values = section(home, kind)
     vocabulary = json.loads((home / "blip/config.json").read_text())["text_config"]["vocab_size"]
-    module = TheirBlip(vocabulary, kind == "blip_ff", SIZE // 2).eval()
+    module = TheirBlip(vocabulary, kind == "blip_ff", SIZE // 2, 36).eval()
     torch.save({"model": module.state()}, tmp_path / "small.pth")
     with pytest.raises(CheckpointError, match=r"pos_embed has shape \[1, 2, 20\] instead of \[1, 5, 20\]"):
         import_encoder(tmp_path / "small.pth", choice(values))
-    values |= {"image_size": SIZE // 2}
+    values |= {"image_size": SIZE // 2} | ({"space": 36} if kind == "blip_sf" else {})
     (tmp_path / "own.yaml").write_text(json.dumps({"encoder": values}))
     words = ["import-checkpoint", str(tmp_path / "small.pth"), "--config", str(tmp_path / "own.yaml")]
     assert main([*words, "-o", str(tmp_path / "imported")]) == 0

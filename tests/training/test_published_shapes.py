@@ -41,7 +41,7 @@ from gemkr.models.flmr.network import PreFLMR
 from gemkr.models.hf.adapters import AdapterConfig, prepare
 from gemkr.models.hf.vlm import VlmNetwork
 from gemkr.models.uniir.blip_ff import BlipFeatureFusion
-from gemkr.models.uniir.blip_sf import BlipScoreFusion, resize_positions
+from gemkr.models.uniir.blip_sf import BlipScoreFusion, new_space, resize_positions
 from gemkr.models.uniir.clip_ff import ClipFeatureFusion
 from gemkr.models.uniir.clip_sf import ClipScoreFusion
 from gemkr.models.uniir.fusion import FusionLayers
@@ -74,15 +74,16 @@ def clip(*, fused: bool) -> nn.Module:
 
 
 def blip(*, fused: bool) -> nn.Module:
-    """Over the public folder, whose pictures have 384 pixels a side, with the packaged setting."""
+    """Over the public folder, whose pictures have 384 pixels a side and whose space 256 numbers, with UniIR's settings."""
     config = BlipConfig(
         text_config={**BASE, "vocab_size": 30524, "max_position_embeddings": 512, "encoder_hidden_size": 1024, "is_decoder": True},
-        vision_config={**LARGE, "image_size": 384, "patch_size": 16}, image_text_hidden_size=768,
+        vision_config={**LARGE, "image_size": 384, "patch_size": 16}, image_text_hidden_size=256,
     )  # fmt: skip
     model = BlipForImageTextRetrieval(config)
     resize_positions(model.vision_model, packaged("blip_ff").config.image_size)
     if fused:
         return BlipFeatureFusion(model, attend_padding=True)
+    assert new_space(model, 768)
     network = BlipScoreFusion(model)
     for name, parameter in network.text_encoder.named_parameters():
         parameter.requires_grad_("crossattention" not in name)

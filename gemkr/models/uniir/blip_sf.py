@@ -17,9 +17,11 @@ from gemkr.models.hf.adapters import AdapterConfig, prepare
 from gemkr.models.hf.folder import load_folder
 from gemkr.models.uniir.fusion import summed
 from gemkr.models.uniir.reader import PairReader, load_reading
+from gemkr.models.weights import new_weights
 
 MAX_TOKENS = 100
 """Of a text, in UniIR."""
+PROJECTIONS = ("text_projection", "visual_projection")
 
 
 class BlipScoreFusion(nn.Module):
@@ -49,20 +51,23 @@ class BlipScoreFusionEncoder(Embedder):
     @dataclass(frozen=True, kw_only=True)
     class Config:
         """A folder of BLIP; `checkpoint` of `gemkr train`; with `adapters` only these learn, else all weights. Of a longer text
-        the first `max_tokens` tokens are read. Pictures have `image_size` pixels a side (default: the folder's; UniIR: 224)."""
+        the first `max_tokens` tokens are read. Pictures have `image_size` pixels a side (default: the folder's; UniIR: 224). With another `space` than the
+        folder's, the projections into so many numbers are new and learned (UniIR: 768)."""
 
         folder: FilePath
         checkpoint: FilePath | None = None
         adapters: AdapterConfig | None = None
         max_tokens: Positive = MAX_TOKENS
         image_size: Positive | None = None
+        space: Positive | None = None
         batch_size: Positive = 32
 
     @classmethod
     def from_config(cls, config: Config, sources: Any) -> BlipScoreFusionEncoder:
         blip, reader = load_blip(config, sources)
+        fresh = PROJECTIONS if config.space is not None and new_space(blip, config.space) else ()
         network = BlipScoreFusion(blip)
-        prepare(network, config.adapters, fresh=())
+        prepare(network, config.adapters, fresh=fresh)
         for name, parameter in network.text_encoder.named_parameters():
             if "crossattention" in name:
                 parameter.requires_grad_(False)
@@ -74,6 +79,17 @@ class BlipScoreFusionEncoder(Embedder):
     def input_files(config: Config) -> dict[str, str | None]:
         """The folder and the checkpoint."""
         return {"encoder": config.folder, "encoder.checkpoint": config.checkpoint}
+
+
+def new_space(blip: nn.Module, space: int) -> bool:
+    """Give a BLIP new projections into a shared space of `space` numbers, the same ones every time; False where it has that many."""
+    if blip.config.image_text_hidden_size == space:
+        return False
+    with new_weights():
+        blip.text_proj = nn.Linear(blip.text_proj.in_features, space)
+        blip.vision_proj = nn.Linear(blip.vision_proj.in_features, space)
+    blip.config.image_text_hidden_size = space
+    return True
 
 
 def load_blip(config: Any, sources: Any) -> tuple[nn.Module, PairReader]:

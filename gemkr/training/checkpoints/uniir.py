@@ -5,7 +5,7 @@ settings of OmegaConf; `clip_model` is OpenAI's CLIP; CLIP-FF has no text projec
 towers are `visual_encoder` and `text_encoder`, with momentum copies (`_m`), queues and a temperature, which only training needs.
 Unverified, since no published file was at hand: that the files follow that code to the letter; whether `t5_layers` holds a table of
 embeddings, which older transformers made and nothing reads (both are accepted). UniIR's BLIP reads pictures of 224, the public
-folders of BLIP ones of 384, so that its encoders are given `image_size: 224`.
+folders of BLIP ones of 384, so that its encoders are given `image_size: 224`; BLIP_SF's space has 768 numbers, theirs 256: `space: 768`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A centroid index built on the disk in stages, each of which survives a stop: k-means, iteration by iteration; the codec; tokens encoded in
 blocks; the lists of each part of the documents.
 
-They grow in NAME.part beside the index: `index` becomes the index, `building.json` says what it is made of and what of it is safe, `.lock`
-keeps other processes out. What is not recorded there is made again, in the same blocks, so that a stop changes no byte of the index.
+They grow in one folder: `index` becomes the index, `building.json` says what it is made of and what of it is safe. What is not recorded
+there is made again, in the same blocks, so that a stop changes no byte of the index.
 """
 
 from __future__ import annotations
@@ -12,22 +12,20 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
-from gemkr.errors import DataError
-from gemkr.files import clear_parts, delete_folder, lock, write_atomically
+from gemkr.files import clear_parts, write_atomically
 from gemkr.interfaces import TokenVectors
 from gemkr.progress import progress_bar
-from gemkr.vector_index.centroid_folder import FORMAT, MANIFEST, describe, part_name, put_in_place
+from gemkr.vector_index.centroid_folder import FORMAT, describe, part_name
 from gemkr.vector_index.clustering import ITERATIONS, k_means
-from gemkr.vector_index.manifest import part_folder
 from gemkr.vector_index.npy_files import GrowingArray, write_array
-from gemkr.vector_index.token_codec import BLOCK, ResidualCodec, check_width
+from gemkr.vector_index.token_codec import BLOCK, ResidualCodec
 from gemkr.vector_index.token_parts import lists_of
 from gemkr.vector_index.token_sample import SAMPLE, drawn_sample
 
@@ -49,54 +47,7 @@ class _Done:
     lists: int = 0
 
 
-def build_on_disk(path: Path, parts: Sequence[TokenVectors], lists: int, bits: int) -> bool:
-    """Build the index `path` of `lists` centroids over the documents of parts, whole or not at all; what a stopped build of the same has
-    left goes on. False where another process has built it meanwhile. Memory: two more copies of the sample as float32, later what
-    `lists_of` takes.
-
-    DataError where another process is at it, or there is no room; what was made stays for the next time.
-    """
-    check_width(parts[0].values.shape[1], bits)
-    place = part_folder(path)
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        with _only_builder(place, path):
-            if anew := not (path / MANIFEST).is_file():
-                _Build(place, parts, lists, bits).run()
-                clear_parts(path.parent, path.name)
-                put_in_place(place / INDEX, path)
-            delete_folder(place, first=RECORD)
-    except OSError as error:
-        raise DataError(
-            f"the index {path} cannot be written ({error.strerror or error}); make room and run the same command again, or choose another "
-            "folder"
-        ) from error
-    _clear_unfinished(path.parent)
-    return anew
-
-
-def clear_finished(path: Path) -> None:
-    """Delete what a process that was killed right after it had finished an index has left of its build."""
-    place = part_folder(path)
-    if place.is_dir():
-        with suppress(DataError, OSError), lock(place / LOCK):
-            delete_folder(place, first=RECORD)
-
-
-def _clear_unfinished(folder: Path) -> None:
-    """Delete builds of other settings in a folder that nobody is at."""
-    for place in folder.glob("centroid-*.part"):
-        clear_finished(place.with_name(place.name.removesuffix(".part")))
-
-
-def _only_builder(place: Path, path: Path) -> IO[bytes]:
-    try:
-        return lock(place / LOCK)
-    except DataError as error:
-        raise DataError(f"another process is building the index {path}; wait until it has ended") from error
-
-
-class _Build:
+class Build:
     """A build in its folder, which is locked."""
 
     def __init__(self, place: Path, parts: Sequence[TokenVectors], lists: int, bits: int) -> None:

@@ -18,8 +18,8 @@ from gemkr.config.ranges import Positive, Share
 from gemkr.errors import ConfigError, DataError
 from gemkr.files import clear_parts, part_of
 from gemkr.interfaces import TokenVectors
-from gemkr.vector_index.centroid_build import build_on_disk, clear_finished
 from gemkr.vector_index.centroid_folder import FORMAT, MANIFEST, describe, part_name, put_in_place
+from gemkr.vector_index.centroid_prepare import build_on_disk, clear_finished
 from gemkr.vector_index.centroid_search import Parts, Steps
 from gemkr.vector_index.exact import best_of
 from gemkr.vector_index.live_tokens import LiveTokens, as_live

@@ -180,13 +180,15 @@ def test_hard_negatives_of_a_run(settings: dict, expected: list[int]) -> None:
     assert [document.doc_id for document in dataset[0][1]] == ["d2", *(f"d{i}" for i in expected)]
 
 
-@pytest.mark.parametrize("shift", [8.0, 11.0])
-def test_a_share_of_a_score_that_is_not_above_0(shift: float) -> None:
+@pytest.mark.parametrize("shift", [9.5, 11.0])
+def test_a_share_of_a_score_below_0(shift: float) -> None:
     """Logits, and runs whose scores are -rank, have such scores: a limit would lie above all of them."""
     query = Query("q", "1", positives=("d2",))
     hits = [Hit(hit.doc_id, hit.score - shift) for hit in HITS]
     config = NegativesConfig(run="run.trec", below=0.9)
-    sentence = f"below 0.9 is a share of the score of the document 'd2', which is {8 - shift:g} and not above 0; leave"
+    sentence = (
+        f"below 0.9 is a share of the score of the document 'd2', which is {8 - shift:g}, below 0; leave"
+    )
     with pytest.raises(DataError, match=sentence):
         make_pairs([query], DOCUMENTS, {"q": hits}, config, "here")
     (pair,) = make_pairs([query], DOCUMENTS, {"q": hits}, NegativesConfig(run="run.trec"), "here")

@@ -67,21 +67,34 @@ def main() -> int:
         "--llm", type=Path, default=default, help=f"the base model's folder (default {default})"
     )
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS), help="default all")
+    parser.add_argument(
+        "--precision", choices=("bf16", "fp32"), help="as of python -m benchmarks.okvqa.llama"
+    )
     args = parser.parse_args()
+    computing = [f"precision={args.precision}"] if args.precision else []
     return exit_status(
-        "index-worth", lambda: run(args.folder, args.llm, args.train, args.questions, args.forms)
+        "index-worth", lambda: run(args.folder, args.llm, args.train, args.questions, args.forms, computing)
     )
 
 
-def run(home: Path, llm: Path, train: Path, questions: Path, forms: Sequence[str]) -> None:
-    """Learn and ask all forms, then print the table. DataError where a file is missing."""
+def run(
+    home: Path,
+    llm: Path,
+    train: Path,
+    questions: Path,
+    forms: Sequence[str],
+    computing: Settings = (),
+) -> None:
+    """Learn and ask all forms, the model under the settings `computing`, then print the table. DataError where a file is missing."""
     require_files(train, questions, CORPUS, WORDNET)
     if not llm.exists():
         raise DataError(f"there is no LLaMA at {llm}; run make base-llm, or name a folder in GEMKR_LLAMA")
     whole = home / "wiki112k.fmi"
     okvqa_cpu.build_index(CORPUS, whole, llm, "--document-array")
     models = {
-        name: learn(home / name, FORMS[name], Material(llm, whole, home / name / "clues.jsonl"), train)
+        name: learn(
+            home / name, FORMS[name], Material(llm, whole, home / name / "clues.jsonl"), train, computing
+        )
         for name in forms
     }
     unseen = home / "unseen.csv.gz"
@@ -94,7 +107,7 @@ def run(home: Path, llm: Path, train: Path, questions: Path, forms: Sequence[str
     for name, (material, final) in models.items():
         for corpus, file in corpora.items():
             there = replace(material, index=home / f"{corpus}.fmi")
-            output = ask(home / name / corpus, FORMS[name], there, final, file, questions)
+            output = ask(home / name / corpus, FORMS[name], there, final, file, questions, computing)
             groups.append(
                 [
                     Row(f"{name}, {corpus}: {label or 'under the index'}", output, row)
@@ -104,7 +117,9 @@ def run(home: Path, llm: Path, train: Path, questions: Path, forms: Sequence[str
     tabulate(groups, home / "summary.json")
 
 
-def learn(folder: Path, form: Form, material: Material, train: Path) -> tuple[Material, Path]:
+def learn(
+    folder: Path, form: Form, material: Material, train: Path, computing: Settings = ()
+) -> tuple[Material, Path]:
     """A model that learned clues of one form, each question once; returns its checkpoint too."""
     sources = (
         "--corpus",
@@ -117,7 +132,7 @@ def learn(folder: Path, form: Form, material: Material, train: Path) -> tuple[Ma
         material.clues,
     )
     step(material.clues, "mine", train, *sources, *form.mining)
-    settings = (f"data.queries={train}", "epochs=1")
+    settings = (f"data.queries={train}", "epochs=1", *(f"model.{setting}" for setting in computing))
     return material, okvqa_cpu.tune(CONFIG, folder / "train", 0, material, settings=settings)
 
 
@@ -132,7 +147,15 @@ def keep_unseen(path: Path, clue_files: Sequence[Path]) -> None:
     print(f"{path}: {len(unseen):,} passages of {len(documents):,}, {len(seen):,} of which a clue came from")
 
 
-def ask(folder: Path, form: Form, material: Material, final: Path, corpus: Path, questions: Path) -> Path:
+def ask(
+    folder: Path,
+    form: Form,
+    material: Material,
+    final: Path,
+    corpus: Path,
+    questions: Path,
+    computing: Settings = (),
+) -> Path:
     """Ask the questions over a corpus; returns the folder of the evaluation."""
     decoding = [f"{MAIN}.decoding.{setting}" for setting in ("beam_size=10", *form.decoding)]
     settings = [
@@ -143,6 +166,7 @@ def ask(folder: Path, form: Form, material: Material, final: Path, corpus: Path,
         ),
         *(f"queries={questions}", f"corpus={corpus}", f"output={folder}", f"evaluate=[{','.join(ROWS)}]"),
         *decoding,
+        *(f"{MAIN}.model.{setting}" for setting in computing),
     ]
     step(folder / "metrics.json", "eval", EVALUATION, *settings)
     return folder

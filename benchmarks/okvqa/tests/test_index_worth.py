@@ -40,7 +40,18 @@ def test_models_of_all_forms_write_under_all_corpora(
         monkeypatch.setattr(module, "CORPUS", corpus)
     monkeypatch.setattr(index_worth, "WORDNET", corpus)
     home = tmp_path / "run"
-    given = ("--train", corpus, "--questions", corpus, "--llm", tmp_path, "--folder", home)
+    given = (
+        "--train",
+        corpus,
+        "--questions",
+        corpus,
+        "--llm",
+        tmp_path,
+        "--folder",
+        home,
+        "--precision",
+        "fp32",
+    )
     monkeypatch.setattr("sys.argv", ["index_worth", *map(str, given)])
     assert index_worth.main() == 0
     verbs = [words[0] for words in asked]
@@ -54,12 +65,14 @@ def test_models_of_all_forms_write_under_all_corpora(
     assert "4 passages of 9, 1 of which a clue came from" in capsys.readouterr().out
     for words in asked:
         if words[0] == "train":
-            assert load_config(words[1], TrainConfig, words[2:]).epochs == 1
+            learned = load_config(words[1], TrainConfig, words[2:])
+            assert (learned.epochs, learned.model.precision) == (1, "fp32")
     evaluated = [load_config(words[1], EvalConfig, words[2:]) for words in asked if words[0] == "eval"]
     for config in evaluated:
         form, over = Path(config.output).parts[-2:]
         main = config.retrievers["generative"].config
         assert main.index == f"{home}/{over}.fmi"
+        assert main.model.precision == "fp32"
         assert main.model.checkpoint == f"{home}/{form}/train/final"
         assert main.decoding.beam_size == 10
         assert main.decoding.group_by_head == (form == "answer")

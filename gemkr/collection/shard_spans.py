@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import islice
+from weakref import WeakMethod
 
 import numpy as np
 
@@ -22,8 +23,11 @@ class ShardSpans:
     def __init__(
         self, calls: ShardCalls, rows: Sequence[int], search: Callable[[Sequence[int]], Span]
     ) -> None:
-        """`rows` of each shard, 0 of one that is lost; `search` finds the span of a pattern and gives it to `coded` on its way."""
-        self._calls, self._rows, self._search = calls, list(rows), search
+        """`rows` of each shard, 0 of one that is lost; `search`, a method, finds the span of a pattern and gives it to `coded` on its way.
+
+        It is held weakly: an index, and the processes behind it, end with the last who uses it, not when a circle is collected.
+        """
+        self._calls, self._rows, self._search = calls, list(rows), WeakMethod(search)
         self._states: dict[int, tuple[list[int], list[int]]] = {}
 
     def coded(self, los: np.ndarray, his: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -74,7 +78,7 @@ class ShardSpans:
                 raise IndexQueryError(
                     f"no span of these shards begins at {code}; use spans of this index only"
                 )
-            span = self._search(self._calls.one(s, "pattern", code & (1 << SHARD_BITS) - 1).tolist())
+            span = self._search()(self._calls.one(s, "pattern", code & (1 << SHARD_BITS) - 1).tolist())
             if span.lo != code:
                 raise IndexQueryError(
                     f"no span of these shards begins at {code}; use spans of this index only"

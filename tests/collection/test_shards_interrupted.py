@@ -17,6 +17,14 @@ from gemkr.errors import ShardError
 from gemkr.types import Document
 
 
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """A shell that starts tests in the background has them ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def shards(tmp_path: Path) -> Iterator[LocalShards]:
     tokenizer = train_sentencepiece(tmp_path / "t.model")

@@ -120,6 +120,7 @@ def test_a_blip_of_smaller_pictures_than_its_folder(home: Path, tmp_path: Path, 
     """UniIR's have 224 pixels a side, the public folders of BLIP 384; BLIP_SF's space 768 numbers, theirs 256."""
     values = section(home, kind)
     vocabulary = json.loads((home / "blip/config.json").read_text())["text_config"]["vocab_size"]
+    torch.manual_seed(0)
     module = TheirBlip(vocabulary, kind == "blip_ff", SIZE // 2, 36).eval()
     torch.save({"model": module.state()}, tmp_path / "small.pth")
     with pytest.raises(CheckpointError, match=r"pos_embed has shape \[1, 2, 20\] instead of \[1, 5, 20\]"):

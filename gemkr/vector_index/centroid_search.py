@@ -147,20 +147,53 @@ def _refined(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The first documents by `scores`, no more than `most`, and their `better` scores: until what these add to the scores, SURE
     deviations above its mean, brings no further document among the k best."""
-    order = np.argsort(-scores, kind="stable")[: most if k else 0]
+    order = _first(scores, most if k else 0)
     docs, scores = docs[order], scores[order]
     found = np.empty(len(docs), np.float32)
+    added, best = _Added(), np.empty(0, np.float32)
     done = 0
     while done < len(docs):
         stop = min(done + CHUNK, len(docs))
-        found[done:stop] = better(docs[done:stop])
+        own = found[done:stop] = better(docs[done:stop])
+        added.learn(own, scores[done:stop])
+        best = np.concatenate([best, own])
+        best = np.partition(best, len(best) - k)[-k:] if len(best) > k else best
         done = stop
-        if k <= done < len(docs):
-            different = np.unique(found[:done], return_index=True)[1]
-            if len(different) < LEARNED:
-                continue
-            added = found[different] - scores[different]
-            least = np.partition(found[:done], done - k)[done - k]
-            if scores[done] + added.mean() + SURE * added.std() < least:
-                break
+        if k <= done < len(docs) and added.known >= LEARNED and scores[done] + added.likely < best.min():
+            break
     return docs[:done], found[:done]
+
+
+def _first(scores: np.ndarray, most: int) -> np.ndarray:
+    """int64[m]: the numbers of the `most` best scores, best first, of equal ones the first first; sorts no more than these."""
+    if not most:
+        return np.empty(0, np.int64)
+    kept = np.arange(len(scores))
+    if most < len(scores):
+        kept = np.flatnonzero(scores >= np.partition(scores, len(scores) - most)[len(scores) - most])
+    return kept[np.argsort(-scores[kept], kind="stable")][:most]
+
+
+class _Added:
+    """Mean and deviation of what better scores added (Welford 1962), each better score counted once: copies of a document say it once."""
+
+    def __init__(self) -> None:
+        self._seen: set[float] = set()
+        self._mean = self._squares = 0.0
+
+    @property
+    def known(self) -> int:
+        return len(self._seen)
+
+    @property
+    def likely(self) -> float:
+        """What is thought possible at most."""
+        return self._mean + SURE * (self._squares / len(self._seen)) ** 0.5
+
+    def learn(self, better: np.ndarray, scores: np.ndarray) -> None:
+        for score, gain in zip(better.tolist(), (better - scores).tolist(), strict=True):
+            if score not in self._seen:
+                self._seen.add(score)
+                off = gain - self._mean
+                self._mean += off / len(self._seen)
+                self._squares += off * (gain - self._mean)

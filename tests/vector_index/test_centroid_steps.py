@@ -10,7 +10,7 @@ from token_twins import clustered, drawn, maxsim
 
 from gemkr.interfaces import TokenVectors
 from gemkr.vector_index import _maxsim
-from gemkr.vector_index.centroid_search import _refined
+from gemkr.vector_index.centroid_search import CHUNK, LEARNED, SURE, _refined
 from gemkr.vector_index.clustering import Nearest
 from gemkr.vector_index.lookup_tables import LookupTables
 from gemkr.vector_index.token_codec import ResidualCodec
@@ -149,6 +149,30 @@ def test_better_scores_are_asked_for_until_nothing_more_can_come() -> None:
     assert np.array_equal(fewer, docs[np.argsort(-scores)[:200]])
     same, _ = _refined(docs, scores, lambda some: scores[place[some]] + 1, 50, 20_000)
     assert len(same) == 128
+
+
+@settings(max_examples=40)
+@given(
+    st.integers(0, 10_000), st.integers(0, 900), st.integers(1, 60), st.integers(1, 900), st.floats(0.01, 2)
+)
+def test_what_is_refined_is_that_of_a_plain_loop(seed: int, n: int, k: int, most: int, spread: float) -> None:
+    """Equal scores among them: the first of equal ones first, and equal better scores counted once."""
+    random = np.random.default_rng(seed)
+    docs, scores = random.permutation(n), random.integers(0, 40, n).astype(np.float32) / 4
+    true = (scores + np.round(random.normal(1, spread, n), 1)).astype(np.float32)[np.argsort(docs)]
+    ranked = sorted(range(n), key=lambda i: (-scores[i], i))[:most]
+    done = 0
+    while done < len(ranked):
+        done = min(done + CHUNK, len(ranked))
+        seen = [float(true[docs[i]]) for i in ranked[:done]]
+        added = {better: better - float(scores[i]) for i, better in reversed(list(zip(ranked, seen)))}
+        if k <= done < len(ranked) and len(added) >= LEARNED:
+            gains = np.array(list(added.values()))
+            if scores[ranked[done]] + gains.mean() + SURE * gains.std() < sorted(seen)[-k]:
+                break
+    found, better = _refined(docs, scores, lambda some: true[some], k, most)
+    assert found.tolist() == [docs[i] for i in ranked[:done]]
+    assert better.tolist() == true[found].tolist()
 
 
 def test_steps_refuse_what_does_not_fit() -> None:

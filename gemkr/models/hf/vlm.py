@@ -39,9 +39,10 @@ class VlmEncoder(Embedder):
     class Config:
         """A folder of a vision-language model. `template`: vlm2vec, lamra, or a text with {image}, {text} and {kind} (image,
         sentence, image and sentence); `image`: what {image} stands for, with {tokens} in it. The vector is the state of the `last`
-        token, or of that `before:<emb>`. With `tidy`, texts get a capital first and a full stop last, as LamRA reads M-BEIR's. Pictures are resized to between `min_pixels` and `max_pixels`, where the model takes
-        pictures of any size. In training the vision tower stays as it is; with `adapters` only these learn. Weights are kept in
-        `precision` (fp32, bf16, fp16), those that learn in fp32."""
+        token, or of that `before:<emb>`. With `tidy`, texts get a capital first and a full stop last, as LamRA reads M-BEIR's.
+        Pictures are resized to between `min_pixels` and `max_pixels`, where the model takes pictures of any size. In training the
+        vision tower stays as it is; with `adapters` only these learn. Weights are kept in `precision` (fp32, bf16, fp16), those that
+        learn in fp32."""
 
         folder: FilePath
         checkpoint: FilePath | None = None

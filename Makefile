@@ -11,7 +11,7 @@ help:
 	@echo "make okvqa-cpu      OK-VQA over Wikipedia passages: three seeds from the raw files in GEMKR_SHARED, 72 minutes of two cores"
 	@echo "make okvqa-ablations what each part of its first seed contributes, by removing it: an hour"
 	@echo "make okvqa-encoder  the same behind a pre-trained text encoder (make text-encoder downloads it), two hours"
-	@echo "make okvqa-llama    the same by a pre-trained LLaMA of 135 M parameters (make base-llm lays it out; PRECISION=fp32 where the processor has no bf16)"
+	@echo "make okvqa-llama    the same by a pre-trained LLaMA of 135 M parameters (make base-llm lays it out; PRECISION=fp32 where a warning says that the processor is slow at bf16)"
 	@echo "make base-llm       a pre-trained LLaMA of 135 M parameters in runs/base-llm, or the one that GEMKR_LLAMA names"
 	@echo "make test           install, then lint and test"
 	@echo "make install        only the virtual environment with everything in it"

@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from gemkr.errors import ModelError
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-SLOW = 4.0
-"""How many times as long as in float32 products take at least to be warned of; without instructions for them 8 to 60 times."""
+SLOW = 1.5
+"""How many times as long as in float32 products take at least to be warned of: 8 to 60 times where a processor has no instructions for
+them (AVX512_BF16, AMX), 1.9 times on some that have."""
 SIDE = 256
 
 logger = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ def dtype_of(precision: str) -> torch.dtype:
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
     """A context in which matrix products are computed in `dtype`, and none is changed for float32.
 
-    The first one on a processor that has no instructions for `dtype` logs a warning, the others of the process do not.
+    The first one on a processor that is slower at `dtype` logs a warning, the others of the process do not.
     """
     other = dtype != torch.float32
     if other and device.type == "cpu":
@@ -39,13 +40,12 @@ def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
 
 @cache
 def _warn_if_slow(dtype: torch.dtype) -> None:
-    """Measured, since torch names the instructions of some processors only, and not in all versions: 0.1 s where it is slow."""
+    """Measured, since instructions say little: one with AVX512_BF16 is slower than in float32: 0.1 s where it is slow."""
     times = product_seconds(dtype) / product_seconds(torch.float32)
     if times > SLOW:
         name = next(name for name, known in PRECISIONS.items() if known == dtype)
         logger.warning(
-            "precision: %s takes %.0f times as long as fp32 in matrix products on this processor, which has no instructions for it "
-            "(such as AVX512_BF16 or AMX); set precision: fp32",
+            "precision: %s takes %.2g times as long as fp32 in matrix products on this processor; set precision: fp32",
             name,
             times,
         )

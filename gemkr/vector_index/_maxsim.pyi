@@ -71,6 +71,24 @@ def scanned(
     """float32[m]: MaxSim of one query and the decoded tokens of the documents, not brought to length 1, by `LookupTables`; -inf for a
     document without a token. `levels` are those of `by_centroid`. Two look-ups a byte of residual and query vector, 32 tokens at once."""
 
+def multiplied(
+    levels: NDArray[np.uint8],
+    vectors: NDArray[np.int8],
+    values: NDArray[np.uint8],
+    weights: NDArray[np.int16],
+    steps: NDArray[np.float32],
+    low: float,
+    codes: NDArray[np.uint16],
+    residuals: NDArray[np.uint8],
+    offsets: NDArray[np.int64],
+    docs: NDArray[np.int64],
+) -> NDArray[np.float32]:
+    """The same by `ByteProducts`: `width` products of bytes a token and query vector, 64 in an instruction where the processor has
+    AVX512_VNNI, and plain loops elsewhere."""
+
+def multiplies_bytes() -> bool:
+    """Whether this processor has AVX512_VNNI."""
+
 def candidates(
     list_offsets: NDArray[np.int64],
     list_docs: NDArray[np.uint32],
@@ -81,3 +99,15 @@ def candidates(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Documents in the inverted lists of a query's `probes` int64[vectors, p] (centroids, best first; -1 for none), and for each the
     sum over the query's vectors of the gain float32[vectors, p] of its first probe. Memory: 8 bytes a document of the collection."""
+
+class Refinement:
+    """What better scores added to scores, mean and deviation (Welford 1962), each better score counted once, as copies of a document say it
+    once; and the best `wanted` better scores."""
+
+    def __init__(self, wanted: int) -> None: ...
+    def learn(self, better: NDArray[np.float32], scores: NDArray[np.float32]) -> None:
+        """Better scores float32[n] of documents that had the scores float32[n]."""
+
+    def settled(self, score: float, sure: float, known: int) -> bool:
+        """Whether a document of this score is not likely to come among the best, though it gains `sure` deviations more than the mean. Not
+        before there are `wanted` better scores and `known` different ones."""

@@ -15,6 +15,7 @@ from itertools import pairwise
 import numpy as np
 
 from gemkr.vector_index import _maxsim
+from gemkr.vector_index.byte_products import ByteProducts
 from gemkr.vector_index.lookup_tables import LookupTables
 from gemkr.vector_index.token_codec import ResidualCodec
 from gemkr.vector_index.token_parts import Part
@@ -25,6 +26,8 @@ SURE = 3.5
 """How far above the mean what a better score adds is thought possible, in standard deviations."""
 LEARNED = 32
 """Different scores that are known before anything is thought of others: copies of a document say it once."""
+SCAN = ByteProducts if _maxsim.multiplies_bytes() else LookupTables
+"""How codes are scored: by what this processor is quicker at."""
 LAST = 256
 """Documents scored by all their decoded tokens, where there are no vectors to score them by."""
 
@@ -62,19 +65,14 @@ class Parts:
                 levels, len(vectors), low, step, part.codes, part.offsets, own
             ),
         )
-        tables = LookupTables.of(vectors, self.codec, low, step)
+        scan = SCAN.of(vectors, self.codec, low, step)
         docs, looked = _refined(
             docs,
             codes,
-            lambda some: self.scores(
-                some,
-                lambda part, own: _maxsim.scanned(
-                    levels, tables.entries, tables.weights, tables.steps, tables.low, part.codes, part.residuals, part.offsets, own
-                ),
-            ),
+            lambda some: self.scores(some, lambda part, own: scan.scores(levels, part, own)),
             k,
             max(steps.decoded, k),
-        )  # fmt: skip
+        )
         exact = bool(steps.rescored)
         return _refined(
             docs,
@@ -102,6 +100,8 @@ class Parts:
 
     def scores(self, docs: np.ndarray, work: Callable[[Part, np.ndarray], np.ndarray]) -> np.ndarray:
         """float32[m]: `work(part, numbers in it)` of the documents int64[m]."""
+        if len(self.parts) == 1:
+            return work(self.parts[0], docs)
         scores = np.empty(len(docs), np.float32)
         homes = np.searchsorted(self.starts, docs, side="right") - 1
         for number, part in enumerate(self.parts):
@@ -136,10 +136,10 @@ def _probes(products: np.ndarray, vectors: int, steps: Steps) -> tuple[np.ndarra
 
 
 def _best(docs: np.ndarray, scores: np.ndarray, most: int) -> np.ndarray:
-    """The documents with the `most` best scores, in no order."""
-    if len(docs) <= most:
-        return docs
-    return docs[np.argpartition(scores, len(scores) - most)[-most:]]
+    """The documents with the `most` best scores, by number: their codes are read in the order that they lie in."""
+    if len(docs) > most:
+        docs = docs[np.argpartition(scores, len(scores) - most)[-most:]]
+    return np.sort(docs)
 
 
 def _refined(
@@ -150,16 +150,13 @@ def _refined(
     order = _first(scores, most if k else 0)
     docs, scores = docs[order], scores[order]
     found = np.empty(len(docs), np.float32)
-    added, best = _Added(), np.empty(0, np.float32)
-    done = 0
+    refinement, done = _maxsim.Refinement(k), 0
     while done < len(docs):
         stop = min(done + CHUNK, len(docs))
-        own = found[done:stop] = better(docs[done:stop])
-        added.learn(own, scores[done:stop])
-        best = np.concatenate([best, own])
-        best = np.partition(best, len(best) - k)[-k:] if len(best) > k else best
+        found[done:stop] = better(docs[done:stop])
+        refinement.learn(found[done:stop], scores[done:stop])
         done = stop
-        if k <= done < len(docs) and added.known >= LEARNED and scores[done] + added.likely < best.min():
+        if done < len(docs) and refinement.settled(scores[done], SURE, LEARNED):
             break
     return docs[:done], found[:done]
 
@@ -172,28 +169,3 @@ def _first(scores: np.ndarray, most: int) -> np.ndarray:
     if most < len(scores):
         kept = np.flatnonzero(scores >= np.partition(scores, len(scores) - most)[len(scores) - most])
     return kept[np.argsort(-scores[kept], kind="stable")][:most]
-
-
-class _Added:
-    """Mean and deviation of what better scores added (Welford 1962), each better score counted once: copies of a document say it once."""
-
-    def __init__(self) -> None:
-        self._seen: set[float] = set()
-        self._mean = self._squares = 0.0
-
-    @property
-    def known(self) -> int:
-        return len(self._seen)
-
-    @property
-    def likely(self) -> float:
-        """What is thought possible at most."""
-        return self._mean + SURE * (self._squares / len(self._seen)) ** 0.5
-
-    def learn(self, better: np.ndarray, scores: np.ndarray) -> None:
-        for score, gain in zip(better.tolist(), (better - scores).tolist(), strict=True):
-            if score not in self._seen:
-                self._seen.add(score)
-                off = gain - self._mean
-                self._mean += off / len(self._seen)
-                self._squares += off * (gain - self._mean)

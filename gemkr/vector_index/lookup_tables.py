@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gemkr.vector_index import _maxsim
 from gemkr.vector_index.token_codec import ResidualCodec
+from gemkr.vector_index.token_parts import Part
 
 TOGETHER, ENTRIES, ADDED = 2, 16, 8
 """Vectors whose tables lie together; values of half a byte; halves whose entries are added up in 8 bits."""
@@ -52,3 +54,10 @@ class LookupTables:
             steps[: len(vectors)].astype(np.float32),
             float(least.sum()) + low * len(vectors),
         )
+
+    def scores(self, levels: np.ndarray, part: Part, docs: np.ndarray) -> np.ndarray:
+        """float32[m]: MaxSim of the query and the documents' decoded tokens, not brought to length 1. `levels` uint8[centroids, multiple
+        of 32] are those of the query's products with centroids."""
+        return _maxsim.scanned(
+            levels, self.entries, self.weights, self.steps, self.low, part.codes, part.residuals, part.offsets, docs
+        )  # fmt: skip

@@ -50,6 +50,34 @@ struct Kernels {
     decltype(&plain::levels_of) levels;
     decltype(&plain::score_centroids) centroids;
     decltype(&plain::score_scanned) scanned;
+    decltype(&plain::score_multiplied) multiplied;
+};
+
+// A query of bytes over residuals of `bytes`, each of `planes` numbers, whatever it says.
+struct DrawnBytes {
+    std::size_t planes, columns;
+    std::vector<std::int8_t> vectors;
+    std::vector<std::uint8_t> values;
+    std::vector<std::int16_t> weights;
+
+    DrawnBytes(std::size_t planes, std::size_t bytes, std::size_t row)
+        : planes(planes), columns((bytes + COLUMNS - 1) / COLUMNS * COLUMNS), vectors(row * planes * columns), values(planes * HALVES),
+          weights(row) {
+        for (auto& x : vectors) x = static_cast<std::int8_t>(static_cast<int>(upto(254)) - 127);
+        for (auto& x : values) x = static_cast<std::uint8_t>(upto(127));
+        for (auto& x : weights) x = static_cast<std::int16_t>(upto(32767));
+    }
+
+    // The number of vector v that stands for byte c of a plane.
+    std::int32_t at(std::size_t v, std::size_t p, std::size_t c) const {
+        const std::size_t quad = (p * columns + c) / QUAD, quads = planes * columns / QUAD;
+        return vectors[((v / GROUP * quads + quad) * GROUP + v % GROUP) * QUAD + c % QUAD];
+    }
+
+    std::int32_t number(std::size_t p, std::uint8_t byte) const {
+        const std::int32_t low = values[p * HALVES + (byte & 15)], high = values[p * HALVES + ENTRIES + (byte >> 4)];
+        return planes == 1 ? low + high : 2 * p < planes ? low : high;
+    }
 };
 
 void round_of(const Kernels& kernels) {
@@ -101,6 +129,14 @@ void round_of(const Kernels& kernels) {
     const Tables tables{entries.data(), weights.data(), steps.data(), filled, halves, 0.5F};
     kernels.centroids(scores, held, docs.data(), docs.size(), by_centre.data());
     kernels.scanned(scores, held, Residuals{residuals.data(), bytes}, tables, docs.data(), docs.size(), by_tables.data());
+    DrawnBytes drawn(each, bytes, row);
+    for (std::size_t p = 0; p < each; ++p)  // as Python fills up
+        for (std::size_t c = bytes; c < drawn.columns; ++c)
+            for (std::size_t v = 0; v < row; ++v)
+                drawn.vectors[((v / GROUP * (each * drawn.columns / QUAD) + (p * drawn.columns + c) / QUAD) * GROUP + v % GROUP) * QUAD + c % QUAD] = 0;
+    std::vector<float> by_bytes(docs.size());
+    const ByteQuery query{drawn.vectors.data(), drawn.values.data(), drawn.weights.data(), steps.data(), each, drawn.columns, 0.25F};
+    kernels.multiplied(scores, held, Residuals{residuals.data(), bytes}, query, docs.data(), docs.size(), by_bytes.data());
     const std::size_t p = 1 + upto(centres - 1);
     const std::vector<Probe> probes = best_centroids(products.data(), centres, row, vectors, p);
     for (std::size_t i = 0; i < probes.size(); ++i) {
@@ -117,9 +153,10 @@ void round_of(const Kernels& kernels) {
                 sum += best(decoded, start, stop, queries.data() + static_cast<std::size_t>(v) * width, width);
             check(near(out[q * docs.size() + j], sum), "score_coded");
         }
-        float sum = start < stop ? 0 : NONE, looked = start < stop ? tables.low : NONE;
+        float sum = start < stop ? 0 : NONE, looked = start < stop ? tables.low : NONE, multiplied = start < stop ? query.low : NONE;
         for (std::size_t v = 0; start < stop && v < vectors; ++v) {
             std::uint32_t top = 0, most = 0;
+            std::int32_t highest = std::numeric_limits<std::int32_t>::min();
             for (std::size_t t = start; t < stop; ++t) {
                 const std::uint32_t level = heights[codes[t] * row + v];
                 std::uint32_t total = level * weights[v] >> 8;
@@ -130,11 +167,17 @@ void round_of(const Kernels& kernels) {
                 for (std::size_t h = 2 * bytes; h < halves; ++h) total += entries[((v / 2 * halves + h) * 2 + v % 2) * 16];
                 top = std::max(top, level);
                 most = std::max(most, total);
+                std::int32_t product = static_cast<std::int32_t>(level) * drawn.weights[v];
+                for (std::size_t p = 0; p < each; ++p)
+                    for (std::size_t c = 0; c < bytes; ++c) product += drawn.at(v, p, c) * drawn.number(p, residuals[t * bytes + c]);
+                highest = std::max(highest, product);
             }
+            multiplied += steps[v] * static_cast<float>(highest);
             sum += scores.low + scores.step * static_cast<float>(top);
             looked += steps[v] * static_cast<float>(most);
         }
         check(near(by_tables[j], looked), "score_scanned");
+        check(near(by_bytes[j], multiplied), "score_multiplied");
         check(near(by_centre[j], sum), "score_centroids");
     }
 }
@@ -146,11 +189,14 @@ int main(int, char** argv) {
     engine.seed(static_cast<std::uint64_t>(std::atoll(argv[2])));
     const auto began = std::chrono::steady_clock::now();
     long rounds = 0;
-    std::vector<Kernels> each{{"plain", plain::score_coded, plain::levels_of, plain::score_centroids, plain::score_scanned}};
+    std::vector<Kernels> each{{"plain", plain::score_coded, plain::levels_of, plain::score_centroids, plain::score_scanned,
+                               plain::score_multiplied}};
 #ifdef GEMKR_SEVERAL_CPUS
-    if (this_cpu() >= Cpu::AVX2) each.push_back({"avx2", avx2::score_coded, avx2::levels_of, avx2::score_centroids, avx2::score_scanned});
+    if (this_cpu() >= Cpu::AVX2)
+        each.push_back({"avx2", avx2::score_coded, avx2::levels_of, avx2::score_centroids, avx2::score_scanned, plain::score_multiplied});
     if (this_cpu() >= Cpu::AVX512)
-        each.push_back({"avx512", avx512::score_coded, avx512::levels_of, avx512::score_centroids, avx512::score_scanned});
+        each.push_back({"avx512", avx512::score_coded, avx512::levels_of, avx512::score_centroids, avx512::score_scanned,
+                        multiplies_bytes() ? vnni::score_multiplied : plain::score_multiplied});
 #endif
     while (std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count() < seconds) {
         kernels_in_use = each[static_cast<std::size_t>(rounds) % each.size()].name;

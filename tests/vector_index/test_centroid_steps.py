@@ -14,6 +14,7 @@ from gemkr.vector_index.centroid_search import CHUNK, LEARNED, SURE, _refined
 from gemkr.vector_index.clustering import Nearest
 from gemkr.vector_index.lookup_tables import LookupTables
 from gemkr.vector_index.token_codec import ResidualCodec
+from gemkr.vector_index.token_parts import Part
 
 
 @settings(max_examples=20)
@@ -68,17 +69,7 @@ def test_steps_agree_with_loops(seed: int, bits: int, width: int, vectors: int) 
     docs = random.permutation(12)[:7]
     found = _maxsim.by_centroid(levels, vectors, low, step, codes, tokens.offsets, docs)
     tables = LookupTables.of(query, codec, low, step)
-    scanned = _maxsim.scanned(
-        levels,
-        tables.entries,
-        tables.weights,
-        tables.steps,
-        tables.low,
-        codes,
-        residuals,
-        tokens.offsets,
-        docs,
-    )
+    scanned = tables.scores(levels, Part.of(tokens, codec), docs)
     for doc, ours, looked in zip(docs.tolist(), found, scanned, strict=True):
         own = slice(*tokens.offsets[doc : doc + 2])
         if own.start == own.stop:
@@ -280,3 +271,8 @@ def test_copies_of_a_document_do_not_hide_a_better_one() -> None:
     true[scores.argsort()[-140]] = 9
     found, better = _refined(np.arange(928), scores, lambda some: true[some], 10, 928)
     assert found[better.argmax()] == true.argmax()
+
+
+def test_better_scores_and_scores_must_be_as_many() -> None:
+    with pytest.raises(ValueError, match="must be as many"):
+        _maxsim.Refinement(3).learn(np.zeros(2, np.float32), np.zeros(3, np.float32))

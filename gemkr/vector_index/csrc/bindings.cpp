@@ -1,61 +1,12 @@
-// Python's door to the kernels: arrays are checked here, so that the kernels need not.
+// Python's door to the kernels.
 
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-
-#include <stdexcept>
-#include <string>
-
+#include "checks.hpp"
 #include "every_cpu.hpp"
-
-namespace py = pybind11;
+#include "refinement.hpp"
 
 namespace gemkr {
 
 namespace {
-
-template <class T>
-using Array = py::array_t<T, py::array::c_style>;
-using Floats = Array<float>;
-using Longs = Array<std::int64_t>;
-using Shorts = Array<std::uint16_t>;
-using Bytes = Array<std::uint8_t>;
-
-[[noreturn]] void refuse(const std::string& message) { throw std::invalid_argument(message); }
-
-void require(bool fits, const char* message) {
-    if (!fits) refuse(message);
-}
-
-// Bounds rise from 0 to at most `last`.
-void require_bounds(const Longs& bounds, py::ssize_t last, const char* name) {
-    bool fits = bounds.ndim() == 1 && bounds.size() >= 1 && bounds.at(0) >= 0 && bounds.at(bounds.size() - 1) <= last;
-    for (py::ssize_t i = 0; fits && i + 1 < bounds.size(); ++i) fits = bounds.at(i) <= bounds.at(i + 1);
-    if (!fits) refuse(std::string(name) + " must rise from 0 or more to at most " + std::to_string(last));
-}
-
-// Offsets of whole stores are long: only the documents that are asked for are looked at.
-void require_docs(const Longs& docs, const Longs& offsets, py::ssize_t tokens) {
-    require(docs.ndim() == 1 && offsets.ndim() == 1, "docs and offsets must have one axis");
-    const std::int64_t* at = offsets.data();
-    for (py::ssize_t i = 0; i < docs.size(); ++i) {
-        const std::int64_t doc = docs.data()[i];
-        if (doc < 0 || doc + 1 >= offsets.size()) refuse("there is no document " + std::to_string(doc));
-        if (at[doc] < 0 || at[doc] > at[doc + 1] || at[doc + 1] > tokens)
-            refuse("the offsets of document " + std::to_string(doc) + " do not fit");
-    }
-}
-
-// Every token of the documents has a centroid that is there.
-void require_codes(const Shorts& codes, const Longs& offsets, const Longs& docs, py::ssize_t centroids) {
-    const std::uint16_t* held = codes.data();
-    std::uint16_t most = 0;
-    for (py::ssize_t i = 0; i < docs.size(); ++i) {
-        const std::int64_t* bounds = offsets.data() + docs.data()[i];
-        for (std::int64_t t = bounds[0]; t < bounds[1]; ++t) most = std::max(most, held[t]);
-    }
-    require(docs.size() == 0 || most < centroids, "a token has a centroid that is not there");
-}
 
 template <class Source, class Score>
 Floats scores_of(const Source& source, const Longs& offsets, const Longs& docs, const Floats& vectors, const Longs& bounds,
@@ -97,13 +48,6 @@ Floats coded(const Shorts& codes, const Bytes& residuals, const Floats& centroid
     const Coded source{codes.data(), residuals.data(), centroids.data(), table.data(), scales.data(),
                        static_cast<std::size_t>(width), static_cast<std::size_t>(bytes), unit};
     return scores_of(source, offsets, docs, vectors, bounds, [](auto&... args) { score_coded(args...); });
-}
-
-Scores scores_from(const Bytes& levels, std::int64_t vectors, float low, float step) {
-    require(levels.ndim() == 2 && levels.shape(0) > 0 && levels.shape(1) % GROUP == 0 && vectors >= 0 &&
-                vectors <= levels.shape(1),
-            "levels must be [centroids, a multiple of 32 that holds the query's vectors]");
-    return {levels.data(), static_cast<std::size_t>(levels.shape(1)) / GROUP, static_cast<std::size_t>(vectors), low, step};
 }
 
 Floats products(const Floats& centroids, const Floats& vectors) {
@@ -196,6 +140,34 @@ Floats scanned(const Bytes& levels, const Bytes& entries, const Shorts& weights,
     return out;
 }
 
+Floats multiplied(const Bytes& levels, const Array<std::int8_t>& vectors, const Bytes& values, const Array<std::int16_t>& weights,
+                  const Floats& steps, float low, const Shorts& codes, const Bytes& residuals, const Longs& offsets, const Longs& docs) {
+    require(values.ndim() == 3 && values.shape(1) == 2 && values.shape(2) == ENTRIES && steps.ndim() == 1 && weights.ndim() == 1,
+            "values must be [planes, 2, 16], weights and steps have one axis");
+    const Scores scores = scores_from(levels, steps.size(), 0, 1);
+    require(residuals.ndim() == 2 && codes.ndim() == 1 && residuals.shape(0) == codes.size(),
+            "the parts of a coded token do not fit together");
+    constexpr py::ssize_t filled = COLUMNS, quad = QUAD, group = GROUP;
+    const py::ssize_t planes = values.shape(0), columns = (residuals.shape(1) + filled - 1) / filled * filled;
+    require(planes == 1 || planes == 2 || planes == 4, "a byte holds 1, 2 or 4 numbers");
+    require(vectors.ndim() == 4 && vectors.shape(0) == static_cast<py::ssize_t>(scores.groups) && weights.size() == levels.shape(1) &&
+                vectors.shape(1) * quad == planes * columns && vectors.shape(2) == group && vectors.shape(3) == quad,
+            "vectors must be [groups of 32, planes * bytes of a residual, filled up to 32, / 4, 32, 4], with a weight for each");
+    require_docs(docs, offsets, codes.size());
+    require_codes(codes, offsets, docs, levels.shape(0));
+    Floats out(docs.size());
+    float* to = out.mutable_data();
+    {
+        const py::gil_scoped_release release;
+        const ByteQuery query{vectors.data(), values.data(), weights.data(), steps.data(), static_cast<std::size_t>(planes),
+                              static_cast<std::size_t>(columns), low};
+        score_multiplied(scores, Codes{codes.data(), offsets.data()},
+                         Residuals{residuals.data(), static_cast<std::size_t>(residuals.shape(1))}, query, docs.data(),
+                         static_cast<std::size_t>(docs.size()), to);
+    }
+    return out;
+}
+
 py::tuple candidates(const Longs& list_offsets, const Array<std::uint32_t>& list_docs, const Longs& probes, const Floats& gains,
                      std::int64_t documents, const py::object& allowed) {
     require(probes.ndim() == 2 && gains.ndim() == 2 && probes.shape(0) == gains.shape(0) && probes.shape(1) == gains.shape(1),
@@ -230,6 +202,11 @@ py::tuple candidates(const Longs& list_offsets, const Array<std::uint32_t>& list
                           Floats(static_cast<py::ssize_t>(found.gains.size()), found.gains.data()));
 }
 
+void learn(Refinement& refinement, const Floats& better, const Floats& scores) {
+    require(better.ndim() == 1 && scores.ndim() == 1 && better.size() == scores.size(), "better scores and scores must be as many");
+    refinement.learn(better.data(), scores.data(), static_cast<std::size_t>(better.size()));
+}
+
 }  // namespace
 
 }  // namespace gemkr
@@ -250,6 +227,14 @@ PYBIND11_MODULE(_maxsim, module) {
     module.def("scanned", &gemkr::scanned, arg("levels").noconvert(), arg("entries").noconvert(), arg("weights").noconvert(),
                arg("steps").noconvert(), arg("low"), arg("codes").noconvert(), arg("residuals").noconvert(),
                arg("offsets").noconvert(), arg("docs").noconvert());
+    module.def("multiplied", &gemkr::multiplied, arg("levels").noconvert(), arg("vectors").noconvert(), arg("values").noconvert(),
+               arg("weights").noconvert(), arg("steps").noconvert(), arg("low"), arg("codes").noconvert(),
+               arg("residuals").noconvert(), arg("offsets").noconvert(), arg("docs").noconvert());
+    module.def("multiplies_bytes", &gemkr::multiplies_bytes);
     module.def("candidates", &gemkr::candidates, arg("list_offsets").noconvert(), arg("list_docs").noconvert(),
                arg("probes").noconvert(), arg("gains").noconvert(), arg("documents"), arg("allowed"));
+    py::class_<gemkr::Refinement>(module, "Refinement")
+        .def(py::init<std::size_t>(), arg("wanted"))
+        .def("learn", &gemkr::learn, arg("better").noconvert(), arg("scores").noconvert())
+        .def("settled", &gemkr::Refinement::settled, arg("score"), arg("sure"), arg("known"));
 }

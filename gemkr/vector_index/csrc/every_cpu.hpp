@@ -9,6 +9,7 @@
 
 #include "candidates.hpp"
 #include "maxsim.hpp"
+#include "multiply.hpp"
 #include "scan.hpp"
 
 #if defined(__x86_64__)
@@ -17,17 +18,18 @@
 
 namespace gemkr {
 
-// LANE: floats of a register. TILE: tokens that are multiplied together, as many as leave their sums in registers. GEMKR_AVX2: whether
-// its instructions may be used (a compiler's own macros do not follow its pragma).
+// LANE: floats of a register. TILE: tokens that are multiplied together, as many as leave their sums in registers. GEMKR_AVX2 and
+// GEMKR_VNNI: whether their instructions may be used (a compiler's own macros do not follow its pragma).
 namespace plain {
 #if defined(__AVX512F__)
-constexpr std::size_t LANE = 16, TILE = 3;
+constexpr std::size_t LANE = 16, TILE = 8;
 #elif defined(__AVX2__)
 constexpr std::size_t LANE = 8, TILE = 3;
 #else
 constexpr std::size_t LANE = 4, TILE = 1;
 #endif
-#ifdef __AVX2__
+#define GEMKR_VNNI 0
+#if defined(__AVX2__) && defined(__F16C__)
 #define GEMKR_AVX2 1
 #else
 #define GEMKR_AVX2 0
@@ -35,7 +37,9 @@ constexpr std::size_t LANE = 4, TILE = 1;
 #include "maxsim.inc"
 #include "candidates.inc"
 #include "scan.inc"
+#include "multiply.inc"
 #undef GEMKR_AVX2
+#undef GEMKR_VNNI
 }  // namespace plain
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
@@ -53,13 +57,24 @@ constexpr std::size_t LANE = 8, TILE = 3;
 #pragma GCC push_options
 #pragma GCC target("arch=x86-64-v4")
 namespace avx512 {
-constexpr std::size_t LANE = 16, TILE = 3;
+constexpr std::size_t LANE = 16, TILE = 8;
 #include "maxsim.inc"
 #include "candidates.inc"
 #include "scan.inc"
 }  // namespace avx512
 #pragma GCC pop_options
 #undef GEMKR_AVX2
+#define GEMKR_VNNI 1
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // false, of gcc 12's own headers
+#pragma GCC push_options
+#pragma GCC target("arch=x86-64-v4,avx512vnni")
+namespace vnni {
+#include "multiply.inc"
+}  // namespace vnni
+#pragma GCC pop_options
+#pragma GCC diagnostic pop
+#undef GEMKR_VNNI
 
 enum class Cpu { PLAIN, AVX2, AVX512 };
 
@@ -70,6 +85,17 @@ inline Cpu this_cpu() {
     return found;
 }
 
+inline bool multiplies_bytes() {
+    static const bool found = this_cpu() == Cpu::AVX512 && __builtin_cpu_supports("avx512vnni");
+    return found;
+}
+
+template <class... Args>
+void score_multiplied(Args&&... args) {
+    if (multiplies_bytes()) return vnni::score_multiplied(args...);
+    plain::score_multiplied(args...);
+}
+
 #define GEMKR_ON_THIS_CPU(name)                                             \
     template <class... Args>                                                \
     void name(Args&&... args) {                                             \
@@ -78,6 +104,8 @@ inline Cpu this_cpu() {
         plain::name(args...);                                               \
     }
 #else
+inline bool multiplies_bytes() { return false; }
+using plain::score_multiplied;
 #define GEMKR_ON_THIS_CPU(name) using plain::name;
 #endif
 

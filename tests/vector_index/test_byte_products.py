@@ -1,0 +1,120 @@
+"""MaxSim of coded tokens by products of bytes agrees with loops in numpy, stays near decoded tokens, and refuses what does not fit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from token_twins import clustered, drawn
+
+from gemkr.interfaces import TokenVectors
+from gemkr.vector_index import _maxsim
+from gemkr.vector_index.byte_products import ByteProducts
+from gemkr.vector_index.centroid_search import SCAN
+from gemkr.vector_index.lookup_tables import LookupTables
+from gemkr.vector_index.token_codec import ResidualCodec
+from gemkr.vector_index.token_parts import Part
+
+
+def test_the_processor_decides_how_codes_are_scored() -> None:
+    assert (SCAN is ByteProducts) == _maxsim.multiplies_bytes()
+
+
+@settings(max_examples=30)
+@given(
+    st.integers(0, 1000),
+    st.sampled_from([2, 4, 8]),
+    st.sampled_from([8, 20, 36, 128]),
+    st.sampled_from([1, 31, 70]),
+)
+def test_products_of_bytes_agree_with_loops(seed: int, bits: int, width: int, vectors: int) -> None:
+    random = np.random.default_rng(seed)
+    tokens = clustered(random, 12, width)
+    codec = ResidualCodec.learned(tokens.values, 6, bits)
+    part = Part.of(tokens, codec)
+    query = drawn(random, [vectors], width, np.float32).values
+    levels, low, step = _maxsim.leveled(_maxsim.products(codec.centroids, query))
+    bytes_ = ByteProducts.of(query, codec, low, step)
+    docs = random.permutation(12)[:7]
+    found = bytes_.scores(levels, part, docs)
+    sums = (
+        _multiplied(bytes_, part.residuals)
+        + levels[part.codes, :vectors].astype(int) * bytes_.weights[:vectors]
+    )
+    for doc, ours in zip(docs.tolist(), found, strict=True):
+        own = slice(*tokens.offsets[doc : doc + 2])
+        if own.start == own.stop:
+            assert ours == -np.inf
+        else:
+            assert ours == pytest.approx(bytes_.low + sums[own].max(axis=0) @ bytes_.steps, abs=1e-3)
+
+
+def _multiplied(query: ByteProducts, residuals: np.ndarray) -> np.ndarray:
+    """int[tokens, vectors]: sums of products of bytes."""
+    planes = len(query.values)
+    low, high = query.values[:, 0, residuals & 15].astype(int), query.values[:, 1, residuals >> 4].astype(int)
+    numbers = np.moveaxis(low + high, 0, 1)  # tokens, planes, bytes
+    vectors = query.vectors.swapaxes(1, 2).reshape(query.vectors.shape[0] * 32, planes, -1).astype(int)
+    assert not vectors[:, :, residuals.shape[1] :].any()
+    assert not vectors[len(query.steps) :].any()
+    return np.einsum("tpc,vpc->tv", numbers, vectors[: len(query.steps), :, : residuals.shape[1]])
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("width", [8, 20, 128])
+def test_they_are_nearer_to_decoded_tokens_than_tables(bits: int, width: int) -> None:
+    """Over documents of one token and queries of one vector, so that every product shows."""
+    random = np.random.default_rng(bits * width)
+    values = clustered(random, 12, width).values
+    tokens = TokenVectors(values, np.arange(len(values) + 1))
+    learned = ResidualCodec.learned(values, 6, bits)
+    codec = ResidualCodec(learned.centroids, learned.scales, learned.levels, unit=False)
+    part = Part.of(tokens, codec)
+    decoded = codec.decoded(part.codes, part.residuals)
+    errors: dict[type, list[float]] = {ByteProducts: [], LookupTables: []}
+    for query in drawn(random, [1] * 8, width, np.float32).values[:, None]:
+        levels, low, step = _maxsim.leveled(_maxsim.products(codec.centroids, query))
+        for kind, found in errors.items():
+            scores = kind.of(query, codec, low, step).scores(levels, part, np.arange(len(values)))
+            found.append(float(np.abs(scores - (decoded @ query[0])).mean()))
+    assert np.mean(errors[ByteProducts]) < 1.05 * np.mean(errors[LookupTables])
+    assert np.mean(errors[ByteProducts]) < (0.05 if bits == 8 else 0.01)
+
+
+def test_codes_that_say_nothing_leave_centroids_products() -> None:
+    """Vectors that are centroids have residuals of 0, and so steps of their own as small as may be."""
+    random = np.random.default_rng(4)
+    centroids = drawn(random, [1] * 6, 16, np.float32).values
+    codec = ResidualCodec(centroids, np.zeros(16, np.float32), np.array([-1, -0.5, 0.5, 1], np.float32), True)
+    part = Part.of(TokenVectors(centroids, np.arange(7)), codec)
+    query = drawn(random, [3], 16, np.float32).values
+    levels, low, step = _maxsim.leveled(_maxsim.products(centroids, query))
+    bytes_ = ByteProducts.of(query, codec, low, step)
+    assert bytes_.weights[:3].tolist() == [32767] * 3
+    found = bytes_.scores(levels, part, np.arange(6))
+    assert found == pytest.approx((centroids @ query.T).sum(axis=1), abs=2 * step)
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    levels, docs = np.zeros((2, 32), np.uint8), np.array([0])
+    query = (levels, np.ones((1, 32, 32, 4), np.int8), np.ones((4, 2, 16), np.uint8), np.zeros(32, np.int16), np.ones(3, np.float32), 0.5)  # fmt: skip
+    held = (np.array([0, 1], np.uint16), np.zeros((2, 2), np.uint8), np.array([0, 2]), docs)
+    assert _maxsim.multiplied(*query, *held).tolist() == [0.5 + 3 * 128]
+    for change, message in (
+        (
+            {1: np.ones((1, 16, 32, 4), np.int8)},
+            "vectors must be .groups of 32, planes . bytes of a residual",
+        ),
+        ({1: np.ones((2, 32, 32, 4), np.int8)}, "vectors must be .groups of 32"),
+        ({2: np.ones((3, 2, 16), np.uint8)}, "a byte holds 1, 2 or 4 numbers"),
+        ({2: np.ones((4, 2, 8), np.uint8)}, "values must be .planes, 2, 16."),
+        ({3: np.zeros(31, np.int16)}, "with a weight for each"),
+        ({7: np.zeros((3, 2), np.uint8)}, "the parts of a coded token do not fit together"),
+        ({6: np.array([0, 2], np.uint16)}, "a token has a centroid that is not there"),
+        ({8: np.array([0, 3])}, "the offsets of document 0 do not fit"),
+        ({9: np.array([1])}, "there is no document 1"),
+    ):
+        given_ = dict(enumerate((*query, *held))) | change
+        with pytest.raises(ValueError, match=message):
+            _maxsim.multiplied(*given_.values())

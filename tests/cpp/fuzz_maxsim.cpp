@@ -135,6 +135,10 @@ void round_of(const Kernels& kernels) {
             for (std::size_t v = 0; v < row; ++v)
                 drawn.vectors[((v / GROUP * (each * drawn.columns / QUAD) + (p * drawn.columns + c) / QUAD) * GROUP + v % GROUP) * QUAD + c % QUAD] = 0;
     std::vector<float> by_bytes(docs.size());
+    std::vector<std::int32_t> vectors_of_bytes(vectors * width), numbers(tokens * width);
+    for (std::size_t i = 0; i < vectors_of_bytes.size(); ++i) vectors_of_bytes[i] = drawn.at(i / width, i % width / bytes, i % bytes);
+    for (std::size_t i = 0; i < numbers.size(); ++i)
+        numbers[i] = drawn.number(i % width / bytes, residuals[i / width * bytes + i % bytes]);
     const ByteQuery query{drawn.vectors.data(), drawn.values.data(), drawn.weights.data(), steps.data(), each, drawn.columns, 0.25F};
     kernels.multiplied(scores, held, Residuals{residuals.data(), bytes}, query, docs.data(), docs.size(), by_bytes.data());
     const std::size_t p = 1 + upto(centres - 1);
@@ -168,8 +172,7 @@ void round_of(const Kernels& kernels) {
                 top = std::max(top, level);
                 most = std::max(most, total);
                 std::int32_t product = static_cast<std::int32_t>(level) * drawn.weights[v];
-                for (std::size_t p = 0; p < each; ++p)
-                    for (std::size_t c = 0; c < bytes; ++c) product += drawn.at(v, p, c) * drawn.number(p, residuals[t * bytes + c]);
+                for (std::size_t i = 0; i < width; ++i) product += vectors_of_bytes[v * width + i] * numbers[t * width + i];
                 highest = std::max(highest, product);
             }
             multiplied += steps[v] * static_cast<float>(highest);

@@ -28,4 +28,4 @@ def test_documents_are_scored_as_loops_would(tmp_path: Path) -> None:
     arguments = [os.environ.get("GEMKR_FUZZ_SECONDS", "2"), os.environ.get("GEMKR_FUZZ_SEED", "1")]
     done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
-    assert int(done.stdout) > 100
+    assert int(done.stdout) > 30

@@ -58,9 +58,12 @@ struct Probe {
 inline std::vector<Probe> best_centroids(const float* products, std::size_t centroids, std::size_t stride, std::size_t vectors,
                                          std::size_t p) {
     std::vector<Probe> heaps(vectors * p);  // of each vector, its worst one in front
-    std::vector<float> floors(vectors, NONE);
-    for (std::size_t c = 0; c < centroids; ++c)
-        for (std::size_t v = 0; v < vectors; ++v) {
+    std::vector<float> floors(stride, -NONE);
+    std::fill_n(floors.begin(), vectors, NONE);
+    for (std::size_t c = 0; c < centroids; ++c) {
+        int any = 0;  // few rows have one, and comparisons without branches are many at once
+        for (std::size_t v = 0; v < stride; ++v) any |= products[c * stride + v] > floors[v];
+        for (std::size_t v = 0; v < vectors && (any || c < p); ++v) {
             const float product = products[c * stride + v];
             if (c >= p && product <= floors[v]) continue;
             const auto heap = heaps.begin() + static_cast<std::ptrdiff_t>(v * p);
@@ -71,6 +74,7 @@ inline std::vector<Probe> best_centroids(const float* products, std::size_t cent
             std::push_heap(heap, heap + full);
             if (c + 1 >= p) floors[v] = heap->product;
         }
+    }
     for (std::size_t v = 0; v < vectors; ++v)
         std::sort_heap(heaps.begin() + static_cast<std::ptrdiff_t>(v * p), heaps.begin() + static_cast<std::ptrdiff_t>((v + 1) * p));
     return heaps;

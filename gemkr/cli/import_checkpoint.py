@@ -64,7 +64,8 @@ def _model(args: argparse.Namespace) -> list[str]:
     from gemkr.text.tokenizer import load_tokenizer
     from gemkr.training.checkpoints.checkpoint import save_checkpoint
     from gemkr.training.checkpoints.origin import Origin, hash_files
-    from gemkr.training.checkpoints.published import read_published, translate
+    from gemkr.training.checkpoints.published import read_published
+    from gemkr.training.checkpoints.translation import translate
     from gemkr.training.finetune import KIND
 
     state, beside = read_published(args.file)

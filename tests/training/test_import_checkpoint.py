@@ -23,8 +23,9 @@ from gemkr.models.gemkr.network import load_gemkr
 from gemkr.models.gemkr.outline import Outline
 from gemkr.models.hf.config import LoraConfig
 from gemkr.training.checkpoints.checkpoint import read_checkpoint
-from gemkr.training.checkpoints.published import read_published, translate
+from gemkr.training.checkpoints.published import read_published
 from gemkr.training.checkpoints.trained import load_model
+from gemkr.training.checkpoints.translation import translate
 from gemkr.types import Query
 from gemkr.vision.boxes import PictureBoxes
 from gemkr.vision.config import TowerConfig

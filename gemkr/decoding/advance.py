@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gemkr.decoding.claims import Candidate
 from gemkr.decoding.logits import Candidates
-from gemkr.decoding.search import Candidate, QuerySearch
+from gemkr.decoding.search import QuerySearch
 
 
 def advance(searches: Sequence[QuerySearch], step: Candidates, spans: tuple[np.ndarray, np.ndarray]) -> None:

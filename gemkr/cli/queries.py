@@ -20,7 +20,7 @@ HELP = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from gemkr.data.queries import COCO_2014_NAMES
+    from gemkr.data.okvqa import COCO_2014_NAMES
 
     parser.add_argument(
         "file",
@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from gemkr.cli.output import require_writable
-    from gemkr.data.queries import read_captions
+    from gemkr.data.okvqa import read_captions
     from gemkr.data.query_lines import as_lines
     from gemkr.errors import DataError
     from gemkr.files import write_atomically
@@ -117,7 +117,8 @@ def _placed(args: argparse.Namespace) -> list[Placed]:
     from gemkr.data.mmeb import is_mmeb, read_mmeb
     from gemkr.data.mmeb_training import is_mmeb_training, read_mmeb_training
     from gemkr.data.nli_training import is_nli_training, read_nli_training
-    from gemkr.data.queries import COCO_2014_NAMES, placed_queries, read_okvqa
+    from gemkr.data.okvqa import COCO_2014_NAMES
+    from gemkr.data.queries import placed_queries, read_okvqa
     from gemkr.data.text_files import id_fault
     from gemkr.errors import ConfigError
 
@@ -227,7 +228,7 @@ def _require_pictures(args: argparse.Namespace) -> None:
 
 def _with_captions(queries: list[Query], captions: dict[int, str]) -> Iterator[Query]:
     """A query that has a caption keeps it."""
-    from gemkr.data.queries import coco_number
+    from gemkr.data.okvqa import coco_number
 
     for query in queries:
         number = None if query.image is None else coco_number(query.image)

@@ -1,17 +1,16 @@
-"""Readers of queries: our jsonl, BEIR's, M-BEIR's and M2KR's, MS MARCO's tsv, GeMKR's json, and the files of OK-VQA and COCO.
+"""Readers of queries: our jsonl, BEIR's, M-BEIR's and M2KR's, MS MARCO's tsv, GeMKR's json, and OK-VQA's.
 
 Knows nothing of pictures: `Query.image` is an id that is never looked up here.
 """
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice, product
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from gemkr.data.okvqa import COCO_2014_NAMES, okvqa_queries
 from gemkr.data.tables import is_table, table_rows
 from gemkr.data.text_files import id_fault, open_text, separator_hint
 from gemkr.data.values import clean_text, first_key, load_json, text_value, text_values
@@ -22,8 +21,6 @@ ID_NAMES = ("query_id", "qid", "_id", "id", "question_id")
 QUESTION_NAMES = ("question", "query", "text", "query_txt")
 IMAGE_NAMES = ("image", "query_img_path", "img_path")
 POSITIVE_NAMES = ("positives", "gold", "pos_cand_list", "pos_item_ids")
-COCO_2014_NAMES = "COCO_{split}_{image:012d}"
-"""How COCO's 2014 release names its pictures; in the 2017 release it is `{image:012d}`."""
 PICTURE_SUFFIXES = {
     ".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".jfif", ".jpe", ".avif",
 }  # fmt: skip
@@ -57,7 +54,7 @@ def placed_queries(path: str | Path) -> Iterator[tuple[str, Query]]:
     if plain.endswith(".json"):
         data = load_json(path)
         if isinstance(data, dict) and "questions" in data:
-            return _okvqa(path, data, None, COCO_2014_NAMES)
+            return _checked(path, okvqa_queries(path, data, None, COCO_2014_NAMES))
         return _checked(path, _from_gemkr(path, data))
     if not path.exists():
         raise DataError(f"the query file {path} does not exist")
@@ -77,42 +74,7 @@ def read_okvqa(
     """
     questions = Path(questions)
     notes = None if annotations is None else Path(annotations)
-    return _queries_of(_okvqa(questions, load_json(questions), notes, names))
-
-
-def _okvqa(questions: Path, data: Any, annotations: Path | None, names: str) -> Iterator[tuple[str, Query]]:
-    if not isinstance(data, dict) or not isinstance(data.get("questions"), list):
-        raise DataError(f"{questions} is no OK-VQA question file: it holds no list 'questions'")
-    split = str(data.get("data_subtype") or "") or _split_of(questions)
-    notes = None if annotations is None else _okvqa_annotations(annotations)
-    return _checked(questions, _from_okvqa(questions, data["questions"], split, notes, names))
-
-
-def read_captions(path: str | Path) -> dict[int, str]:
-    """COCO number -> caption, the first of each picture, from COCO's caption annotations or a list of results.
-
-    Both hold objects with `image_id` and `caption`. Raises DataError for a file of another form.
-    """
-    data = load_json(Path(path))
-    rows = data.get("annotations") if isinstance(data, dict) else data
-    if not isinstance(rows, list) or not rows:
-        raise DataError(
-            f"{path} is no caption file: a list of objects with 'image_id' and 'caption' is needed"
-        )
-    captions: dict[int, str] = {}
-    for number, row in enumerate(rows):
-        try:
-            caption = clean_text(" ".join(row["caption"].split()), f"caption {number}", path)
-            captions.setdefault(int(row["image_id"]), caption)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(f"{path}: caption {number} lacks 'image_id' or 'caption' ({error!r})") from error
-    return captions
-
-
-def coco_number(image: str) -> int | None:
-    """The number at the end of a COCO image id, in any of its forms; None for a name without one."""
-    found = re.search(r"(\d+)$", image)
-    return int(found[1]) if found else None
+    return _queries_of(_checked(questions, okvqa_queries(questions, load_json(questions), notes, names)))
 
 
 def _queries_of(placed: Iterable[tuple[str, Query]]) -> Iterator[Query]:
@@ -195,74 +157,6 @@ def _from_gemkr(path: Path, data: Any) -> Iterator[tuple[str, Query]]:
                 answers=text_values(row, "output", where),
             ),
         )
-
-
-def _from_okvqa(
-    path: Path,
-    rows: list[Any],
-    split: str,
-    notes: dict[str, tuple[int | None, tuple[str, ...]]] | None,
-    names: str,
-) -> Iterator[tuple[str, Query]]:
-    for number, row in enumerate(rows):
-        where = f"{path}: question {number}"
-        try:
-            query_id, image, question = str(row["question_id"]), int(row["image_id"]), str(row["question"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{where} lacks 'question_id', 'image_id' or 'question' ({error!r})") from error
-        clean_text(question, "'question'", where)
-        if notes is not None and query_id not in notes:
-            raise DataError(
-                f"{where}: the annotations hold no answers to question {query_id}; give the file of its split"
-            )
-        of, answers = (None, ()) if notes is None else notes[query_id]
-        if of is not None and of != image:
-            raise DataError(
-                f"{where}: question {query_id} is about picture {image}, its annotation about {of}; give the files of "
-                "one release"
-            )
-        try:
-            name = names.format(split=split, image=image)
-        except (KeyError, IndexError, ValueError) as error:
-            raise DataError(
-                f"the picture names {names!r} cannot be filled in ({error!r}); use {{split}} and {{image}}, such as "
-                f"{COCO_2014_NAMES!r}"
-            ) from error
-        yield where, Query(query_id, question, name, answers=answers)
-
-
-def _okvqa_annotations(path: Path) -> dict[str, tuple[int | None, tuple[str, ...]]]:
-    """Question id -> the picture it says (if it does) and the answers, most votes first."""
-    data = load_json(path)
-    if not isinstance(data, dict) or not isinstance(data.get("annotations"), list):
-        raise DataError(f"{path} is no OK-VQA annotation file: it holds no list 'annotations'")
-    notes: dict[str, tuple[int | None, tuple[str, ...]]] = {}
-    for number, row in enumerate(data["annotations"]):
-        try:
-            forms = [a.get(form) for a in row["answers"] for form in ("raw_answer", "answer")]
-            given = [str(form) for form in forms if form is not None]
-            votes = Counter(answer for answer in given if answer.strip())
-            image = None if row.get("image_id") is None else int(row["image_id"])
-            query_id = str(row["question_id"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(
-                f"{path}: annotation {number} lacks 'question_id' or 'answers' ({error!r})"
-            ) from error
-        for answer in votes:
-            clean_text(answer, f"an answer of annotation {number}", path)
-        if query_id in notes:
-            raise DataError(f"{path}: annotation {number} is the second of question {query_id}; keep one")
-        notes[query_id] = image, tuple(answer for answer, _ in votes.most_common())
-    return notes
-
-
-def _split_of(path: Path) -> str:
-    for split in ("train2014", "val2014", "test2015"):
-        if split in path.name:
-            return split
-    raise DataError(
-        f"{path} does not say which COCO split its pictures are of; add 'data_subtype', such as 'val2014'"
-    )
 
 
 def _image_id(image: str) -> str:

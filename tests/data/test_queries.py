@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from gemkr.cli import main
-from gemkr.data.queries import coco_number, read_captions, read_okvqa, read_queries
+from gemkr.data.okvqa import coco_number, read_captions
+from gemkr.data.queries import read_okvqa, read_queries
 from gemkr.errors import DataError
 from gemkr.types import Query
 from gemkr.vision.names import SUFFIXES

@@ -9,7 +9,8 @@ import torch
 from benchmarks.gpu.material import llama, seconds_of
 from benchmarks.gpu.scale import Scale
 from gemkr.models.hf.config import LoraConfig
-from gemkr.models.hf.llm import LLM, add_lora
+from gemkr.models.hf.llm import LLM
+from gemkr.models.hf.llm_folder import add_lora
 
 SAMPLES = 144_000
 BATCH, CLUE = 12, 10

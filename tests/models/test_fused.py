@@ -24,7 +24,8 @@ from gemkr.models.gemkr.network import GeMKR
 from gemkr.models.gemkr.rows import ClueTarget
 from gemkr.models.hf.config import LoraConfig
 from gemkr.models.hf.fused_parts import LowRank, RMSNorm, SwiGLU, TargetLoss, keep_mask
-from gemkr.models.hf.llm import LLM, add_lora
+from gemkr.models.hf.llm import LLM
+from gemkr.models.hf.llm_folder import add_lora
 
 ALL = r".*\.(q|k|v|o|gate|up|down)_proj"
 NEAR = {"rtol": 2e-5, "atol": 2e-6}

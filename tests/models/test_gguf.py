@@ -21,7 +21,7 @@ from gemkr.models.gemkr.network import load_gemkr
 from gemkr.models.gemkr.outline import Outline
 from gemkr.models.hf.config import LoraConfig
 from gemkr.models.hf.gguf_llama import read_gguf_llama, write_llama_folder
-from gemkr.models.hf.llm import load_llm
+from gemkr.models.hf.llm_folder import load_llm
 from gemkr.text.tokenizer import load_tokenizer, text_read
 from gemkr.training.llama import save_llama
 

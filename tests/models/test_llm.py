@@ -15,7 +15,8 @@ from gemkr.errors import ModelError
 from gemkr.models.gemkr import branches
 from gemkr.models.gemkr.branches import BranchState
 from gemkr.models.hf.config import LoraConfig
-from gemkr.models.hf.llm import LLM, add_lora, load_llm
+from gemkr.models.hf.llm import LLM
+from gemkr.models.hf.llm_folder import add_lora, load_llm
 
 GREEDY = (
     "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, "

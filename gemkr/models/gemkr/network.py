@@ -19,7 +19,8 @@ from gemkr.models.gemkr.prefix import PrefixedTower, keep_rows
 from gemkr.models.gemkr.projector import Projector
 from gemkr.models.gemkr.rows import RankWeight
 from gemkr.models.gemkr.writer import Writer
-from gemkr.models.hf.llm import LLM, CacheState, load_llm
+from gemkr.models.hf.llm import LLM, CacheState
+from gemkr.models.hf.llm_folder import load_llm
 from gemkr.models.hf.text_encoder import TextEncoder, TextReader, load_text_encoder
 from gemkr.models.precision import PRECISIONS
 from gemkr.text.tokenizer import Tokenizer, load_tokenizer

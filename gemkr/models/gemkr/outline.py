@@ -15,7 +15,8 @@ from gemkr.models.gemkr.config import ModelConfig
 from gemkr.models.gemkr.prefix import PrefixedTower
 from gemkr.models.gemkr.projector import Projector
 from gemkr.models.hf.gguf_llama import describe_gguf_llama
-from gemkr.models.hf.llm import LLM, add_lora
+from gemkr.models.hf.llm import LLM
+from gemkr.models.hf.llm_folder import add_lora
 from gemkr.models.hf.text_encoder import outline_text_encoder
 from gemkr.text.gguf_file import is_gguf
 from gemkr.vision.encode import outline_tower

@@ -15,7 +15,8 @@ from gemkr.errors import ModelError
 from gemkr.models.hf.adapters import linear_layers
 from gemkr.models.hf.config import LoraConfig
 from gemkr.models.hf.folder import load_folder
-from gemkr.models.hf.llm import LLM, CacheState, add_lora, additive_mask, row_positions
+from gemkr.models.hf.llm import LLM, CacheState, additive_mask, row_positions
+from gemkr.models.hf.llm_folder import add_lora
 from gemkr.models.hf.vlm_families import Tensors
 from gemkr.models.precision import dtype_of
 

@@ -21,7 +21,8 @@ from gemkr.sources import Sources
 from gemkr.types import Query, Ranking
 
 if TYPE_CHECKING:
-    from gemkr.vision.online import OnlinePictures, RegionExtractor
+    from gemkr.vision.extractor import RegionExtractor
+    from gemkr.vision.online import OnlinePictures
 
 
 def load(path: str | Path, overrides: Iterable[str] = (), *, retriever: str | None = None) -> LoadedRetriever:
@@ -68,7 +69,7 @@ class Material:
             return None
         from gemkr.vision.detect import Detector
         from gemkr.vision.encode import load_tower
-        from gemkr.vision.online import RegionExtractor
+        from gemkr.vision.extractor import RegionExtractor
 
         towers = (getattr(reader, "tower", None) for reader in readers)
         named = next((tower for tower in towers if tower is not None), None)

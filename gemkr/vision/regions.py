@@ -1,6 +1,6 @@
 """The two passes over a picture folder: boxes of every picture, then features of every box.
 
-Both are resumable and name what they skip; each picture is computed by itself, as at question time (`online.py`).
+Both are resumable and name what they skip; each picture is computed by itself, as at question time (`extractor.py`).
 """
 
 from __future__ import annotations

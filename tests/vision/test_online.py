@@ -22,7 +22,8 @@ from gemkr.types import Query
 from gemkr.vision.config import DetectorConfig, TowerConfig
 from gemkr.vision.detect import Detector
 from gemkr.vision.encode import Tower, load_tower
-from gemkr.vision.online import OnlinePictures, RegionExtractor
+from gemkr.vision.extractor import RegionExtractor
+from gemkr.vision.online import OnlinePictures
 from gemkr.vision.pictures import PictureFolder, require_pictures
 from gemkr.vision.regions import detect_regions, encode_regions
 from gemkr.vision.store import PictureRegions, RegionStore

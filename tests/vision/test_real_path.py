@@ -33,7 +33,8 @@ from gemkr.types import Query, Ranking
 from gemkr.vision.config import DetectorConfig, TowerConfig
 from gemkr.vision.detect import Detector
 from gemkr.vision.encode import load_tower
-from gemkr.vision.online import OnlinePictures, RegionExtractor
+from gemkr.vision.extractor import RegionExtractor
+from gemkr.vision.online import OnlinePictures
 from gemkr.vision.pictures import PictureFolder
 from gemkr.vision.protocols import Pictures, Regions
 from gemkr.vision.regions import detect_regions, encode_regions

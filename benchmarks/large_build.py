@@ -23,7 +23,8 @@ from benchmarks.index_measures import BATCH, TextSampler, best, sizes, spans, ti
 from gemkr.cli.numbers import positive
 from gemkr.data.corpus import read_corpus
 from gemkr.fm_index import FMIndex, Span
-from gemkr.text.tokenization import tokenize_corpus, tokenizer_of
+from gemkr.text.index_tokenizer import tokenizer_of
+from gemkr.text.tokenization import tokenize_corpus
 from gemkr.text.tokenizer import load_tokenizer
 
 LENGTHS = (1, 2, 3, 5, 8)

@@ -16,7 +16,7 @@ from gemkr.fm_index import FMIndex, Span
 from gemkr.interfaces import Allowed
 from gemkr.retrievers.generative.retriever import clue_documents
 from gemkr.retrievers.generative.scoring import ClueScorer, scorer_of
-from gemkr.text.tokenization import tokenizer_of
+from gemkr.text.index_tokenizer import tokenizer_of
 from gemkr.text.tokenizer import Tokenizer
 from gemkr.types import Clue, Query, Ranking
 

@@ -73,7 +73,7 @@ def _verify(args: argparse.Namespace) -> int:
 
 def _query(args: argparse.Namespace) -> int:
     from gemkr.data.documents import DocumentStore
-    from gemkr.text.tokenization import require_same_texts, tokenizer_of
+    from gemkr.text.index_tokenizer import require_same_texts, tokenizer_of
     from gemkr.text.tokenizer import load_tokenizer
 
     index = load_index(args.index, "gemkr ask searches it")

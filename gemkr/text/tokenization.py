@@ -9,13 +9,12 @@ import hashlib
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -28,20 +27,6 @@ CHUNK_CHARACTERS = 1 << 20
 DOCUMENT_CHARACTERS = 200
 """What a document takes of a chunk beside its text, which may be short, or missing beside a picture."""
 SMALL_CORPUS_CHUNKS = 8
-SAMPLED = 16
-
-
-class ForwardIndex(Protocol):
-    """What an index knows of its tokenizer, and of its documents by number."""
-
-    doc_ids: Sequence[str]
-    tokenizer_fingerprint: str
-
-    def __len__(self) -> int: ...
-
-    def extract(self, doc: int) -> np.ndarray: ...
-
-    def check_tokenizer(self, tokenizer: Tokenizer) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,24 +226,3 @@ class _Worker:
     @classmethod
     def encode(cls, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
         return cls.encoder.encode(texts)
-
-
-def tokenizer_of(index: ForwardIndex, tokenizer: Tokenizer) -> Tokenizer:
-    """The tokenizer, reading texts as the index's did: normalized, or as they are written (`--keep-white-space`, and every index
-    older than normalization). TokenizerMismatchError for another tokenizer than the index was built with."""
-    found = fitted(tokenizer, index.tokenizer_fingerprint)
-    index.check_tokenizer(found)
-    return found
-
-
-def require_same_texts(index: ForwardIndex, contents: Callable[[int], str], tokenizer: Tokenizer) -> None:
-    """TokenizerError unless `SAMPLED` documents, spread over the corpus, have the tokens that the index holds of them.
-
-    `contents` gives a document's text by number. A few milliseconds once the corpus is read.
-    """
-    for doc in np.unique(np.linspace(0, len(index) - 1, SAMPLED).astype(int)).tolist() if len(index) else ():
-        if not np.array_equal(tokenizer.encode(contents(doc)), index.extract(doc)):
-            raise TokenizerError(
-                f"document {index.doc_ids[doc]!r} has other tokens in the index than {tokenizer.path} makes of the corpus; use "
-                "the corpus and the tokenizer that the index was built with"
-            )

@@ -15,8 +15,9 @@ from gemkr.errors import DataError, TokenizerError
 from gemkr.fm_index import FMIndex
 from gemkr.fm_index.errors import TokenizerMismatchError
 from gemkr.text import tokenization
+from gemkr.text.index_tokenizer import require_same_texts, tokenizer_of
 from gemkr.text.normalize import normalize
-from gemkr.text.tokenization import require_same_texts, tokenize_corpus, tokenizer_of
+from gemkr.text.tokenization import tokenize_corpus
 from gemkr.text.tokenizer import Tokenizer, as_written, fitted, load_tokenizer
 from gemkr.text.word_tokens import TextEncoder
 from gemkr.types import Document

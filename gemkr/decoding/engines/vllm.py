@@ -19,7 +19,7 @@ from gemkr.decoding.matcher import ClueMatcher
 from gemkr.errors import DecodingError, ModelError
 from gemkr.fm_index import FMIndex
 from gemkr.text.borders import borders_of
-from gemkr.text.tokenization import tokenizer_of
+from gemkr.text.index_tokenizer import tokenizer_of
 from gemkr.text.tokenizer import load_tokenizer
 
 try:

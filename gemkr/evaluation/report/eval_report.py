@@ -14,7 +14,7 @@ from gemkr.evaluation.report.page import Row, write_report
 from gemkr.retrievers.generative.config import GenerativeConfig
 from gemkr.retrievers.late_interaction import LateInteractionRetriever
 from gemkr.sources import Sources
-from gemkr.text.tokenization import tokenizer_of
+from gemkr.text.index_tokenizer import tokenizer_of
 from gemkr.text.tokenizer import Tokenizer
 from gemkr.vision.store import RegionStore
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gemkr.errors import ConfigError, ModelError
 from gemkr.interfaces import LanguageModel, TokenIndex
 from gemkr.retrievers.generative.config import GenerativeConfig
-from gemkr.text.tokenization import require_same_texts, tokenizer_of
+from gemkr.text.index_tokenizer import require_same_texts, tokenizer_of
 from gemkr.text.tokenizer import Tokenizer
 from gemkr.types import Query
 

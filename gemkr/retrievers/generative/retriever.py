@@ -23,7 +23,7 @@ from gemkr.retrievers.generative.config import GenerativeConfig, ScoringConfig
 from gemkr.retrievers.generative.scoring import scorer_of
 from gemkr.retrievers.generative.shares import from_one_share
 from gemkr.text.borders import borders_of
-from gemkr.text.tokenization import tokenizer_of
+from gemkr.text.index_tokenizer import tokenizer_of
 from gemkr.text.tokenizer import Tokenizer
 from gemkr.text.words import Words, widened, words_of
 from gemkr.types import Clue, Query, Ranking

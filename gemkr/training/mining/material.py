@@ -11,7 +11,7 @@ from gemkr.collection.sharded_documents import ShardedDocuments
 from gemkr.data.documents import DocumentStore
 from gemkr.errors import DataError
 from gemkr.fm_index import FMIndex, SegmentedIndex
-from gemkr.text.tokenization import require_same_texts, tokenizer_of
+from gemkr.text.index_tokenizer import require_same_texts, tokenizer_of
 from gemkr.text.tokenizer import Tokenizer, load_tokenizer
 
 MinedIndex: TypeAlias = FMIndex | SegmentedIndex

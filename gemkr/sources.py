@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gemkr.collection.collection import Collection
 from gemkr.collection.documents import CollectionDocuments
+from gemkr.collection.opening import holds_collection, open_collection
 from gemkr.collection.shard_manifest import is_sharded
-from gemkr.collection.sharded import ShardedCollection, holds_collection, open_collection
+from gemkr.collection.sharded import ShardedCollection
 from gemkr.collection.sharded_documents import ShardedDocuments
 from gemkr.config.section import Section
 from gemkr.config.shards import HERE, ShardsConfig

@@ -157,7 +157,7 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _open(args: argparse.Namespace) -> Collection | ShardedCollection:
-    from gemkr.collection.sharded import open_collection
+    from gemkr.collection.opening import open_collection
 
     return open_collection(args.folder, tokenizer=getattr(args, "tokenizer", None))
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def load_index(path: Path, way_out: str) -> FMIndex:
     """The index of a file. DataError with `way_out` for a collection; FMIndexError for a file that is no index."""
-    from gemkr.collection.sharded import holds_collection
+    from gemkr.collection.opening import holds_collection
     from gemkr.fm_index import FMIndex
 
     if holds_collection(path):

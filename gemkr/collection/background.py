@@ -9,8 +9,8 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gemkr.collection.opening import open_collection
 from gemkr.collection.shard_build import end_with_parent
-from gemkr.collection.sharded import open_collection
 from gemkr.errors import GemkrError
 
 if TYPE_CHECKING:

@@ -12,20 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gemkr.collection.change import Change
-from gemkr.collection.collection import Collection, missing_ids, recorded_tokenizer
+from gemkr.collection.collection import missing_ids, recorded_tokenizer
 from gemkr.collection.commit import changing
-from gemkr.collection.generation import Generation, joined_index, open_newest, verify
-from gemkr.collection.manifest import is_collection
+from gemkr.collection.generation import Generation, open_newest, verify
 from gemkr.collection.merging import by_policy, compact
 from gemkr.collection.shard_build import read_dealt
 from gemkr.collection.shard_folder import create_shards, dealt, shard_of
-from gemkr.collection.shard_manifest import ShardManifests, is_sharded
+from gemkr.collection.shard_manifest import ShardManifests
 from gemkr.collection.shard_processes import LocalShards
 from gemkr.collection.sharded_documents import ShardedDocuments
 from gemkr.collection.shards import ShardedIndex
 from gemkr.config.shards import HERE, RAY, ShardsConfig
 from gemkr.errors import DataError
-from gemkr.fm_index import FMIndex, SegmentedIndex
 from gemkr.text.tokenizer import Tokenizer
 from gemkr.types import Document
 
@@ -163,7 +161,6 @@ class ShardedCollection:
                 change.remove(change.places(segments, docs))
             if len(found) < len(ids) and not ignore_missing:
                 raise DataError(missing_ids(self.folder, ids, found))
-            settle(changes)
 
     def compact(self, memory_limit: int | None = None, *, tiered: bool = False) -> None:
         """As `Collection.compact`, one shard after the other, each a change of its own."""
@@ -206,52 +203,24 @@ class ShardedCollection:
     def _append(
         self, documents: Iterable[Document], *, replace: bool, memory_limit: int | None, processes: int
     ) -> None:
-        with self._changing() as changes:
-            with dealt(documents, len(self.shards), self.folder) as files:
-                for change, file in zip(changes, files, strict=True):
-                    change.append(
-                        read_dealt(file),
-                        lambda: self.tokenizer,
-                        replace=replace,
-                        memory_limit=memory_limit,
-                        processes=processes,
-                    )
-            settle(changes)
+        with self._changing() as changes, dealt(documents, len(self.shards), self.folder) as files:
+            for change, file in zip(changes, files, strict=True):
+                change.append(
+                    read_dealt(file),
+                    lambda: self.tokenizer,
+                    replace=replace,
+                    memory_limit=memory_limit,
+                    processes=processes,
+                )
 
     def _newest(self) -> tuple[Generation, ...]:
         return open_newest(self._manifests, self.shards)
 
     @contextmanager
     def _changing(self) -> Iterator[list[Change]]:
-        """A change of every shard, all committed in one step."""
+        """A change of every shard, settled at its end, and all committed in one step."""
         with changing(self._manifests, self._newest) as changes:
             yield changes
+            for change in changes:
+                change.settle()
         self.refresh()
-
-
-def settle(changes: Iterable[Change]) -> None:
-    for change in changes:
-        change.settle()
-
-
-def holds_collection(path: str | Path) -> bool:
-    """Whether a folder is a collection, or one of shards."""
-    return is_collection(path) or is_sharded(path)
-
-
-def open_collection(
-    folder: str | Path,
-    *,
-    tokenizer: str | Path | None = None,
-    partial: bool = False,
-    searched_by: ShardsConfig = HERE,
-) -> Collection | ShardedCollection:
-    """The collection or the shards of a folder; DataError where it is neither."""
-    if is_sharded(folder):
-        return ShardedCollection.open(folder, tokenizer=tokenizer, partial=partial, searched_by=searched_by)
-    return Collection.open(folder, tokenizer=tokenizer)
-
-
-def index_here(opened: Collection | ShardedCollection) -> FMIndex | SegmentedIndex:
-    """The index of a collection, or one over all shards, searched in this process: for work that forks, or may start no processes."""
-    return opened.index if isinstance(opened, Collection) else joined_index(opened.shards)

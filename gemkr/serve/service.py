@@ -10,7 +10,8 @@ from typing import Any
 
 from gemkr.collection.background import BackgroundMerges
 from gemkr.collection.collection import Collection
-from gemkr.collection.sharded import ShardedCollection, holds_collection, open_collection
+from gemkr.collection.opening import holds_collection, open_collection
+from gemkr.collection.sharded import ShardedCollection
 from gemkr.errors import ConfigError, GemkrError, VisionError
 from gemkr.evaluation.config import EvalConfig
 from gemkr.evaluation.pools import read_pools

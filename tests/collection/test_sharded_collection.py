@@ -19,8 +19,9 @@ from gemkr.cli.ask import as_text
 from gemkr.collection import change, shard_folder
 from gemkr.collection.collection import Collection
 from gemkr.collection.manifest import is_collection
+from gemkr.collection.opening import open_collection
 from gemkr.collection.shard_folder import shard_of
-from gemkr.collection.sharded import ShardedCollection, open_collection
+from gemkr.collection.sharded import ShardedCollection
 from gemkr.config.section import Section
 from gemkr.data.records import from_record, to_record
 from gemkr.decoding.config import DecodingConfig

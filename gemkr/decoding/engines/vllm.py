@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gemkr.collection.sharded import holds_collection, index_here, open_collection
+from gemkr.collection.opening import holds_collection, index_here, open_collection
 from gemkr.decoding.matcher import ClueMatcher
 from gemkr.errors import DecodingError, ModelError
 from gemkr.fm_index import FMIndex

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from gemkr.collection.documents import CollectionDocuments
-from gemkr.collection.sharded import holds_collection, index_here, open_collection
+from gemkr.collection.opening import holds_collection, index_here, open_collection
 from gemkr.collection.sharded_documents import ShardedDocuments
 from gemkr.data.documents import DocumentStore
 from gemkr.errors import DataError

@@ -17,12 +17,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.staticfiles import StaticFiles
-from pydantic import Discriminator, Tag
 from starlette.exceptions import HTTPException
 
 from gemkr import __version__
 from gemkr.errors import GemkrError
-from gemkr.serve import messages
+from gemkr.serve import messages, requests
 from gemkr.serve.answers import GrowingAnswer, all_rankings, as_json
 from gemkr.serve.asking import Asking
 from gemkr.serve.described import PROBLEMS, REFUSALS, UPLOAD, says, streams
@@ -45,17 +44,7 @@ MOST_FOLLOW_SECONDS = 600.0
 WRITES = HTTPBearer(auto_error=False, description=f"the key that the service found in {KEY_VARIABLE}")
 
 
-AskedFor = Annotated[
-    Annotated[messages.Question, Tag("one")] | Annotated[messages.Questions, Tag("many")],
-    Discriminator(lambda body: "many" if _is_many(body) else "one"),
-]
-
-
-def _is_many(body: Any) -> bool:
-    return isinstance(body, messages.Questions) or (isinstance(body, dict) and "queries" in body)
-
-
-def _documents(given: messages.NewDocuments) -> list[Document]:
+def _documents(given: requests.NewDocuments) -> list[Document]:
     return [Document(one.doc_id, one.text, one.title, one.image) for one in given.documents]
 
 
@@ -143,9 +132,9 @@ class Routes:
                 known = isinstance(error, GemkrError)
                 logger.error("%s; the next try is in %g s", error, wait, exc_info=None if known else error)
 
-    async def retrieve(self, asked: Annotated[AskedFor, Body()], request: Request) -> Response:
+    async def retrieve(self, asked: Annotated[requests.Asked, Body()], request: Request) -> Response:
         """Passages for one question, or for several at once, best first."""
-        questions = asked.queries if isinstance(asked, messages.Questions) else [asked]
+        questions = asked.queries if isinstance(asked, requests.Questions) else [asked]
         if len(questions) > self.settings.most_queries:
             raise RefusedError(
                 422,
@@ -158,11 +147,11 @@ class Routes:
 
         def answer() -> Response:
             shown = list(map(self.asking.shown, rankings, jobs, questions))
-            return as_json({"rankings": shown} if isinstance(asked, messages.Questions) else shown[0])
+            return as_json({"rankings": shown} if isinstance(asked, requests.Questions) else shown[0])
 
         return await asyncio.to_thread(answer)
 
-    async def stream(self, question: messages.Question, request: Request) -> Response:
+    async def stream(self, question: requests.Question, request: Request) -> Response:
         """The same for one question, as server-sent events: `clues` after each token, then `ranking`, or `problem`."""
         with ExitStack() as opened:
             job = await self.asking.job(question, opened, request)
@@ -197,11 +186,11 @@ class Routes:
         """One document."""
         return as_json(shown_document(self.service.edition.document(doc_id)))
 
-    async def add(self, given: messages.NewDocuments) -> Response:
+    async def add(self, given: requests.NewDocuments) -> Response:
         """Add documents to the collection; found from the next question on. Needs the key."""
         return as_json(await self._writing.do(partial(self.service.add, _documents(given))))
 
-    async def update(self, given: messages.NewDocuments) -> Response:
+    async def update(self, given: requests.NewDocuments) -> Response:
         """Put documents in place of those with their ids; found from the next question on. Needs the key."""
         return as_json(await self._writing.do(partial(self.service.update, _documents(given))))
 

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 from starlette.requests import Request
 
-from gemkr.serve import messages
 from gemkr.serve.batching import Batcher, Job
 from gemkr.serve.metrics import Metrics
 from gemkr.serve.refusals import RefusedError
+from gemkr.serve.requests import Question
 from gemkr.serve.service import GivenPicture, Key, Service
 from gemkr.serve.shown import shown_ranking
 from gemkr.serve.turns import Turn
@@ -35,7 +35,7 @@ class Asking:
         )
         self._encoding = Turn("pictures", most=self.settings.queue, seconds=self.settings.seconds)
 
-    async def job(self, question: messages.Question, stack: ExitStack, request: Request) -> Job:
+    async def job(self, question: Question, stack: ExitStack, request: Request) -> Job:
         """A question on its way, its picture encoded and held until `stack` closes."""
         deadline = time.monotonic() + self.settings.seconds
         for name in ("question", "instruction", "caption"):
@@ -75,7 +75,7 @@ class Asking:
 
         return await self._encoding.do(measured, gone=request.is_disconnected, undo=undo)
 
-    def shown(self, ranking: Ranking, job: Job, question: messages.Question) -> dict[str, Any]:
+    def shown(self, ranking: Ranking, job: Job, question: Question) -> dict[str, Any]:
         """A ranking as the answer has it."""
         assert isinstance(job.key, Key)
         name = job.key.retriever
@@ -89,7 +89,7 @@ class Asking:
         )
 
 
-def _decoded(question: messages.Question) -> bytes | None:
+def _decoded(question: Question) -> bytes | None:
     try:
         return question.picture_bytes()
     except ValueError as error:

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 
 from gemkr.errors import ConfigError
 from gemkr.serve.app import KEY_VARIABLE, STOP_SECONDS, create_app
-from gemkr.serve.messages import Message
+from gemkr.serve.requests import Message
 from gemkr.serve.server import read
 from gemkr.serve.service import Service
 

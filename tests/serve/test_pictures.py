@@ -24,10 +24,10 @@ from gemkr.errors import VisionError
 from gemkr.evaluation.config import EvalConfig
 from gemkr.serve.app import create_app
 from gemkr.serve.asking import Asking
-from gemkr.serve.messages import Question
 from gemkr.serve.metrics import Metrics
 from gemkr.serve.pictures import PictureDesk
 from gemkr.serve.refusals import BusyError, RefusedError
+from gemkr.serve.requests import Question
 from gemkr.serve.service import Service
 from gemkr.vision.online import OnlinePictures
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import logging
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
@@ -26,21 +25,19 @@ from gemkr.serve.answers import GrowingAnswer, all_rankings, as_json
 from gemkr.serve.asking import Asking
 from gemkr.serve.described import PROBLEMS, REFUSALS, UPLOAD, says, streams
 from gemkr.serve.faults import answer_error, answer_faults
+from gemkr.serve.following import follow
 from gemkr.serve.guard import Guard, allowed_hosts
 from gemkr.serve.metrics import CONTENT_TYPE, Metrics
+from gemkr.serve.picture_routes import PictureRoutes
 from gemkr.serve.refusals import RefusedError
 from gemkr.serve.service import Service
 from gemkr.serve.shown import shown_document
 from gemkr.serve.turns import Turn
 from gemkr.types import Document
 
-logger = logging.getLogger(__name__)
 PAGE = Path(__file__).parent / "page"
 KEY_VARIABLE = "GEMKR_API_KEY"
 STOP_SECONDS = 30.0
-FOLLOW_SECONDS = 1.0
-"""How often a collection is looked at for changes of others; where they cannot be followed, twice as long each time, up to this:"""
-MOST_FOLLOW_SECONDS = 600.0
 WRITES = HTTPBearer(auto_error=False, description=f"the key that the service found in {KEY_VARIABLE}")
 
 
@@ -51,6 +48,7 @@ def _documents(given: requests.NewDocuments) -> list[Document]:
 def create_app(service: Service, *, key: str | None = None) -> FastAPI:
     """The application over a loaded service; `key` is asked of those who write, who are refused where there is none."""
     routes = Routes(service, key)
+    pictures = PictureRoutes(routes.asking)
     app = FastAPI(
         title="gemkr",
         version=__version__,
@@ -73,11 +71,11 @@ def create_app(service: Service, *, key: str | None = None) -> FastAPI:
         answers = PROBLEMS | REFUSALS | says(messages.Written)
         method("/v1/documents", responses=answers, dependencies=writes)(act)
     post("/v1/pictures", responses=PROBLEMS | says(messages.PictureMessage), openapi_extra=UPLOAD)(
-        routes.picture
+        pictures.picture
     )
-    get("/v1/pictures", response_model=list[str])(routes.pictures)
-    get("/v1/pictures/{image_id:path}", responses=PROBLEMS | says(messages.PictureMessage))(routes.boxes)
-    get("/v1/images/{image_id:path}", responses=PROBLEMS, response_class=Response)(routes.image)
+    get("/v1/pictures", response_model=list[str])(pictures.pictures)
+    get("/v1/pictures/{image_id:path}", responses=PROBLEMS | says(messages.PictureMessage))(pictures.boxes)
+    get("/v1/images/{image_id:path}", responses=PROBLEMS, response_class=Response)(pictures.image)
     get("/health")(routes.health)
     get("/ready", responses={503: PROBLEMS[503]})(routes.ready)
     get("/metrics", response_class=Response)(routes.figures)
@@ -98,7 +96,7 @@ def create_app(service: Service, *, key: str | None = None) -> FastAPI:
 
 
 class Routes:
-    """The handlers of the routes, and the queue behind them."""
+    """The handlers of the other routes, and the queue behind them."""
 
     def __init__(self, service: Service, key: str | None) -> None:
         self.service, self.settings = service, service.settings
@@ -107,30 +105,16 @@ class Routes:
         self.batcher = self.asking.batcher
         self._key = None if key is None else hashlib.sha256(key.encode()).digest()
         most, seconds = self.settings.queue, self.settings.seconds
-        self._showing = Turn("pictures to show", most=most, seconds=seconds)
         self._writing = Turn("changes of the collection", most=most, seconds=seconds)
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
         """Questions are taken in from here on; at the end what was taken in is finished."""
         self.batcher.start()
-        following = asyncio.create_task(self._follow())
+        following = asyncio.create_task(follow(self.service))
         yield
         following.cancel()
         await asyncio.to_thread(self.batcher.close, STOP_SECONDS)
-
-    async def _follow(self) -> None:
-        """Notice what other processes, among them other workers, do to the collection."""
-        wait = FOLLOW_SECONDS
-        while self.service.writable:
-            await asyncio.sleep(wait)
-            try:
-                await asyncio.to_thread(self.service.follow)
-                wait = FOLLOW_SECONDS
-            except Exception as error:  # whatever it is, the next look may succeed
-                wait = min(2 * wait, MOST_FOLLOW_SECONDS)
-                known = isinstance(error, GemkrError)
-                logger.error("%s; the next try is in %g s", error, wait, exc_info=None if known else error)
 
     async def retrieve(self, asked: Annotated[requests.Asked, Body()], request: Request) -> Response:
         """Passages for one question, or for several at once, best first."""
@@ -198,42 +182,6 @@ class Routes:
         """Delete documents from the collection; not found from the next question on. Needs the key."""
         return as_json(await self._writing.do(partial(self.service.delete, doc_id)))
 
-    async def picture(self, request: Request) -> Response:
-        """Give a picture (the bytes of its file are the body); the answer has its id and the boxes found in it."""
-        data = await request.body()
-        desk = self._desk()
-
-        def describe() -> dict[str, Any]:
-            with desk.given(data) as image_id:
-                return desk.describe(image_id)
-
-        return as_json(await self.asking.encoded(describe, request))
-
-    def pictures(self) -> list[str]:
-        """Ids of some pictures of the configuration's folder, to try the service with."""
-        return [] if self.service.pictures is None else self.service.pictures.samples()
-
-    async def boxes(self, image_id: str, request: Request) -> Response:
-        """Size and boxes of a picture that was given, or is one of the folder's."""
-        desk = self._desk()
-
-        def describe() -> dict[str, Any]:
-            with desk.known(image_id) as known:
-                return desk.describe(known)
-
-        return as_json(await self.asking.encoded(describe, request))
-
-    async def image(self, image_id: str, request: Request) -> Response:
-        """The picture itself, as JPEG of at most 1,280 pixels a side."""
-        desk = self._desk()
-
-        def jpeg() -> bytes:
-            with desk.seen(image_id):
-                return desk.jpeg(image_id)
-
-        body = await self._showing.do(jpeg, gone=request.is_disconnected)
-        return Response(body, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
-
     async def health(self) -> dict[str, str]:
         """The process runs."""
         return {"status": "ok"}
@@ -266,8 +214,3 @@ class Routes:
                 "writing needs the service's key; send it as Authorization: Bearer KEY",
                 {"WWW-Authenticate": "Bearer"},
             )
-
-    def _desk(self) -> Any:
-        if self.service.pictures is None:
-            raise RefusedError(404, "no retriever of this service uses pictures")
-        return self.service.pictures

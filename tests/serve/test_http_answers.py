@@ -18,11 +18,10 @@ from serve.tiny_service import tiny_service
 from starlette.requests import Request
 
 import gemkr.serve.answers as answers_module
-import gemkr.serve.app as app_module
 from gemkr.client import Client
 from gemkr.interfaces import GrowingClue
+from gemkr.serve import following
 from gemkr.serve.answers import GrowingAnswer, all_rankings
-from gemkr.serve.app import Routes
 from gemkr.serve.batching import Job
 from gemkr.serve.refusals import GivenUpError
 from gemkr.types import Query, Ranking
@@ -177,7 +176,7 @@ def test_health_is_answered_while_every_thread_is_busy(
 def test_a_collection_is_looked_at_again_after_any_fault(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(app_module, "FOLLOW_SECONDS", 0.01)
+    monkeypatch.setattr(following, "FOLLOW_SECONDS", 0.01)
     service, looked = SimpleNamespace(writable=True), []
 
     def follow() -> None:
@@ -187,7 +186,7 @@ def test_a_collection_is_looked_at_again_after_any_fault(
         service.writable = False
 
     service.follow = follow
-    asyncio.run(Routes._follow(SimpleNamespace(service=service)))
+    asyncio.run(following.follow(service))
     assert len(looked) == 3
     assert looked[2] - looked[1] > looked[1] - looked[0] > 0.015
     assert "OSError: a file is gone" in caplog.text

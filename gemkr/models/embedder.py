@@ -23,7 +23,11 @@ Inputs = Mapping[str, Tensor]
 
 
 class Reader(Protocol):
-    """Queries and documents as a network is shown them; a function of them alone, safe in several processes."""
+    """Queries and documents as a network is shown them; a function of them alone, safe in several processes.
+
+    Where what a network is shown of the same item changes, the reader's `version` (an int; without one: 1) goes up, so that vectors
+    made before are told from those made after.
+    """
 
     def queries(self, queries: Sequence[Query]) -> Inputs: ...
 
@@ -54,7 +58,9 @@ class Embedder:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of all that decides a vector: weights and how texts and pictures are read."""
-        rest = json.dumps([type(self).__name__, self._facts], sort_keys=True)
+        version = getattr(self.reader, "version", 1)
+        facts = self._facts | ({"reader": version} if version > 1 else {})
+        rest = json.dumps([type(self).__name__, facts], sort_keys=True)
         return weights_digest(self.network.state_dict() | {rest: torch.empty(0)})
 
     def encode_queries(self, queries: Sequence[Query]) -> np.ndarray:

@@ -23,7 +23,7 @@ FORMAT = 2
 FIRST = {"format": 1, "dtype": "float16"}
 """The first format, and what its manifests did not say."""
 DESCRIPTIONS = {
-    "encoder": "another encoder",
+    "encoder": "another encoder, or with its texts read otherwise",
     "corpus": "another corpus",
     "shape": "another number or width of vectors ({there}, not {here})",
     "dtype": "another dtype ({there}, not {here})",

@@ -22,7 +22,7 @@ VALUES, OFFSETS = "values.f16", "offsets.i64"
 FORMAT = "tokens 1"
 DESCRIPTIONS = {
     "format": "another format ({there!r}, not {here!r})",
-    "encoder": "another encoder",
+    "encoder": "another encoder, or with its texts read otherwise",
     "corpus": "another corpus",
     "shape": "another number of documents or width of vectors ({there}, not {here})",
 }

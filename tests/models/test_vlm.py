@@ -14,12 +14,14 @@ from PIL import Image
 from tiny_pictures import queries_and_documents, save_pictures, sources_of
 from tiny_vlm import VISION, save_tiny_vlm
 
-from gemkr.errors import ModelError, VisionError
+from gemkr.errors import DataError, ModelError, VisionError
 from gemkr.models.hf.adapters import AdapterConfig
 from gemkr.models.hf.vlm import VlmEncoder
 from gemkr.models.hf.vlm_folder import VlmParts
+from gemkr.models.hf.vlm_reader import VlmReader
 from gemkr.models.weights import weights_digest
 from gemkr.types import Document, Query
+from gemkr.vector_index.store import VectorWriter, open_vectors, vector_plan
 
 FAMILIES = list(VISION)
 LAMRA = {"template": "lamra", "pool": "before:<emb>"}
@@ -236,6 +238,26 @@ def test_what_ends_a_text_is_read(
         reader.queries([Query("e", "\n")])
     prints = {encoder(folder, "qwen2_vl", tidy=known).fingerprint for known in (False, True)}
     assert len(prints) == 2
+
+
+def test_vectors_of_texts_read_otherwise_are_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those made before what ends a text was read, by the same folder and settings; other readers' vectors stay good."""
+    plan = vector_plan(encoder(folder, "qwen2_vl").fingerprint, "corpus", 1, 32)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(VlmReader, "version", 1)
+        old = encoder(folder, "qwen2_vl")
+        writer = VectorWriter(tmp_path / "old", vector_plan(old.fingerprint, "corpus", 1, 32))
+        writer.add(old.encode_documents([Document("d", "a red cat")]))
+        writer.finish()
+        earlier.delattr(VlmReader, "version")
+        assert encoder(folder, "qwen2_vl").fingerprint == old.fingerprint
+    message = "were made with another encoder, or with its texts read otherwise; make them again"
+    with pytest.raises(DataError, match=message):
+        open_vectors(tmp_path / "old", plan, "make them again")
+    with pytest.raises(DataError, match="another encoder, or with its texts read otherwise; delete it"):
+        VectorWriter(tmp_path / "old", plan)
 
 
 @pytest.mark.parametrize(

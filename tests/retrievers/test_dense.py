@@ -121,7 +121,10 @@ def test_vectors_in_a_folder_give_the_same_ranking(
         "encoder": {"kind": WORDS, "width": 32, "seed": 1},
         "vectors": str(folder / "vectors"),
     }
-    with pytest.raises(DataError, match="made with another encoder; make them with gemkr embed"):
+    with pytest.raises(
+        DataError,
+        match="made with another encoder, or with its texts read otherwise; make them with gemkr embed",
+    ):
         rank(configure(folder, {"words": other}), "words")
     corpus = folder / "corpus.jsonl"
     corpus.write_text(corpus.read_text().replace("Tokyo", "Kyoto"))

@@ -102,7 +102,10 @@ def test_tokens_in_a_folder_give_the_same_ranking(
     assert main(["embed", str(folder / "own.yaml"), "bare"]) == 1
     assert "retrievers.bare.tokens is missing; name the folder" in capsys.readouterr().err
     other = {"encoder": {"kind": WORDS, "width": 32, "seed": 1}, "tokens": str(folder / "tokens")}
-    with pytest.raises(DataError, match="made with another encoder; make them with gemkr embed"):
+    with pytest.raises(
+        DataError,
+        match="made with another encoder, or with its texts read otherwise; make them with gemkr embed",
+    ):
         rank(configure(folder, other))
 
 

@@ -38,6 +38,9 @@ class VlmReader:
     vector then; with `tidied`, texts are read as M-BEIR's are by `data.mbeir.tidy`.
     """
 
+    version = 2
+    """1: white space that ends a text was left out."""
+
     def __init__(
         self,
         parts: VlmParts,

@@ -67,7 +67,7 @@ def test_a_stop_before_the_folder_is_renamed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"encoder": "b"}, "another encoder"),
+        ({"encoder": "b"}, "another encoder, or with its texts read otherwise"),
         ({"corpus": "d"}, "another corpus"),
         ({"shape": [6, 5]}, r"another number of documents or width of vectors \(\[6, 4\], not \[6, 5\]\)"),
         ({"format": "tokens 9"}, "another format .*"),

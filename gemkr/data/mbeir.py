@@ -98,11 +98,14 @@ class InstructionProvider:
             raise DataError(f"the instructions {self.path} hold no row below the header")
         return rows
 
-    def instruction(self, query: Query, target: str, where: str) -> str:
-        """The instruction of a query that looks for a `target` modality; its data set is what stands before the ":" of its id.
+    def prompts(self, query: Query, target: str, where: str) -> list[str]:
+        """All prompts for a query that looks for a `target` modality; its data set is what stands before the ":" of its id.
 
-        DataError with `where` when the table has no such row, or the row no such prompt.
+        DataError with `where` when the table has no such row.
         """
+        return self._row(query, target, where)[1]
+
+    def _row(self, query: Query, target: str, where: str) -> tuple[int, list[str]]:
         key = (query.query_id.partition(":")[0], modality(query), target)
         if key not in self._rows:
             others = sorted(f"{a} to {b}" for name, a, b in self._rows if name == key[0])
@@ -111,7 +114,11 @@ class InstructionProvider:
                 f"{where}: the query {query.query_id!r} goes from {key[1]} to {key[2]} in data set {key[0]!r}, for which "
                 f"{self.path} has no instruction ({known}); add a row"
             )
-        line, prompts = self._rows[key]
+        return self._rows[key]
+
+    def instruction(self, query: Query, target: str, where: str) -> str:
+        """The one of its `prompts` that the choice picks; DataError with `where` also when the row has no such prompt."""
+        line, prompts = self._row(query, target, where)
         if self._pick == "random":
             digest = hashlib.sha256(f"{self._number} {query.query_id}".encode()).digest()
             return prompts[int.from_bytes(digest[:8], "big") % len(prompts)]

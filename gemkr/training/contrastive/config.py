@@ -11,6 +11,9 @@ from gemkr.config.section import Section
 from gemkr.models.encoders import ALL_ENCODERS
 from gemkr.training.loop.config import LoopConfig
 
+EACH, ONE = POSITIVES = ("each", "one")
+FIRST, RANDOM = DRAWS = ("first", "random")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
@@ -27,10 +30,12 @@ class Window:
 class NegativesConfig(Window):
     """Hard negatives: the first `per_query` documents of a finished `run` (TREC, of any retriever over the training queries, or of
     `gemkr mine-negatives`) that are no positives of the query, from rank `skip` + 1 to `depth`, and with `below` only those whose
-    score is less than that share of the query's best positive's in the run (of its best score where no positive is in it)."""
+    score is less than that share of the query's best positive's in the run (of its best score where no positive is in it). With
+    `draw` "random", `per_query` of all these are drawn anew in every epoch, as UniIR draws them."""
 
     run: FilePath
     per_query: Positive = 1
+    draw: str = FIRST
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,8 @@ class ContrastiveConfig(LoopConfig):
     With `sub_batch`, the batch of all devices is filled with blocks of that many samples of one data set each, which makes the
     documents of others harder negatives. A query's data set is what stands before the first ":" in its id, as in M-BEIR, or
     else its `instruction`.
+    A query with several positives is learned with `each` of them in an epoch, or with `one`, drawn anew in every epoch (UniIR, LamRA).
+    With `instructions`, M-BEIR's table, it is given one of the prompts for its data set and what it looks for, drawn anew as well.
     """
 
     encoder: Annotated[Section, ALL_ENCODERS]
@@ -76,4 +83,6 @@ class ContrastiveConfig(LoopConfig):
     loss: LossConfig = LossConfig()
     chunk_size: Positive | None = None
     sub_batch: Positive | None = None
+    positives: str = EACH
+    instructions: FilePath | None = None
     precision: str = "fp32"

@@ -14,35 +14,31 @@ from torch.nn.utils.rnn import pad_sequence
 from gemkr.data.documents import DocumentStore
 from gemkr.errors import DataError
 from gemkr.models.embedder import Inputs, Reader
-from gemkr.training.contrastive.config import NegativesConfig
+from gemkr.training.contrastive.config import EACH, FIRST, ONE, NegativesConfig
+from gemkr.training.contrastive.draws import Draws, Pair, data_set
 from gemkr.training.contrastive.gather import NONE
 from gemkr.training.contrastive.negatives import hard_negatives
 from gemkr.types import Document, Hit, Query
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A query with the numbers of the document to find and of the documents to keep away from, and of all that answer it."""
-
-    query: Query
-    target: int
-    negatives: tuple[int, ...]
-    positives: frozenset[int]
-
-
-@dataclass(frozen=True)
 class PairDataset:
-    """Sample i is pair i with its documents."""
+    """Sample i is pair i with its documents; with `draws`, sample i of epoch e, whose number is e * len + i, is what is drawn of it
+    then."""
 
     pairs: Sequence[Pair]
     documents: DocumentStore
+    draws: Draws | None = None
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, number: int) -> tuple[Pair, list[Document]]:
         """The pair, and its target and negatives."""
-        pair = self.pairs[number]
+        epoch, place = divmod(number, len(self.pairs))
+        pair = self.pairs[place]
+        if self.draws is not None:
+            pair = self.draws.drawn(pair, self.documents, epoch, place)
         return pair, [self.documents[doc] for doc in (pair.target, *pair.negatives)]
 
     def lengths(self) -> np.ndarray:
@@ -55,17 +51,12 @@ class PairDataset:
 
     def data_sets(self) -> np.ndarray:
         """int64[n]: a number for each sample's data set: what stands before ":" in the query id, or else the instruction."""
-        return _numbered([_data_set(pair.query) for pair in self.pairs])
+        return _numbered([data_set(pair.query) for pair in self.pairs])
 
 
 def _numbered(names: Sequence[Hashable]) -> np.ndarray:
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int64)
-
-
-def _data_set(query: Query) -> tuple[str, str]:
-    name, colon, _ = query.query_id.partition(":")
-    return (name, "") if colon else ("", query.instruction or "")
 
 
 def make_pairs(
@@ -74,8 +65,10 @@ def make_pairs(
     run: Mapping[str, Sequence[Hit]] | None,
     config: NegativesConfig | None,
     where: str,
+    positives: str = EACH,
 ) -> list[Pair]:
-    """A pair for each positive of each query; queries without one are passed over.
+    """A pair for each positive of each query, or with `positives` "one" a pair for each query, with its other positives as
+    `others`; queries without one are passed over.
 
     DataError, which begins with `where`, for a positive or a hit that is not in the corpus, no positive at all, and no hard
     negative at all.
@@ -88,11 +81,11 @@ def make_pairs(
                 f"{where}: the query {query.query_id!r} has the positive {absent[0]!r}, which the corpus does not hold; use the "
                 "corpus that it was made for"
             )
-        positives = frozenset(documents.number(doc_id) for doc_id in query.positives)
+        targets = tuple(dict.fromkeys(documents.number(doc_id) for doc_id in query.positives))
         hits = () if run is None else run.get(query.query_id, ())
         negatives = () if config is None else _negatives(query, hits, documents, config)
-        targets = dict.fromkeys(documents.number(doc_id) for doc_id in query.positives)
-        pairs += [Pair(query, target, negatives, positives) for target in targets]
+        made = [targets] if targets and positives == ONE else [(target,) for target in targets]
+        pairs += [Pair(query, first, negatives, frozenset(targets), tuple(others)) for first, *others in made]
     if not pairs:
         raise DataError(f"{where}: no query has positives, so that there is nothing to learn; add them")
     if config is not None and not any(pair.negatives for pair in pairs):
@@ -107,7 +100,9 @@ def _negatives(
     query: Query, hits: Sequence[Hit], documents: DocumentStore, config: NegativesConfig
 ) -> tuple[int, ...]:
     numbers = {hit.doc_id: documents.number(hit.doc_id) for hit in hits}
-    chosen = hard_negatives(hits, frozenset(query.positives), config)[: config.per_query]
+    chosen = hard_negatives(hits, frozenset(query.positives), config)
+    if config.draw == FIRST:
+        chosen = chosen[: config.per_query]
     return tuple(numbers[hit.doc_id] for hit in chosen)
 
 

@@ -15,6 +15,7 @@ from torch import nn
 from gemkr.config.files import to_mapping
 from gemkr.config.ranges import require_ranges
 from gemkr.data.documents import DocumentStore
+from gemkr.data.mbeir import InstructionProvider
 from gemkr.data.queries import read_queries
 from gemkr.data.run_folders import TRAIN
 from gemkr.data.trec import read_run
@@ -23,8 +24,9 @@ from gemkr.models.encoders import ALL_ENCODERS
 from gemkr.models.token_embedder import TokenEmbedder
 from gemkr.training.checkpoints.encoder import KIND, bases_of, put_in_encoder
 from gemkr.training.checkpoints.origin import Origin, hash_files
-from gemkr.training.contrastive.config import ContrastiveConfig
-from gemkr.training.contrastive.data import Collate, Pair, PairDataset, make_pairs
+from gemkr.training.contrastive.config import DRAWS, EACH, POSITIVES, RANDOM, ContrastiveConfig
+from gemkr.training.contrastive.data import Collate, PairDataset, make_pairs
+from gemkr.training.contrastive.draws import Draws, Pair
 from gemkr.training.contrastive.model import ContrastiveModel
 from gemkr.training.loop.feed import TrainingData
 from gemkr.training.loop.order import SubBatches
@@ -62,6 +64,9 @@ def _train(config: ContrastiveConfig, point: ResumePoint | None) -> Outcome:
     for part in (config.loss, config.loss.queue, config.negatives):
         if part is not None:
             require_ranges(part)
+    _require_known("positives", config.positives, POSITIVES)
+    if config.negatives is not None:
+        _require_known("negatives.draw", config.negatives.draw, DRAWS)
     torch.manual_seed(config.seed)
     material = Material(
         None if config.images is None else PictureFolder(config.images),
@@ -80,10 +85,13 @@ def _train(config: ContrastiveConfig, point: ResumePoint | None) -> Outcome:
     documents = DocumentStore.open(config.corpus)
     run = None if config.negatives is None else read_run(config.negatives.run)
     queries = list(read_queries(config.queries))
-    pairs = make_pairs(queries, documents, run, config.negatives, str(config.queries))
+    pairs = make_pairs(queries, documents, run, config.negatives, str(config.queries), config.positives)
     if getattr(encoder, "reads_pictures", False):
         _require_pictures(pairs, documents, material.pictures)
-    dataset = PairDataset(pairs, documents)
+    draws = _draws(config)
+    if draws is not None:
+        draws.require(pairs, documents)
+    dataset = PairDataset(pairs, documents, draws)
     model = ContrastiveModel(encoder.network, config.loss).train()
     learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
     logger.info("%d pairs of %d queries; %.2f M parameters learn", len(pairs), len(queries), learned / 1e6)
@@ -100,16 +108,33 @@ def _train(config: ContrastiveConfig, point: ResumePoint | None) -> Outcome:
         dataset.lengths(),
         dataset.groups(),
         sub_batches=None if config.sub_batch is None else SubBatches(config.sub_batch, dataset.data_sets()),
+        by_epoch=draws is not None,
     )
     checkpoint = None if point is None else point.read(origin)
     tuned = getattr(config.encoder.config, "checkpoint", None) is not None
     return train(model, data, config, origin, precision=config.precision, resume=checkpoint, tuned=tuned)
 
 
+def _require_known(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ConfigError(f"{name} is {value!r}; use {' or '.join(known)}")
+
+
+def _draws(config: ContrastiveConfig) -> Draws | None:
+    """What is drawn anew in every epoch; None for nothing."""
+    count = None
+    if config.negatives is not None and config.negatives.draw == RANDOM:
+        count = config.negatives.per_query
+    table = None if config.instructions is None else InstructionProvider(config.instructions)
+    if config.positives == EACH and count is None and table is None:
+        return None
+    return Draws(config.seed, count, table, str(config.queries))
+
+
 def _require_pictures(pairs: list[Pair], documents: DocumentStore, pictures: PictureFolder | None) -> None:
     """Every picture that the encoder reads must be there: found out now, not in the third hour."""
     wanted = [(f"the query {pair.query.query_id!r}", pair.query.image) for pair in pairs]
-    numbers = dict.fromkeys(number for pair in pairs for number in (pair.target, *pair.negatives))
+    numbers = dict.fromkeys(number for p in pairs for number in (p.target, *p.others, *p.negatives))
     wanted += [(f"the document {documents.doc_ids[i]!r}", documents[i].image) for i in numbers]
     for name, image in wanted:
         if image is None:
@@ -126,8 +151,10 @@ def vocabulary_hash(tokenizer: Any) -> str:
 
 
 def _data_hash(config: ContrastiveConfig) -> str:
-    """Of the query and corpus files, and of the run with the hard negatives."""
+    """Of the query and corpus files, of the run with the hard negatives, and of the instructions."""
     files: list[str | Path] = [config.queries, config.corpus]
     if config.negatives is not None:
         files.append(config.negatives.run)
+    if config.instructions is not None:
+        files.append(config.instructions)
     return hash_files(files)

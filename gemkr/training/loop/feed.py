@@ -25,7 +25,7 @@ class TrainingData:
     anything with a `target_count()`.
 
     `lengths`, `groups` and `sub_batches` are what `BatchOrder` sorts, spreads and fills batches by. `development` is a second dataset whose loss is
-    measured, never learned, at each checkpoint.
+    measured, never learned, at each checkpoint. Where samples differ `by_epoch`, sample i of epoch e has the number e * n + i.
     """
 
     dataset: Sequence[Any]
@@ -34,6 +34,7 @@ class TrainingData:
     groups: Sequence[int] | None = None
     development: Sequence[Any] = ()
     sub_batches: SubBatches | None = None
+    by_epoch: bool = False
 
 
 class BatchFeed:
@@ -61,7 +62,8 @@ class BatchFeed:
         size = self._config.gradient_accumulation
         while step < self.total:
             epoch, done = divmod(step, self.steps_per_epoch)
-            batches = self._shard(self._order.batches(epoch)[done * size :])
+            first = epoch * len(self._data.dataset) if self._data.by_epoch else 0
+            batches = self._shard(self._order.batches(epoch)[done * size :], first)
             group: list[Any] = []
             for number, batch in enumerate(self._load(self._data.dataset, batches), 1):
                 group.append(batch)
@@ -78,8 +80,8 @@ class BatchFeed:
         batches = [numbers[i : i + size] for i in range(0, len(numbers), size)][self._rank :: self._world]
         return self._load(self._data.development, batches)
 
-    def _shard(self, batches: list[Any]) -> list[list[int]]:
-        return [[int(i) for i in batch[self._rank :: self._world]] for batch in batches]
+    def _shard(self, batches: list[Any], first: int) -> list[list[int]]:
+        return [[first + int(i) for i in batch[self._rank :: self._world]] for batch in batches]
 
     def _load(self, dataset: Sequence[Any], batches: list[list[int]]) -> DataLoader:
         return DataLoader(

@@ -1,0 +1,67 @@
+"""What is drawn anew for a query in every epoch, as UniIR and LamRA do: one of its positives, hard negatives, an instruction.
+
+A function of seed, epoch and the number of the sample, so that a resumed run draws what an uninterrupted one does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gemkr.data.documents import DocumentStore
+from gemkr.data.mbeir import InstructionProvider, modality
+from gemkr.types import Query
+
+DRAWN = 1
+"""What tells these random numbers from those of the order of an epoch."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A query with the numbers of the document to find and of the documents to keep away from, and of all that answer it; `others`
+    may be found in place of `target`."""
+
+    query: Query
+    target: int
+    negatives: tuple[int, ...]
+    positives: frozenset[int]
+    others: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Which of its targets a query is given, and at most so many of its `negatives` (None: all); of `instructions`, one of the
+    prompts for what it looks for."""
+
+    seed: int
+    negatives: int | None = None
+    instructions: InstructionProvider | None = None
+    where: str = ""
+
+    def drawn(self, pair: Pair, documents: DocumentStore, epoch: int, number: int) -> Pair:
+        """Sample `number` as it is in an epoch, without `others`."""
+        rng = np.random.default_rng([self.seed, epoch, number, DRAWN])
+        target = (pair.target, *pair.others)[rng.integers(1 + len(pair.others))]
+        negatives, query = pair.negatives, pair.query
+        if self.negatives is not None:
+            kept = rng.permutation(len(negatives))[: self.negatives]
+            negatives = tuple(negatives[place] for place in sorted(kept))
+        if self.instructions is not None:
+            prompts = self.instructions.prompts(query, modality(documents[target]), self.where)
+            query = replace(query, instruction=prompts[rng.integers(len(prompts))])
+        return replace(pair, query=query, target=target, negatives=negatives, others=())
+
+    def require(self, pairs: Collection[Pair], documents: DocumentStore) -> None:
+        """DataError, before the first step, for a query whose data set and modalities the instructions do not know."""
+        if self.instructions is not None:
+            for pair in pairs:
+                for target in (pair.target, *pair.others):
+                    self.instructions.prompts(pair.query, modality(documents[target]), self.where)
+
+
+def data_set(query: Query) -> tuple[str, str]:
+    """A query's data set: what stands before the first ":" in its id, or else its instruction."""
+    name, colon, _ = query.query_id.partition(":")
+    return (name, "") if colon else ("", query.instruction or "")

@@ -19,7 +19,7 @@ from gemkr.models.weights import weights_digest
 from gemkr.training.checkpoints.checkpoint import read_checkpoint
 from gemkr.training.contrastive.config import ContrastiveConfig, NegativesConfig
 from gemkr.training.contrastive.data import PairDataset, make_pairs
-from gemkr.training.contrastive.draws import Draws
+from gemkr.training.contrastive.draws import Draws, filled
 from gemkr.training.contrastive.run import train_encoder
 from gemkr.training.loop.log import read_rows
 from gemkr.types import Document, Hit, Query
@@ -92,6 +92,22 @@ def test_instructions_are_drawn_for_what_is_looked_for(tmp_path: Path) -> None:
         draws.require(other, documents)
 
 
+def test_data_sets_are_filled_up() -> None:
+    """All of a data set's own samples, and of them at random what is missing; the same ones by the same seed."""
+    queries = [Query(f"{i % 3}:{i}", "1", positives=("d0",)) for i in range(30)]
+    pairs = make_pairs(queries, DOCUMENTS, None, None, "here")
+    found = filled(pairs, {"1": 25, "2": 5}, 4)
+    assert found[:30] == pairs
+    assert Counter(pair.query.query_id[0] for pair in found) == {"0": 10, "1": 25, "2": 10}
+    assert len({pair.query.query_id for pair in found[30:]}) > 3
+    assert found == filled(pairs, {"1": 25, "2": 5}, 4) != filled(pairs, {"1": 25, "2": 5}, 5)
+    assert filled(pairs, {}, 4) == pairs
+    with pytest.raises(
+        ConfigError, match=r"the data set '7', with which no query id begins \(known: 0, 1, 2\)"
+    ):
+        filled(pairs, {"7": 25}, 4)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Eight queries, each answered by two of sixteen documents, and a run of hard negatives."""
@@ -147,8 +163,10 @@ def test_draws_are_settings_of_a_training(folder: Path) -> None:
     assert train_encoder(configure(folder, "each", positives="each")).step == 12
     (folder / "table.tsv").write_text("q\tc\tname\tid\ntext\ttext\tset\t9\tfind a photo\tthe big one\n")
     train_encoder(configure(folder, "told", instructions=str(folder / "table.tsv")))
-    figures = [losses(folder / name)[:6] for name in ("drawn", "first", "each", "told")]
-    assert len({tuple(own) for own in figures}) == 4
+    train_encoder(configure(folder, "mixed", by_length=False))
+    assert train_encoder(configure(folder, "more", at_least={"9": 12})).step == 9
+    figures = [losses(folder / name)[:6] for name in ("drawn", "first", "each", "told", "mixed", "more")]
+    assert len({tuple(own) for own in figures}) == 6
     with pytest.raises(ConfigError, match="positives is 'two'; use each or one"):
         train_encoder(configure(folder, "other", positives="two"))
     with pytest.raises(ConfigError, match=r"negatives.draw is 'last'; use first or random"):

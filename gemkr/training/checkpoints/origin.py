@@ -31,7 +31,13 @@ ROUNDING, TINY = 0.01, 1e-6
 """Of a sample's values: more than bfloat16 (2^-8) and float16's smallest steps (2^-24) can change. A model tuned so lightly
 that every value of the sample stays within it passes for the same."""
 
-ADDED = {"optimizer.eps": 1e-8, "model.lora.dora": False, "positives": "each", "negatives.draw": "first"}
+ADDED = {
+    "optimizer.eps": 1e-8,
+    "model.lora.dora": False,
+    "positives": "each",
+    "negatives.draw": "first",
+    "by_length": True,
+}
 """Settings that checkpoints of earlier versions do not record, with what held there."""
 
 

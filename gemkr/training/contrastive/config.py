@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from gemkr.config.paths import FilePath
@@ -72,6 +72,8 @@ class ContrastiveConfig(LoopConfig):
     else its `instruction`.
     A query with several positives is learned with `each` of them in an epoch, or with `one`, drawn anew in every epoch (UniIR, LamRA).
     With `instructions`, M-BEIR's table, it is given one of the prompts for its data set and what it looks for, drawn anew as well.
+    `at_least` says how many samples a data set has at least: those that are missing are drawn among its own, once (UniIR's up-sampled file).
+    Batches hold documents of like length, and so of one modality, unless `by_length` is false (UniIR, LamRA: any).
     """
 
     encoder: Annotated[Section, ALL_ENCODERS]
@@ -85,4 +87,6 @@ class ContrastiveConfig(LoopConfig):
     sub_batch: Positive | None = None
     positives: str = EACH
     instructions: FilePath | None = None
+    at_least: dict[str, int] = field(default_factory=dict)
+    by_length: bool = True
     precision: str = "fp32"

@@ -5,17 +5,18 @@ A function of seed, epoch and the number of the sample, so that a resumed run dr
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gemkr.data.documents import DocumentStore
 from gemkr.data.mbeir import InstructionProvider, modality
+from gemkr.errors import ConfigError
 from gemkr.types import Query
 
-DRAWN = 1
-"""What tells these random numbers from those of the order of an epoch."""
+DRAWN, FILLED = 1, 2
+"""What tells these random numbers from those of the order of an epoch, and from one another."""
 
 
 @dataclass(frozen=True)
@@ -65,3 +66,24 @@ def data_set(query: Query) -> tuple[str, str]:
     """A query's data set: what stands before the first ":" in its id, or else its instruction."""
     name, colon, _ = query.query_id.partition(":")
     return (name, "") if colon else ("", query.instruction or "")
+
+
+def filled(pairs: Sequence[Pair], least: Mapping[str, int], seed: int) -> list[Pair]:
+    """The pairs, and more of the data sets that `least` names, drawn at random among their own, until each has so many.
+
+    ConfigError for a data set that no query id begins with.
+    """
+    by_set: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        by_set.setdefault(data_set(pair.query)[0], []).append(pair)
+    found = list(pairs)
+    for at, (name, count) in enumerate(sorted(least.items())):
+        own = by_set.get(name)
+        if own is None:
+            known = ", ".join(sorted(filter(None, by_set))) or "none"
+            raise ConfigError(
+                f"at_least names the data set {name!r}, with which no query id begins (known: {known}); correct it"
+            )
+        rng = np.random.default_rng([seed, at, 0, FILLED])
+        found += [own[place] for place in rng.integers(len(own), size=max(0, count - len(own)))]
+    return found

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -26,7 +27,7 @@ from gemkr.training.checkpoints.encoder import KIND, bases_of, put_in_encoder
 from gemkr.training.checkpoints.origin import Origin, hash_files
 from gemkr.training.contrastive.config import DRAWS, EACH, POSITIVES, RANDOM, ContrastiveConfig
 from gemkr.training.contrastive.data import Collate, PairDataset, make_pairs
-from gemkr.training.contrastive.draws import Draws, Pair
+from gemkr.training.contrastive.draws import Draws, Pair, filled
 from gemkr.training.contrastive.model import ContrastiveModel
 from gemkr.training.loop.feed import TrainingData
 from gemkr.training.loop.order import SubBatches
@@ -88,6 +89,7 @@ def _train(config: ContrastiveConfig, point: ResumePoint | None) -> Outcome:
     pairs = make_pairs(queries, documents, run, config.negatives, str(config.queries), config.positives)
     if getattr(encoder, "reads_pictures", False):
         _require_pictures(pairs, documents, material.pictures)
+    pairs = filled(pairs, config.at_least, config.seed)
     draws = _draws(config)
     if draws is not None:
         draws.require(pairs, documents)
@@ -105,7 +107,7 @@ def _train(config: ContrastiveConfig, point: ResumePoint | None) -> Outcome:
     data = TrainingData(
         dataset,
         Collate(encoder.reader, config.chunk_size),
-        dataset.lengths(),
+        dataset.lengths() if config.by_length else np.zeros(len(dataset), np.int64),
         dataset.groups(),
         sub_batches=None if config.sub_batch is None else SubBatches(config.sub_batch, dataset.data_sets()),
         by_epoch=draws is not None,

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import typing
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from transformers import get_linear_schedule_with_warmup
 
 from gemkr.config.ranges import Seed
+from gemkr.errors import ConfigError
+from gemkr.training.loop.config import OptimizerConfig
 from gemkr.training.loop.order import BatchOrder
 from gemkr.training.loop.schedule import WarmupCosine
 from gemkr.training.loop.step import _seed
@@ -23,6 +28,20 @@ def test_schedule_values() -> None:
     assert schedule.at(middle) == pytest.approx((6e-5 + 1e-5) / 2)
     rates = [schedule.at(step) for step in range(200, 1000)]
     assert rates == sorted(rates, reverse=True)
+
+
+def test_a_decay_by_a_line() -> None:
+    """As the library's linear schedule, whose last step has a whole step's share left where ours takes the floor."""
+    optimizer = OptimizerConfig(lr=2e-5, warmup_lr=0.0, min_lr=0.0, warmup_steps=200, decay="linear")
+    schedule = WarmupCosine.of(optimizer, 2000)
+    weight = torch.nn.Parameter(torch.zeros(1))
+    theirs = get_linear_schedule_with_warmup(torch.optim.SGD([weight], 2e-5), 200, 1999)
+    for step in range(2000):
+        assert schedule.at(step) == pytest.approx(theirs.get_last_lr()[0], abs=1e-12)
+        theirs.optimizer.step()
+        theirs.step()
+    with pytest.raises(ConfigError, match=r"optimizer.decay is 'steep'; use cosine or linear"):
+        WarmupCosine.of(replace(optimizer, decay="steep"), 2000)
 
 
 @pytest.mark.parametrize(("warmup", "total"), [(0, 1), (0, 5), (5, 5), (5, 6), (9, 4)])

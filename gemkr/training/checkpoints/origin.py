@@ -33,6 +33,7 @@ that every value of the sample stays within it passes for the same."""
 
 ADDED = {
     "optimizer.eps": 1e-8,
+    "optimizer.decay": "cosine",
     "model.lora.dora": False,
     "positives": "each",
     "negatives.draw": "first",

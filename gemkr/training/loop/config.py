@@ -10,7 +10,7 @@ from gemkr.config.ranges import AboveZero, Decay, Natural, NotNegative, Positive
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW with linear warm-up and cosine decay (the paper's defaults).
+    """AdamW with linear warm-up and `decay` by a cosine (the paper's defaults), or `linear` (VLM2Vec).
 
     `projector_lr` is the peak rate of everything but the LLM, `text_encoder_lr` that of the text encoder,
     `embedding_lr` that of the LLM's token embeddings, `new_lr` that of an encoder's new layers (fusion, pooler, projections, mapping). A warm-up takes at most a quarter of a run. Gradients longer than `max_grad_norm` are cut to it; null cuts none.
@@ -29,6 +29,7 @@ class OptimizerConfig:
     max_grad_norm: AboveZero | None = 1.0
     beta2: Decay = 0.999
     eps: AboveZero = 1e-8
+    decay: str = "cosine"
 
 
 @dataclass(frozen=True, kw_only=True)

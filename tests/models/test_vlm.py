@@ -240,6 +240,26 @@ def test_what_ends_a_text_is_read(
     assert len(prints) == 2
 
 
+@pytest.mark.parametrize("family", ["qwen2_vl", "llava_next"])
+def test_pictures_squashed_to_a_square(folder: Path, family: str) -> None:
+    """As VLM2Vec's first version resizes what it evaluates, before the model's own processor sees it."""
+    squashed, plain = (encoder(folder, family, square=side) for side in (48, None))
+    documents = [Document("d", "a red cat", image=name) for name in ("one", "two", "three")]
+    assert len({plain.reader.pictures.open(document.image).size for document in documents}) == 3
+    ours = squashed.reader.documents(documents)
+    for number, document in enumerate(documents):
+        picture = plain.reader.pictures.open(document.image).resize((48, 48), Image.Resampling.BICUBIC)
+        theirs, tokens = plain.reader.parts.show(picture, "p")
+        assert (ours["input_ids"][number] == plain.reader.image_id).sum() == tokens.count(
+            plain.reader.image_token
+        )
+        alone = squashed.reader.documents([document])
+        assert all(torch.equal(alone[name], theirs[name]) for name in theirs)
+    found = [model.encode_documents(documents) for model in (squashed, plain)]
+    assert np.abs(found[0] - found[1]).max() > 1e-3
+    assert squashed.fingerprint != plain.fingerprint == encoder(folder, family).fingerprint
+
+
 def test_vectors_of_texts_read_otherwise_are_refused(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

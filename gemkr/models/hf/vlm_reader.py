@@ -36,6 +36,7 @@ class VlmReader:
     With `pool` "before:TOKEN" a prompt ends before the TOKEN of the template: a causal model's state there depends on nothing behind
     it. Of a longer text the first `max_tokens` tokens are read. What ends a text is kept, a line break of MMEB's too, whose state is the
     vector then; with `tidied`, texts are read as M-BEIR's are by `data.mbeir.tidy`.
+    With `square`, pictures are first brought to so many pixels a side, whatever their shape.
     """
 
     version = 2
@@ -51,6 +52,7 @@ class VlmReader:
         pool: str,
         max_tokens: int,
         tidied: bool = False,
+        square: int | None = None,
     ) -> None:
         """ModelError for a template without {text}, or a pool that the template has no token for."""
         known = TEMPLATES.get(template, ("{tokens}", template))
@@ -72,7 +74,7 @@ class VlmReader:
         self.parts, self.family, self.pictures = parts, parts.family, pictures
         self.tokenizer, self.processor = parts.tokenizer, parts.processor
         self.max_tokens, self.image_id, self.tidied = max_tokens, parts.config.image_token_id, tidied
-        self.image_token = parts.image_token
+        self.image_token, self.square = parts.image_token, square
 
     def queries(self, queries: Sequence[Query]) -> dict[str, Tensor]:
         """The instruction (where there is one) before the question, and the picture."""
@@ -97,6 +99,8 @@ class VlmReader:
             tokens = ""
             if image is not None:
                 picture = open_picture(self.pictures, image, name)
+                if self.square is not None:
+                    picture = picture.resize((self.square, self.square))
                 found, tokens = self.parts.show(picture, f"the picture {image!r} of {name}")
                 shown.append(found)
             rows.append(self.tokenizer(self._prompt(text, tokens))["input_ids"])

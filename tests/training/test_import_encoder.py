@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -220,6 +221,41 @@ def test_imported_adapters_give_their_vectors(home: Path, tmp_path: Path, dora: 
     expected = F.normalize(states[torch.arange(len(last)), last], dim=-1).numpy()
     np.testing.assert_allclose(model.encode_queries(queries), expected, atol=1e-5)
     assert not np.allclose(build(home, values).encode_queries(queries), expected, atol=1e-2)
+
+
+def test_adapters_of_a_tower_and_whole_models(tmp_path: Path) -> None:
+    """VLM2Vec's own targets reach the tower of a LLaVA; its published LLaVA, and LamRA's models, are merged."""
+    save_tiny_vlm(tmp_path / "llava", "llava_next")
+    whole = AutoModelForImageTextToText.from_pretrained(tmp_path / "llava")
+    theirs = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj", "k_proj", "q_proj", "out_proj", "v_proj"]
+    settings = peft.LoraConfig(r=2, lora_alpha=8, use_dora=True, target_modules=theirs)
+    model = peft.get_peft_model(whole, settings)
+    model.save_pretrained(tmp_path / "peft")
+    values = choice({"kind": "vlm", "folder": str(tmp_path / "llava"), "adapters": ADAPTERS})
+    message = r"change the vision tower too \(such as base_model.*vision_tower.*\), which none do here; merge them with peft"
+    with pytest.raises(CheckpointError, match=message):
+        import_encoder(tmp_path / "peft", values)
+    with pytest.raises(
+        CheckpointError, match=r"llava holds a whole model and no adapters; name it as the folder"
+    ):
+        import_encoder(tmp_path / "llava", values)
+    pictures = save_pictures(tmp_path / "images", ["one", "two", "three"])
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            parameter.data += 0.2 * torch.rand_like(parameter)
+    queries, _ = queries_and_documents()
+    inputs = values.encoder.build(Material(pictures)).reader.queries(queries)
+    merged = model.merge_and_unload()
+    merged.save_pretrained(tmp_path / "merged")
+    for file in (tmp_path / "llava").iterdir():
+        if not (tmp_path / "merged" / file.name).exists():
+            shutil.copy(file, tmp_path / "merged")
+    plain = choice({"kind": "vlm", "folder": str(tmp_path / "merged")}).encoder.build(Material(pictures))
+    with torch.no_grad():
+        states = merged.model(**inputs, use_cache=False).last_hidden_state
+    last = inputs["attention_mask"].sum(1) - 1
+    expected = F.normalize(states[torch.arange(len(last)), last], dim=-1).numpy()
+    np.testing.assert_allclose(plain.encode_queries(queries), expected, atol=1e-5)
 
 
 def test_adapters_that_do_not_fit(home: Path, tmp_path: Path) -> None:

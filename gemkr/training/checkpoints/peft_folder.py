@@ -1,9 +1,11 @@
 """Adapters of a vision-language model as peft saves them (VLM2Vec, LamRA): `adapter_config.json` and `adapter_model.safetensors`.
 
-From FACTS: VLM2Vec trains r 16, alpha 64, DoRA, on modules that in Qwen2-VL are q, k, v, o and down (its gate_up_proj is Phi's); LamRA-Ret r 64 / alpha 128, then, merged in between, r 128 / alpha 256, on all linear modules of the LLM.
+VLM2Vec trains r 16, alpha 64, DoRA, on modules that in Qwen2-VL are q, k, v, o and down (its gate_up_proj is Phi's). The same names
+are found in CLIP's tower, so that its adapters of a LLaVA or Phi change that too: its LLaVA-NeXT is published merged (its issue 19), as
+are LamRA-Ret and LamRA-Rank, whose adapters are of r 128, alpha 256 on all linear modules of the LLM.
 Unverified, since no published file was at hand: their modules' names, taken to be those of transformers before 4.52
 (`model.layers`, in LLaVA `language_model.model.layers`) or after it (`model.language_model.layers`); both are read. A model that is
-published merged needs no import: it is an `encoder.folder`.
+published merged needs no import: it is an `encoder.folder`, or a `model.folder`.
 """
 
 from __future__ import annotations
@@ -19,12 +21,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from gemkr.errors import CheckpointError
-from gemkr.models.hf.adapters import AdapterConfig
+from gemkr.models.hf.adapters import VISION, AdapterConfig
 from gemkr.training.checkpoints.renaming import Source
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 NOTHING = re.compile(r"(?!)")
 """Every tensor of an adapter is needed."""
+MERGE = (
+    "merge them with peft and give the merged model as the folder of the encoder or model, without adapters"
+)
 _ROOT = "base_model.model."
 _OWN = re.compile(r"model\.(.+)\.(lora_[AB]|lora_magnitude_vector)\.default\.weight")
 _PLAIN = {
@@ -44,8 +49,13 @@ _BASE_CHANGED = ("pissa", "olora", "corda", "loftq")
 
 
 def read_adapters(folder: str | Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
-    """The tensors of a folder of peft's, and its settings; CheckpointError for a file that is missing or broken."""
+    """The tensors of a folder of peft's, and its settings; CheckpointError for a file that is missing or broken, a folder of a whole
+    model, and adapters of a vision tower."""
     folder = Path(folder)
+    if (folder / "config.json").is_file() and not (folder / CONFIG).exists():
+        raise CheckpointError(
+            f"{folder} holds a whole model and no adapters; name it as the folder of the encoder or model, without adapters and checkpoint"
+        )
     try:
         settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         tensors = load_file(folder / WEIGHTS)
@@ -59,6 +69,11 @@ def read_adapters(folder: str | Path) -> tuple[dict[str, Tensor], Mapping[str, A
         ) from error
     if not isinstance(settings, dict):
         raise CheckpointError(f"{folder / CONFIG} holds no settings of peft; download it again")
+    seeing = next((name for name in tensors if VISION.search(name)), None)
+    if seeing is not None:
+        raise CheckpointError(
+            f"the adapters {folder} change the vision tower too (such as {seeing}), which none do here; {MERGE}"
+        )
     return tensors, settings
 
 
@@ -83,8 +98,7 @@ def require_adapters(
     if unlike:
         name = unlike[0]
         raise CheckpointError(
-            f"the adapters {where} have {name}: {theirs[name]!r}, which encoders do not; merge them with peft "
-            "and give the merged model as encoder.folder"
+            f"the adapters {where} have {name}: {theirs[name]!r}, which encoders do not; {MERGE}"
         )
     for own, name in (("r", "r"), ("alpha", "lora_alpha"), ("dora", "use_dora")):
         if (needed := theirs.get(name, False)) != getattr(ours, own):

@@ -17,7 +17,7 @@ from gemkr.data.mbeir import tidy
 from gemkr.errors import ModelError
 from gemkr.interfaces import LanguageModel
 from gemkr.models.gemkr.config import require_passage, with_template
-from gemkr.models.gemkr.prompt import IMAGE_MARK, Template
+from gemkr.models.gemkr.prompt import GLUED, IMAGE_MARK, Template
 from gemkr.models.vlm.config import VlmConfig
 from gemkr.models.writers.config import WriterConfig, writer_files
 from gemkr.rerankers.candidates import sees_documents
@@ -125,7 +125,7 @@ def prompt_end(model: WriterConfig, template: Template) -> str:
     """The last text that a model reads before it answers: the template's own, or a chat's line end."""
     if isinstance(model, VlmConfig) and model.chat:
         return "\n"
-    return re.split(rf"\}}|{IMAGE_MARK}", template.sections[-1].replace("\\n", "\n"))[-1]
+    return re.split(rf"\}}|{IMAGE_MARK}", template.sections[-1].removeprefix(GLUED).replace("\\n", "\n"))[-1]
 
 
 def answer_tokens(tokenizer: Tokenizer, end: str, words: Sequence[str], kind: str, remedy: str) -> list[int]:

@@ -18,15 +18,16 @@ from gemkr.types import Document, Query
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """`text`: title and text; `image`: the id of the picture that stands before it, None for none."""
+    """`text`: title and text; `image`: the id of the picture that stands before it, None for none, with a `space` between them."""
 
     text: str
     image: str | None = None
+    space: str = " "
 
     @property
     def passage(self) -> str:
         """What stands for it in a prompt."""
-        return self.text if self.image is None else f"{PICTURE} {self.text}".strip()
+        return self.text if self.image is None else f"{PICTURE}{self.space}{self.text}".strip()
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -39,8 +40,8 @@ def sees_documents(model: WriterConfig, pictures: Any) -> bool:
 
 
 def candidate_of(query: Query, document: Document, kind: str, *, pictures: bool, tidied: bool) -> Candidate:
-    """What a query's reranker `kind` reads of a document, its text `tidied`, its picture too with `pictures`; DataError where there is
-    nothing."""
+    """What a query's reranker `kind` reads of a document, its text `tidied` and right behind its picture (LamRA), which it reads too
+    with `pictures`; DataError where there is nothing."""
     text = " ".join(document.contents.replace(PICTURE, " ").split())
     text = tidy(text) if tidied else text
     image = document.image if pictures else None
@@ -49,7 +50,7 @@ def candidate_of(query: Query, document: Document, kind: str, *, pictures: bool,
             f"the document {document.doc_id!r}, a hit of the query {query.query_id!r}, has no text, and the reranker {kind} "
             "reads nothing else; give it one, or rerank with a model that sees pictures (model.kind: vlm, with images)"
         )
-    return Candidate(text, image)
+    return Candidate(text, image, "" if tidied else " ")
 
 
 def candidates_of(

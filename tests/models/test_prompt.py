@@ -186,6 +186,21 @@ def test_a_template_may_hold_line_ends(tmp_path: Path) -> None:
     assert after == "\n\n### A:\n"
 
 
+def test_sections_without_a_space_between_them() -> None:
+    """LamRA-Rank was trained on parts of a chat, which nothing separates; the spaces inside are those of its code."""
+    template = Template.load("lamra_rank")
+    asked = (
+        "I will provide you with a query and a candidate. Please evaluate whether the candidate" + 24 * " " + "meets the requirements "
+        "of the query. If it does, respond with 'Yes'; if it doesn't, responed with 'No'."
+    )  # fmt: skip
+    fields = {"question": "Find it.", "caption": "", "detections": "", "form": "", "passage": "A fox."}
+    assert template.render(fields, image=True) == (f"{asked}Query:", "Find it.Candidate:A fox.")
+    assert template.render(fields, image=False) == (f"{asked}Query:Find it.Candidate:A fox.", None)
+    assert template.render({**fields, "question": ""}, image=True) == (f"{asked}Query:", "Candidate:A fox.")
+    mixed = Template.parse("a\n\\+b\nc <ImageHere> d\n\\+{question}\ne\n")
+    assert mixed.render(fields, image=True) == ("ab c", "dFind it. e")
+
+
 @pytest.mark.shared
 def test_the_llama_tokenizer_gives_the_same_ids_for_slot_and_text(shared_data: Path) -> None:
     tokenizer = load_tokenizer(shared_data / "llama_tokenizer" / "tokenizer.model")

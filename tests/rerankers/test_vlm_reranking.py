@@ -21,11 +21,13 @@ from gemkr.cli import main
 from gemkr.config.files import load_config
 from gemkr.errors import CheckpointError, DataError
 from gemkr.evaluation.config import EvalConfig
+from gemkr.models.gemkr.fields import PICTURE
 from gemkr.models.hf.adapters import VISION
 from gemkr.models.weights import weights_digest
-from gemkr.rerankers.candidates import Candidate
+from gemkr.rerankers.candidates import Candidate, candidate_of
 from gemkr.rerankers.config import RerankerTrainConfig
 from gemkr.rerankers.material import read_material
+from gemkr.types import Document, Query
 
 ANSWERS = ["Yes", "No", "1", "2", "3", "Question", "Passage", "Passages", "("]
 LORA = {"r": 2, "alpha": 8, "dropout": 0.0, "targets": r".*\.(q|k|v|o|gate|up|down)_proj"}
@@ -106,6 +108,17 @@ def test_scores_are_the_softmax_of_the_answers(home: Path, kind: dict) -> None:
             assert len(prompts[0].pictures) == own + 2
         np.testing.assert_allclose(scores, expected, atol=1e-5)
         assert np.ptp(scores) > 1e-3
+
+
+def test_a_tidied_text_stands_right_behind_its_picture() -> None:
+    """As in LamRA's chats; others have a space between them."""
+    document = Document("d", "the dog house", image="two")
+    tidied, plain = (
+        candidate_of(Query("q", "a"), document, "yes_no", pictures=True, tidied=tidied)
+        for tidied in (True, False)
+    )
+    assert (tidied.passage, plain.passage) == (f"{PICTURE}The dog house.", f"{PICTURE} the dog house")
+    assert tidied.images == plain.images == ("two",)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -24,6 +24,8 @@ from gemkr.types import Query
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 """Templates that the package ships, which go by name."""
 IMAGE_MARK = "<ImageHere>"
+GLUED = "\\+"
+"""Begins a section that follows the one before it without a space."""
 IGNORED_LABEL = -100
 """What torch's cross entropy leaves out by default."""
 SEPARATOR, FULL_STOP = ",", "."
@@ -64,7 +66,8 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A prompt's sections, one per line of its file; they are joined by one space, and `\\n` in them is a line's end.
+    """A prompt's sections, one per line of its file; they are joined by one space, which `\\+` at a section's beginning leaves out, and
+    `\\n` in them is a line's end.
 
     A section that names a field (`{question} {caption} {detections} {form} {passage}` or `<ImageHere>`) is left out
     when that field is empty, so that one template serves text-only, image-only and full queries.
@@ -95,23 +98,22 @@ class Template:
 
     def render(self, fields: Fields, image: bool) -> tuple[str, str | None]:
         """The prompt's text before the image slot and after it; (text, None) when there is no image."""
-        halves: list[list[str]] = [[], []]
+        halves = ["", ""]
         seen = 0
         for section in self.sections:
             if any(not fields[name] for name in _FIELD.findall(section)):
                 continue
             before, mark, after = (
                 _FIELD.sub(lambda found: fields[found[1]], part.strip().replace("\\n", "\n"))
-                for part in section.partition(IMAGE_MARK)
+                for part in section.removeprefix(GLUED).partition(IMAGE_MARK)
             )
             if mark and not image:
                 continue
-            halves[seen].append(before)
+            space = " " if halves[seen] and before and not section.startswith(GLUED) else ""
+            halves[seen] += space + before
             if mark:
-                seen = 1
-                halves[seen].append(after)
-        texts = [" ".join(part for part in half if part) for half in halves]
-        return texts[0], texts[1] if image else None
+                seen, halves[1] = 1, after
+        return halves[0], halves[1] if image else None
 
 
 def template_file(given: str | Path) -> Path:

@@ -23,7 +23,7 @@ from gemkr.models.hf.adapters import VISION
 from gemkr.models.weights import weights_digest
 from gemkr.training.checkpoints.checkpoint import read_checkpoint
 from gemkr.training.contrastive.config import ContrastiveConfig
-from gemkr.training.contrastive.run import train_encoder
+from gemkr.training.contrastive.run import Material, train_encoder
 from gemkr.training.loop.log import read_rows
 
 FORMS = ["t", "i", "b"]
@@ -208,6 +208,24 @@ def test_one_batch_of_chunks_learns_what_one_batch_learns(folder: Path, tmp_path
     for (loss, norm), (other_loss, other_norm) in zip(*runs, strict=True):
         assert loss == pytest.approx(other_loss, rel=1e-4)
         assert norm == pytest.approx(other_norm, rel=1e-3)
+
+
+def test_half_precision_is_for_what_does_not_learn(folder: Path, tmp_path: Path) -> None:
+    """A merged model is kept as its settings say; where all of its language model learns, or learned, that is in fp32."""
+    half = section_of(folder, "vlm_last", precision="bf16")
+    config = configure(folder, tmp_path / "run", "vlm_last", encoder=half, epochs=1)
+    network = config.encoder.build(Material(None)).network
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.bfloat16}
+    outcome = train_encoder(config)
+    learned = read_checkpoint(outcome.checkpoint).weights
+    assert {weight.dtype for weight in learned.values()} == {torch.float32}
+    trained = configure(
+        folder, tmp_path / "next", "vlm_last", encoder=half | {"checkpoint": str(outcome.checkpoint)}
+    )
+    state = trained.encoder.build(Material(None)).network.state_dict()
+    for name, weight in learned.items():
+        assert torch.equal(state[name.removeprefix("network.")], weight)
+    assert {state[name].dtype for name in state if VISION.search(name)} == {torch.bfloat16}
 
 
 def test_training_and_retrieval_by_commands(

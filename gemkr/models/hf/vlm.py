@@ -17,6 +17,7 @@ from gemkr.models.hf.folder import load_folder
 from gemkr.models.hf.vlm_folder import load_parts
 from gemkr.models.hf.vlm_reader import VlmReader
 from gemkr.models.precision import dtype_of
+from gemkr.models.weights import trained_parameters
 
 
 class VlmNetwork(nn.Module):
@@ -42,8 +43,8 @@ class VlmEncoder(Embedder):
         token, or of that `before:<emb>`. With `tidy`, texts get a capital first and a full stop last, as LamRA reads M-BEIR's.
         Pictures are resized to between `min_pixels` and `max_pixels`, where the model takes pictures of any size; before that to a
         `square` of so many pixels a side, whatever their shape, as VLM2Vec's first version does (1344). In training the
-        vision tower stays as it is; with `adapters` only these learn. Weights are kept in `precision` (fp32, bf16, fp16), those that
-        learn in fp32."""
+        vision tower stays as it is; with `adapters` only these learn. Weights are kept in `precision` (fp32, bf16, fp16), those
+        that learn, or learned here, in fp32."""
 
         folder: FilePath
         checkpoint: FilePath | None = None
@@ -78,9 +79,9 @@ class VlmEncoder(Embedder):
         for name, parameter in network.named_parameters():
             if VISION.search(name):
                 parameter.requires_grad_(False)
-            if parameter.requires_grad:
-                parameter.data = parameter.data.float()
         if config.checkpoint is not None:
+            for parameter in trained_parameters(network).values():
+                parameter.data = parameter.data.float()
             sources.put_in(network, config.checkpoint)
         facts = {
             name: getattr(config, name)

@@ -23,6 +23,7 @@ from gemkr.data.trec import read_run
 from gemkr.errors import ConfigError, DataError
 from gemkr.models.encoders import ALL_ENCODERS
 from gemkr.models.token_embedder import TokenEmbedder
+from gemkr.models.weights import trained_parameters
 from gemkr.training.checkpoints.encoder import KIND, bases_of, put_in_encoder
 from gemkr.training.checkpoints.origin import Origin, hash_files
 from gemkr.training.contrastive.config import DRAWS, EACH, POSITIVES, RANDOM, ContrastiveConfig
@@ -83,6 +84,8 @@ def _train(config: ContrastiveConfig, point: ResumePoint | None) -> Outcome:
         raise ConfigError(
             f"loss.queue keeps one vector a document and {config.encoder.kind!r} makes one a token; leave loss.queue out"
         )
+    for parameter in trained_parameters(encoder.network).values():
+        parameter.data = parameter.data.float()
     documents = DocumentStore.open(config.corpus)
     run = None if config.negatives is None else read_run(config.negatives.run)
     queries = list(read_queries(config.queries))

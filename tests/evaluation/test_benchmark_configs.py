@@ -156,9 +156,9 @@ def test_hits_of_m_beir_are_reranked_as_lamra_does(mbeir: Path) -> None:
     put(mbeir / "data/mbeir/test.jsonl", rows)
     (mbeir / "first.trec").write_text("".join(lines))
     answers = ["Yes", "No", "Query", ":", "Candidate"]
-    save_tiny_vlm(mbeir / "models" / "Qwen2-VL-7B-Instruct", "qwen2_vl", [*answers, *WORDS])
+    save_tiny_vlm(mbeir / "models" / "LamRA-Rank", "qwen2_vl", [*answers, *WORDS])
     model = "retrievers.lamra_rank.reranker.model"
-    ours = [f"{model}.checkpoint=null", f"{model}.precision=fp32"]
+    ours = [f"{model}.precision=fp32"]
     assert main(["rerank", "mbeir", "first.trec", "-o", "mixed", *ours]) == 0
     weight = "retrievers.lamra_rank.reranker.retrieval_weight=0"
     assert main(["rerank", "mbeir", "first.trec", "-o", "alone", *ours, weight]) == 0
@@ -197,6 +197,7 @@ def test_mmeb_from_a_set_to_its_figure(tmp_path: Path, monkeypatch: pytest.Monke
     ours = [
         "retrievers.vlm2vec.encoder.checkpoint=null",
         "retrievers.vlm2vec.encoder.precision=fp32",
+        "retrievers.vlm2vec.encoder.square=48",
     ]
     assert main(["embed", "mmeb", "vlm2vec", *ours]) == 0
     assert main(["eval", "mmeb", *ours]) == 0

@@ -240,6 +240,25 @@ def test_what_ends_a_text_is_read(
     assert len(prints) == 2
 
 
+def test_what_a_document_that_is_a_picture_is_called(folder: Path) -> None:
+    """Of documents alone, and of none with a text."""
+    told, plain = (
+        encoder(folder, "qwen2_vl", **LAMRA, **changes)
+        for changes in ({"document_picture": "image and sentence"}, {})
+    )
+
+    def words(model: VlmEncoder, item: Query | Document) -> list[str]:
+        read = model.reader.queries if isinstance(item, Query) else model.reader.documents
+        tokens = model.reader.tokenizer.convert_ids_to_tokens(read([item])["input_ids"][0])
+        return tokens[tokens.index("above") + 1 : tokens.index("word") - 2]
+
+    assert words(told, Document("d", image="one")) == ["image", "and", "sentence"]
+    assert words(plain, Document("d", image="one")) == words(told, Query("q", image="one")) == ["image"]
+    assert words(told, Document("d", "a cat")) == ["sentence"]
+    assert words(told, Document("d", "a cat", image="one")) == ["image", "and", "sentence"]
+    assert told.fingerprint != plain.fingerprint
+
+
 @pytest.mark.parametrize("family", ["qwen2_vl", "llava_next"])
 def test_pictures_squashed_to_a_square(folder: Path, family: str) -> None:
     """As VLM2Vec's first version resizes what it evaluates, before the model's own processor sees it."""

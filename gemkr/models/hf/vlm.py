@@ -40,7 +40,8 @@ class VlmEncoder(Embedder):
     class Config:
         """A folder of a vision-language model. `template`: vlm2vec, lamra, or a text with {image}, {text} and {kind} (image,
         sentence, image and sentence); `image`: what {image} stands for, with {tokens} in it. The vector is the state of the `last`
-        token, or of that `before:<emb>`. With `tidy`, texts get a capital first and a full stop last, as LamRA reads M-BEIR's.
+        token, or of that `before:<emb>`. {kind} is `document_picture` for documents that are a picture alone (LamRA is evaluated with
+        "image and sentence", and trained with image). With `tidy`, texts get a capital first and a full stop last, as LamRA reads M-BEIR's.
         Pictures are resized to between `min_pixels` and `max_pixels`, where the model takes pictures of any size; before that to a
         `square` of so many pixels a side, whatever their shape, as VLM2Vec's first version does (1344). In training the
         vision tower stays as it is; with `adapters` only these learn. Weights are kept in `precision` (fp32, bf16, fp16), those
@@ -55,6 +56,7 @@ class VlmEncoder(Embedder):
         max_tokens: Positive = 480
         tidy: bool = False
         square: Positive | None = None
+        document_picture: str = "image"
         min_pixels: Positive | None = None
         max_pixels: Positive | None = None
         precision: str = "fp32"
@@ -70,7 +72,7 @@ class VlmEncoder(Embedder):
         reader = VlmReader(
             parts, sources.pictures,
             template=config.template, image=config.image, pool=config.pool, max_tokens=config.max_tokens, tidied=config.tidy,
-            square=config.square,
+            square=config.square, alone=config.document_picture,
         )  # fmt: skip
         parts.limit_pixels(config.min_pixels, config.max_pixels)
         model = load_folder(AutoModel, config.folder, "VLM", dtype)
@@ -89,6 +91,7 @@ class VlmEncoder(Embedder):
         }
         facts |= {"tidy": True} if config.tidy else {}
         facts |= {"square": config.square} if config.square else {}
+        facts |= {"alone": config.document_picture} if config.document_picture != "image" else {}
         return cls(network, reader, batch_size=config.batch_size, facts=facts)
 
     @staticmethod

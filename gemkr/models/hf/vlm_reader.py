@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -36,7 +36,7 @@ class VlmReader:
     With `pool` "before:TOKEN" a prompt ends before the TOKEN of the template: a causal model's state there depends on nothing behind
     it. Of a longer text the first `max_tokens` tokens are read. What ends a text is kept, a line break of MMEB's too, whose state is the
     vector then; with `tidied`, texts are read as M-BEIR's are by `data.mbeir.tidy`.
-    With `square`, pictures are first brought to so many pixels a side, whatever their shape.
+    {kind} is `alone` for documents that are a picture without a text. With `square`, pictures are first brought to so many pixels a side, whatever their shape.
     """
 
     version = 2
@@ -53,6 +53,7 @@ class VlmReader:
         max_tokens: int,
         tidied: bool = False,
         square: int | None = None,
+        alone: str = KINDS[True, False],
     ) -> None:
         """ModelError for a template without {text}, or a pool that the template has no token for."""
         known = TEMPLATES.get(template, ("{tokens}", template))
@@ -75,6 +76,7 @@ class VlmReader:
         self.tokenizer, self.processor = parts.tokenizer, parts.processor
         self.max_tokens, self.image_id, self.tidied = max_tokens, parts.config.image_token_id, tidied
         self.image_token, self.square = parts.image_token, square
+        self.document_kinds = KINDS | {(True, False): alone}
 
     def queries(self, queries: Sequence[Query]) -> dict[str, Tensor]:
         """The instruction (where there is one) before the question, and the picture."""
@@ -86,10 +88,14 @@ class VlmReader:
         """Title and text, and the picture."""
         names = [f"the document {document.doc_id!r}" for document in documents]
         texts = [self._text(document.contents) for document in documents]
-        return self._read(texts, [document.image for document in documents], names)
+        return self._read(texts, [document.image for document in documents], names, self.document_kinds)
 
     def _read(
-        self, texts: Sequence[str], images: Sequence[str | None], names: Sequence[str]
+        self,
+        texts: Sequence[str],
+        images: Sequence[str | None],
+        names: Sequence[str],
+        kinds: Mapping[tuple[bool, bool], str] = KINDS,
     ) -> dict[str, Tensor]:
         for text, image, name in zip(texts, images, names, strict=True):
             if not text.strip() and image is None:
@@ -103,7 +109,7 @@ class VlmReader:
                     picture = picture.resize((self.square, self.square))
                 found, tokens = self.parts.show(picture, f"the picture {image!r} of {name}")
                 shown.append(found)
-            rows.append(self.tokenizer(self._prompt(text, tokens))["input_ids"])
+            rows.append(self.tokenizer(self._prompt(text, tokens, kinds))["input_ids"])
         inputs = self.family.join(shown)
         inputs["input_ids"] = torch.full(
             (len(rows), max(map(len, rows), default=0)), self._pad, dtype=torch.int64
@@ -127,13 +133,13 @@ class VlmReader:
         pad = self.tokenizer.pad_token_id
         return 0 if pad is None or pad == self.image_id else pad
 
-    def _prompt(self, text: str, tokens: str) -> str:
+    def _prompt(self, text: str, tokens: str, kinds: Mapping[tuple[bool, bool], str]) -> str:
         """The template with a text and a picture's tokens; none for no picture."""
         text = self._cut(text.replace(self.image_token, ""))
         values = {
             "text": text,
             "image": self.image.replace("{tokens}", tokens) if tokens else "",
-            "kind": KINDS[bool(tokens), bool(text.strip()) or not tokens],
+            "kind": kinds[bool(tokens), bool(text.strip()) or not tokens],
         }
         return PLACES.sub(lambda place: values[place[1]], self.template)
 

@@ -126,6 +126,31 @@ def test_chunks_give_the_gradients_of_the_whole_batch(
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("direct", [False, True])
+def test_a_temperature_is_learned_by_its_logarithm_or_itself(direct: bool) -> None:
+    """From the same loss; down to the least that the settings allow."""
+    torch.manual_seed(2)
+    network = Network(dropout=0.0)
+    fixed = ContrastiveModel(network, LossConfig(temperature=0.2))(batch(None))
+    config = LossConfig(temperature=0.2, learnable=True, direct=direct, least=0.15)
+    model = ContrastiveModel(network, config)
+    loss = model(batch(None))
+    assert float(loss.detach()) == pytest.approx(float(fixed.detach()), rel=1e-5)
+    loss.backward()
+    (name,) = (name for name, _ in model.named_parameters() if not name.startswith("network."))
+    learned = model.get_parameter(name)
+    assert name == ("temperature" if direct else "log_scale")
+    slope = -float(learned.grad) / 0.2 if not direct else float(learned.grad)
+    losses = [
+        float(ContrastiveModel(network, LossConfig(temperature=0.2 + step))(batch(None)).detach())
+        for step in (-1e-2, 1e-2)
+    ]
+    assert slope == pytest.approx((losses[1] - losses[0]) / 2e-2, rel=0.05)
+    learned.data.fill_(0.01 if direct else -math.log(0.01))
+    least = ContrastiveModel(network, LossConfig(temperature=0.15))(batch(None))
+    assert float(model(batch(None)).detach()) == pytest.approx(float(least.detach()), rel=1e-5)
+
+
 def test_chunks_are_encoded_again_one_after_the_other() -> None:
     network = Network(dropout=0.1)
     model = ContrastiveModel(network, LossConfig()).train()

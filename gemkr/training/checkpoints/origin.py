@@ -38,6 +38,9 @@ ADDED = {
     "positives": "each",
     "negatives.draw": "first",
     "by_length": True,
+    "loss.direct": False,
+    "loss.least": 0.01,
+    "encoder.document_picture": "image",
 }
 """Settings that checkpoints of earlier versions do not record, with what held there."""
 

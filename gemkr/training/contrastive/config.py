@@ -53,10 +53,13 @@ class QueueConfig:
 @dataclass(frozen=True)
 class LossConfig:
     """InfoNCE over the documents of a batch, those of all devices: similarities (of late interaction: MaxSim) divided by `temperature`, which is learned where it is `learnable`
-    (down to 0.01); with `symmetric`, from documents to queries as well. BLIP: learnable from 0.07, symmetric, a `queue`."""
+    (down to `least`; UniIR bounds CLIP's nowhere, BLIP's at 0.001), by its logarithm as CLIP's or `direct` as BLIP's, which is faster at
+    equal rates; with `symmetric`, from documents to queries as well. BLIP: learnable from 0.07, symmetric, a `queue`."""
 
     temperature: AboveZero = 0.02
     learnable: bool = False
+    direct: bool = False
+    least: AboveZero = 0.01
     symmetric: bool = False
     queue: QueueConfig | None = None
 

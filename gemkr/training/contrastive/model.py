@@ -16,9 +16,6 @@ from gemkr.training.contrastive.data import ContrastiveBatch
 from gemkr.training.contrastive.gather import NONE, distinct, gathered
 from gemkr.training.contrastive.queue import MomentumQueue, soft_loss
 
-SHARPEST = math.log(100)
-"""The largest logarithm of 1 / temperature that is learned, as in CLIP."""
-
 
 def info_nce(
     queries: Tensor,
@@ -81,7 +78,9 @@ class ContrastiveModel(nn.Module):
         super().__init__()
         self.network, self.config = network, config
         start = torch.tensor(-math.log(config.temperature))
-        self.log_scale = nn.Parameter(start) if config.learnable else None
+        self.log_scale = nn.Parameter(start) if config.learnable and not config.direct else None
+        start = torch.tensor(config.temperature)
+        self.temperature = nn.Parameter(start) if config.learnable and config.direct else None
         self.queue = None if config.queue is None else MomentumQueue(network, config.queue)
 
     def forward(self, batch: ContrastiveBatch) -> Tensor:
@@ -90,9 +89,7 @@ class ContrastiveModel(nn.Module):
         start, queries, targets, positives = gathered(queries, batch.targets + first, batch.positives)
         kept, place = distinct(numbers)
         documents, numbers, targets = documents[kept], numbers[kept], place[targets]
-        scale = 1 / self.config.temperature
-        if self.log_scale is not None:
-            scale = self.log_scale.clamp(max=SHARPEST).exp()
+        scale = self._scale()
         if self.queue is None:
             relevant = answers(positives, numbers)
             losses = info_nce(queries, documents, targets, relevant, scale, symmetric=self.config.symmetric)
@@ -101,6 +98,14 @@ class ContrastiveModel(nn.Module):
                 self.queue, batch, queries, documents, kept, targets, numbers, positives, scale
             )
         return losses[start : start + len(batch.targets)].mean()
+
+    def _scale(self) -> Tensor | float:
+        """1 / temperature."""
+        if self.log_scale is not None:
+            return self.log_scale.clamp(max=-math.log(self.config.least)).exp()
+        if self.temperature is not None:
+            return 1 / self.temperature.clamp(min=self.config.least)
+        return 1 / self.config.temperature
 
     def carried(self) -> dict[str, Tensor]:
         """What a resumed run needs beside parameters and optimizer: the queue."""

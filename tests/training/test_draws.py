@@ -11,12 +11,13 @@ import pytest
 from tiny_encoder import save_tiny_encoder
 from tiny_pictures import WORDS
 
-from gemkr.config.files import from_mapping
+from gemkr.config.files import from_mapping, to_mapping
 from gemkr.data.documents import DocumentStore
 from gemkr.data.mbeir import InstructionProvider
 from gemkr.errors import ConfigError, DataError
 from gemkr.models.weights import weights_digest
 from gemkr.training.checkpoints.checkpoint import read_checkpoint
+from gemkr.training.checkpoints.origin import Origin, origins_differ
 from gemkr.training.contrastive.config import ContrastiveConfig, NegativesConfig
 from gemkr.training.contrastive.data import PairDataset, make_pairs
 from gemkr.training.contrastive.draws import Draws, filled
@@ -153,6 +154,32 @@ def test_a_training_that_draws_resumes_to_the_last_digit(folder: Path, workers: 
     assert losses(folder / "part") == losses(folder / "whole")
     first, second = (read_checkpoint(done.checkpoint).weights for done in (outcome, resumed))
     assert weights_digest(first) == weights_digest(second)
+
+
+def test_runs_of_earlier_versions_go_on(tmp_path: Path) -> None:
+    """Their settings lack what was added since, which meant what it means by default; what is set otherwise is another run."""
+    values = {
+        "encoder": {"kind": "vlm", "folder": "vlm"},
+        "corpus": "corpus.jsonl", "queries": "queries.jsonl", "output": "out", "negatives": {"run": "run.trec"},
+    }  # fmt: skip
+
+    def origin(**changes: object) -> Origin:
+        settings = to_mapping(from_mapping(values | changes, ContrastiveConfig, "test", tmp_path))
+        return Origin("contrastive", "t", "d", settings)
+
+    earlier = origin()
+    for section, names in (
+        (earlier.config, ("positives", "instructions", "at_least", "by_length")),
+        (earlier.config["negatives"], ("draw",)),
+        (earlier.config["loss"], ("direct", "least")),
+        (earlier.config["optimizer"], ("decay",)),
+        (earlier.config["encoder"], ("square", "document_picture")),
+    ):
+        for name in names:
+            del section[name]
+    assert origins_differ(earlier, origin(), frozenset()) is None
+    assert origins_differ(earlier, origin(positives="one"), frozenset()) == "positives was 'each', is 'one'"
+    assert origins_differ(earlier, origin(at_least={"9": 4}), frozenset()) == "at_least.9 was None, is 4"
 
 
 def test_draws_are_settings_of_a_training(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -61,7 +62,12 @@ def configured(
 
 
 def ranked(config: EvalConfig) -> list[Ranking]:
-    return list(config.sources().retriever("words").retrieve(QUERIES, 5))
+    """Scores to the digits that products of matrices of other shapes agree in."""
+    rankings = config.sources().retriever("words").retrieve(QUERIES, 5)
+    return [
+        replace(ranking, hits=tuple(replace(hit, score=round(hit.score, 4)) for hit in ranking.hits))
+        for ranking in rankings
+    ]
 
 
 def fresh(collection: Collection | ShardedCollection, dtype: str = "float16") -> list[Ranking]:

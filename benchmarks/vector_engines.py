@@ -58,7 +58,7 @@ def ours_pq(documents: np.ndarray) -> Iterator[tuple[str, Search]]:
 
 def faiss_flat(documents: np.ndarray) -> Iterator[tuple[str, Search]]:
     """faiss' own exact search, float32 in memory."""
-    import faiss
+    faiss = load_faiss()
 
     index = faiss.IndexFlatIP(documents.shape[1])
     for start in range(0, len(documents), BLOCK):

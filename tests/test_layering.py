@@ -30,7 +30,7 @@ DOORS = {
     "open_clip": {"gemkr/vision/encode.py", "gemkr/sample/train_clip.py"},
     "gguf": {"gemkr/text/gguf_file.py"},
     "bm25s": {"gemkr/scorers/bm25.py"},
-    "faiss": {"gemkr/vector_index/clustering.py", "gemkr/vector_index/faiss_index.py"},
+    "faiss": {"gemkr/vector_index/faiss_library.py"},
     "sentence_transformers": {"gemkr/models/hf/sentence_transformers.py"},
     "ray": {"gemkr/collection/cluster.py", "gemkr/serve/ray_app.py"},
     "fastapi": {"gemkr/serve/app.py"},

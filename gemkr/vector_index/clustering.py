@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from gemkr.progress import progress_bar
+from gemkr.vector_index.faiss_library import load_faiss
 
 ITERATIONS = 6
 """Of k-means over token vectors."""
@@ -22,7 +23,7 @@ def k_means(
 ) -> np.ndarray:
     """float32[k, width]: centroids of vectors float32[n, width], n >= k; the same every time. After each of ITERATIONS `keep` is given
     how many there were and the centroids, from which a stopped run goes on (`begun`)."""
-    import faiss
+    faiss = load_faiss()
 
     vectors = np.ascontiguousarray(vectors, np.float32)
     learner = faiss.Kmeans(
@@ -49,7 +50,7 @@ class Nearest:
 
     def __init__(self, centroids: np.ndarray, far: float = np.inf) -> None:
         """`centroids` float32[k, width]; `far` is a squared distance."""
-        import faiss
+        faiss = load_faiss()
 
         k, width = centroids.shape
         self.far = far

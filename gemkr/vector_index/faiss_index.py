@@ -20,6 +20,7 @@ from gemkr.config.ranges import Positive
 from gemkr.errors import DataError, first_line
 from gemkr.files import part_of
 from gemkr.vector_index.exact import ExactIndex, best_of, checked_queries
+from gemkr.vector_index.faiss_library import load_faiss
 from gemkr.vector_index.vectors import Vectors
 
 BLOCK = 16_384
@@ -60,7 +61,7 @@ class _FaissIndex(ABC):
 
         DataError where it is missing or damaged.
         """
-        import faiss
+        faiss = load_faiss()
 
         lists = _lists(config.lists, len(vectors))
         if folder is None:
@@ -82,7 +83,7 @@ class _FaissIndex(ABC):
     @classmethod
     def prepare(cls, config: Any, vectors: Vectors, folder: str | Path) -> bool:
         """Build the index into the folder of its vectors, whole or not at all; False where it is there already."""
-        import faiss
+        faiss = load_faiss()
 
         path = cls.path(config, vectors, folder)
         if path.is_file():
@@ -108,7 +109,7 @@ class _FaissIndex(ABC):
     @classmethod
     def build(cls, config: Any, vectors: Vectors) -> Any:
         """A faiss index of the vectors, its lists learned by k-means from a sample of them drawn with a fixed seed."""
-        import faiss
+        faiss = load_faiss()
 
         lists = _lists(config.lists, len(vectors))
         index = faiss.index_factory(
@@ -147,7 +148,7 @@ class _FaissIndex(ABC):
         self, vectors: np.ndarray, k: int, allowed: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """As `ExactIndex.search`, of the documents that faiss finds."""
-        import faiss
+        faiss = load_faiss()
 
         queries = checked_queries(vectors, self.width)
         size = len(self) if allowed is None else int(allowed.sum())

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from gemkr.vector_index.faiss_library import load_faiss
+
 Search = Callable[[np.ndarray, int], np.ndarray]
 """Queries float32[q, width] and k -> document numbers int64[q, k]."""
 BLOCK = 16_384

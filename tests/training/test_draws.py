@@ -107,6 +107,9 @@ def test_data_sets_are_filled_up() -> None:
         ConfigError, match=r"the data set '7', with which no query id begins \(known: 0, 1, 2\)"
     ):
         filled(pairs, {"7": 25}, 4)
+    assert filled(pairs, {"1": 0}, 4) == pairs
+    with pytest.raises(ConfigError, match=r"at_least\.1 is -3; use 0 or more samples"):
+        filled(pairs, {"1": -3}, 4)
 
 
 @pytest.fixture

@@ -148,7 +148,12 @@ def test_a_temperature_is_learned_by_its_logarithm_or_itself(direct: bool) -> No
     assert slope == pytest.approx((losses[1] - losses[0]) / 2e-2, rel=0.05)
     learned.data.fill_(0.01 if direct else -math.log(0.01))
     least = ContrastiveModel(network, LossConfig(temperature=0.15))(batch(None))
-    assert float(model(batch(None)).detach()) == pytest.approx(float(least.detach()), rel=1e-5)
+    learned.grad = None
+    loss = model(batch(None))
+    assert float(loss.detach()) == pytest.approx(float(least.detach()), rel=1e-5)
+    loss.backward()
+    assert (float(learned.detach()) if direct else math.exp(-float(learned.detach()))) == pytest.approx(0.15)
+    assert learned.grad  # so that it can rise again
 
 
 def test_chunks_are_encoded_again_one_after_the_other() -> None:

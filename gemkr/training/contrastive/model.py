@@ -100,11 +100,17 @@ class ContrastiveModel(nn.Module):
         return losses[start : start + len(batch.targets)].mean()
 
     def _scale(self) -> Tensor | float:
-        """1 / temperature."""
+        """1 / temperature. One that a step took below the least is put back there, as CLIP and BLIP do: further down it would have no
+        gradient, and never rise again."""
+        with torch.no_grad():
+            if self.log_scale is not None:
+                self.log_scale.clamp_(max=-math.log(self.config.least))
+            if self.temperature is not None:
+                self.temperature.clamp_(min=self.config.least)
         if self.log_scale is not None:
-            return self.log_scale.clamp(max=-math.log(self.config.least)).exp()
+            return self.log_scale.exp()
         if self.temperature is not None:
-            return 1 / self.temperature.clamp(min=self.config.least)
+            return 1 / self.temperature
         return 1 / self.config.temperature
 
     def carried(self) -> dict[str, Tensor]:

@@ -201,3 +201,9 @@ def test_draws_are_settings_of_a_training(folder: Path) -> None:
         train_encoder(configure(folder, "other", positives="two"))
     with pytest.raises(ConfigError, match=r"negatives.draw is 'last'; use first or random"):
         train_encoder(configure(folder, "other", negatives=negatives | {"draw": "last"}))
+    low = {"temperature": 0.001, "learnable": True}
+    with pytest.raises(
+        ConfigError, match=r"loss.temperature is 0.001, and loss.least, down to which it is learned, 0.01"
+    ):
+        train_encoder(configure(folder, "other", loss=low))
+    assert train_encoder(configure(folder, "low", loss=low | {"least": 0.001}, max_steps=1)).step == 1

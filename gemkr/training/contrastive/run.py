@@ -69,6 +69,11 @@ def _train(config: ContrastiveConfig, point: ResumePoint | None) -> Outcome:
     _require_known("positives", config.positives, POSITIVES)
     if config.negatives is not None:
         _require_known("negatives.draw", config.negatives.draw, DRAWS)
+    if config.loss.learnable and config.loss.temperature < config.loss.least:
+        raise ConfigError(
+            f"loss.temperature is {config.loss.temperature}, and loss.least, down to which it is learned, {config.loss.least}; raise the "
+            "first, or lower the second"
+        )
     torch.manual_seed(config.seed)
     material = Material(
         None if config.images is None else PictureFolder(config.images),

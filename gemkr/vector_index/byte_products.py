@@ -44,7 +44,8 @@ class ByteProducts:
         values, level, least = _values(codec.table)
         scaled = vectors * codec.scales
         own = np.abs(scaled).max(axis=1, initial=0) / MOST
-        own = np.maximum(own, step / (level * MOST_WEIGHT)).astype(np.float32)
+        least_step = max(step / (level * MOST_WEIGHT), np.finfo(np.float32).tiny)  # below it, digits are lost
+        own = np.maximum(own, least_step).astype(np.float32)
         rounded = np.rint(scaled / own[:, None]).astype(np.int8)
         steps = own * level
         groups, planes = -(-len(vectors) // GROUP), len(values)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -94,6 +96,28 @@ def test_codes_that_say_nothing_leave_centroids_products() -> None:
     assert bytes_.weights[:3].tolist() == [32767] * 3
     found = bytes_.scores(levels, part, np.arange(6))
     assert found == pytest.approx((centroids @ query.T).sum(axis=1), abs=2 * step)
+
+
+@pytest.mark.parametrize("kind", [ByteProducts, LookupTables])
+@pytest.mark.parametrize("scale", [1e-37, 1e-40, 1e-43])
+def test_queries_of_the_smallest_numbers(kind: type[ByteProducts | LookupTables], scale: float) -> None:
+    """Levels, weights and steps stay finite where 1 / step would not be, nothing overflows, and no score is far off."""
+    random = np.random.default_rng(5)
+    tokens = clustered(random, 12, 16)
+    codec = ResidualCodec.learned(tokens.values, 6, 4)
+    part = Part.of(tokens, codec)
+    query = drawn(random, [3], 16, np.float32).values * np.float32(scale)
+    products = _maxsim.products(codec.centroids, query)
+    with np.errstate(divide="raise", invalid="raise"):
+        levels, low, step = _maxsim.leveled(products)
+        scan = kind.of(query, codec, low, step)
+    assert np.isfinite(1 / np.float32(step))
+    assert levels.max() == 255 or levels.max() * step == pytest.approx(np.ptp(products), abs=2 * step)
+    assert (scan.weights.astype(int) >= 0).all()
+    found = scan.scores(levels, part, np.arange(1, 12))
+    decoded = codec.decoded(part.codes, part.residuals) @ query.T
+    exact = [decoded[start:stop].max(axis=0).sum() for start, stop in pairwise(tokens.offsets[1:].tolist())]
+    assert found == pytest.approx(exact, abs=6 * max(step, scale / 100))
 
 
 def test_what_does_not_fit_is_refused() -> None:

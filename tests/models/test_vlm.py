@@ -257,6 +257,11 @@ def test_what_a_document_that_is_a_picture_is_called(folder: Path) -> None:
     assert words(told, Document("d", "a cat")) == ["sentence"]
     assert words(told, Document("d", "a cat", image="one")) == ["image", "and", "sentence"]
     assert told.fingerprint != plain.fingerprint
+    for changes in ({"template": "vlm2vec"}, {"template": "{text}<emb>{kind}", "pool": "before:<emb>"}):
+        with pytest.raises(
+            ModelError, match=r"document_picture is 'photo' and the template says no \{kind\}"
+        ):
+            encoder(folder, "qwen2_vl", document_picture="photo", **changes)
 
 
 @pytest.mark.parametrize("family", ["qwen2_vl", "llava_next"])

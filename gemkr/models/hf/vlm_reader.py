@@ -55,7 +55,7 @@ class VlmReader:
         square: int | None = None,
         alone: str = KINDS[True, False],
     ) -> None:
-        """ModelError for a template without {text}, or a pool that the template has no token for."""
+        """ModelError for a template without {text}, a pool that the template has no token for, and an `alone` that no {kind} says."""
         known = TEMPLATES.get(template, ("{tokens}", template))
         self.image, self.template = (known[0] if image is None else image), known[1]
         if "{text}" not in self.template:
@@ -72,6 +72,11 @@ class VlmReader:
             self.template = self.template[:place]
         elif pool != "last":
             raise ModelError(f"pool is {pool!r}; use last or {BEFORE}TOKEN")
+        if alone != KINDS[True, False] and "{kind}" not in self.template:
+            raise ModelError(
+                f"document_picture is {alone!r} and the template says no {{kind}} before its vector; leave document_picture out, or put "
+                "{kind} there"
+            )
         self.parts, self.family, self.pictures = parts, parts.family, pictures
         self.tokenizer, self.processor = parts.tokenizer, parts.processor
         self.max_tokens, self.image_id, self.tidied = max_tokens, parts.config.image_token_id, tidied

@@ -96,6 +96,7 @@ def test_instructions_are_drawn_for_what_is_looked_for(tmp_path: Path) -> None:
 def test_data_sets_are_filled_up() -> None:
     """All of a data set's own samples, and of them at random what is missing; the same ones by the same seed."""
     queries = [Query(f"{i % 3}:{i}", "1", positives=("d0",)) for i in range(30)]
+    queries.append(Query("7:1", "no positives"))
     pairs = make_pairs(queries, DOCUMENTS, None, None, "here")
     found = filled(pairs, {"1": 25, "2": 5}, 4)
     assert found[:30] == pairs
@@ -104,7 +105,8 @@ def test_data_sets_are_filled_up() -> None:
     assert found == filled(pairs, {"1": 25, "2": 5}, 4) != filled(pairs, {"1": 25, "2": 5}, 5)
     assert filled(pairs, {}, 4) == pairs
     with pytest.raises(
-        ConfigError, match=r"the data set '7', with which no query id begins \(known: 0, 1, 2\)"
+        ConfigError,
+        match=r"the data set '7', with which the id of no query with positives begins \(known: 0, 1, 2\)",
     ):
         filled(pairs, {"7": 25}, 4)
     assert filled(pairs, {"1": 0}, 4) == pairs

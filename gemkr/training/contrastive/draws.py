@@ -71,7 +71,7 @@ def data_set(query: Query) -> tuple[str, str]:
 def filled(pairs: Sequence[Pair], least: Mapping[str, int], seed: int) -> list[Pair]:
     """The pairs, and more of the data sets that `least` names, drawn at random among their own, until each has so many.
 
-    ConfigError for a data set that no query id begins with, and a number below 0.
+    ConfigError for a data set of none of the pairs, and a number below 0.
     """
     by_set: dict[str, list[Pair]] = {}
     for pair in pairs:
@@ -82,7 +82,7 @@ def filled(pairs: Sequence[Pair], least: Mapping[str, int], seed: int) -> list[P
         if own is None:
             known = ", ".join(sorted(filter(None, by_set))) or "none"
             raise ConfigError(
-                f"at_least names the data set {name!r}, with which no query id begins (known: {known}); correct it"
+                f"at_least names the data set {name!r}, with which the id of no query with positives begins (known: {known}); correct it"
             )
         if count < 0:
             raise ConfigError(f"at_least.{name} is {count}; use 0 or more samples")

@@ -31,9 +31,9 @@ def coded(
     """The same of tokens that are decoded: centroids[codes[t]] + scales * the levels in `residuals`[t], which `table` float32[256,
     levels in a byte] names; brought to length 1 where `unit`."""
 
-def products(centroids: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """float32[K, multiple of 32]: the inner products of centroids float32[K, width] and query vectors float32[n, width], filled up with
-    zeros."""
+def products(centroids: NDArray[np.uint16], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """float32[K, multiple of 32]: the inner products of centroids, the bits of float16[K, width], and query vectors float32[n, width],
+    filled up with zeros."""
 
 def leveled(products: NDArray[np.float32]) -> tuple[NDArray[np.uint8], float, float]:
     """(levels of the same shape, low, step): a number is about low + step * its level, off by half a step; `low` is the least one. All

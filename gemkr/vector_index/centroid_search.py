@@ -55,7 +55,7 @@ class Parts:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Documents (int64[m], no more than the last step scores, k or more where so many are found) that `mask` bool[n] marks, and
         their scores float32[m], of a query's vectors float32[v, width]."""
-        products = _maxsim.products(self.codec.centroids, vectors)
+        products = _maxsim.products(self.codec.half_centroids, vectors)
         docs, gains = self._candidates(products, len(vectors), mask, steps)
         docs = _best(docs, gains, max(steps.candidates, k))
         levels, low, step = _maxsim.leveled(products)

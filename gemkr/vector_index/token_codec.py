@@ -90,6 +90,11 @@ class ResidualCodec:
         return Nearest(self.centroids, self.far)
 
     @cached_property
+    def half_centroids(self) -> np.ndarray:
+        """uint16[K, width]: the bits of the centroids as float16, which `_maxsim.products` reads."""
+        return np.ascontiguousarray(self.centroids, np.float16).view(np.uint16)
+
+    @cached_property
     def table(self) -> np.ndarray:
         """float32[256, 8 / bits]: the levels that a byte names, its lowest bits first."""
         places = np.arange(0, 8, self.bits)

@@ -36,7 +36,7 @@ def test_products_of_bytes_agree_with_loops(seed: int, bits: int, width: int, ve
     codec = ResidualCodec.learned(tokens.values, 6, bits)
     part = Part.of(tokens, codec)
     query = drawn(random, [vectors], width, np.float32).values
-    levels, low, step = _maxsim.leveled(_maxsim.products(codec.centroids, query))
+    levels, low, step = _maxsim.leveled(_maxsim.products(codec.half_centroids, query))
     bytes_ = ByteProducts.of(query, codec, low, step)
     docs = random.permutation(12)[:7]
     found = bytes_.scores(levels, part, docs)
@@ -76,7 +76,7 @@ def test_they_are_nearer_to_decoded_tokens_than_tables(bits: int, width: int) ->
     decoded = codec.decoded(part.codes, part.residuals)
     errors: dict[type, list[float]] = {ByteProducts: [], LookupTables: []}
     for query in drawn(random, [1] * 8, width, np.float32).values[:, None]:
-        levels, low, step = _maxsim.leveled(_maxsim.products(codec.centroids, query))
+        levels, low, step = _maxsim.leveled(_maxsim.products(codec.half_centroids, query))
         for kind, found in errors.items():
             scores = kind.of(query, codec, low, step).scores(levels, part, np.arange(len(values)))
             found.append(float(np.abs(scores - (decoded @ query[0])).mean()))
@@ -91,7 +91,7 @@ def test_codes_that_say_nothing_leave_centroids_products() -> None:
     codec = ResidualCodec(centroids, np.zeros(16, np.float32), np.array([-1, -0.5, 0.5, 1], np.float32), True)
     part = Part.of(TokenVectors(centroids, np.arange(7)), codec)
     query = drawn(random, [3], 16, np.float32).values
-    levels, low, step = _maxsim.leveled(_maxsim.products(centroids, query))
+    levels, low, step = _maxsim.leveled(_maxsim.products(codec.half_centroids, query))
     bytes_ = ByteProducts.of(query, codec, low, step)
     assert bytes_.weights[:3].tolist() == [32767] * 3
     found = bytes_.scores(levels, part, np.arange(6))
@@ -107,7 +107,7 @@ def test_queries_of_the_smallest_numbers(kind: type[ByteProducts | LookupTables]
     codec = ResidualCodec.learned(tokens.values, 6, 4)
     part = Part.of(tokens, codec)
     query = drawn(random, [3], 16, np.float32).values * np.float32(scale)
-    products = _maxsim.products(codec.centroids, query)
+    products = _maxsim.products(codec.half_centroids, query)
     with np.errstate(divide="raise", invalid="raise"):
         levels, low, step = _maxsim.leveled(products)
         scan = kind.of(query, codec, low, step)

@@ -52,8 +52,8 @@ def test_steps_agree_with_loops(seed: int, bits: int, width: int, vectors: int) 
     products = (
         random.standard_normal((6, -(-vectors // 32) * 32)).astype(np.float32) / 2
     )  # filled up with anything
-    products[:, :vectors] = codec.centroids @ query.T
-    products_ = _maxsim.products(codec.centroids, query)
+    products[:, :vectors] = codec.centroids.astype(np.float16).astype(np.float32) @ query.T
+    products_ = _maxsim.products(codec.half_centroids, query)
     np.testing.assert_allclose(products_[:, :vectors], products[:, :vectors], atol=1e-5)
     assert products_.shape == products.shape
     assert not products_[:, vectors:].any()
@@ -197,7 +197,7 @@ def test_steps_refuse_what_does_not_fit() -> None:
     with pytest.raises(ValueError, match="p at most the number of centroids"):
         _maxsim.probes(np.zeros((2, 32), np.float32), 3, 3)
     with pytest.raises(ValueError, match="must be of one width"):
-        _maxsim.products(np.zeros((2, 8), np.float32), np.zeros((1, 9), np.float32))
+        _maxsim.products(np.zeros((2, 8), np.uint16), np.zeros((1, 9), np.float32))
     with pytest.raises(ValueError, match="there are no products"):
         _maxsim.leveled(np.zeros((0, 32), np.float32))
 

@@ -50,19 +50,19 @@ Floats coded(const Shorts& codes, const Bytes& residuals, const Floats& centroid
     return scores_of(source, offsets, docs, vectors, bounds, [](auto&... args) { score_coded(args...); });
 }
 
-Floats products(const Floats& centroids, const Floats& vectors) {
+Floats products(const Shorts& centroids, const Floats& vectors) {
     require(centroids.ndim() == 2 && vectors.ndim() == 2 && centroids.shape(1) == vectors.shape(1),
             "centroids and query vectors must be of one width");
     const auto n = static_cast<std::size_t>(vectors.shape(0)), width = static_cast<std::size_t>(vectors.shape(1));
     const std::size_t groups = (n + GROUP - 1) / GROUP;
     Floats out({centroids.shape(0), static_cast<py::ssize_t>(groups * GROUP)});
     float* to = out.mutable_data();
-    const float* from = centroids.data();
+    const Stored source{centroids.data(), width};
     const auto count = static_cast<std::size_t>(centroids.shape(0));
     {
         const py::gil_scoped_release release;
         const std::vector<float> queries = packed(vectors.data(), n, width);
-        products_of(from, count, width, queries.data(), groups, to);
+        products_of(source, count, queries.data(), groups, to);
     }
     return out;
 }

@@ -22,7 +22,7 @@ from gemkr.vector_index.token_parts import Part
 
 CHUNK = 128
 """Documents that are scored before what is left is looked at again."""
-SURE = 3.5
+SURE = 3.25
 """How far above the mean what a better score adds is thought possible, in standard deviations."""
 LEARNED = 32
 """Different scores that are known before anything is thought of others: copies of a document say it once."""

@@ -68,4 +68,4 @@ sample-models: $(STAMP)
 	$(BIN)/python -m gemkr.sample.make_models
 
 clean:
-	rm -rf build *.egg-info gemkr/fm_index/*.so gemkr/decoding/*.so gemkr/text/*.so
+	rm -rf build *.egg-info gemkr/*/*.so

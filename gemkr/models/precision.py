@@ -40,7 +40,7 @@ def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
 
 @cache
 def _warn_if_slow(dtype: torch.dtype) -> None:
-    """Measured, since instructions say little: one with AVX512_BF16 is slower than in float32: 0.1 s where it is slow."""
+    """Measured, 0.1 s where it is slow, since instructions say little: a processor with AVX512_BF16 may be slower than in float32."""
     times = product_seconds(dtype) / product_seconds(torch.float32)
     if times > SLOW:
         name = next(name for name, known in PRECISIONS.items() if known == dtype)

@@ -122,11 +122,8 @@ Floats scanned(const Bytes& levels, const Bytes& entries, const Shorts& weights,
             "entries must be [vectors / 2, a multiple of 8 halves, 2, 16], with a weight and a step for each vector");
     const Scores scores = scores_from(levels, steps.size(), 0, 1);
     require(weights.size() <= levels.shape(1), "levels and entries must be of the same vectors");
-    require(residuals.ndim() == 2 && codes.ndim() == 1 && residuals.shape(0) == codes.size() &&
-                2 * residuals.shape(1) <= entries.shape(1),
-            "the parts of a coded token do not fit together");
-    require_docs(docs, offsets, codes.size());
-    require_codes(codes, offsets, docs, levels.shape(0));
+    require_coded(codes, residuals, offsets, docs, levels.shape(0));
+    require(2 * residuals.shape(1) <= entries.shape(1), "the parts of a coded token do not fit together");
     Floats out(docs.size());
     float* to = out.mutable_data();
     {
@@ -145,16 +142,13 @@ Floats multiplied(const Bytes& levels, const Array<std::int8_t>& vectors, const 
     require(values.ndim() == 3 && values.shape(1) == 2 && values.shape(2) == ENTRIES && steps.ndim() == 1 && weights.ndim() == 1,
             "values must be [planes, 2, 16], weights and steps have one axis");
     const Scores scores = scores_from(levels, steps.size(), 0, 1);
-    require(residuals.ndim() == 2 && codes.ndim() == 1 && residuals.shape(0) == codes.size(),
-            "the parts of a coded token do not fit together");
+    require_coded(codes, residuals, offsets, docs, levels.shape(0));
     constexpr py::ssize_t filled = COLUMNS, quad = QUAD, group = GROUP;
     const py::ssize_t planes = values.shape(0), columns = (residuals.shape(1) + filled - 1) / filled * filled;
     require(planes == 1 || planes == 2 || planes == 4, "a byte holds 1, 2 or 4 numbers");
     require(vectors.ndim() == 4 && vectors.shape(0) == static_cast<py::ssize_t>(scores.groups) && weights.size() == levels.shape(1) &&
                 vectors.shape(1) * quad == planes * columns && vectors.shape(2) == group && vectors.shape(3) == quad,
             "vectors must be [groups of 32, planes * bytes of a residual, filled up to 32, / 4, 32, 4], with a weight for each");
-    require_docs(docs, offsets, codes.size());
-    require_codes(codes, offsets, docs, levels.shape(0));
     Floats out(docs.size());
     float* to = out.mutable_data();
     {

@@ -56,6 +56,14 @@ inline void require_codes(const Shorts& codes, const Longs& offsets, const Longs
     require(docs.size() == 0 || most < centroids, "a token has a centroid that is not there");
 }
 
+// Tokens of the documents are coded as a centroid that is there and a residual each.
+inline void require_coded(const Shorts& codes, const Bytes& residuals, const Longs& offsets, const Longs& docs, py::ssize_t centroids) {
+    require(residuals.ndim() == 2 && codes.ndim() == 1 && residuals.shape(0) == codes.size(),
+            "the parts of a coded token do not fit together");
+    require_docs(docs, offsets, codes.size());
+    require_codes(codes, offsets, docs, centroids);
+}
+
 inline Scores scores_from(const Bytes& levels, std::int64_t vectors, float low, float step) {
     require(levels.ndim() == 2 && levels.shape(0) > 0 && levels.shape(1) % GROUP == 0 && vectors >= 0 &&
                 vectors <= levels.shape(1),

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gemkr.errors import ModelError, VisionError
+from gemkr.models.batching import document_sizes, like_sizes
 from gemkr.models.weights import weights_digest
 from gemkr.types import Document, Query
 from gemkr.vision.protocols import Pictures
@@ -65,20 +66,22 @@ class Embedder:
 
     def encode_queries(self, queries: Sequence[Query]) -> np.ndarray:
         """float32[n, width], each of length 1; GemkrError for a query without a word and a picture, or a picture that is missing."""
-        return self._encode(self.reader.queries, queries)
+        return self._encode(self.reader.queries, queries, [0] * len(queries))
 
     def encode_documents(self, documents: Sequence[Document]) -> np.ndarray:
-        """float32[n, width], each of length 1."""
-        return self._encode(self.reader.documents, documents)
+        """float32[n, width], each of length 1; those of like sizes are encoded together."""
+        return self._encode(self.reader.documents, documents, document_sizes(self.reader, documents))
 
-    def _encode(self, read: Callable[[Sequence[Any]], Inputs], items: Sequence[Any]) -> np.ndarray:
+    def _encode(
+        self, read: Callable[[Sequence[Any]], Inputs], items: Sequence[Any], sizes: Sequence[int]
+    ) -> np.ndarray:
         vectors = np.empty((len(items), self.width), np.float32)
         device = next(self.network.parameters()).device
         with torch.inference_mode():
-            for start in range(0, len(items), self._batch_size):
-                inputs = read(items[start : start + self._batch_size])
+            for numbers in like_sizes(sizes, self._batch_size):
+                inputs = read([items[number] for number in numbers])
                 found = self.network({name: tensor.to(device) for name, tensor in inputs.items()})
-                vectors[start : start + self._batch_size] = found.float().cpu().numpy()
+                vectors[numbers] = found.float().cpu().numpy()
         return vectors
 
 

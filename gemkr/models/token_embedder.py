@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from gemkr.interfaces import TokenVectors
+from gemkr.models.batching import document_sizes, like_sizes
 from gemkr.models.embedder import Embedder, Inputs, Reader
 from gemkr.models.precision import autocast, dtype_of
 from gemkr.types import Document, Query
@@ -35,18 +36,16 @@ class TokenEmbedder(Embedder):
         return self._tokens(self.reader.queries, queries, [0] * len(queries))
 
     def encode_documents(self, documents: Sequence[Document]) -> TokenVectors:
-        """Vectors float32[sum, width], each of length 1; those of like lengths are encoded together."""
-        return self._tokens(self.reader.documents, documents, [len(d.contents) for d in documents])
+        """Vectors float32[sum, width], each of length 1; those of like sizes are encoded together."""
+        return self._tokens(self.reader.documents, documents, document_sizes(self.reader, documents))
 
     def _tokens(
-        self, read: Callable[[Sequence[Any]], Inputs], items: Sequence[Any], lengths: Sequence[int]
+        self, read: Callable[[Sequence[Any]], Inputs], items: Sequence[Any], sizes: Sequence[int]
     ) -> TokenVectors:
-        order = np.argsort(lengths, kind="stable")
         found: list[np.ndarray] = [np.empty((0, self.width), np.float32)] * len(items)
         device = next(self.network.parameters()).device
         with torch.inference_mode(), autocast(device, self._dtype):
-            for start in range(0, len(items), self._batch_size):
-                numbers = order[start : start + self._batch_size].tolist()
+            for numbers in like_sizes(sizes, self._batch_size):
                 inputs = read([items[number] for number in numbers])
                 vectors = self.network({name: tensor.to(device) for name, tensor in inputs.items()})
                 for number, own in zip(numbers, vectors.float().cpu().numpy(), strict=True):

@@ -20,6 +20,7 @@ import torch
 from gemkr.config.paths import FilePath
 from gemkr.config.ranges import Positive
 from gemkr.errors import ModelError, first_line
+from gemkr.models.batching import like_sizes, token_counts
 from gemkr.models.hf.folder import UNREADABLE, without_bars
 from gemkr.models.hf.sentence_network import SentenceNetwork, SentenceReader
 from gemkr.models.precision import autocast, dtype_of
@@ -138,17 +139,18 @@ class SentenceTransformerEncoder:
         return text
 
     def _encode(self, encode: Any, texts: list[str], prompt: str | None) -> np.ndarray:
-        if not texts:
-            return np.empty((0, self.width), np.float32)
+        """float32[n, width]. The library is given one batch at a time: it would make batches by characters."""
+        vectors = np.empty((len(texts), self.width), np.float32)
         with autocast(self._model.device, self._dtype):
-            vectors = encode(
-                texts,
-                prompt=prompt,
-                batch_size=self.config.batch_size,
-                show_progress_bar=False,
-                normalize_embeddings=SIMILARITIES[self._model.similarity_fn_name],
-            )
-        return vectors.astype(np.float32, copy=False)
+            for numbers in like_sizes(token_counts(self._model.tokenizer, texts), self.config.batch_size):
+                vectors[numbers] = encode(
+                    [texts[number] for number in numbers],
+                    prompt=prompt,
+                    batch_size=self.config.batch_size,
+                    show_progress_bar=False,
+                    normalize_embeddings=SIMILARITIES[self._model.similarity_fn_name],
+                )
+        return vectors
 
 
 class CrossEncoderModel:

@@ -14,7 +14,7 @@ from gemkr.config.files import from_mapping
 from gemkr.evaluation.config import EvalConfig
 from gemkr.evaluation.evaluate import evaluate
 from gemkr.evaluation.report.eval_report import write_eval_report
-from gemkr.evaluation.report.matches import heat_of, weighted
+from gemkr.evaluation.report.matches import heat_of, matched_of, weighted
 from gemkr.types import QueryVector, TokenMatch
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
@@ -31,6 +31,9 @@ def test_weights_and_heat() -> None:
         TokenMatch(QueryVector("patch", RIGHT, patch=True), 0, 0, -0.75),
     ]
     assert weighted(matches) == [(2, 5, 1.0), (6, 9, 0.5)]
+    twice = [*matches, TokenMatch(QueryVector("[MASK]"), 2, 5, 0.25)]
+    found = [(m.start, m.label) for m in matched_of(twice)]
+    assert found == [(2, "cat 0.50, [MASK] 0.50 (2)"), (6, "picture 0.25, patch 0.25")]
     heat = heat_of(matches, "a cat sat")
     assert [(h.left, h.weight, h.label) for h in heat] == [(0.0, 1.0, "sat 0.25"), (0.5, 0.0, "patch -0.75")]
     regions = [TokenMatch(QueryVector("region 1", LEFT), 0, 1, s) for s in (0.25, 0.5)]
@@ -65,8 +68,10 @@ def test_a_report_shows_what_was_found(tmp_path: Path) -> None:
             assert sum(match.score for match in matches) == pytest.approx(hit.score, abs=0.02)
     html = write_eval_report(tmp_path / "report.html", found).read_text()
     assert html.count('<rect class="heat"') == 4
-    weights = [float(w) for w in re.findall(r'<mark class="match" style="--w:([0-9.]+)">(?!token)', html)]
-    assert len(weights) >= 4
-    assert max(weights) == 1
+    shown = re.findall(r'<mark class="match" style="--w:([0-9.]+)" title="found by ([^"]+)">', html)
+    assert len(shown) >= 4
+    assert max(float(weight) for weight, _ in shown) == 1
+    named = " ".join(finders for _, finders in shown)
+    assert all(word in named for word in ("boat", "[MASK]"))
     assert "token</mark> found by the query's vectors" in html
     assert "<title>" in html

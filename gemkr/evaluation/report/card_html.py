@@ -75,11 +75,11 @@ def _marked(shown: ShownDocument) -> str:
     """The part of the text around its first clue (or answer), clues and answers marked."""
     text = shown.document.contents
     spans = (
-        sorted(shown.clue or shown.answer) or [(a, b) for a, b, weight in shown.matched if weight == 1][:1]
+        sorted(shown.clue or shown.answer) or [(m.start, m.stop) for m in shown.matched if m.weight == 1][:1]
     )
     start, stop = excerpt(text, spans[0] if spans else (0, 0))
     edges = {start, stop}
-    for low, high in (*shown.clue, *shown.answer, *((a, b) for a, b, _ in shown.matched)):
+    for low, high in (*shown.clue, *shown.answer, *((m.start, m.stop) for m in shown.matched)):
         edges |= {min(max(low, start), stop), min(max(high, start), stop)}
     cuts = sorted(edges)
     parts = ["… " if start else ""]
@@ -89,9 +89,12 @@ def _marked(shown: ShownDocument) -> str:
             for kind, ranges in (("clue", shown.clue), ("answer", shown.answer))
             if any(a <= low and high <= b for a, b in ranges)
         ]
-        weight = max((w for a, b, w in shown.matched if a <= low and high <= b), default=0.0)
-        kinds += ["match"] if weight else []
-        style = f' style="--w:{weight:.2f}"' if weight else ""
+        found = [m for m in shown.matched if m.start <= low and high <= m.stop]
+        kinds += ["match"] if found else []
+        style = ""
+        if found:
+            best = max(found, key=lambda m: m.weight)
+            style = f' style="--w:{best.weight:.2f}" title="found by {escape(best.label)}"'
         piece = escape(text[low:high])
         parts.append(f'<mark class="{" ".join(kinds)}"{style}>{piece}</mark>' if kinds else piece)
     parts.append(" …" if stop < len(text) else "")

@@ -36,16 +36,27 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
+class Matched:
+    """A token that vectors of the query found: a half-open character range of `document.contents`, its weight in (0, 1], and which
+    vectors found it."""
+
+    start: int
+    stop: int
+    weight: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
 class ShownDocument:
-    """One retrieved document: `clue` and `answer` are half-open character ranges of `document.contents`; `matched` are such ranges with
-    a weight in (0, 1]: what the query's vectors found there."""
+    """One retrieved document: `clue` and `answer` are half-open character ranges of `document.contents`, `matched` what the query's
+    vectors found there."""
 
     document: Document
     score: float
     relevant: bool
     clue: tuple[tuple[int, int], ...] = ()
     answer: tuple[tuple[int, int], ...] = ()
-    matched: tuple[tuple[int, int, float], ...] = ()
+    matched: tuple[Matched, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from gemkr.evaluation.report.cards import Card, Heat
+from gemkr.evaluation.report.cards import Card, Heat, Matched
 from gemkr.types import Document, Hit, Query, TokenMatch
 
 Explain = Callable[[Query, Sequence[Document]], Sequence[Sequence[TokenMatch]]]
@@ -21,7 +21,7 @@ def with_matches(card: Card, explain: Explain) -> Card:
     documents, heat = [], ()
     found = explain(card.query, [shown.document for shown in card.documents])
     for rank, (shown, matches) in enumerate(zip(card.documents, found, strict=True)):
-        documents.append(replace(shown, matched=tuple(weighted(matches))))
+        documents.append(replace(shown, matched=tuple(matched_of(matches))))
         if rank == 0 and card.picture is not None:
             heat = tuple(heat_of(matches, shown.document.contents))
     return replace(card, documents=tuple(documents), heat=heat)
@@ -36,6 +36,27 @@ def weighted(matches: Sequence[TokenMatch]) -> list[tuple[int, int, float]]:
             sums[place] = sums.get(place, 0.0) + max(match.score, 0.0)
     most = max(sums.values(), default=0.0)
     return [(*place, total / most) for place, total in sorted(sums.items()) if total > 0]
+
+
+def matched_of(matches: Sequence[TokenMatch]) -> list[Matched]:
+    """The tokens that vectors found, as `weighted`, each with the vectors that found it, the best first; equal ones together."""
+    finders: dict[tuple[int, int], dict[str, list[float]]] = {}
+    for match in matches:
+        vectors = finders.setdefault((match.start, match.stop), {})
+        vectors.setdefault(match.vector.text, []).append(match.score)
+    return [
+        Matched(start, stop, weight, _finders(finders[start, stop]))
+        for start, stop, weight in weighted(matches)
+    ]
+
+
+def _finders(vectors: dict[str, list[float]]) -> str:
+    """`cat 0.81, [MASK] 0.52 (3)`: names of vectors, the best score of each, and how many they are."""
+    best = sorted(vectors.items(), key=lambda item: -max(item[1]))
+    return ", ".join(
+        f"{name} {max(scores):.2f}" + (f" ({len(scores)})" if len(scores) > 1 else "")
+        for name, scores in best
+    )
 
 
 def heat_of(matches: Sequence[TokenMatch], text: str) -> list[Heat]:

@@ -63,3 +63,15 @@ def test_shares_and_per_cent_are_not_mixed() -> None:
 def test_a_group_lies_between_its_parts() -> None:
     for row in (FIGURES["mmeb"][f"vlm2vec_qwen2_vl_{size}"] for size in ("2b", "7b")):
         assert row["out_of_distribution"] < row["overall"] < row["in_distribution"]
+
+
+def test_sets_of_mmeb_are_those_of_the_configuration() -> None:
+    """And their means, in per cent, are near the model card's, which come from another run of the same model."""
+    groups = load_config(find_config("mmeb", "eval"), EvalConfig).groups
+    sets, card = FIGURES["mmeb_sets"]["vlm2vec_qwen2_vl_2b"], FIGURES["mmeb"]["vlm2vec_qwen2_vl_2b"]
+    named = [one for group in ("in_distribution", "out_of_distribution") for one in groups[group]]
+    assert sorted(sets) == sorted(named)
+    assert len(sets) == 36
+    assert round(sum(sets.values()) / 36, 3) == 0.597
+    for group, members in groups.items():
+        assert 100 * sum(sets[one] for one in members) / len(members) == pytest.approx(card[group], abs=1.5)

@@ -162,6 +162,8 @@ def from_mapping(values: dict[str, Any], kind: type[T], where: str, base: Path |
             if explained and not stands_deeper(str(key), kind, values):
                 raise ConfigError(f"{where}: {explained}")
             known = suggest_key(str(key), kind, values)
+            if isinstance(key, bool):
+                known = 'YAML reads a bare yes, no, on or off as true or false; put the key in quotes, such as "yes"'
             raise ConfigError(f"{where}: unknown key {reprlib.repr(key)}; {known}")
     missing = [n for n, f in fields.items() if n not in values and _required(f)]
     if missing:

@@ -103,6 +103,17 @@ def test_bad_overrides_are_named(minimal: Path, override: str, message: str) -> 
         load_config(minimal, TrainConfig, [override])
 
 
+def test_a_key_that_yaml_reads_as_a_truth_value_is_explained(minimal: Path) -> None:
+    """A reranker's own words for its answers are called yes and no."""
+    text = minimal.read_text()
+    minimal.write_text(f"{text}no: A\n")
+    with pytest.raises(ConfigError, match=r'unknown key False; .* put the key in quotes, such as "yes"'):
+        load_config(minimal, TrainConfig)
+    minimal.write_text(f'{text}"no": A\n')
+    with pytest.raises(ConfigError, match="unknown key 'no'"):
+        load_config(minimal, TrainConfig)
+
+
 def test_a_missing_file_and_a_missing_key_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="does not exist"):
         load_config(tmp_path / "absent.yaml", EvalConfig)

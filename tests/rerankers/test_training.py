@@ -16,6 +16,7 @@ from gemkr.cli import main
 from gemkr.config.files import load_config
 from gemkr.data.records import read_records
 from gemkr.errors import ConfigError, DataError, ModelError
+from gemkr.models.hf.config import LoraConfig
 from gemkr.models.weights import weights_digest
 from gemkr.rerankers import training
 from gemkr.rerankers.config import RerankerTrainConfig
@@ -24,10 +25,13 @@ from gemkr.rerankers.training import train_reranker
 from gemkr.text.tokenizer import load_tokenizer
 from gemkr.text.vocabulary import train_vocabulary
 from gemkr.training.checkpoints.checkpoint import read_checkpoint
+from gemkr.training.checkpoints.trained import load_model
 from gemkr.training.config import LlamaConfig
 from gemkr.training.llama import build_llama, save_llama
 from gemkr.training.loop.feed import TrainingData
 from gemkr.training.loop.log import read_rows
+from gemkr.training.network import start_network
+from gemkr.types import Query
 
 LORA = {"r": 4, "alpha": 8, "dropout": 0.2}
 
@@ -192,6 +196,23 @@ def test_a_resumed_run_equals_an_uninterrupted_one(folder: Path) -> None:
     assert [row["loss"] for row in read_rows(part)] == [row["loss"] for row in read_rows(whole)]
     first, second = (read_checkpoint(done.checkpoint).weights for done in (outcome, resumed))
     assert weights_digest(first) == weights_digest(second)
+
+
+def test_an_llm_trained_whole_starts_from_merged_adapters(folder: Path) -> None:
+    """It computes what the model with the adapters did, and trains on as any other."""
+    changes = {"model": {**MODEL, "lora": LORA}, "epochs": 2}
+    train_reranker(load_config(write_training(folder, **changes), RerankerTrainConfig))
+    changes = {"model": {**MODEL, "train_llm": True, "checkpoint": "trained/final"}, "epochs": 1}
+    config = load_config(write_training(folder, **changes, output="whole"), RerankerTrainConfig)
+    adapted = load_model(replace(config.model, train_llm=False, lora=LoraConfig(**LORA)))
+    prompts = [adapted.input_builder()(Query("q", "where does the fox live"))]
+    bare = load_model(replace(config.model, checkpoint=None))
+    expected, found, before = (
+        model.prefill(prompts)[0] for model in (adapted, start_network(config, None), bare)
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert (before - expected).abs().max() > 1e-2
+    assert train_reranker(config).step == 3
 
 
 @pytest.mark.parametrize(

@@ -47,15 +47,15 @@ def probes(
 
 def by_centroid(
     levels: NDArray[np.uint8],
-    vectors: int,
+    bounds: NDArray[np.int64],
     low: float,
     step: float,
     codes: NDArray[np.uint16],
     offsets: NDArray[np.int64],
     docs: NDArray[np.int64],
 ) -> NDArray[np.float32]:
-    """float32[m]: MaxSim of one query of so many `vectors` and the centroids of the documents' tokens; -inf for a document without a
-    token. `levels` uint8[centroids, multiple of 32] are those of their products, filled up with anything."""
+    """float32[p, m]: MaxSim of the vectors bounds[i] to bounds[i + 1] of one query and the centroids of the documents' tokens; -inf for a
+    document without a token. `levels` uint8[centroids, multiple of 32] are those of their products, filled up with anything."""
 
 def scanned(
     levels: NDArray[np.uint8],
@@ -63,13 +63,16 @@ def scanned(
     weights: NDArray[np.uint16],
     steps: NDArray[np.float32],
     low: float,
+    first: int,
+    last: int,
     codes: NDArray[np.uint16],
     residuals: NDArray[np.uint8],
     offsets: NDArray[np.int64],
     docs: NDArray[np.int64],
 ) -> NDArray[np.float32]:
-    """float32[m]: MaxSim of one query and the decoded tokens of the documents, not brought to length 1, by `LookupTables`; -inf for a
-    document without a token. `levels` are those of `by_centroid`. Two look-ups a byte of residual and query vector, 32 tokens at once."""
+    """float32[m]: MaxSim of the vectors `first`, an even one, to `last` of one query and the decoded tokens of the documents, not brought to
+    length 1, by `LookupTables`; -inf for a document without a token. `low` is that of these vectors, `levels` are those of `by_centroid`.
+    Two look-ups a byte of residual and query vector, 32 tokens at once."""
 
 def multiplied(
     levels: NDArray[np.uint8],
@@ -78,12 +81,14 @@ def multiplied(
     weights: NDArray[np.int16],
     steps: NDArray[np.float32],
     low: float,
+    first: int,
+    last: int,
     codes: NDArray[np.uint16],
     residuals: NDArray[np.uint8],
     offsets: NDArray[np.int64],
     docs: NDArray[np.int64],
 ) -> NDArray[np.float32]:
-    """The same by `ByteProducts`: `width` products of bytes a token and query vector, 64 in an instruction where the processor has
+    """The same by `ByteProducts`, `first` being a multiple of 16: `width` products of bytes a token and query vector, 64 in an instruction where the processor has
     AVX512_VNNI, and plain loops elsewhere."""
 
 def multiplies_bytes() -> bool:
@@ -101,12 +106,30 @@ def candidates(
     sum over the query's vectors of the gain float32[vectors, p] of its first probe. Memory: 8 bytes a document of the collection."""
 
 class Refinement:
-    """What better scores added to scores, mean and deviation (Welford 1962), each better score counted once, as copies of a document say it
-    once; and the best `wanted` better scores."""
+    """The best `wanted` better scores; what the first of a query's vectors added to scores, and the line through what the others added by
+    that (least squares). Each better score counts once, as copies of a document say it once."""
 
     def __init__(self, wanted: int) -> None: ...
-    def learn(self, better: NDArray[np.float32], scores: NDArray[np.float32]) -> None:
-        """Better scores float32[n] of documents that had the scores float32[n]."""
+    def begin(
+        self,
+        better: NDArray[np.float32],
+        begun: NDArray[np.float32],
+        scores: NDArray[np.float32],
+        sure: float,
+        known: int,
+    ) -> NDArray[np.int64]:
+        """Of documents, by the first vectors only, better scores float32[n] and scores `begun`, and their whole `scores`: the numbers of
+        those that may come among the best, where the other vectors add `sure` deviations more than the line says. All of them before
+        there are `wanted` better scores and `known` different ones."""
+
+    def learn(
+        self,
+        better: NDArray[np.float32],
+        scores: NDArray[np.float32],
+        added: NDArray[np.float32] | None,
+    ) -> None:
+        """Better scores float32[n] of documents that had the scores float32[n]; what the first vectors `added`, None where nothing was
+        asked of these alone."""
 
     def settled(self, score: float, sure: float, known: int) -> bool:
         """Whether a document of this score is not likely to come among the best, though it gains `sure` deviations more than the mean. Not

@@ -6,6 +6,7 @@ Every query vector has a step of its own, as do the levels of codes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -22,19 +23,21 @@ MOST, MOST_LEVEL, MOST_WEIGHT = 127, 254, (1 << 15) - 1
 
 @dataclass(frozen=True)
 class ByteProducts:
-    """A product of vector v and a decoded token is about steps[v] * (sum of products of bytes + weights[v] * level of the token's
-    centroid), and all vectors' products together are `low` more. A byte of a residual holds `planes` numbers: 4, 2 or 1.
+    """A product of vector v and a decoded token is about lows[v] + steps[v] * (sum of products of bytes + weights[v] * level of the
+    token's centroid). A byte of a residual holds `planes` numbers: 4, 2 or 1.
 
     `vectors` int8[groups, planes * columns / 4, 32, 4]: plane after plane, columns being the bytes of a residual, filled up to a multiple
     of 32; `values` uint8[planes, 2, 16]: what the low half and the high half of a byte add to a plane's number; `weights`
-    int16[groups * 32]; `steps` float32[vectors that there are].
+    int16[groups * 32]; `steps` and `lows` float32[vectors that there are].
     """
 
     vectors: np.ndarray
     values: np.ndarray
     weights: np.ndarray
     steps: np.ndarray
-    low: float
+    lows: np.ndarray
+    together: ClassVar[int] = GROUP // 2
+    """As that of `LookupTables`: the vectors of a register."""
 
     @classmethod
     def of(cls, vectors: np.ndarray, codec: ResidualCodec, low: float, step: float) -> ByteProducts:
@@ -60,13 +63,14 @@ class ByteProducts:
             values,
             weights,
             steps,
-            low * len(vectors) + least * float(own @ rounded.sum(axis=1, dtype=np.int32)),
+            np.float32(low) + np.float32(least) * own * rounded.sum(axis=1, dtype=np.int32),
         )
 
-    def scores(self, levels: np.ndarray, part: Part, docs: np.ndarray) -> np.ndarray:
+    def scores(self, levels: np.ndarray, part: Part, docs: np.ndarray, first: int, last: int) -> np.ndarray:
         """As `LookupTables.scores`."""
+        low = float(self.lows[first:last].sum())
         return _maxsim.multiplied(
-            levels, self.vectors, self.values, self.weights, self.steps, self.low, part.codes, part.residuals, part.offsets, docs
+            levels, self.vectors, self.values, self.weights, self.steps, low, first, last, part.codes, part.residuals, part.offsets, docs
         )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ After PQ Fast Scan (André, Kermarrec, Le Scouarnec, VLDB 2015), with one step f
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -21,14 +22,16 @@ MOST = ((1 << 8) - 1 - ADDED / 2, (1 << 15) - 1)
 
 @dataclass(frozen=True)
 class LookupTables:
-    """A product of vector v and a decoded token is about steps[v] * (sum of entries + weights[v] / 256 * level of the token's centroid),
-    and all vectors' products together are `low` more. `entries` uint8[vectors / 2, halves, 2, 16], `weights` uint16[vectors], filled up
-    with zeros to multiples of 2 vectors and 8 halves; `steps` float32[vectors that there are]."""
+    """A product of vector v and a decoded token is about lows[v] + steps[v] * (sum of entries + weights[v] / 256 * level of the token's
+    centroid). `entries` uint8[vectors / 2, halves, 2, 16], `weights` uint16[vectors], filled up
+    with zeros to multiples of 2 vectors and 8 halves; `steps` and `lows` float32[vectors that there are]."""
 
     entries: np.ndarray
     weights: np.ndarray
     steps: np.ndarray
-    low: float
+    lows: np.ndarray
+    together: ClassVar[int] = TOGETHER
+    """Vectors that are worked on together: some of them, from a multiple of it on, can be asked for alone."""
 
     @classmethod
     def of(cls, vectors: np.ndarray, codec: ResidualCodec, low: float, step: float) -> LookupTables:
@@ -52,12 +55,13 @@ class LookupTables:
             np.ascontiguousarray(entries),
             np.rint(256 * step / steps).astype(np.uint16),
             steps[: len(vectors)].astype(np.float32),
-            float(least.sum()) + low * len(vectors),
+            least.sum(axis=1) + np.float32(low),
         )
 
-    def scores(self, levels: np.ndarray, part: Part, docs: np.ndarray) -> np.ndarray:
-        """float32[m]: MaxSim of the query and the documents' decoded tokens, not brought to length 1. `levels` uint8[centroids, multiple
-        of 32] are those of the query's products with centroids."""
+    def scores(self, levels: np.ndarray, part: Part, docs: np.ndarray, first: int, last: int) -> np.ndarray:
+        """float32[m]: MaxSim of the vectors `first` to `last` of the query and the documents' decoded tokens, not brought to length 1.
+        `levels` uint8[centroids, multiple of 32] are those of the query's products with centroids."""
+        low = float(self.lows[first:last].sum())
         return _maxsim.scanned(
-            levels, self.entries, self.weights, self.steps, self.low, part.codes, part.residuals, part.offsets, docs
+            levels, self.entries, self.weights, self.steps, low, first, last, part.codes, part.residuals, part.offsets, docs
         )  # fmt: skip

@@ -113,7 +113,7 @@ void round_of(const Kernels& kernels) {
     const Coded source{codes.data(), residuals.data(), centroids.data(), table.data(), scales.data(), width, bytes, unit};
     kernels.coded(source, offsets.data(), docs.data(), docs.size(), Queries{groups.data(), vectors, bounds.data(), n}, out.data());
     const std::size_t row = (vectors + GROUP - 1) / GROUP * GROUP;
-    std::vector<float> products(centres * row, 5.0F), by_centre(docs.size()), by_tables(docs.size());
+    std::vector<float> products(centres * row, 5.0F), by_tables(docs.size());
     for (std::size_t c = 0; c < centres; ++c)
         for (std::size_t v = 0; v < vectors; ++v) products[c * row + v] = best(centroids, c, c + 1, queries.data() + v * width, width);
     std::vector<std::uint8_t> heights(products.size());
@@ -127,8 +127,11 @@ void round_of(const Kernels& kernels) {
     for (auto& weight : weights) weight = static_cast<std::uint16_t>(upto(32000));
     const Codes held{codes.data(), offsets.data()};
     const Tables tables{entries.data(), weights.data(), steps.data(), filled, halves, 0.5F};
-    kernels.centroids(scores, held, docs.data(), docs.size(), by_centre.data());
-    kernels.scanned(scores, held, Residuals{residuals.data(), bytes}, tables, docs.data(), docs.size(), by_tables.data());
+    std::vector<float> by_centre(n * docs.size());
+    kernels.centroids(scores, held, bounds.data(), n, docs.data(), docs.size(), by_centre.data());
+    const std::size_t last = upto(vectors), some = last / 2 * 2, side = last / 16 * 16;  // from one of these on
+    const std::size_t even = upto(some / 2) * 2, whole = upto(side / 16) * 16;
+    kernels.scanned(scores, held, Residuals{residuals.data(), bytes}, tables, even, last, docs.data(), docs.size(), by_tables.data());
     DrawnBytes drawn(each, bytes, row);
     for (std::size_t p = 0; p < each; ++p)  // as Python fills up
         for (std::size_t c = bytes; c < drawn.columns; ++c)
@@ -140,7 +143,7 @@ void round_of(const Kernels& kernels) {
     for (std::size_t i = 0; i < numbers.size(); ++i)
         numbers[i] = drawn.number(i % width / bytes, residuals[i / width * bytes + i % bytes]);
     const ByteQuery query{drawn.vectors.data(), drawn.values.data(), drawn.weights.data(), steps.data(), each, drawn.columns, 0.25F};
-    kernels.multiplied(scores, held, Residuals{residuals.data(), bytes}, query, docs.data(), docs.size(), by_bytes.data());
+    kernels.multiplied(scores, held, Residuals{residuals.data(), bytes}, query, whole, last, docs.data(), docs.size(), by_bytes.data());
     const std::size_t p = 1 + upto(centres - 1);
     const std::vector<Probe> probes = best_centroids(products.data(), centres, row, vectors, p);
     for (std::size_t i = 0; i < probes.size(); ++i) {
@@ -157,7 +160,8 @@ void round_of(const Kernels& kernels) {
                 sum += best(decoded, start, stop, queries.data() + static_cast<std::size_t>(v) * width, width);
             check(near(out[q * docs.size() + j], sum), "score_coded");
         }
-        float sum = start < stop ? 0 : NONE, looked = start < stop ? tables.low : NONE, multiplied = start < stop ? query.low : NONE;
+        float looked = start < stop ? tables.low : NONE, multiplied = start < stop ? query.low : NONE;
+        std::vector<float> sums(n, start < stop ? 0 : NONE);
         for (std::size_t v = 0; start < stop && v < vectors; ++v) {
             std::uint32_t top = 0, most = 0;
             std::int32_t highest = std::numeric_limits<std::int32_t>::min();
@@ -175,13 +179,14 @@ void round_of(const Kernels& kernels) {
                 for (std::size_t i = 0; i < width; ++i) product += vectors_of_bytes[v * width + i] * numbers[t * width + i];
                 highest = std::max(highest, product);
             }
-            multiplied += steps[v] * static_cast<float>(highest);
-            sum += scores.low + scores.step * static_cast<float>(top);
-            looked += steps[v] * static_cast<float>(most);
+            if (v >= whole && v < last) multiplied += steps[v] * static_cast<float>(highest);
+            if (v >= even && v < last) looked += steps[v] * static_cast<float>(most);
+            const auto part = static_cast<std::size_t>(std::upper_bound(bounds.begin(), bounds.end(), static_cast<std::int64_t>(v)) - bounds.begin()) - 1;
+            sums[part] += scores.low + scores.step * static_cast<float>(top);
         }
         check(near(by_tables[j], looked), "score_scanned");
         check(near(by_bytes[j], multiplied), "score_multiplied");
-        check(near(by_centre[j], sum), "score_centroids");
+        for (std::size_t q = 0; q < n; ++q) check(near(by_centre[q * docs.size() + j], sums[q]), "score_centroids");
     }
 }
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from token_twins import clustered, drawn, maxsim
 
 from gemkr.interfaces import TokenVectors
 from gemkr.vector_index import _maxsim
-from gemkr.vector_index.centroid_search import CHUNK, LEARNED, SURE, _refined
+from gemkr.vector_index.centroid_search import CHUNK, FORETOLD, LEARNED, SURE, _begun, _refined
 from gemkr.vector_index.clustering import Nearest
 from gemkr.vector_index.lookup_tables import LookupTables
 from gemkr.vector_index.token_codec import ResidualCodec
@@ -67,18 +67,23 @@ def test_steps_agree_with_loops(seed: int, bits: int, width: int, vectors: int) 
     assert np.array_equal(scores, np.take_along_axis(products[:, :vectors].T, order, axis=1))
 
     docs = random.permutation(12)[:7]
-    found = _maxsim.by_centroid(levels, vectors, low, step, codes, tokens.offsets, docs)
+    part, first, last = Part.of(tokens, codec), 2 * (vectors // 6), vectors - vectors // 7
+    bounds = np.array([0, first, last])
+    found = _maxsim.by_centroid(levels, bounds, low, step, codes, tokens.offsets, docs)
     tables = LookupTables.of(query, codec, low, step)
-    scanned = tables.scores(levels, Part.of(tokens, codec), docs)
-    for doc, ours, looked in zip(docs.tolist(), found, scanned, strict=True):
+    scanned = tables.scores(levels, part, docs, first, last)
+    for doc, *ours, looked in zip(docs.tolist(), *found, scanned, strict=True):
         own = slice(*tokens.offsets[doc : doc + 2])
         if own.start == own.stop:
-            assert ours == looked == -np.inf
+            assert ours == [-np.inf, -np.inf]
+            assert looked == -np.inf
             continue
         rows = levels[codes[own], :vectors]
-        assert ours == pytest.approx(low * vectors + step * rows.max(axis=0).sum(dtype=int), abs=1e-3)
+        each = low + step * rows.max(axis=0)
+        assert ours == pytest.approx([each[:first].sum(), each[first:last].sum()], abs=1e-3)
         sums = _looked_up(tables, residuals[own]) + (rows * tables.weights[:vectors].astype(int) >> 8)
-        assert looked == pytest.approx(tables.low + sums.max(axis=0) @ tables.steps, abs=1e-3)
+        each = tables.lows + sums.max(axis=0) * tables.steps
+        assert looked == pytest.approx(each[first:last].sum(), abs=1e-3)
 
 
 def _looked_up(tables: LookupTables, residuals: np.ndarray) -> np.ndarray:
@@ -113,7 +118,7 @@ def test_tables_hold_the_products_of_residuals(bits: int, width: int) -> None:
     sums = _looked_up(tables, residuals) + levels[codes, :5] * (tables.weights[:5] / 256)
     decoded = ResidualCodec(codec.centroids, codec.scales, codec.levels, unit=False).decoded(codes, residuals)
     whole = decoded @ query.T
-    # `low` is of all vectors together, so each one's differences are compared
+    # each vector's differences are compared, without `lows`
     found = (sums - sums[:1]) * tables.steps
     error = np.abs(found - (whole - whole[:1]))
     halves = entries.shape[1]
@@ -131,14 +136,14 @@ def test_better_scores_are_asked_for_until_nothing_more_can_come() -> None:
     true = scores + 2 + 0.2 * random.standard_normal(20_000).astype(np.float32)
     docs = random.permutation(20_000)
     place = np.argsort(docs)
-    found, better = _refined(docs, scores, lambda some: true[place[some]], 50, 20_000)
+    found, better = _refined(docs, scores[None], [lambda some: true[place[some]]], 50, 20_000)
     assert np.array_equal(better, true[place[found]])
     best = set(docs[np.argsort(-true)[:50]].tolist())
     assert best <= set(found.tolist())
     assert len(found) < 1000
-    fewer, _ = _refined(docs, scores, lambda some: true[place[some]], 50, 200)
+    fewer, _ = _refined(docs, scores[None], [lambda some: true[place[some]]], 50, 200)
     assert np.array_equal(fewer, docs[np.argsort(-scores)[:200]])
-    same, _ = _refined(docs, scores, lambda some: scores[place[some]] + 1, 50, 20_000)
+    same, _ = _refined(docs, scores[None], [lambda some: scores[place[some]] + 1], 50, 20_000)
     assert len(same) == 128
 
 
@@ -161,7 +166,7 @@ def test_what_is_refined_is_that_of_a_plain_loop(seed: int, n: int, k: int, most
             gains = np.array(list(added.values()))
             if scores[ranked[done]] + gains.mean() + SURE * gains.std() < sorted(seen)[-k]:
                 break
-    found, better = _refined(docs, scores, lambda some: true[some], k, most)
+    found, better = _refined(docs, scores[None], [lambda some: true[some]], k, most)
     assert found.tolist() == [docs[i] for i in ranked[:done]]
     assert better.tolist() == true[found].tolist()
 
@@ -169,27 +174,30 @@ def test_what_is_refined_is_that_of_a_plain_loop(seed: int, n: int, k: int, most
 def test_steps_refuse_what_does_not_fit() -> None:
     levels, codes, offsets = np.zeros((2, 32), np.uint8), np.array([0, 1], np.uint16), np.array([0, 2])
     docs = np.array([0])
-    assert _maxsim.by_centroid(levels, 3, -1.0, 0.5, codes, offsets, docs).tolist() == [-3.0]
+    by_centre = (levels, np.array([0, 1, 3]), -1.0, 0.5, codes, offsets, docs)
+    assert _maxsim.by_centroid(*by_centre).tolist() == [[-1.0], [-2.0]]
     for change, message in (
         ({0: np.zeros((2, 16), np.uint8)}, "levels must be .centroids, a multiple of 32"),
-        ({1: 33}, "a multiple of 32 that holds the query's vectors"),
+        ({1: np.array([0, 33])}, "bounds must rise from 0 or more to at most 32"),
         ({4: np.array([0, 2], np.uint16)}, "a token has a centroid that is not there"),
         ({5: np.array([0, 3])}, "the offsets of document 0 do not fit"),
         ({6: np.array([1])}, "there is no document 1"),
     ):
-        given_ = dict(enumerate((levels, 3, -1.0, 0.5, codes, offsets, docs))) | change
+        given_ = dict(enumerate(by_centre)) | change
         with pytest.raises(ValueError, match=message):
             _maxsim.by_centroid(*given_.values())
     residuals, entries = np.zeros((2, 2), np.uint8), np.ones((2, 8, 2, 16), np.uint8)
-    query = (levels, entries, np.zeros(4, np.uint16), np.ones(3, np.float32), 0.5)
+    query = (levels, entries, np.zeros(4, np.uint16), np.ones(3, np.float32), 0.5, 0, 3)
     held = (codes, residuals, offsets, docs)
     assert _maxsim.scanned(*query, *held).tolist() == [0.5 + 3 * 8]
     for change, message in (
         ({1: np.ones((2, 4, 2, 16), np.uint8)}, "entries must be .vectors / 2, a multiple of 8 halves"),
         ({2: np.zeros(8, np.uint16)}, "with a weight and a step for each vector"),
         ({3: np.ones(5, np.float32)}, "with a weight and a step for each vector"),
-        ({6: np.zeros((2, 5), np.uint8)}, "the parts of a coded token do not fit together"),
-        ({5: np.array([0, 2], np.uint16)}, "a token has a centroid that is not there"),
+        ({5: 1}, "first a multiple of 2"),
+        ({6: 4}, "some of 3 vectors"),
+        ({8: np.zeros((2, 5), np.uint8)}, "the parts of a coded token do not fit together"),
+        ({7: np.array([0, 2], np.uint16)}, "a token has a centroid that is not there"),
     ):
         given_ = dict(enumerate((*query, *held))) | change
         with pytest.raises(ValueError, match=message):
@@ -251,15 +259,67 @@ def test_sums_of_wide_vectors_do_not_overflow() -> None:
     levels[1, 0] = 255
     codes, residuals = np.array([0, 1], np.uint16), np.stack([np.zeros(width), np.full(width, 255)])
     found = _maxsim.scanned(
-        levels, tables.entries, tables.weights, tables.steps, tables.low, codes, residuals.astype(np.uint8),
+        levels, tables.entries, tables.weights, tables.steps, float(tables.lows[0]), 0, 1, codes, residuals.astype(np.uint8),
         np.array([0, 1, 2]), np.arange(2),
     )  # fmt: skip
     assert found == pytest.approx([0, 2 * 255 * width], abs=0.01 * 2 * 255 * width)
 
 
+@settings(max_examples=30)
+@given(st.integers(0, 10_000), st.integers(1, 40), st.floats(0.0, 1.0))
+def test_the_first_vectors_say_who_is_asked_further(seed: int, k: int, bound: float) -> None:
+    """Against a plain loop with numpy's least squares; and few are asked further where the first vectors say much."""
+    random = np.random.default_rng(seed)
+    n = 1500
+    scores = np.sort(random.standard_normal((n, 2)).astype(np.float32), axis=0)[::-1].copy()
+    first = random.normal(1, 0.5, n).astype(np.float32)
+    rest = (bound * first + random.normal(0.5, 0.3, n)).astype(np.float32)
+    asked: list[int] = []
+
+    def others(docs: np.ndarray) -> np.ndarray:
+        asked.extend(docs.tolist())
+        return scores[docs, 1] + rest[docs]
+
+    found, better = _refined(
+        np.arange(n), scores.T, [lambda docs: scores[docs, 0] + first[docs], others], k, n
+    )
+    whole = scores.sum(axis=1, dtype=np.float32)
+    kept: list[int] = []
+    done = 0
+    while done < n:
+        best = sorted((scores[kept].sum(axis=1) + first[kept] + rest[kept]).tolist())[-k:]
+        chunk = range(done, min(done + CHUNK, n))
+        if len(kept) >= FORETOLD:
+            slope, height = np.polyfit(first[kept], rest[kept], 1)
+            sure = SURE * (rest[kept] - height - slope * first[kept]).std()
+            likely = whole + first + height + slope * first + sure
+            assume(np.abs(likely[chunk] - best[0]).min() > 1e-5)  # or rounding decides
+            kept.extend(i for i in chunk if likely[i] >= best[0])
+        else:
+            kept.extend(chunk)
+        done = chunk.stop
+        best = sorted((scores[kept].sum(axis=1) + first[kept] + rest[kept]).tolist())[-k:]
+        slope, height = np.polyfit(first[kept], rest[kept], 1)
+        around = (rest[kept] - height - slope * first[kept]).var()
+        seen = first[:done]
+        mean = seen.mean() * (1 + slope) + height
+        spread = SURE * np.sqrt((1 + slope) ** 2 * seen.var() + around)
+        assume(done >= n or abs(whole[done] + mean + spread - best[0]) > 1e-5)
+        if done < n and len(kept) >= max(k, LEARNED) and whole[done] + mean + spread < best[0]:
+            break
+    assert found.tolist() == asked == kept
+    np.testing.assert_allclose(better, whole[kept] + first[kept] + rest[kept], atol=1e-5)
+    assert done <= FORETOLD or len(kept) < done
+
+
+def test_a_third_of_the_vectors_comes_first() -> None:
+    assert [_begun(n, 2) for n in (1, 2, 3, 6, 28, 32, 320)] == [1, 2, 2, 2, 10, 10, 106]
+    assert [_begun(n, 16) for n in (1, 16, 17, 32, 320)] == [1, 16, 16, 16, 112]
+
+
 def test_no_document_is_wanted() -> None:
     scores = np.arange(300, dtype=np.float32)
-    found, better = _refined(np.arange(300), scores, lambda some: scores[some], 0, 300)
+    found, better = _refined(np.arange(300), scores[None], [lambda some: scores[some]], 0, 300)
     assert found.shape == better.shape == (0,)
 
 
@@ -269,10 +329,17 @@ def test_copies_of_a_document_do_not_hide_a_better_one() -> None:
     scores = np.concatenate([np.full(128, 5.0), random.uniform(3, 4.9, 800)]).astype(np.float32)
     true = scores + np.concatenate([np.zeros(128), random.normal(0, 0.5, 800)]).astype(np.float32)
     true[scores.argsort()[-140]] = 9
-    found, better = _refined(np.arange(928), scores, lambda some: true[some], 10, 928)
+    found, better = _refined(np.arange(928), scores[None], [lambda some: true[some]], 10, 928)
     assert found[better.argmax()] == true.argmax()
 
 
 def test_better_scores_and_scores_must_be_as_many() -> None:
-    with pytest.raises(ValueError, match="must be as many"):
-        _maxsim.Refinement(3).learn(np.zeros(2, np.float32), np.zeros(3, np.float32))
+    two, three = np.zeros(2, np.float32), np.zeros(3, np.float32)
+    for work in (
+        lambda refinement: refinement.learn(two, three, None),
+        lambda refinement: refinement.learn(two, two, three),
+        lambda refinement: refinement.begin(two, three, two, 3.0, 1),
+        lambda refinement: refinement.begin(three, two, two, 3.0, 1),
+    ):
+        with pytest.raises(ValueError, match="must be as many"):
+            work(_maxsim.Refinement(3))

@@ -100,28 +100,31 @@ py::tuple probes(const Floats& products, std::int64_t vectors, std::int64_t p) {
     return py::make_tuple(centroids, scores);
 }
 
-Floats by_centroid(const Bytes& levels, std::int64_t vectors, float low, float step, const Shorts& codes, const Longs& offsets,
+Floats by_centroid(const Bytes& levels, const Longs& bounds, float low, float step, const Shorts& codes, const Longs& offsets,
                    const Longs& docs) {
-    const Scores scores = scores_from(levels, vectors, low, step);
+    require_bounds(bounds, levels.ndim() == 2 ? levels.shape(1) : 0, "bounds");
+    const Scores scores = scores_from(levels, bounds.at(bounds.size() - 1), low, step);
     require(codes.ndim() == 1, "codes must have one axis");
     require_docs(docs, offsets, codes.size());
     require_codes(codes, offsets, docs, levels.shape(0));
-    Floats out(docs.size());
+    Floats out({bounds.size() - 1, docs.size()});
     float* to = out.mutable_data();
     {
         const py::gil_scoped_release release;
-        score_centroids(scores, Codes{codes.data(), offsets.data()}, docs.data(), static_cast<std::size_t>(docs.size()), to);
+        score_centroids(scores, Codes{codes.data(), offsets.data()}, bounds.data(), static_cast<std::size_t>(bounds.size() - 1),
+                        docs.data(), static_cast<std::size_t>(docs.size()), to);
     }
     return out;
 }
 
-Floats scanned(const Bytes& levels, const Bytes& entries, const Shorts& weights, const Floats& steps, float low, const Shorts& codes,
-               const Bytes& residuals, const Longs& offsets, const Longs& docs) {
+Floats scanned(const Bytes& levels, const Bytes& entries, const Shorts& weights, const Floats& steps, float low, std::int64_t first,
+               std::int64_t last, const Shorts& codes, const Bytes& residuals, const Longs& offsets, const Longs& docs) {
     require(entries.ndim() == 4 && entries.shape(2) == TOGETHER && entries.shape(3) == ENTRIES && entries.shape(1) % ADDED == 0 &&
                 weights.size() == 2 * entries.shape(0) && steps.ndim() == 1 && steps.size() <= weights.size(),
             "entries must be [vectors / 2, a multiple of 8 halves, 2, 16], with a weight and a step for each vector");
     const Scores scores = scores_from(levels, steps.size(), 0, 1);
     require(weights.size() <= levels.shape(1), "levels and entries must be of the same vectors");
+    require_range(first, last, steps.size(), TOGETHER);
     require_coded(codes, residuals, offsets, docs, levels.shape(0));
     require(2 * residuals.shape(1) <= entries.shape(1), "the parts of a coded token do not fit together");
     Floats out(docs.size());
@@ -131,14 +134,16 @@ Floats scanned(const Bytes& levels, const Bytes& entries, const Shorts& weights,
         const Tables tables{entries.data(), weights.data(), steps.data(), static_cast<std::size_t>(weights.size()),
                             static_cast<std::size_t>(entries.shape(1)), low};
         score_scanned(scores, Codes{codes.data(), offsets.data()},
-                      Residuals{residuals.data(), static_cast<std::size_t>(residuals.shape(1))}, tables, docs.data(),
+                      Residuals{residuals.data(), static_cast<std::size_t>(residuals.shape(1))}, tables,
+                      static_cast<std::size_t>(first), static_cast<std::size_t>(last), docs.data(),
                       static_cast<std::size_t>(docs.size()), to);
     }
     return out;
 }
 
 Floats multiplied(const Bytes& levels, const Array<std::int8_t>& vectors, const Bytes& values, const Array<std::int16_t>& weights,
-                  const Floats& steps, float low, const Shorts& codes, const Bytes& residuals, const Longs& offsets, const Longs& docs) {
+                  const Floats& steps, float low, std::int64_t first, std::int64_t last, const Shorts& codes, const Bytes& residuals,
+                  const Longs& offsets, const Longs& docs) {
     require(values.ndim() == 3 && values.shape(1) == 2 && values.shape(2) == ENTRIES && steps.ndim() == 1 && weights.ndim() == 1,
             "values must be [planes, 2, 16], weights and steps have one axis");
     const Scores scores = scores_from(levels, steps.size(), 0, 1);
@@ -149,6 +154,7 @@ Floats multiplied(const Bytes& levels, const Array<std::int8_t>& vectors, const 
     require(vectors.ndim() == 4 && vectors.shape(0) == static_cast<py::ssize_t>(scores.groups) && weights.size() == levels.shape(1) &&
                 vectors.shape(1) * quad == planes * columns && vectors.shape(2) == group && vectors.shape(3) == quad,
             "vectors must be [groups of 32, planes * bytes of a residual, filled up to 32, / 4, 32, 4], with a weight for each");
+    require_range(first, last, steps.size(), GROUP / 2);
     Floats out(docs.size());
     float* to = out.mutable_data();
     {
@@ -156,7 +162,8 @@ Floats multiplied(const Bytes& levels, const Array<std::int8_t>& vectors, const 
         const ByteQuery query{vectors.data(), values.data(), weights.data(), steps.data(), static_cast<std::size_t>(planes),
                               static_cast<std::size_t>(columns), low};
         score_multiplied(scores, Codes{codes.data(), offsets.data()},
-                         Residuals{residuals.data(), static_cast<std::size_t>(residuals.shape(1))}, query, docs.data(),
+                         Residuals{residuals.data(), static_cast<std::size_t>(residuals.shape(1))}, query,
+                         static_cast<std::size_t>(first), static_cast<std::size_t>(last), docs.data(),
                          static_cast<std::size_t>(docs.size()), to);
     }
     return out;
@@ -196,9 +203,18 @@ py::tuple candidates(const Longs& list_offsets, const Array<std::uint32_t>& list
                           Floats(static_cast<py::ssize_t>(found.gains.size()), found.gains.data()));
 }
 
-void learn(Refinement& refinement, const Floats& better, const Floats& scores) {
-    require(better.ndim() == 1 && scores.ndim() == 1 && better.size() == scores.size(), "better scores and scores must be as many");
-    refinement.learn(better.data(), scores.data(), static_cast<std::size_t>(better.size()));
+Longs begin(Refinement& refinement, const Floats& better, const Floats& begun, const Floats& scores, double sure, std::size_t known) {
+    require_as_many(better, scores);
+    require_as_many(begun, scores);
+    const auto kept = refinement.begin(better.data(), begun.data(), scores.data(), static_cast<std::size_t>(scores.size()), sure, known);
+    return Longs(static_cast<py::ssize_t>(kept.size()), kept.data());
+}
+
+void learn(Refinement& refinement, const Floats& better, const Floats& scores, const py::object& added) {
+    require_as_many(better, scores);
+    Floats held;
+    if (!added.is_none()) require_as_many(held = py::cast<Floats>(added), scores);
+    refinement.learn(better.data(), scores.data(), added.is_none() ? nullptr : held.data(), static_cast<std::size_t>(better.size()));
 }
 
 }  // namespace
@@ -216,19 +232,21 @@ PYBIND11_MODULE(_maxsim, module) {
     module.def("products", &gemkr::products, arg("centroids").noconvert(), arg("vectors").noconvert());
     module.def("leveled", &gemkr::leveled, arg("products").noconvert());
     module.def("probes", &gemkr::probes, arg("products").noconvert(), arg("vectors"), arg("p"));
-    module.def("by_centroid", &gemkr::by_centroid, arg("levels").noconvert(), arg("vectors"), arg("low"), arg("step"),
+    module.def("by_centroid", &gemkr::by_centroid, arg("levels").noconvert(), arg("bounds").noconvert(), arg("low"), arg("step"),
                arg("codes").noconvert(), arg("offsets").noconvert(), arg("docs").noconvert());
     module.def("scanned", &gemkr::scanned, arg("levels").noconvert(), arg("entries").noconvert(), arg("weights").noconvert(),
-               arg("steps").noconvert(), arg("low"), arg("codes").noconvert(), arg("residuals").noconvert(),
-               arg("offsets").noconvert(), arg("docs").noconvert());
+               arg("steps").noconvert(), arg("low"), arg("first"), arg("last"), arg("codes").noconvert(),
+               arg("residuals").noconvert(), arg("offsets").noconvert(), arg("docs").noconvert());
     module.def("multiplied", &gemkr::multiplied, arg("levels").noconvert(), arg("vectors").noconvert(), arg("values").noconvert(),
-               arg("weights").noconvert(), arg("steps").noconvert(), arg("low"), arg("codes").noconvert(),
+               arg("weights").noconvert(), arg("steps").noconvert(), arg("low"), arg("first"), arg("last"), arg("codes").noconvert(),
                arg("residuals").noconvert(), arg("offsets").noconvert(), arg("docs").noconvert());
     module.def("multiplies_bytes", &gemkr::multiplies_bytes);
     module.def("candidates", &gemkr::candidates, arg("list_offsets").noconvert(), arg("list_docs").noconvert(),
                arg("probes").noconvert(), arg("gains").noconvert(), arg("documents"), arg("allowed"));
     py::class_<gemkr::Refinement>(module, "Refinement")
         .def(py::init<std::size_t>(), arg("wanted"))
-        .def("learn", &gemkr::learn, arg("better").noconvert(), arg("scores").noconvert())
+        .def("begin", &gemkr::begin, arg("better").noconvert(), arg("begun").noconvert(), arg("scores").noconvert(), arg("sure"),
+             arg("known"))
+        .def("learn", &gemkr::learn, arg("better").noconvert(), arg("scores").noconvert(), arg("added"))
         .def("settled", &gemkr::Refinement::settled, arg("score"), arg("sure"), arg("known"));
 }

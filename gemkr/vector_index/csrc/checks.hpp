@@ -64,6 +64,16 @@ inline void require_coded(const Shorts& codes, const Bytes& residuals, const Lon
     require_codes(codes, offsets, docs, centroids);
 }
 
+// Some of a query's vectors, from a multiple of `each` on.
+inline void require_range(std::int64_t first, std::int64_t last, py::ssize_t vectors, std::size_t each) {
+    if (first < 0 || first > last || last > vectors || static_cast<std::size_t>(first) % each)
+        refuse("first to last must be some of " + std::to_string(vectors) + " vectors, first a multiple of " + std::to_string(each));
+}
+
+inline void require_as_many(const Floats& numbers, const Floats& scores) {
+    require(numbers.ndim() == 1 && scores.ndim() == 1 && numbers.size() == scores.size(), "better scores and scores must be as many");
+}
+
 inline Scores scores_from(const Bytes& levels, std::int64_t vectors, float low, float step) {
     require(levels.ndim() == 2 && levels.shape(0) > 0 && levels.shape(1) % GROUP == 0 && vectors >= 0 &&
                 vectors <= levels.shape(1),

@@ -17,7 +17,7 @@ struct ByteQuery {
     const std::int16_t* weights;  // [groups * 32]: the vector's steps in a step of the levels of centroids
     const float* steps;           // [vectors]
     std::size_t planes, columns;
-    float low;  // the score where all sums are 0
+    float low;  // the score of what is asked for where all sums are 0
 };
 
 }  // namespace gemkr

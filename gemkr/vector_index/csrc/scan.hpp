@@ -16,7 +16,7 @@ struct Tables {
     const std::uint16_t* weights;  // [vectors]: 256 times the vector's steps in a step of the levels of centroids
     const float* steps;            // [vectors]
     std::size_t vectors, halves;   // how many are filled up to
-    float low;                     // the score where all entries and levels are 0
+    float low;                     // the score of what is asked for where all entries and levels are 0
 };
 
 struct Residuals {

@@ -74,4 +74,5 @@ def test_a_report_shows_what_was_found(tmp_path: Path) -> None:
     named = " ".join(finders for _, finders in shown)
     assert all(word in named for word in ("boat", "[MASK]"))
     assert "token</mark> found by the query's vectors" in html
+    assert "written by the model" not in html
     assert "<title>" in html

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from gemkr.evaluation.answer_runs import AnswerRun
 from gemkr.evaluation.metrics import Scores
 from gemkr.evaluation.report.answers import answers_section
 from gemkr.evaluation.report.card_html import excerpt
-from gemkr.evaluation.report.cards import Box, choose_queries, clue_ranges, make_card
+from gemkr.evaluation.report.cards import Box, Matched, choose_queries, clue_ranges, make_card
 from gemkr.evaluation.report.page import Row, duration, write_report
 from gemkr.evaluation.risk import risk_coverage
 from gemkr.evaluation.significance import paired_test
@@ -163,6 +164,27 @@ def test_the_page_is_one_balanced_file_that_fetches_nothing(tmp_path: Path) -> N
     assert "<mark" in html
     assert "flag .93" in html
     assert "all <b>1</b>" in html
+
+
+@pytest.mark.parametrize(
+    ("kept", "words"),
+    [((), []), (("clue",), ["clue"]), (("answer",), ["answer"]), (("matched",), ["token"]),
+     (("clue", "answer", "matched"), ["clue", "answer", "token"])],
+)  # fmt: skip
+def test_the_legend_explains_the_marks_that_are_shown(
+    tmp_path: Path, kept: tuple[str, ...], words: list[str]
+) -> None:
+    """Of late interaction and dense retrieval no document has a clue: their legends do not speak of any."""
+    card = toy_card()
+    first = replace(card.documents[0], matched=(Matched(0, 5, 1.0, "Paris 0.50"),))
+    off = {name: () for name in ("clue", "answer", "matched") if name not in kept}
+    cards = [replace(card, documents=(replace(card.documents[1], answer=()),)) for _ in range(2)]
+    cards[1] = replace(card, documents=(replace(first, **off),))
+    write_report(tmp_path / "r.html", '<mark class="clue">', [], cards, {})
+    html = (tmp_path / "r.html").read_text()
+    legends = re.findall(r'<p class="legend">(.*)</p>', html)
+    assert [re.findall(r"<mark [^>]*>(\w+)</mark>", legend) for legend in legends] == [words][: len(words)]
+    assert not any(legend.startswith(" ·") or legend.endswith("· ") for legend in legends)
 
 
 @pytest.mark.parametrize("error", [None, ModuleNotFoundError("pi_heif")], ids=["pillow", "ultralytics"])

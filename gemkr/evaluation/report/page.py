@@ -7,6 +7,7 @@ Knows nothing of retrievers, models or configurations.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -20,10 +21,12 @@ from gemkr.evaluation.report.cards import Card
 from gemkr.evaluation.report.table import number
 from gemkr.files import write_atomically
 
-MATCHED = (
-    ' · <mark class="match" style="--w:1">token</mark> found by the query\'s vectors, the darker the more'
-)
-"""What the legend says of late interaction."""
+LEGEND = {
+    "clue": '<mark class="clue">clue</mark> written by the model, found in the document',
+    "answer": '<mark class="answer">answer</mark> known to be right',
+    "match": '<mark class="match" style="--w:1">token</mark> found by the query\'s vectors, the darker the more',
+}
+"""What the legend says of each kind of mark."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ def write_report(
         "low": sum(card.found and not card.right for card in cards),
         "missed": sum(not card.found for card in cards),
     }
+    shown = "\n".join(card_html(card) for card in cards)
     html = page.substitute(
         title=escape(title),
         subtitle=escape(subtitle),
@@ -78,11 +82,18 @@ def write_report(
         seconds=_seconds(seconds),
         notes="".join(f"<li>{escape(note)}</li>" for note in notes),
         sections="\n".join(sections),
-        legend=MATCHED if any(shown.matched for card in cards for shown in card.documents) else "",
-        cards="\n".join(card_html(card) for card in cards),
+        legend=_legend(shown),
+        cards=shown,
         **{f"count_{name}": count for name, count in counts.items()},
     )
     write_atomically(path, html)
+
+
+def _legend(cards: str) -> str:
+    """What the marks of these cards' documents mean; nothing where none has one."""
+    kinds = {kind for names in re.findall('<mark class="([^"]+)"', cards) for kind in names.split()}
+    entries = [entry for kind, entry in LEGEND.items() if kind in kinds]
+    return f'<p class="legend">{" · ".join(entries)}</p>' if entries else ""
 
 
 def _tiles(rows: Sequence[Row]) -> str:

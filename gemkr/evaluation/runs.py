@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from gemkr.evaluation.pools import Pools, pool_names, read_pools, require_pools
 from gemkr.files import require_writable_folder
 from gemkr.retrievers.compose import answers_new_questions, reads_pictures, run_files, run_settings
 from gemkr.sources import Sources
+
+logger = logging.getLogger(__name__)
 
 
 def run_retriever(config: EvalConfig, sources: Sources, name: str, *, restart: bool = False) -> RunResult:
@@ -71,8 +74,14 @@ def require_inputs(config: EvalConfig, sources: Sources, names: Iterable[str]) -
 
 
 def _pools(config: EvalConfig, sources: Sources) -> Pools:
-    """The pools of the configuration; ConfigError for a query of another one. None are used where none are configured."""
+    """The pools of the configuration; ConfigError for a query of another one. Where none are configured, none are used, and a line says
+    so of queries that name some."""
     if not config.pools:
+        if placed := [query for query in sources.queries if query.pool is not None]:
+            logger.warning(
+                "%d of %d queries name a pool, such as %r of the query %r; pools is not set, so the whole corpus is searched for them",
+                len(placed), len(sources.queries), placed[0].pool, placed[0].query_id,
+            )  # fmt: skip
         return {}
     require_pools(sources.queries, pool_names(config.pools))
     return read_pools(config.pools, sources.documents.doc_ids)

@@ -93,6 +93,22 @@ def test_a_local_pool_is_the_union_filtered_and_the_local_file_alone(folder: Pat
             assert [hit.score for hit in ours] == pytest.approx([hit.score for hit in hits], abs=1e-6)
 
 
+def test_a_line_says_that_the_whole_corpus_is_searched(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once a run of both retrievers, and not where pools are used, or none is named."""
+    runs(folder, "union.jsonl", None, False)
+    said = "36 of 36 queries name a pool, such as 'webqa_task1' of the query 'webqa_task1:0'; pools is not set, so the whole corpus"
+    assert caplog.text.count("name a pool") == caplog.text.count(said) == 1
+    caplog.clear()
+    runs(folder, "union.jsonl", None, True)
+    rows = [json.loads(line) for line in (folder / "queries.jsonl").read_text().splitlines()]
+    put(folder / "queries.jsonl", [row | {"pool": None} for row in rows])
+    (folder / "out-union.jsonl-None-False").rename(folder / "first")
+    runs(folder, "union.jsonl", None, False)
+    assert "name a pool" not in caplog.text
+
+
 def test_every_file_that_names_documents_is_the_same_pool(folder: Path) -> None:
     (folder / "ids.txt").write_text("2:5\n\n2:6\n2:7\n2:8\n")
     put(folder / "many.jsonl", [{"pool": "mine", "doc_ids": ["2:5", "2:6", "2:7", "2:8"]}])

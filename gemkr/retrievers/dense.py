@@ -16,7 +16,7 @@ from gemkr.config.section import Section, section_files
 from gemkr.errors import ConfigError, DataError
 from gemkr.interfaces import Allowed, Encoder, VectorIndex
 from gemkr.models.encoders import ENCODERS
-from gemkr.retrievers.embedding import ANEW, REMEDY, Embedded, blocks_of, rankings_of
+from gemkr.retrievers.embedding import ANEW, Embedded, blocks_of, rankings_of, remedy_for
 from gemkr.types import Query, Ranking
 from gemkr.vector_index.exact import ExactIndex
 from gemkr.vector_index.indexes import INDEXES
@@ -72,17 +72,18 @@ class DenseRetriever:
             (ExactIndex, ExactIndex.Config()) if section is None else (section.cls, section.config)
         )
         parts = live_parts(documents)
+        remedy = "" if folder is None else remedy_for(folder, cls.embeds_into, parts)
         if folder is None:
             blocks = (encoder.encode_documents(block) for block in blocks_of(documents))
             index = kind.from_config(settings, joined([as_stored(block, config.dtype) for block in blocks]))
         elif parts is None:
-            vectors = open_vectors(folder, plan_of(encoder, documents, config.dtype), REMEDY)
+            vectors = open_vectors(folder, plan_of(encoder, documents, config.dtype), remedy)
             index = kind.from_config(settings, vectors, folder)
         elif (shards := sources.shards) is not None:
             made = VectorKind(encoder, config.dtype)
-            index = ShardedVectors(shards, folder, parts, made, kind, settings, REMEDY)
+            index = ShardedVectors(shards, folder, parts, made, kind, settings, remedy)
         else:
-            held, _ = segment_vectors(folder, parts, encoder, config.dtype, REMEDY)
+            held, _ = segment_vectors(folder, parts, encoder, config.dtype, remedy)
             index = held_index(kind, settings, folder, held)
         return cls(encoder, index, documents.doc_ids, batch_size=config.batch_size)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from gemkr.data.documents import DocumentStore, allowed_documents
@@ -13,11 +14,24 @@ from gemkr.interfaces import Allowed, Encoder, TokenEncoder, TokenVectorIndex, V
 from gemkr.progress import progress_bar
 from gemkr.retrievers.generative.shares import from_one_share
 from gemkr.types import Document, Hit, Query, Ranking
+from gemkr.vector_index.manifest import MANIFEST
+from gemkr.vector_index.segment_store import Parts, name_of
 
 BLOCK = 1024
 """Documents encoded between two saves."""
 REMEDY = "make them with gemkr embed CONFIG NAME"
 ANEW = "delete it, or choose another folder"
+
+
+def remedy_for(folder: str | Path, setting: str, parts: Parts | None = None) -> str:
+    """What helps where vectors cannot be opened: `gemkr embed` makes those that are missing, and replaces none. Where all of `folder`
+    are there, of a corpus or of the segments `parts`, it is those of another encoder or corpus, or damaged ones, that stand in its way.
+    `setting` names the folder in the retriever's section."""
+    folder = Path(folder)
+    places = [folder] if parts is None else [folder / name_of(segment) for segment, _ in parts]
+    if not all((place / MANIFEST).exists() for place in places):
+        return REMEDY
+    return f"delete {folder}, or set {setting} to another folder, then {REMEDY}"
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from gemkr.config.section import Section, section_files
 from gemkr.errors import DataError
 from gemkr.interfaces import Allowed, TokenEncoder, TokenVectorIndex, TokenVectors
 from gemkr.models.encoders import TOKEN_ENCODERS
-from gemkr.retrievers.embedding import ANEW, REMEDY, Embedded, blocks_of, rankings_of
+from gemkr.retrievers.embedding import ANEW, Embedded, blocks_of, rankings_of, remedy_for
 from gemkr.types import Document, Query, Ranking, TokenMatch
 from gemkr.vector_index.learned_segments import build_learned, held_index
 from gemkr.vector_index.live_tokens import LiveTokens, as_live
@@ -75,12 +75,13 @@ class LateInteractionRetriever:
             (ExactTokenIndex, ExactTokenIndex.Config()) if section is None else (section.cls, section.config)
         )
         parts = live_parts(documents)
+        remedy = "" if folder is None else remedy_for(folder, cls.embeds_into, parts)
         if folder is not None and parts is not None and (shards := sources.shards) is not None:
-            index = ShardedTokens(shards, folder, parts, TokenKind(encoder), kind, settings, REMEDY)
+            index = ShardedTokens(shards, folder, parts, TokenKind(encoder), kind, settings, remedy)
             _warn_of_empty([documents.doc_ids[number] for number in index.empty.tolist()])
             return cls(encoder, index, documents.doc_ids, batch_size=config.batch_size)
         if folder is not None and parts is not None:
-            held, _ = segment_tokens(folder, parts, encoder, REMEDY)
+            held, _ = segment_tokens(folder, parts, encoder, remedy)
             _warn_of_empty(_empty(held.live, documents.doc_ids))
             index = held_index(kind, settings, folder, held)
             return cls(encoder, index, documents.doc_ids, batch_size=config.batch_size)
@@ -89,7 +90,7 @@ class LateInteractionRetriever:
             joined = joined_tokens(blocks, encoder.width)
             tokens = TokenVectors(joined.values.astype(np.float16, copy=False), joined.offsets)
         else:
-            tokens = open_tokens(folder, plan_of_tokens(encoder, documents), REMEDY)
+            tokens = open_tokens(folder, plan_of_tokens(encoder, documents), remedy)
         _warn_of_empty(_empty(tokens, documents.doc_ids))
         index = kind.from_config(settings, tokens, folder)
         return cls(encoder, index, documents.doc_ids, batch_size=config.batch_size)

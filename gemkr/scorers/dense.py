@@ -20,7 +20,7 @@ from gemkr.vector_index.segment_vectors import VectorKind, corpus_vectors
 from gemkr.vector_index.sharded_search import ShardedVectors
 from gemkr.vector_index.vectors import Vectors
 
-REMEDY = "make them with gemkr embed, from a dense retriever's section with the same encoder and vectors"
+REMEDY = "make them with gemkr embed, from a dense retriever's section with the same encoder and vectors, others' deleted first"
 
 
 BLOCK = 32

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +109,9 @@ def test_vectors_in_a_folder_give_the_same_ranking(
     assert "5 were there already" in out
     assert rank(stored, "words") == memory
     (folder / "vectors" / "vectors.npy").write_bytes(b"junk")
-    with pytest.raises(DataError, match=r"cannot be read \(.*\); make them with gemkr embed CONFIG NAME"):
+    with pytest.raises(
+        DataError, match=r"cannot be read \(.*\); delete .*vectors, or set vectors to another"
+    ):
         rank(stored, "words")
     assert main(["embed", str(folder / "own.yaml"), "words"]) == 1
     assert "cannot be read" in (error := capsys.readouterr().err)
@@ -123,13 +127,19 @@ def test_vectors_in_a_folder_give_the_same_ranking(
     }
     with pytest.raises(
         DataError,
-        match="made with another encoder, or with its texts read otherwise; make them with gemkr embed",
+        match=rf"another encoder, or with its texts read otherwise; delete {re.escape(str(folder))}/vectors, or set vectors to another "
+        "folder, then make them with gemkr embed CONFIG NAME",
     ):
         rank(configure(folder, {"words": other}), "words")
     corpus = folder / "corpus.jsonl"
     corpus.write_text(corpus.read_text().replace("Tokyo", "Kyoto"))
-    with pytest.raises(DataError, match="made with another corpus; make them"):
+    with pytest.raises(
+        DataError, match=r"made with another corpus; delete .*vectors, or set vectors to another"
+    ):
         rank(stored, "words")
+    shutil.rmtree(folder / "vectors")
+    assert main(["embed", str(folder / "own.yaml"), "words"]) == 0
+    assert rank(stored, "words") != memory
 
 
 @pytest.mark.parametrize("index", ["exact", "ivf", {"kind": "pq", "group": 8, "rescore": 2}])
@@ -171,7 +181,7 @@ def test_an_index_that_is_missing_or_unknown(folder: Path) -> None:
         ConfigError, match="dtype 'float8' is unknown; vectors are kept as float32, float16, int8"
     ):
         configure(folder, {"words": {**section, "dtype": "float8"}})
-    with pytest.raises(DataError, match=r"another dtype .float16, not int8.; make them with gemkr embed"):
+    with pytest.raises(DataError, match=r"another dtype .float16, not int8.; delete .* then make them"):
         rank(configure(folder, {"words": {**section, "dtype": "int8"}}), "words")
 
 

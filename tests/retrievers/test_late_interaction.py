@@ -104,7 +104,7 @@ def test_tokens_in_a_folder_give_the_same_ranking(
     other = {"encoder": {"kind": WORDS, "width": 32, "seed": 1}, "tokens": str(folder / "tokens")}
     with pytest.raises(
         DataError,
-        match="made with another encoder, or with its texts read otherwise; make them with gemkr embed",
+        match=r"made with another encoder, .*; delete .*tokens, or set tokens to another folder, then make them with gemkr embed",
     ):
         rank(configure(folder, other))
 

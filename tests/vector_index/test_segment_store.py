@@ -174,7 +174,9 @@ def test_vectors_of_another_encoder_or_corpus_are_refused(collection: Collection
     config = configured(collection)
     ranked(config)
     other = {"encoder": {"kind": f"{__name__}:Counting", "seed": 1}}
-    with pytest.raises(DataError, match="were made with another encoder"):
+    with pytest.raises(
+        DataError, match=r"made with another encoder.*; delete .*/vectors, or set vectors to another"
+    ):
         ranked(configured(collection, **other))
     collection.add([OWL])
     with pytest.raises(DataError, match=r"were made with another dtype .*; delete .*vectors, or choose"):

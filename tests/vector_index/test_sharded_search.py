@@ -249,6 +249,8 @@ def test_what_is_wrong_in_a_shard_is_said_here(two: Material, tmp_path: Path) ->
     embed(config)
     (damaged, *_) = (tmp_path / "vectors" / "dense").glob("*/vectors.npy")
     damaged.write_bytes(b"")
-    with pytest.raises(DataError, match=r"cannot be read .*; make them with gemkr embed CONFIG NAME"):
+    with pytest.raises(
+        DataError, match=r"cannot be read .*; delete .* then make them with gemkr embed CONFIG"
+    ):
         config.sources().retriever("dense")
     assert list(config.sources().retriever("late").retrieve([Query("1", "honey")], 2))

@@ -52,11 +52,11 @@ def run(args: argparse.Namespace) -> int:
     ranking = loaded.ask(args.question, args.picture, k=args.k)
     if args.json:
         from gemkr.data.records import to_record
-        from gemkr.evaluation.report.matches import shown_matches
+        from gemkr.evaluation.report.matches import shown_matches, vector_matches
 
         record = to_record(ranking)
         for shown, hit in zip(record["hits"], ranking.hits, strict=True):
-            shown |= {"title": hit.title, "text": hit.text} | shown_matches(hit)
+            shown |= {"title": hit.title, "text": hit.text} | shown_matches(hit) | vector_matches(hit)
         print(json.dumps(record, ensure_ascii=False))
         return 0
     print("\n".join(as_text(ranking)))

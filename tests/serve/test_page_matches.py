@@ -86,6 +86,15 @@ def test_the_command_marks_what_was_found(
     (hit,) = json.loads(capsys.readouterr().out)["hits"]
     assert hit["matches"]
     assert hit["heat"] == []
+    assert sum(vector["score"] for vector in hit["vectors"]) == pytest.approx(hit["score"], abs=0.02)
+    assert [vector["name"] for vector in hit["vectors"] if "boat" in vector["name"]] == ["boat"]
+    tokens = {vector["token"] for vector in hit["vectors"]} - {""}
+    assert {hit["text"][start:stop] for start, stop, _ in hit["matches"]} <= tokens
+    photo = ["--picture", str(Path(values["images"]) / "one.png"), "--json"]
+    assert main(["ask", str(tmp_path / "ask.yaml"), "a cat", "-k", "1", *photo]) == 0
+    (seen,) = json.loads(capsys.readouterr().out)["hits"]
+    parts = [vector["box"] for vector in seen["vectors"] if vector["name"] == "patch"]
+    assert sorted(parts) == sorted(part["box"] for part in seen["heat"])
     assert main(["ask", str(tmp_path / "ask.yaml"), "a boat", "-k", "1"]) == 0
     shown = capsys.readouterr().out
     start, stop, _ = max(hit["matches"], key=lambda match: match[2])

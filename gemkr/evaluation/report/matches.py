@@ -99,3 +99,22 @@ def shown_matches(hit: Hit) -> dict[str, Any]:
         for h in heat_of(hit.matches, contents)
     ]
     return {"matches": matches, "heat": heat}
+
+
+def vector_matches(hit: Hit) -> dict[str, Any]:
+    """`vectors`, as JSON values: for each of the query's vectors, in order, its `name`, the `box` of its part of the picture, the `token`
+    of the document that it found ("" for a marker or a picture) and the `score`, as Python's `hit.matches`; nothing of other hits."""
+    if hit.document is None or not hit.matches:
+        return {}
+    contents = hit.document.contents
+    return {
+        "vectors": [
+            {
+                "name": match.vector.text,
+                **({} if match.vector.box is None else {"box": list(match.vector.box)}),
+                "token": contents[match.start : match.stop],
+                "score": round(match.score, 4),
+            }
+            for match in hit.matches
+        ]
+    }

@@ -111,21 +111,41 @@ def first_hits(folder: Path, reranker: dict, output: str, capsys: pytest.Capture
     return sum(r.hits[0].doc_id == r.query_id.replace("q", "d") for r in rankings) / len(rankings)
 
 
+def turn(folder: Path) -> None:
+    """Ask with the texts of the documents for what were the questions."""
+    corpus, queries = (
+        [json.loads(line) for line in (folder / name).read_text().splitlines()]
+        for name in ("corpus.jsonl", "queries.jsonl")
+    )
+    for document, query in zip(corpus, queries, strict=True):
+        document["text"], query["question"] = query["question"], document["text"]
+    for name, rows in (("corpus", corpus), ("queries", queries)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
 @pytest.mark.parametrize(
-    ("kind", "samples"),
-    [({"kind": "yes_no"}, ["yes", "no"]), ({"kind": "listwise", "window": 2}, ["listwise"])],
+    ("kind", "samples", "turned"),
+    [
+        ({"kind": "yes_no"}, ["yes", "no"], False),
+        ({"kind": "yes_no"}, ["yes", "no"], True),
+        ({"kind": "listwise", "window": 2}, ["listwise"], False),
+    ],
 )
 def test_a_reranker_learns_sixteen_pairs(
-    pairs: Path, kind: dict, samples: list[str], capsys: pytest.CaptureFixture
+    pairs: Path, kind: dict, samples: list[str], turned: bool, capsys: pytest.CaptureFixture
 ) -> None:
+    """In either direction: names ask for texts, or, at half the learning rate, texts for names."""
+    if turned:
+        turn(pairs)
     prompt = {"template": f"{kind['kind']}.txt"}
     before = first_hits(pairs, {**kind, "model": {**MODEL, "prompt": prompt}}, "before", capsys)
     rerank = {
         "samples": samples, "list_size": 2, "draws": 5, "pointwise_template": "yes_no.txt",
         "listwise_template": "listwise.txt",
     }  # fmt: skip
-    changes = {"optimizer": {"lr": 1e-2, "min_lr": 2e-3, "warmup_steps": 5, "weight_decay": 0.0}}
-    words = str(write_training(pairs, rerank, batch_size=40, epochs=50, **changes))
+    lr = 5e-3 if turned else 1e-2
+    changes = {"optimizer": {"lr": lr, "min_lr": lr / 5, "warmup_steps": 5, "weight_decay": 0.0}}
+    words = str(write_training(pairs, rerank, batch_size=40, epochs=60 if turned else 50, **changes))
     assert main(["train", words]) == 0
     capsys.readouterr()
     trained = {**MODEL, "train_llm": True, "checkpoint": "trained/final", "prompt": prompt}

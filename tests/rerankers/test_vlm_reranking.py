@@ -217,22 +217,30 @@ def test_imported_adapters_give_their_scores(
 
 
 @pytest.mark.parametrize(
-    ("kind", "samples"), [({"kind": "yes_no"}, ["yes", "no"]), ({"kind": "listwise", "window": 2}, ["listwise"])]
+    ("kind", "samples", "turned"),
+    [({"kind": "yes_no"}, ["yes", "no"], False), ({"kind": "yes_no"}, ["yes", "no"], True),
+     ({"kind": "listwise", "window": 2}, ["listwise"], False)],
 )  # fmt: skip
-def test_sixteen_queries_of_every_form_are_learned(tmp_path: Path, kind: dict, samples: list[str]) -> None:
+def test_sixteen_queries_of_every_form_are_learned(
+    tmp_path: Path, kind: dict, samples: list[str], turned: bool
+) -> None:
     """Texts, pictures, and both, on either side, each to be told from its neighbour's, in some lists before it and in some behind;
-    what learns are adapters alone."""
+    turned, what was a query is to be found by what was its document. What learns are adapters alone."""
     save_tiny_vlm(tmp_path / "vlm", "qwen2_vl", [*ANSWERS, *WORDS])
     save_pictures(tmp_path / "images", [f"{side}{i}" for i in range(16) for side in "qd"])
     queries, documents = [], []
     for number in range(16):
         words = [WORDS[(number * step + 3) % len(WORDS)] for step in (1, 5, 7)]
-        form, other = "tib"[number % 3], "tib"[number // 3 % 3]
+        sides = [
+            ("tib"[number % 3], " ".join(words), f"q{number}"),
+            ("tib"[number // 3 % 3], " ".join(words[::-1]) + " tree", f"d{number}"),
+        ]
+        (form, asked, seen), (other, text, shown) = sides[::-1] if turned else sides
         query = {"query_id": f"q{number}", "positives": [f"d{number}"]}
-        query |= {} if form == "i" else {"question": " ".join(words)}
-        queries.append(query | ({} if form == "t" else {"image": f"q{number}"}))
-        document = {"id": f"d{number}"} | ({} if other == "i" else {"text": " ".join(words[::-1]) + " tree"})
-        documents.append(document | ({} if other == "t" else {"image": f"d{number}"}))
+        query |= {} if form == "i" else {"question": asked}
+        queries.append(query | ({} if form == "t" else {"image": seen}))
+        document = {"id": f"d{number}"} | ({} if other == "i" else {"text": text})
+        documents.append(document | ({} if other == "t" else {"image": shown}))
     for name, rows in (("queries", queries), ("corpus", documents)):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     places = [(q, (q + other) % 16, rank) for q in range(16) for rank, other in enumerate((q % 2, 1 - q % 2))]

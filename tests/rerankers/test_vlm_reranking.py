@@ -219,7 +219,7 @@ def test_imported_adapters_give_their_scores(
 @pytest.mark.parametrize(
     ("kind", "samples", "turned"),
     [({"kind": "yes_no"}, ["yes", "no"], False), ({"kind": "yes_no"}, ["yes", "no"], True),
-     ({"kind": "listwise", "window": 2}, ["listwise"], False)],
+     ({"kind": "listwise", "window": 2}, ["listwise"], False), ({"kind": "listwise", "window": 2}, ["listwise"], True)],
 )  # fmt: skip
 def test_sixteen_queries_of_every_form_are_learned(
     tmp_path: Path, kind: dict, samples: list[str], turned: bool

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from gemkr.models.batching import like_sizes
 from gemkr.rerankers.asking import Asked
 from gemkr.rerankers.candidates import candidates_of
 from gemkr.types import Document, Query
@@ -28,9 +29,7 @@ class AskingScorer(ABC):
             query, self.documents, docs, self.kind, pictures=asked.sees_documents, tidied=asked.tidied
         )
         scores = np.zeros(len(shown), np.float32)
-        by_length = sorted(range(len(shown)), key=lambda i: len(shown[i].text))  # little padding
-        for start in range(0, len(shown), self.batch_size):
-            rows = by_length[start : start + self.batch_size]
+        for rows in like_sizes([len(one.text) for one in shown], self.batch_size):
             prompts = [
                 self.asked.prompts(query, passage=shown[i].passage, images=shown[i].images) for i in rows
             ]

@@ -25,9 +25,8 @@ from gemkr.vector_index.exact import best_of
 from gemkr.vector_index.live_tokens import LiveTokens, as_live
 from gemkr.vector_index.maxsim import checked_queries, spread
 from gemkr.vector_index.token_codec import BITS, ResidualCodec
-from gemkr.vector_index.token_parts import Part
+from gemkr.vector_index.token_parts import Part, checked_documents
 from gemkr.vector_index.token_sample import drawn_sample, list_count
-from gemkr.vector_index.vectors import as_stored
 
 SEARCHES = frozenset(field.name for field in fields(Steps))
 """Settings that change how an index is searched, not what it is."""
@@ -35,7 +34,7 @@ SEARCHES = frozenset(field.name for field in fields(Steps))
 
 class CentroidIndex:
     """A `TokenVectorIndex` of coded tokens. Documents are numbered as they were added; deleted ones keep their numbers and are never
-    found. A query that finds fewer documents than are wanted and there is scored against every document's decoded tokens."""
+    found. A query that finds fewer documents than are wanted and there is scored against every document."""
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
@@ -71,14 +70,15 @@ class CentroidIndex:
         self.config, self.codec, self.parts = config, codec, list(parts)
         self._steps = Steps(*(getattr(config, field.name) for field in fields(Steps)))
         self._outside = outside
-        n = sum(map(len, self.parts))
-        self._deleted = np.zeros(n, bool) if deleted is None else deleted
+        self._deleted = np.zeros(sum(map(len, self.parts)), bool) if deleted is None else deleted
         self._note()
 
     def _note(self) -> None:
         lengths = [np.diff(part.offsets) for part in self.parts]
         full = np.concatenate(lengths) > 0 if lengths else np.zeros(0, bool)
         self._findable = full & ~self._deleted
+        marks = [np.zeros(len(part), bool) if part.unlike is None else part.unlike for part in self.parts]
+        self._unlike = self._findable & np.concatenate([*marks, np.zeros(0, bool)])
         self._search = Parts(self.codec, self.parts)
 
     @classmethod
@@ -139,22 +139,17 @@ class CentroidIndex:
         tokens = sum(len(part.codes) for part in self.parts)
         return (codec + sum(part.bytes for part in self.parts)) / max(tokens, 1)
 
+    @property
+    def searched_exactly(self) -> int:
+        """How many documents are so unlike those that the index was built of that each query is compared with all of them, by their
+        vectors. Many take time: build the index anew."""
+        return int(self._unlike.sum())
+
     def add(self, tokens: TokenVectors) -> np.ndarray:
-        """Add documents, coded by the centroids that are there; their numbers int64[n]. They go to the disk with `save`. DataError for
-        vectors of another width, offsets that do not fit them, and a number that float16 cannot hold."""
-        if tokens.values.ndim != 2 or tokens.values.shape[1] != self.width:
-            raise DataError(
-                f"the new documents' vectors have the shape {tokens.values.shape}, the index holds vectors of {self.width} numbers; use "
-                "its encoder"
-            )
-        ends = tokens.offsets[[0, -1]].tolist() if len(tokens.offsets) else []
-        if ends != [0, len(tokens.values)] or (np.diff(tokens.offsets) < 0).any():
-            raise DataError(
-                f"the new documents' offsets must rise from 0 to their {len(tokens.values)} vectors; give one more than there are documents"
-            )
-        tokens = TokenVectors(as_stored(tokens.values, "float16").values, tokens.offsets)
+        """Add documents, coded by the centroids that are there; their numbers int64[n]. They go to the disk with `save`. Those that the
+        centroids do not fit are `searched_exactly`. DataError as `checked_documents`."""
         first = len(self)
-        self.parts.append(Part.of(tokens, self.codec))
+        self.parts.append(Part.added(checked_documents(tokens, self.width), self.codec))
         self._deleted = np.concatenate([self._deleted, np.zeros(len(tokens.offsets) - 1, bool)])
         self._note()
         return np.arange(first, len(self))
@@ -177,15 +172,19 @@ class CentroidIndex:
         queries = checked_queries(queries, self.width)
         mask = self._findable if allowed is None else self._findable & allowed
         each = [queries.values[start:stop] for start, stop in pairwise(queries.offsets)]
-        size = int(mask.sum())
-        rows = spread(lambda vectors: self._row(vectors, k, mask, size), each)
+        unlike = np.flatnonzero(mask & self._unlike)
+        rows = spread(lambda vectors: self._row(vectors, k, mask, unlike), each)
         scores = np.array([row[0] for row in rows], np.float32).reshape(len(each), k)
         docs = np.array([row[1] for row in rows], np.int64).reshape(len(each), k)
         return scores, docs
 
-    def _row(self, vectors: np.ndarray, k: int, mask: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-        docs, scores = self._search.found(vectors, k, mask, self._steps)
-        if len(docs) < min(k, size):
+    def _row(
+        self, vectors: np.ndarray, k: int, mask: np.ndarray, unlike: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        docs, scores = self._search.found(vectors, k, mask & ~self._unlike, self._steps)
+        more = self._search.rescored(vectors, unlike, exact=True)
+        docs, scores = np.concatenate([docs, unlike]), np.concatenate([scores, more])
+        if len(docs) < min(k, int(mask.sum())):
             docs = np.flatnonzero(mask)
             scores = self._search.rescored(vectors, docs, exact=bool(self.config.rescored))
         width = max(k, len(docs))

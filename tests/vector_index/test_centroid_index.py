@@ -131,6 +131,31 @@ def test_documents_are_added_deleted_and_kept(tmp_path: Path) -> None:
         index.add(drawn(random, [2], 8))
 
 
+def test_added_documents_unlike_the_others_are_found(tmp_path: Path) -> None:
+    random = np.random.default_rng(8)
+    tokens, like = clustered(random, 300, 32), clustered(np.random.default_rng(8), 20, 32)
+    unlike = clustered(random, 300, 32)
+    config = Config(lists=64, probes=4, candidates=60, decoded=40, rescored=24)
+    index = CentroidIndex.build(config, tokens)
+    index.add(like)
+    assert index.searched_exactly == 0
+    index.add(unlike)
+    assert index.searched_exactly == 299  # all that have a token
+    index.delete(np.array([325]))
+    assert index.searched_exactly == 298
+    both = joined_tokens([tokens, like, unlike], 32)
+    alive = np.arange(620) != 325
+    queries = questions(random, unlike, 10)
+    expected = ExactTokenIndex(both).search(queries, 20, alive)
+    index.save(tmp_path / "index")
+    for found in (index, CentroidIndex.open(tmp_path / "index", config, tokens)):
+        scores, docs = found.search(queries, 20)
+        assert np.mean([len(set(ours) & set(theirs)) / 20 for ours, theirs in zip(docs.tolist(), expected[1].tolist(), strict=True)]) > 0.95  # fmt: skip
+        assert np.array_equal(docs[:, 0], expected[1][:, 0])
+        assert all(len(set(row)) == 20 for row in docs.tolist())
+        np.testing.assert_allclose(scores[:, 0], expected[0][:, 0], atol=1e-5)
+
+
 def test_documents_that_do_not_fit_are_not_added() -> None:
     random = np.random.default_rng(5)
     index = CentroidIndex.build(Config(lists=8), clustered(random, 60))

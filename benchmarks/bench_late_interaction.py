@@ -18,8 +18,10 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,11 +123,12 @@ def built(config: CentroidIndex.Config, tokens: TokenVectors, folder: Path) -> t
     note = folder / f"index-{config.bits}-{config.lists or 'default'}.json"
     if not note.is_file():
         before, began, used = _anonymous(), time.perf_counter(), time.process_time()
-        CentroidIndex.prepare(config, tokens, folder / "tokens")
+        with _watched() as peak:
+            CentroidIndex.prepare(config, tokens, folder / "tokens")
         figures = {
             "build_s": time.perf_counter() - began,
             "build_cpu_s": time.process_time() - used,
-            "peak_mib": (_anonymous(peak=True) - before) / 2**20,
+            "peak_mib": (peak() - before) / 2**20,
         }
         note.write_text(json.dumps(figures) + "\n")
     index = CentroidIndex.from_config(config, tokens, folder / "tokens")
@@ -154,15 +157,29 @@ def _recall(found: np.ndarray, exact: np.ndarray) -> float:
     return float(np.mean([len(set(ours) & set(theirs)) / len(theirs) for ours, theirs in pairs]))
 
 
-def _anonymous(*, peak: bool = False) -> int:
-    """Bytes of memory that no file backs; with `peak`, the most the process has held less its mapped files now."""
+def _anonymous() -> int:
+    """Bytes of memory of this process that no file backs."""
     lines = Path("/proc/self/status").read_text().splitlines()
-    held = {
-        line.split(":")[0]: int(line.split()[1]) * 1024
-        for line in lines
-        if line.startswith(("VmHWM", "RssAnon", "RssFile"))
-    }
-    return held["VmHWM"] - held["RssFile"] if peak else held["RssAnon"]
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
+
+
+@contextmanager
+def _watched() -> Iterator[Callable[[], int]]:
+    """What gives the most `_anonymous` memory seen since, looked at fifty times a second. (The most that was resident says nothing
+    of it once other processes have driven pages of mapped files out.)"""
+    ended, seen = threading.Event(), [_anonymous()]
+
+    def look() -> None:
+        while not ended.wait(0.02):
+            seen[0] = max(seen[0], _anonymous())
+
+    watcher = threading.Thread(target=look, daemon=True)
+    watcher.start()
+    try:
+        yield lambda: seen[0]
+    finally:
+        ended.set()
+        watcher.join()
 
 
 if __name__ == "__main__":

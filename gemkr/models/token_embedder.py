@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from gemkr.errors import ModelError
 from gemkr.interfaces import TokenVectors
 from gemkr.models.batching import document_sizes, like_sizes
 from gemkr.models.embedder import Embedder, Inputs, Reader
@@ -32,8 +33,13 @@ class TokenEmbedder(Embedder):
         self._dtype = dtype_of(precision)
 
     def encode_queries(self, queries: Sequence[Query]) -> TokenVectors:
-        """Vectors float32[sum, width], each of length 1; GemkrError for a query with nothing to encode, or a picture that is missing."""
-        return self._tokens(self.reader.queries, queries, [0] * len(queries))
+        """Vectors float32[sum, width], each of length 1; GemkrError for a query of which nothing is scored, or a picture that is missing."""
+        found = self._tokens(self.reader.queries, queries, [0] * len(queries))
+        for number in np.flatnonzero(np.diff(found.offsets) == 0).tolist():
+            raise ModelError(
+                f"the query {queries[number].query_id!r} has no token that is scored; give it a question or a picture that the encoder reads"
+            )
+        return found
 
     def encode_documents(self, documents: Sequence[Document]) -> TokenVectors:
         """Vectors float32[sum, width], each of length 1; those of like sizes are encoded together."""

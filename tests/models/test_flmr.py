@@ -14,8 +14,11 @@ from tiny_flmr import save_regions, save_tiny_text
 from tiny_pictures import save_pictures, save_tiny_clip
 
 from gemkr.errors import ConfigError, ModelError, VisionError
+from gemkr.interfaces import TokenVectors
 from gemkr.models.flmr.encoder import PreFLMREncoder
+from gemkr.retrievers.late_interaction import LateInteractionRetriever
 from gemkr.types import Document, Query
+from gemkr.vector_index.token_exact import ExactTokenIndex
 from gemkr.vision.crops import crop_boxes
 from gemkr.vision.pictures import PictureFolder
 from gemkr.vision.store import RegionStore
@@ -137,6 +140,24 @@ def test_a_black_picture_for_queries_without_one(folder: Path) -> None:
     np.testing.assert_allclose(model.encode_queries([query]).values, expected, atol=1e-4)
 
 
+def test_a_hit_is_explained_whatever_its_query_has(folder: Path) -> None:
+    """A black picture in place of one that is missing, and a question of white space beside a picture."""
+    model = encoder(folder, black_picture=True, regions=1)
+    found = model.encode_documents(DOCUMENTS)
+    tokens = TokenVectors(found.values.astype(np.float16), found.offsets)
+    retriever = LateInteractionRetriever(model, ExactTokenIndex(tokens), [d.doc_id for d in DOCUMENTS])
+    by_id = {document.doc_id: document for document in DOCUMENTS}
+    for query, blacks in ((Query("q", "a red cat"), 3 + 4), (Query("q", " ", image="one"), 0)):
+        (ranking,) = retriever.retrieve([query], 2)
+        each = retriever.explain(query, [by_id[hit.doc_id] for hit in ranking.hits])
+        for hit, matches in zip(ranking.hits, each, strict=True):
+            assert sum(match.score for match in matches) == pytest.approx(hit.score, abs=0.02)
+            names = [match.vector.text for match in matches]
+            assert names[len(names) - blacks :] == ["black picture"] * blacks
+            assert names.count("black picture") == blacks
+            assert "[CLS]" in names if blacks else names[0] == "picture"
+
+
 def test_what_is_read(folder: Path) -> None:
     model = encoder(folder)
     inputs = model.reader.queries([Query("q", "a red cat", instruction="find a photo:")])
@@ -166,7 +187,10 @@ def test_fingerprints(folder: Path) -> None:
 
 
 def test_what_cannot_be_encoded(folder: Path, tmp_path: Path) -> None:
-    model = encoder(folder, regions=1)
+    model = encoder(folder, regions=1, mask_padding=False)
+    for query in (Query("q", "\u200b"), Query("q", " ", instruction=":")):
+        with pytest.raises(ModelError, match="the query 'q' has no token that is scored; give it"):
+            model.encode_queries([QUERIES[0], query])
     with pytest.raises(ModelError, match="the query 'q' has neither a question nor a picture; give it one"):
         model.encode_queries([Query("q")])
     with pytest.raises(VisionError, match="the picture 'four' is not in"):
@@ -204,6 +228,8 @@ def test_settings_that_do_not_fit(folder: Path) -> None:
         encoder(folder, learns="some")
     with pytest.raises(ConfigError, match="three are markers"):
         encoder(folder, query_tokens=3)
+    with pytest.raises(ConfigError, match="there is none; set vision to a folder of CLIP, or black_picture"):
+        PreFLMREncoder.Config(text="bert", black_picture=True)
     with pytest.raises(ModelError, match=r"the text folder .* holds a 'clip' model"):
         encoder(folder, text="clip")
     with pytest.raises(ModelError, match=r"the text folder .* is not there"):
@@ -241,3 +267,10 @@ def test_patches_lie_where_the_tower_sees_them(folder: Path) -> None:
     patches = [vector.box for vector in model.describe_query(Query("q", image="one")) if vector.patch]
     assert patches[0] == pytest.approx((0.0, 0.125, 0.5, 0.5))
     assert patches[3] == pytest.approx((0.5, 0.5, 1.0, 0.875))
+
+
+def test_a_region_ends_with_its_picture(folder: Path, tmp_path: Path) -> None:
+    model, pictures = encoder(folder, regions=1), PictureFolder(folder / "images")
+    model.reader._regions = save_regions(tmp_path / "regions", pictures, {"one": [[-9, 8, 90, 24]]})
+    found = model.describe_query(Query("q", image="one"))
+    assert {vector.box for vector in found if vector.text == "region 1"} == {(0.0, 0.25, 1.0, 0.75)}

@@ -130,7 +130,7 @@ def test_a_hit_is_explained_by_its_tokens(folder: Path) -> None:
 
 def test_what_cannot_be_read(folder: Path) -> None:
     with pytest.raises(ModelError, match="the query 'q' has no question, and this encoder reads texts only"):
-        encoder(folder).encode_queries([Query("q", image="one")])
+        encoder(folder).encode_queries([Query("q", " ", image="one")])
     with pytest.raises(ModelError, match=r"the multi-vector folder .* is not there"):
         encoder(folder, "none")
 

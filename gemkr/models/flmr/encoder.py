@@ -74,6 +74,10 @@ class PreFLMREncoder(TokenEmbedder):
             for learns in (self.learns, *(stage.learns for stage in self.stages)):
                 if learns not in (*LEARNS, "all"):
                     raise ConfigError(f"learns {learns!r} is unknown; use {', '.join(LEARNS)} or all")
+            if self.black_picture and self.vision is None:
+                raise ConfigError(
+                    "black_picture is shown to a vision tower and there is none; set vision to a folder of CLIP, or black_picture: false"
+                )
             if min(self.query_tokens, self.document_tokens) < 4:
                 raise ConfigError(
                     f"query_tokens {self.query_tokens} and document_tokens {self.document_tokens} must be 4 or more: three are markers"
@@ -118,11 +122,11 @@ class PreFLMREncoder(TokenEmbedder):
 
     def describe_query(self, query: Query) -> list[QueryVector]:
         """What each vector of `encode_queries([query])` stands for, in order."""
-        found = self.reader.described_tokens(query)
+        found, network = self.reader.described_tokens(query), self.network
         if query.image is None:
-            return found
+            black = network.image_tokens + network.patches if self.reader.reading.black_picture else 0
+            return found + [QueryVector("black picture")] * black
         whole, regions = self.reader.described_boxes(query)
-        network = self.network
         found += [QueryVector("picture", (0.0, 0.0, 1.0, 1.0))] * network.image_tokens
         side = round(network.patches**0.5)
         left, top, right, bottom = whole

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -90,6 +90,14 @@ class FLMRReader:
         for query, name in zip(queries, names, strict=True):
             if not query.question.strip() and not query.instruction and query.image is None:
                 raise ModelError(f"{name} has neither a question nor a picture; give it one")
+        opened = [
+            open_picture(self._pictures, image, name) if image else None for image, name in zip(images, names)
+        ]
+        crops, owners = self._crops(opened, images, names)
+        return self._query_texts(queries) | self._pixels(opened) | {"crops": crops, "crop_owners": owners}
+
+    def _query_texts(self, queries: Sequence[Query]) -> dict[str, Tensor]:
+        """The tokens of queries beside whatever pictures; nothing of one without a word is scored."""
         rows = [self._query_row(query) for query in queries]
         tokens, attended, scored = self._padded(rows, self.reading.query_tokens)
         if self.reading.mask_padding:
@@ -97,13 +105,8 @@ class FLMRReader:
             tokens[padding] = self.tokenizer.mask_token_id
             scored |= padding & scored.any(dim=1, keepdim=True)
         if not self.reading.score_question:
-            scored &= torch.tensor([image is None for image in images])[:, None]
-        found = {"query_tokens": tokens, "attended": attended, "scored": scored}
-        opened = [
-            open_picture(self._pictures, image, name) if image else None for image, name in zip(images, names)
-        ]
-        crops, owners = self._crops(opened, images, names)
-        return found | self._pixels(opened) | {"crops": crops, "crop_owners": owners}
+            scored &= torch.tensor([query.image is None for query in queries])[:, None]
+        return {"query_tokens": tokens, "attended": attended, "scored": scored}
 
     def documents(self, documents: Sequence[Document]) -> dict[str, Tensor]:
         """Title and text, and the picture."""
@@ -125,9 +128,7 @@ class FLMRReader:
 
     def described_tokens(self, query: Query) -> list[QueryVector]:
         """The scored tokens of a query, as the tokenizer spells them."""
-        found = self.queries([replace(query, image=None)]) if query.question or query.instruction else None
-        if found is None or (query.image is not None and not self.reading.score_question):
-            return []
+        found = self._query_texts([query])
         tokens = found["query_tokens"][0][found["scored"][0]].tolist()
         return [QueryVector(token) for token in self.tokenizer.convert_ids_to_tokens(tokens)]
 
@@ -137,10 +138,8 @@ class FLMRReader:
         boxes = (
             boxes_of(self._regions, query.image).boxes[: self.reading.regions] if self.reading.regions else []
         )
-        regions = [
-            (x0 / width, y0 / height, x1 / width, y1 / height)
-            for x0, y0, x1, y1 in np.asarray(boxes).tolist()
-        ]
+        shares = np.asarray(boxes).reshape(-1, 4) / (width, height, width, height)
+        regions = [tuple(box) for box in shares.clip(0, 1).tolist()]  # as their crops are cut at its edges
         return seen_part(self.processor, width, height), regions
 
     def document_ranges(self, document: Document) -> np.ndarray:

@@ -56,7 +56,7 @@ class MultiVectorReader:
         """ModelError for a query without a word."""
         texts = []
         for query in queries:
-            if not query.question:
+            if not query.question.strip():
                 raise ModelError(
                     f"the query {query.query_id!r} has no question, and this encoder reads texts only; give it one, or use an encoder "
                     "of pictures"

@@ -38,12 +38,11 @@ class PictureBoxes:
         return PictureBoxes.from_row(self.to_row())
 
     def require_inside(self) -> None:
-        """VisionError for a box of which nothing lies in the picture, or that has no area."""
+        """VisionError for a box of which nothing lies in the picture, that has no area, or a corner that is not finite."""
         width, height = self.size
         x0, y0, x1, y1 = self.boxes.T if len(self.boxes) else np.zeros((4, 0))
-        bad = np.flatnonzero(
-            (x1 <= np.maximum(x0, 0)) | (y1 <= np.maximum(y0, 0)) | (x0 >= width) | (y0 >= height)
-        )
+        inside = (x1 > np.maximum(x0, 0)) & (y1 > np.maximum(y0, 0)) & (x0 < width) & (y0 < height)
+        bad = np.flatnonzero(~(inside & np.isfinite(x0 + y0 + x1 + y1)))
         if len(bad):
             box = ", ".join(f"{float(x):g}" for x in self.boxes[bad[0]])
             raise VisionError(

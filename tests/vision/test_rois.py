@@ -48,6 +48,8 @@ def test_regions_of_a_table_become_boxes(tmp_path: Path, capsys: pytest.CaptureF
             "rows.jsonl:1: the region (30, 0, 40, 9) of the picture 'one' lies outside of its 24x32 pixels",
         ),
         ({"ROIs": ["cat_5_5_5_9"]}, "the region (5, 5, 5, 9) of the picture 'one' lies outside"),
+        ({"ROIs": ["cat_nan_1_9_9"]}, "the region (nan, 1, 9, 9) of the picture 'one' lies outside"),
+        ({"ROIs": ["cat_1_1_inf_9"]}, "the region (1, 1, inf, 9) of the picture 'one' lies outside"),
         ({"ROIs": ["cat_1_2_3"]}, "is not of the form img|||class_xmin_ymin_xmax_ymax; correct it"),
         ({}, "has no row with a picture and ROIs"),
         ({"img_path": "three", "ROIs": []}, "the picture 'three' is not in"),

@@ -19,7 +19,7 @@ import numpy as np
 from gemkr.collection.segment import OpenSegment
 from gemkr.errors import DataError
 from gemkr.types import Document
-from gemkr.vector_index.manifest import read_manifest
+from gemkr.vector_index.manifest import part_folder, read_manifest
 
 KEYS = "keys.npy"
 BLOCK = 1024
@@ -88,7 +88,8 @@ class Known(Generic[S]):
 
 
 class Missing(Generic[S]):
-    """A segment of which nothing is kept yet: what others hold of its documents, and `unknown` ones to encode."""
+    """A segment that is not kept yet: what others hold of its documents, and `unknown` ones to encode, without those that an interrupted
+    writing has left."""
 
     def __init__(
         self,
@@ -108,7 +109,9 @@ class Missing(Generic[S]):
             rows = each.find(self._keys)
             docs = self._live[rows >= 0]
             self._home[docs], self._row[docs] = number, rows[rows >= 0]
-        self.unknown = self._live[self._home[self._live] < 0]
+        begun = read_manifest(part_folder(place))
+        done = 0 if begun is None else begun.get("done", len(segment.texts))
+        self.unknown = self._live[(self._home[self._live] < 0) & (self._live >= done)]
 
     def write(self, bar: Any) -> None:
         writer = self._kind.writer(self._place, self._plan)

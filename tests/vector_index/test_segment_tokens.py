@@ -114,7 +114,9 @@ def test_many_new_documents_are_left_to_the_command(
     assert len([path for path in Path(_folder(collection)).iterdir() if path.is_dir()]) == 1
 
 
-def test_an_interrupted_embedding_goes_on(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_embedding_goes_on(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(segment_folder, "BLOCK", 2)
     calls = []
 
@@ -128,6 +130,16 @@ def test_an_interrupted_embedding_goes_on(collection: Collection, monkeypatch: p
         patched.setattr(Counting, "encode_documents", stopping)
         with pytest.raises(KeyboardInterrupt):
             ranked(configured(collection))
+    path = collection.folder.parent / "c.yaml"
+    path.write_text(
+        "corpus: wiki\nretrievers:\n  words:\n    kind: late_interaction\n"
+        f"    encoder: '{__name__}:Counting'\n    tokens: tokens\n"
+    )
+    assert main(["embed", str(path), "words"]) == 0
+    said = capsys.readouterr()
+    assert "8 documents encoded" in said.out
+    assert "4 were there already" in said.out
+    assert "8/8" in said.err
     assert ranked(configured(collection)) == fresh(collection)
     assert Counting.encoded.total() == 12 - 4
 

@@ -10,12 +10,13 @@ import pytest
 from tiny_flmr import save_tiny_text
 from tiny_pictures import save_pictures, save_tiny_clip
 
+from gemkr.cli.ask import marked
 from gemkr.config.files import from_mapping
 from gemkr.evaluation.config import EvalConfig
 from gemkr.evaluation.evaluate import evaluate
 from gemkr.evaluation.report.eval_report import write_eval_report
 from gemkr.evaluation.report.matches import heat_of, matched_of, weighted
-from gemkr.types import QueryVector, TokenMatch
+from gemkr.types import Document, Hit, QueryVector, TokenMatch
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 LEFT, RIGHT = (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0)
@@ -39,6 +40,19 @@ def test_weights_and_heat() -> None:
     regions = [TokenMatch(QueryVector("region 1", LEFT), 0, 1, s) for s in (0.25, 0.5)]
     assert [(h.right, h.label) for h in heat_of(regions, "a cat")] == [(0.5, "a 0.50")]
     assert heat_of(matches[:2], "a cat") == []
+
+
+def test_parts_of_a_character_are_one_token() -> None:
+    """As a tokenizer of bytes gives them: the white space and the beginning of a character, and its end."""
+    matches = [
+        TokenMatch(QueryVector("x"), 2, 3, 0.25),
+        TokenMatch(QueryVector("y"), 1, 3, 0.5),
+        TokenMatch(QueryVector("y"), 0, 1, 0.375),
+    ]
+    assert weighted(matches) == [(0, 1, 0.5), (1, 3, 1.0)]
+    assert [m.label for m in matched_of(matches)] == ["y 0.38", "y 0.50, x 0.25"]
+    hit = Hit("d", 1.0, document=Document("d", "a 冲"), matches=tuple(matches))
+    assert marked(hit) == "**a**** 冲**"
 
 
 def test_a_report_shows_what_was_found(tmp_path: Path) -> None:

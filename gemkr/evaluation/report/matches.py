@@ -28,30 +28,38 @@ def with_matches(card: Card, explain: Explain) -> Card:
 
 
 def weighted(matches: Sequence[TokenMatch]) -> list[tuple[int, int, float]]:
-    """(start, stop, weight) of the tokens that vectors found, in order: the sum of their scores, as a share of the largest."""
-    sums: dict[tuple[int, int], float] = {}
-    for match in matches:
-        if match.start < match.stop:
-            place = match.start, match.stop
-            sums[place] = sums.get(place, 0.0) + max(match.score, 0.0)
-    most = max(sums.values(), default=0.0)
-    return [(*place, total / most) for place, total in sorted(sums.items()) if total > 0]
+    """(start, stop, weight) of the tokens that vectors found, in order: the sum of their scores, as a share of the largest. They have no
+    character in common: those that share one (of which a tokenizer of bytes gives each a part) are one."""
+    return [(start, stop, weight) for start, stop, weight, _ in _found(matches)]
 
 
 def matched_of(matches: Sequence[TokenMatch]) -> list[Matched]:
     """The tokens that vectors found, as `weighted`, each with the vectors that found it, the best first; equal ones together."""
-    finders: dict[tuple[int, int], dict[str, list[float]]] = {}
-    for match in matches:
-        vectors = finders.setdefault((match.start, match.stop), {})
-        vectors.setdefault(match.vector.text, []).append(match.score)
+    return [Matched(start, stop, weight, _finders(own)) for start, stop, weight, own in _found(matches)]
+
+
+def _found(matches: Sequence[TokenMatch]) -> list[tuple[int, int, float, list[TokenMatch]]]:
+    """As `weighted`, with what was found there."""
+    spans: list[tuple[int, int, list[TokenMatch]]] = []
+    inside = (match for match in matches if match.start < match.stop)
+    for match in sorted(inside, key=lambda match: (match.start, match.stop)):
+        start, stop, own = match.start, match.stop, [match]
+        if spans and start < spans[-1][1]:
+            start, before, others = spans.pop()
+            stop, own = max(stop, before), [*others, match]
+        spans.append((start, stop, own))
+    totals = [sum(max(match.score, 0.0) for match in own) for *_, own in spans]
+    most = max(totals, default=0.0)
     return [
-        Matched(start, stop, weight, _finders(finders[start, stop]))
-        for start, stop, weight in weighted(matches)
+        (*span[:2], total / most, span[2]) for span, total in zip(spans, totals, strict=True) if total > 0
     ]
 
 
-def _finders(vectors: dict[str, list[float]]) -> str:
+def _finders(matches: Sequence[TokenMatch]) -> str:
     """`cat 0.81, [MASK] 0.52 (3)`: names of vectors, the best score of each, and how many they are."""
+    vectors: dict[str, list[float]] = {}
+    for match in matches:
+        vectors.setdefault(match.vector.text, []).append(match.score)
     best = sorted(vectors.items(), key=lambda item: -max(item[1]))
     return ", ".join(
         f"{name} {max(scores):.2f}" + (f" ({len(scores)})" if len(scores) > 1 else "")

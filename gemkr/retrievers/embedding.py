@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,13 +11,16 @@ from typing import Any
 
 from gemkr.data.documents import DocumentStore, allowed_documents
 from gemkr.data.queries import batches
+from gemkr.errors import DataError
+from gemkr.files import lock
 from gemkr.interfaces import Allowed, Encoder, TokenEncoder, TokenVectorIndex, VectorIndex
 from gemkr.progress import progress_bar
 from gemkr.retrievers.generative.shares import from_one_share
 from gemkr.types import Document, Hit, Query, Ranking
-from gemkr.vector_index.manifest import MANIFEST
+from gemkr.vector_index.manifest import MANIFEST, part_folder
 from gemkr.vector_index.segment_store import Parts, name_of
 
+LOCK = ".lock"
 BLOCK = 1024
 """Documents encoded between two saves."""
 REMEDY = "make them with gemkr embed CONFIG NAME"
@@ -56,6 +60,35 @@ def blocks_of(
             block = documents[first : first + BLOCK]
             yield block
             bar.update(len(block))
+
+
+@contextmanager
+def only_writer(folder: str | Path) -> Iterator[None]:
+    """Keep other processes from writing the vectors `folder` of a corpus until they are finished; DataError where one is at it."""
+    folder, stream = Path(folder), None
+    part = part_folder(folder)
+    try:
+        if not (folder / MANIFEST).exists():
+            part.mkdir(parents=True, exist_ok=True)
+            stream = lock(part / LOCK)
+    except DataError as error:
+        raise DataError(
+            f"another process is writing the vectors {folder}; wait until it has ended"
+        ) from error
+    except OSError as error:
+        raise DataError(
+            f"the vectors {folder} cannot be written ({error.strerror}); choose another folder"
+        ) from error
+    try:
+        yield
+    finally:
+        if stream is not None:
+            for place in (part, folder):  # finished ones have their name now
+                with suppress(OSError):
+                    (place / LOCK).unlink()
+            with suppress(OSError):  # where nothing was begun
+                part.rmdir()
+            stream.close()
 
 
 def rankings_of(

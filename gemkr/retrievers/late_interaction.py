@@ -20,7 +20,7 @@ from gemkr.config.section import Section, section_files
 from gemkr.errors import DataError
 from gemkr.interfaces import Allowed, TokenEncoder, TokenVectorIndex, TokenVectors
 from gemkr.models.encoders import TOKEN_ENCODERS
-from gemkr.retrievers.embedding import ANEW, Embedded, blocks_of, rankings_of, remedy_for
+from gemkr.retrievers.embedding import ANEW, Embedded, blocks_of, only_writer, rankings_of, remedy_for
 from gemkr.types import Document, Query, Ranking, TokenMatch
 from gemkr.vector_index.learned_segments import build_learned, held_index
 from gemkr.vector_index.live_tokens import LiveTokens, as_live
@@ -147,11 +147,12 @@ class LateInteractionRetriever:
             _warn_of_empty(empty)
             return Embedded(found.encoded, found.there, built, empty)
         plan = plan_of_tokens(encoder, documents)
-        writer = TokenWriter(config.tokens, plan)
-        there = writer.done
-        for block in blocks_of(documents, there, progress=progress):
-            writer.add(encoder.encode_documents(block))
-        writer.finish()
+        with only_writer(config.tokens):
+            writer = TokenWriter(config.tokens, plan)
+            there = writer.done
+            for block in blocks_of(documents, there, progress=progress):
+                writer.add(encoder.encode_documents(block))
+            writer.finish()
         tokens = open_tokens(config.tokens, plan, ANEW)
         prepare = getattr(getattr(config.index, "cls", None), "prepare", None)
         built = prepare is not None and prepare(config.index.config, tokens, config.tokens)

@@ -15,6 +15,7 @@ from gemkr.config.files import from_mapping
 from gemkr.errors import DataError
 from gemkr.evaluation.config import EvalConfig
 from gemkr.retrievers import embedding
+from gemkr.retrievers.embedding import only_writer
 from gemkr.retrievers.late_interaction import LateInteractionRetriever
 from gemkr.testing import WordTokenEncoder, toy_corpus
 from gemkr.types import Document, Query, Ranking
@@ -107,6 +108,18 @@ def test_tokens_in_a_folder_give_the_same_ranking(
         match=r"made with another encoder, .*; delete .*tokens, or set tokens to another folder, then make them with gemkr embed",
     ):
         rank(configure(folder, other))
+
+
+def test_one_process_at_a_time_writes_the_vectors(folder: Path) -> None:
+    stored = configure(folder, {"encoder": WORDS, "tokens": str(folder / "tokens")})
+    with only_writer(folder / "tokens"), pytest.raises(DataError, match="another process is writing the vec"):
+        LateInteractionRetriever.embed(stored.retrievers["words"].config, stored.sources(), progress=False)
+    assert not (folder / "tokens.part").exists()
+    LateInteractionRetriever.embed(stored.retrievers["words"].config, stored.sources(), progress=False)
+    names = sorted(path.name for path in (folder / "tokens").iterdir())
+    assert names == ["manifest.json", "offsets.i64", "values.f16"]
+    with only_writer(folder / "tokens"), only_writer(folder / "tokens"):
+        assert not (folder / "tokens.part").exists()
 
 
 def test_a_document_without_a_token_is_named_and_never_found(

@@ -31,6 +31,7 @@ from gemkr.vector_index.sharded_search import ShardedTokens
 from gemkr.vector_index.token_exact import ExactTokenIndex
 from gemkr.vector_index.token_indexes import TOKEN_INDEXES
 from gemkr.vector_index.token_store import TokenWriter, open_tokens, plan_of_tokens
+from gemkr.vector_index.vectors import as_stored
 
 if TYPE_CHECKING:
     from gemkr.sources import Sources
@@ -88,7 +89,7 @@ class LateInteractionRetriever:
         if folder is None:
             blocks = [encoder.encode_documents(block) for block in blocks_of(documents)]
             joined = joined_tokens(blocks, encoder.width)
-            tokens = TokenVectors(joined.values.astype(np.float16, copy=False), joined.offsets)
+            tokens = TokenVectors(as_stored(joined.values, "float16").values, joined.offsets)
         else:
             tokens = open_tokens(folder, plan_of_tokens(encoder, documents), remedy)
         _warn_of_empty(_empty(tokens, documents.doc_ids))

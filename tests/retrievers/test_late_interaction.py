@@ -14,6 +14,7 @@ from gemkr.cli import main
 from gemkr.config.files import from_mapping
 from gemkr.errors import DataError
 from gemkr.evaluation.config import EvalConfig
+from gemkr.interfaces import TokenVectors
 from gemkr.retrievers import embedding
 from gemkr.retrievers.embedding import only_writer
 from gemkr.retrievers.late_interaction import LateInteractionRetriever
@@ -120,6 +121,22 @@ def test_one_process_at_a_time_writes_the_vectors(folder: Path) -> None:
     assert names == ["manifest.json", "offsets.i64", "values.f16"]
     with only_writer(folder / "tokens"), only_writer(folder / "tokens"):
         assert not (folder / "tokens.part").exists()
+
+
+def test_numbers_that_are_not_finite_are_refused_in_memory_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode = WordTokenEncoder.encode_documents
+
+    def odd(self: WordTokenEncoder, documents: list[Document]) -> TokenVectors:
+        found = encode(self, documents)
+        found.values[2, 3] = np.nan
+        return found
+
+    monkeypatch.setattr(WordTokenEncoder, "encode_documents", odd)
+    for index in ("exact", {"kind": "centroid", "lists": 2}):
+        with pytest.raises(DataError, match="holds a number that float16 cannot"):
+            rank(configure(folder, {"encoder": WORDS, "index": index}))
 
 
 def test_a_document_without_a_token_is_named_and_never_found(

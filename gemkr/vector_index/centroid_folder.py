@@ -37,9 +37,19 @@ def describe(folder: Path, codec: ResidualCodec, parts: int, outside: int, delet
 
 def put_in_place(new: Path, folder: Path) -> None:
     """Give a written folder its name, in the place of an earlier state. OSError."""
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
+    old = _earlier(folder)
     if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
         os.replace(folder, old)
     os.replace(new, folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def standing(folder: Path) -> Path:
+    """Where an index lies: under its name, or as an earlier state where `put_in_place` was stopped before another had the name."""
+    old = _earlier(folder)
+    return old if old.exists() and not folder.exists() else folder
+
+
+def _earlier(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")

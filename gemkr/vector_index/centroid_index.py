@@ -18,7 +18,7 @@ from gemkr.config.ranges import Positive, Share
 from gemkr.errors import ConfigError, DataError
 from gemkr.files import clear_parts, part_of
 from gemkr.interfaces import TokenVectors
-from gemkr.vector_index.centroid_folder import FORMAT, MANIFEST, describe, part_name, put_in_place
+from gemkr.vector_index.centroid_folder import FORMAT, MANIFEST, describe, part_name, put_in_place, standing
 from gemkr.vector_index.centroid_prepare import build_on_disk, clear_finished
 from gemkr.vector_index.centroid_search import Parts, Steps
 from gemkr.vector_index.exact import best_of
@@ -74,11 +74,10 @@ class CentroidIndex:
         self._note()
 
     def _note(self) -> None:
-        lengths = [np.diff(part.offsets) for part in self.parts]
-        full = np.concatenate(lengths) > 0 if lengths else np.zeros(0, bool)
-        self._findable = full & ~self._deleted
-        marks = [np.zeros(len(part), bool) if part.unlike is None else part.unlike for part in self.parts]
-        self._unlike = self._findable & np.concatenate([*marks, np.zeros(0, bool)])
+        lengths = [np.zeros(0, np.int64), *(np.diff(part.offsets) for part in self.parts)]
+        self._findable = (np.concatenate(lengths) > 0) & ~self._deleted
+        marks = [np.zeros(0, bool), *(part.marks for part in self.parts)]
+        self._unlike = self._findable & np.concatenate(marks)
         self._search = Parts(self.codec, self.parts)
 
     @classmethod
@@ -222,7 +221,7 @@ class CentroidIndex:
     ) -> CentroidIndex:
         """Read what `save` wrote, memory-mapped; `tokens` are the vectors of the documents that it was built of, without those of parts
         that are never asked for."""
-        folder = Path(folder)
+        folder = standing(Path(folder))
         try:
             record = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
             if record["format"] != FORMAT:

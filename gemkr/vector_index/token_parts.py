@@ -66,6 +66,11 @@ class Part:
         return len(self.offsets) - 1
 
     @property
+    def marks(self) -> np.ndarray:
+        """bool[n]: `unlike` of each document."""
+        return np.zeros(len(self), bool) if self.unlike is None else self.unlike
+
+    @property
     def bytes(self) -> int:
         """Of codes and lists."""
         return sum(getattr(self, name).nbytes for name in ARRAYS)

@@ -4,6 +4,7 @@ where everything is looked at."""
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +155,36 @@ def test_added_documents_unlike_the_others_are_found(tmp_path: Path) -> None:
         assert np.array_equal(docs[:, 0], expected[1][:, 0])
         assert all(len(set(row)) == 20 for row in docs.tolist())
         np.testing.assert_allclose(scores[:, 0], expected[0][:, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("calls", [1, 2])
+def test_a_stop_while_an_index_is_saved_leaves_the_earlier_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int
+) -> None:
+    """At the first new name, that of the earlier state, or at the second, when nothing has the index's name."""
+    tokens = clustered(np.random.default_rng(0), 20)
+    index = CentroidIndex.build(Config(lists=4), tokens)
+    index.save(tmp_path / "index")
+    index.delete(np.array([3]))
+    replace, left = os.replace, [calls]
+
+    def stopping(source: Path, target: Path) -> None:
+        if Path(target).parent == tmp_path:
+            left[0] -= 1
+            if not left[0]:
+                raise KeyboardInterrupt
+        replace(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            index.save(tmp_path / "index")
+    found = CentroidIndex.open(tmp_path / "index", tokens=tokens)
+    assert (found.search(questions(np.random.default_rng(1), tokens, 4), 20)[1] == 3).any(axis=1).all()
+    index.save(tmp_path / "index")
+    assert [path.name for path in tmp_path.iterdir()] == ["index"]
+    found = CentroidIndex.open(tmp_path / "index", tokens=tokens)
+    assert not (found.search(questions(np.random.default_rng(1), tokens, 4), 20)[1] == 3).any()
 
 
 def test_documents_that_do_not_fit_are_not_added() -> None:

@@ -23,7 +23,7 @@ from gemkr.models.weights import weights_digest
 from gemkr.training.checkpoints.checkpoint import read_checkpoint
 from gemkr.training.contrastive import run
 from gemkr.training.contrastive.config import ContrastiveConfig
-from gemkr.training.contrastive.model import ContrastiveModel, similarities
+from gemkr.training.contrastive.model import ContrastiveModel, info_nce, similarities
 from gemkr.training.contrastive.run import Material, train_encoder
 from gemkr.vision.pictures import PictureFolder
 from gemkr.vision.store import RegionStore
@@ -204,6 +204,30 @@ def test_similarities_are_those_of_a_loop() -> None:
                 sum(max(float(q @ d) for d in own) for q in queries[i] if q.any()) if own else -math.inf
             )
             assert float(found[i, j]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_documents_without_a_token_are_left_out_of_the_loss(symmetric: bool) -> None:
+    """A target (of query 1) and a negative: losses and gradients, also that of the temperature, are those without both, and finite where
+    the query is still a negative of other documents."""
+    torch.manual_seed(0)
+    drawn = torch.randn(3, 2, 4), torch.randn(5, 3, 4)
+    drawn[1][1], drawn[1][4] = 0, 0
+    targets, relevant = torch.tensor([0, 1, 2]), torch.zeros(3, 5, dtype=torch.bool)
+    found = []
+    for rows, columns in (([0, 1, 2], [0, 1, 2, 3, 4]), ([0, 2], [0, 2, 3])):
+        queries, documents = (part.clone().requires_grad_() for part in drawn)
+        scale = torch.tensor(3.0, requires_grad=True)
+        own = targets[rows] if len(rows) == 3 else torch.tensor([0, 1])
+        given = queries[rows], documents[columns], own, relevant[rows][:, columns], scale
+        losses = info_nce(*given, symmetric=symmetric)
+        losses.sum().backward()
+        found.append((losses.detach(), queries.grad, documents.grad, scale.grad))
+    assert found[0][0][1] == 0
+    for whole, without in zip(found[0], found[1], strict=True):
+        assert whole.isfinite().all()
+        if not symmetric:
+            torch.testing.assert_close(whole[[0, 2]] if whole is found[0][0] else whole, without)
 
 
 def test_sources_without_regions_are_enough_for_texts(folder: Path) -> None:

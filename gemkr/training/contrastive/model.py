@@ -29,18 +29,22 @@ def info_nce(
     """float32[B]: each query's -log softmax of scale * similarities at its target.
 
     `queries` [B, width], `documents` [D, width], or of one vector a token, as `similarities` takes them; `targets` int64[B], `relevant` bool[B, D]. Another document that answers a query is
-    no negative of it: it is left out. With `symmetric`, the mean of that and the loss of the target among the queries, where those
+    no negative of it: it is left out, as is one without a token; a query whose target has none has the loss 0. With `symmetric`, the mean of that and the loss of the target among the queries, where those
     that it answers too are left out.
     """
-    logits = similarities(queries.float(), documents.float()) * scale
-    own = F.one_hot(targets, logits.shape[1]).bool()
+    found = similarities(queries.float(), documents.float())
+    own, empty = F.one_hot(targets, found.shape[1]).bool(), found.detach() == -math.inf
+    logits = (found.masked_fill(empty, 0) * scale).masked_fill(empty & ~own, -math.inf)
+    nothing = (own & empty).any(dim=1)
     loss = F.cross_entropy(logits.masked_fill(relevant & ~own, -math.inf), targets, reduction="none")
+    loss = loss.masked_fill(nothing, 0)
     if not symmetric:
         return loss
     rows = torch.arange(len(targets), device=targets.device)
     back = logits[:, targets].T  # row b: the document of query b against all queries
     others = relevant[:, targets].T & (rows[:, None] != rows)
-    return (loss + F.cross_entropy(back.masked_fill(others, -math.inf), rows, reduction="none")) / 2
+    turned = F.cross_entropy(back.masked_fill(others, -math.inf), rows, reduction="none")
+    return (loss + turned.masked_fill(nothing, 0)) / 2
 
 
 def similarities(queries: Tensor, documents: Tensor) -> Tensor:

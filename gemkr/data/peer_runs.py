@@ -1,6 +1,6 @@
 """Results of VLM2Vec, FLMR and UniRAG as runs, so that they are scored here without running anything again, and checks of such files.
 
-Knows nothing of queries beyond their ids, and nothing of relevance.
+Knows nothing of relevance.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gemkr.data.text_files import id_fault, json_lines
 from gemkr.data.ties import by_score
 from gemkr.data.values import clean_text, load_json
 from gemkr.errors import DataError
-from gemkr.types import Hit
+from gemkr.types import Hit, Query
 
 VLM2VEC = "_pred.jsonl"
 RETRIEVED = "_retrieved.jsonl"
@@ -43,29 +43,57 @@ def read_flmr(path: str | Path, ties: str = "doc_id") -> dict[str, list[Hit]]:
     return run
 
 
-def read_vlm2vec(path: str | Path, query_ids: Sequence[str]) -> dict[str, list[Hit]]:
-    """Read VLM2Vec's `_pred.jsonl`: per query, in the order of `query_ids`, all names of its candidates, best first.
+def read_vlm2vec(path: str | Path, queries: Sequence[Query]) -> dict[str, list[Hit]]:
+    """Read VLM2Vec's `_pred.jsonl`: per query, in the order of `queries`, all names of its candidates, best first.
 
-    A name is a text, a picture's path or an id; `mmeb.candidate_id` makes the `doc_id` of it. A name that stands again is
-    left out, scores are -rank. Raises DataError naming file and line for a broken row, and for another number of rows than queries.
+    A name is a text, a picture's path, both with ":" between them, or an id; `mmeb.candidate_id` makes the `doc_id` of it. Names of a
+    picture are "PATH:" in sets that look for pictures by pictures, and PATH alone for pictures with texts in those that look by texts
+    (WebQA, EDIS): the one under `label` stands for the query's gold document. A name that stands again is left out, scores are -rank.
+    Raises DataError naming file and line for a broken row, for another number of rows than queries, and for a `label` that is none of
+    the query's gold documents.
     """
-    rankings = []
+    rows = []
     for line, row in json_lines(Path(path)):
         names = row.get("prediction") if isinstance(row, dict) else None
         if not isinstance(names, list) or not all(isinstance(name, (str, int)) for name in names):
             wrong = row if isinstance(row, str) else "the row has no list 'prediction' of names"
             raise DataError(f"{path}:{line}: {wrong}; give a file of VLM2Vec's predictions")
-        ids = dict.fromkeys(
-            candidate_id(clean_text(str(name), "a name", f"{path}:{line}"), None) for name in names
-        )
-        rankings.append(
-            [Hit(checked_id(name, "document", f"{path}:{line}"), -float(r)) for r, name in enumerate(ids, 1)]
-        )
-    if len(rankings) != len(query_ids):
+        rows.append((f"{path}:{line}", names, row.get("label")))
+    if len(rows) != len(queries):
         raise DataError(
-            f"{path} holds {len(rankings)} rankings for {len(query_ids)} queries; give the queries of that run"
+            f"{path} holds {len(rows)} rankings for {len(queries)} queries; give the queries of that run"
         )
-    return dict(zip(query_ids, rankings, strict=True))
+    run = {}
+    for query, (where, names, labels) in zip(queries, rows, strict=True):
+        gold = _gold(labels if isinstance(labels, list) else [], query, where)
+        bare = all(str(name).endswith(":") for name in names)
+        ids = (_called(str(name).removesuffix(":") if bare else name, where) for name in names)
+        ranked = dict.fromkeys(gold.get(name.rstrip(":"), name) for name in ids)
+        run[query.query_id] = [
+            Hit(checked_id(name, "document", where), -float(rank)) for rank, name in enumerate(ranked, 1)
+        ]
+    return run
+
+
+def _gold(labels: Sequence[Any], query: Query, where: str) -> dict[str, str]:
+    """What VLM2Vec calls the gold candidates of a query, without a ":" at the end -> their ids."""
+    found = {}
+    for label in labels:
+        called = _called(label, where).rstrip(":")
+        plain = called.replace('"', "")
+        for doc_id in query.positives:
+            if f"{doc_id}:".replace('"', "").startswith(f"{plain}:"):
+                found.setdefault(called, doc_id)
+    if labels and query.positives and not found:
+        raise DataError(
+            f"{where}: the label {str(labels[0])[:60]!r} is not the gold document {query.positives[0]!r} of the query "
+            f"{query.query_id!r}; give the queries of that run, in its order"
+        )
+    return found
+
+
+def _called(name: Any, where: str) -> str:
+    return candidate_id(clean_text(str(name), "a name", where), None)
 
 
 def read_retrieved(path: str | Path) -> dict[str, list[Hit]]:

@@ -44,8 +44,9 @@ def load_run(path: str | Path, queries: Sequence[Query] = (), ties: str = "doc_i
         return read_flmr(path, ties)
     if not queries:
         raise DataError(f"{path} names documents without queries; give --queries in the order of that run")
-    ids = [query.query_id for query in queries]
-    return read_vlm2vec(path, ids) if name.endswith(VLM2VEC) else read_id_lists(path, ids)
+    if name.endswith(VLM2VEC):
+        return read_vlm2vec(path, queries)
+    return read_id_lists(path, [query.query_id for query in queries])
 
 
 def is_ranked(path: str | Path) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gemkr.cli import main
+from gemkr.data.queries import read_queries
 from gemkr.data.runs import is_ranked, load_run
 from gemkr.errors import DataError
 from gemkr.types import Hit, Query
@@ -67,6 +68,37 @@ def test_vlm2vec_is_scored_as_its_authors_do(tmp_path: Path, capsys: pytest.Capt
     path.write_text('{"label": []}\n')
     with pytest.raises(DataError, match=r"set_pred.jsonl:1: the row has no list 'prediction'"):
         load_run(path, [Query("q", "q")])
+
+
+@pytest.mark.parametrize(
+    ("captions", "called"),
+    [
+        (["", ""], ["{}:", "{}:"]),  # image_i2i_vg: PATH:caption
+        (['"a dog"', "a cow"], ["{}:a dog", "{}:a cow"]),
+        (["a dog", "a cow"], ["{}", "{}"]),  # image_t2i: PATH alone
+        (["", ""], ["{}", "{}"]),
+    ],
+)
+def test_vlm2vec_names_pictures_in_two_ways(tmp_path: Path, captions: list[str], called: list[str]) -> None:
+    """Its names of pictures, as its parsers of MMEB's sets make them, are found among the candidates."""
+    rows = [
+        {"qry_text": f"ask {n}", "tgt_inst": "<|image_1|>\nIt.", "tgt_text": captions, "tgt_img_path": [f"{n}.jpg", "x.jpg"]}
+        for n in range(3)
+    ]  # fmt: skip
+    path, queries = tmp_path / "set_pred.jsonl", tmp_path / "queries.jsonl"
+    (tmp_path / "set.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["queries", str(tmp_path / "set.jsonl"), "-o", str(queries)]) == 0
+    names = [[called[0].format(f"{n}.jpg"), called[1].format("x.jpg")] for n in range(3)]
+    ranked = [{"prediction": own[:: 1 if n else -1], "label": own[:1]} for n, own in enumerate(names)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in ranked))
+    asked = list(read_queries(queries))
+    run = load_run(path, asked)
+    places = [[hit.doc_id for hit in run[query.query_id]].index(query.positives[0]) for query in asked]
+    assert places == [1, 0, 0]
+    with pytest.raises(
+        DataError, match=r":1: the label '0.jpg.*' is not the gold document '2.jpg.*' of the query 'set:2'"
+    ):
+        load_run(path, asked[::-1])
 
 
 def test_what_uniir_retrieved_for_rag(tmp_path: Path) -> None:

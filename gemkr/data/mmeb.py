@@ -20,6 +20,8 @@ from gemkr.types import Document, Query
 
 IMAGE_TOKENS = re.compile(r"<\|image(_\d+)?\|>|<\|image_pad\|>")
 """How texts say where a picture stands, for one model or another; encoders here place pictures themselves."""
+DIALOGUES = "VisDial"
+"""The set whose questions VLM2Vec ends with one line break more, where instructions stand apart."""
 LONGEST_ID = 120
 """Candidate names of more characters are cut, and told apart by a hash."""
 
@@ -45,7 +47,8 @@ def is_mmeb(path: str | Path) -> bool:
 def read_mmeb(path: str | Path, name: str | None = None) -> MMEBSet:
     """Read one evaluation set: `qry_inst, qry_text, qry_img_path, tgt_inst, tgt_text[], tgt_img_path[]`.
 
-    `tgt_inst`, where there is one, stands before the texts of candidates, and in no id.
+    `tgt_inst`, where there is one, stands before the texts of candidates, and in no id. Texts end as VLM2Vec ends them: with a line
+    break where an instruction stands apart, but for pictures without texts that pictures ask for.
 
     Queries are numbered from 0 behind the set's `name` and ":" (default: the file's, up to its first dot), or keep the id of a key
     `query_id`, `qid` or `id`. Lists with the same candidates are one pool, named by the first query that has it.
@@ -65,13 +68,18 @@ def read_mmeb(path: str | Path, name: str | None = None) -> MMEBSet:
         places[query_id] = where
         listed, target = [], _text(row, "tgt_inst", where)
         question, instruction = _text(row, "qry_text", where), _text(row, "qry_inst", where)
+        if name == DIALOGUES and instruction:
+            question = f"{question.rstrip()}\n\n"
+        picture = text_value(row, "qry_img_path", where) or None
         for number, (text, image) in enumerate(_candidates(row, where)):
             if not text and not image:
                 raise DataError(
                     f"{where}: candidate {number} has neither a text nor a picture; give it one, or take it out"
                 )
             doc_id = candidate_id(text, image)
-            shown = instructed(" ".join(part for part in (target, text) if part), target)
+            shown = " ".join(part for part in (target, text) if part)
+            if picture is None or text.strip() or not image:
+                shown = instructed(shown, target)
             known = found.documents.setdefault(doc_id, Document(doc_id, shown, image=image or None))
             if known.text.split() != shown.split():
                 raise DataError(
@@ -83,7 +91,7 @@ def read_mmeb(path: str | Path, name: str | None = None) -> MMEBSet:
         query = Query(
             query_id,
             instructed(question, instruction) if question else "",
-            image=text_value(row, "qry_img_path", where) or None,
+            image=picture,
             instruction=(instruction if question else instructed(instruction, instruction)) or None,
             positives=(listed[0],),
             pool=pool_name,

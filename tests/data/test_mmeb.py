@@ -90,11 +90,29 @@ def test_texts_end_as_vlm2vec_reads_them(tmp_path: Path) -> None:
     asked = [(query.instruction, query.question) for query in read_queries(files[0])]
     assert asked == [("Represent it:", "what is 0\n"), ("Represent it:\n", "")]
     assert list(read_corpus(files[1])) == [
-        Document("1.jpg", "Represent the given image.\n", image="1.jpg"),
+        Document("1.jpg", "Represent the given image.", image="1.jpg"),
         Document("2.jpg:a%20boat", "Represent the given image. a boat\n", image="2.jpg"),
     ]
     with pytest.raises(DataError, match=r":2: the candidate '1.jpg' has the 'tgt_inst' 'Other', and another"):
         read_mmeb(put(tmp_path / "m.jsonl", [second, {**second, "tgt_inst": "Other"}]))
+
+
+def test_pictures_that_pictures_ask_for_end_without_a_line_break(tmp_path: Path) -> None:
+    """As VLM2Vec reads its second form (image_i2i_vg), beside sets with texts, sets that ask by texts (image_t2i), and VisDial."""
+    picture = {
+        "qry_inst": "<|image_1|>\nSelect:", "qry_text": "the dog", "qry_img_path": "q.jpg",
+        "tgt_inst": "<|image_1|>\nRepresent it.", "tgt_text": ["", ""], "tgt_img_path": ["1.jpg", "2.jpg"],
+    }  # fmt: skip
+    for changed, ends in (
+        ({}, ["Represent it."] * 2),
+        ({"tgt_text": ["a", "b"]}, ["Represent it. a\n", "Represent it. b\n"]),
+        ({"qry_img_path": ""}, ["Represent it.\n"] * 2),
+    ):
+        found = read_mmeb(put(tmp_path / "MSCOCO.jsonl", [picture | changed]))
+        assert [document.text for document in found.documents.values()] == ends
+        assert found.queries[0].question == "the dog\n"
+    found = read_mmeb(put(tmp_path / "VisDial.jsonl", [picture | {"qry_img_path": ""}]))
+    assert found.queries[0].question == "the dog\n\n"
 
 
 def test_equal_lists_are_one_pool_and_equal_captions_of_two_pictures_two_documents(tmp_path: Path) -> None:

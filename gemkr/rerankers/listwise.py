@@ -132,14 +132,16 @@ def numbered(texts: Sequence[str]) -> str:
 
 
 def cut(tokenizer: Tokenizer, text: str, most: int) -> str:
-    """As many whole words of a text as `most` tokens hold, or of its only word the start."""
+    """As many whole words of a text as `most` tokens hold; the last one is cut if what is shown of it is longer than all before it, as in
+    languages written without spaces."""
     tokens, starts = tokenizer.encode_with_offsets(text)
     if len(tokens) <= most:
         return text
     end = int(starts[most])
     head = text[:end]
     if not text[end].isspace():
-        head = head.rpartition(" ")[0] or head
+        whole, _, begun = head.rpartition(" ")
+        head = whole if len(begun) <= len(whole) else head
     return head.strip()
 
 

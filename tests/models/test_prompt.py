@@ -10,6 +10,7 @@ import pytest
 from sentencepiece import SentencePieceProcessor
 
 from gemkr.errors import DataError, ModelError
+from gemkr.models.gemkr.fields import fit
 from gemkr.models.gemkr.prompt import IGNORED_LABEL, Template, VisualSlot, build_sample, default_template
 from gemkr.text.tokenizer import load_tokenizer
 from gemkr.types import Query
@@ -164,6 +165,14 @@ def test_a_passage_is_cut_first_and_fills_the_room_there_is(words: Words) -> Non
     assert text(length - 8).endswith("Caption: three Answer:")
     with pytest.raises(DataError, match="'q7' has no question and no picture"):
         build_sample(Query("q7"), words, template=template, passage=passage)
+
+
+@pytest.mark.parametrize("title", ["", "fox "])
+def test_a_passage_without_spaces_is_cut_inside(title: str) -> None:
+    """Chinese has no words to leave out: such a passage was left out as a whole."""
+    fields = {"question": "ask", "passage": f"{title}{'狐狸住在河边' * 20}"}
+    found = fit(fields, lambda fields: fields["passage"], len, 50, "q", picture=False)
+    assert found == fields["passage"][:50]
 
 
 def test_templates_are_checked(tmp_path: Path) -> None:

@@ -213,6 +213,8 @@ def test_every_passage_has_its_share_of_a_prompt(folder: Path) -> None:
             assert len(tokenizer.encode(head)) <= most
             assert head == DOCUMENTS[9] or DOCUMENTS[9][len(head)] == " "
     assert numbered(["a", ""]) == "(1) a (2)"
+    unspaced = f"the {'otter' * 40}"
+    assert len(cut(tokenizer, unspaced, 30)) > 30
 
 
 @pytest.mark.parametrize(

@@ -78,12 +78,22 @@ def fit(
 
 
 def _fitting(fields: Fields, fits: Callable[[Fields], bool]) -> str:
-    """As many of the passage's first words as there is room for, found by halving."""
+    """As many of the passage's first words as there is room for. The next one is cut if it is longer than all of them: many languages
+    are written without spaces."""
     words = fields["passage"].split()
-    known, over = 0, len(words)
+    kept = words[: _most(len(words), lambda count: fits({**fields, "passage": " ".join(words[:count])}))]
+    shown, word = " ".join(kept), words[len(kept)]
+    if len(word) <= len(shown):
+        return shown
+    begun = f"{shown} " if shown else ""
+    count = _most(len(word), lambda count: fits({**fields, "passage": begun + word[:count]}))
+    return f"{begun}{word[:count]}".strip()
+
+
+def _most(count: int, fits: Callable[[int], bool]) -> int:
+    """The largest number below `count` that fits, found by halving; 0 if none does."""
+    known, over = 0, count
     while over - known > 1:
         middle = (known + over) // 2
-        known, over = (
-            (middle, over) if fits({**fields, "passage": " ".join(words[:middle])}) else (known, middle)
-        )
-    return " ".join(words[:known])
+        known, over = (middle, over) if fits(middle) else (known, middle)
+    return known

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from gemkr.config.section import Section
 from gemkr.data.runs import load_run
 from gemkr.errors import ConfigError, DataError
 from gemkr.evaluation.config import EvalConfig
-from gemkr.evaluation.harness import RunResult
+from gemkr.evaluation.harness import SETTINGS_FILE, RunResult
 from gemkr.evaluation.metrics import parse_metrics
 from gemkr.evaluation.relevance import make_relevance
 from gemkr.evaluation.runs import run_retriever
@@ -94,9 +95,11 @@ def weight_curve(config: EvalConfig, run: str, reranked: str, name: str | None =
     `name` (None: the first of kind `reranked`, where there is one) has `scaled: false`.
 
     `run` is the run that was reranked, `reranked` the result without `retrieval_weight`; each query's hits are those of
-    `reranked`. DataError for one that `run` lacks. Loads no model.
+    `reranked`. DataError for one that `run` lacks, and for a result of `gemkr rerank` that retrieval has a share of already. Loads no
+    model.
     """
     config.require("queries")
+    _require_unmixed(Path(reranked))
     scale = _scales(config, name)
     metrics = parse_metrics(config.metrics)
     sources = config.sources()
@@ -125,6 +128,20 @@ def weight_curve(config: EvalConfig, run: str, reranked: str, name: str | None =
         for weight in WEIGHTS
     }
     return Curve(str(metrics[0]), relevance.describe, scale, values)
+
+
+def _require_unmixed(reranked: Path) -> None:
+    """Says so of a run beside settings that mix retrieval in: it would count twice."""
+    settings = reranked.with_name(SETTINGS_FILE)
+    if not settings.is_file():
+        return
+    made = json.loads(settings.read_text(encoding="utf-8")).get("retriever", {})
+    weight = (made.get("reranker") or {}).get("retrieval_weight", 0)
+    if weight > 0:
+        raise DataError(
+            f"the run {reranked} was reranked with retrieval_weight {weight}, so that retrieval would count twice; rerank again with "
+            "reranker.retrieval_weight=0 into another folder"
+        )
 
 
 def _paired(

@@ -62,6 +62,12 @@ def test_the_weight_of_the_highest_metric_is_chosen(config: str, capsys: pytest.
         assert main(["eval", config, *overrides, "evaluate=[again]", "clue_control=false"]) == 0
         row = json.loads(Path(name, "metrics.json").read_text())["rows"]["again"]
         assert row["MRR@10"] == pytest.approx(curve[weight], abs=1e-4)
+    assert main(["tune-mix", config, "first.trec", "out/mixed0.0/again/run.trec"]) == 0
+    assert main(["tune-mix", config, "first.trec", "out/mixed0.5/again/run.trec"]) == 1
+    assert (
+        "was reranked with retrieval_weight 0.5, so that retrieval would count twice"
+        in capsys.readouterr().err
+    )
 
 
 def test_scores_that_are_not_scaled(config: str, capsys: pytest.CaptureFixture) -> None:

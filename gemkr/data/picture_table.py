@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gemkr.data.text_files import open_text
+from gemkr.data.values import clean_text
 from gemkr.errors import DataError
 from gemkr.types import Document, Query
 
@@ -69,6 +70,7 @@ def read_picture_table(path: str | Path, questions: str = FIND) -> PictureTable:
 
 def _query(row: dict[str, str], document: Document, name: str, questions: str, where: str) -> Query:
     answers, positives = (_several(row.get(key, "")) for key in ("answers", "positives"))
+    positives = tuple(_name(given, "document in positives", where) for given in positives)
     return Query(
         _name(row.get("query_id") or name, "query_id", where),
         row["question"],
@@ -107,6 +109,7 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
                     continue
                 if len(row) != len(names):
                     raise DataError(f"{where}: the row has {len(row)} columns, the header names {len(names)}")
-                yield where, dict(zip(names, map(str.strip, row), strict=True))
+                cells = zip(names, map(str.strip, row), strict=True)
+                yield where, {name: clean_text(cell, f"the column {name!r}", where) for name, cell in cells}
         except csv.Error as error:
             raise DataError(f"{path}:{reader.line_num}: broken quoting ({error}); correct it") from error

@@ -57,6 +57,8 @@ def test_round_trip(folder: Path, capsys: pytest.CaptureFixture) -> None:
         ("image,text\none.png,red\none.png,blue\n", "table.csv:3: the document 'one' stands in an earlier row with another"),
         ("image,id\none.png,a\ntwo.png,a\n", "table.csv:3: the document 'a' stands in an earlier row"),
         ("image,id\none.png,a b\n", "table.csv:2: the id 'a b' holds white space"),
+        ("image,question,positives\none.png,x,one|a b\n", "table.csv:2: the document in positives 'a b' holds white space"),
+        ("image,text\none.png,caf\udce9\n", "table.csv:2: the column 'text' is not valid UTF-8: the byte E9 is"),
         ("image,question,query_id\none.png,x,q\ntwo.png,y,q\n", "table.csv:3: the query id 'q' repeats"),
         ("image\nsix.png\n", "table.csv:2: the picture 'six.png' is not in images; put it there, or delete the row"),
         ("image\n", "there is no row below the header"),
@@ -66,7 +68,7 @@ def test_round_trip(folder: Path, capsys: pytest.CaptureFixture) -> None:
 def test_what_does_not_fit_is_one_sentence(
     folder: Path, capsys: pytest.CaptureFixture, table: str, sentence: str
 ) -> None:
-    (folder / "table.csv").write_text(table)
+    (folder / "table.csv").write_text(table, encoding="utf-8", errors="surrogateescape")
     assert main(["convert", "images", "table.csv", "--corpus", "corpus.jsonl"]) == 1
     error = capsys.readouterr().err
     assert sentence in error

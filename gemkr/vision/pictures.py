@@ -78,7 +78,7 @@ class PictureFolder:
         if not image_id.startswith("/") and ".." not in image_id.split("/"):
             stem = without_suffix(image_id)
             named = () if stem is None else (os.path.join(self.folder, image_id),)
-            for candidate in (*self._files(image_id), *named):
+            for candidate in (*named, *self._files(image_id)):
                 if os.path.isfile(candidate):
                     return candidate
             found = [] if stem is None else _different(list(filter(os.path.isfile, self._files(stem))))

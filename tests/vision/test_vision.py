@@ -260,6 +260,8 @@ def test_an_image_id_may_have_a_file_suffix(tmp_path: Path) -> None:
         "odd.jpg.png",
         "odd.png",
         "v1.5.png",
+        "both.jpg",
+        "both.jpg.png",
     ):
         Image.new("RGB", (4, 4)).save(images / name)
     folder = PictureFolder(images)
@@ -271,6 +273,8 @@ def test_an_image_id_may_have_a_file_suffix(tmp_path: Path) -> None:
         ("two.webp", "two.webp"),
         ("odd.jpg", "odd.jpg.png"),
         ("odd.webp", "odd.png"),
+        ("both.jpg", "both.jpg"),
+        ("both", "both.jpg"),
         ("v1.5", "v1.5.png"),
         ("v1.5.jpg", "v1.5.png"),
     ]:

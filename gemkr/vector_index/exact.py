@@ -13,13 +13,17 @@ from gemkr.vector_index.vectors import Vectors
 
 BLOCK = 16_384
 """Documents scored at once: 24 MiB of float32 at width 384."""
+FEW = 8
+"""Of a block of which less than one in so many documents is allowed, the allowed ones alone are read."""
+SPARE = 64
+"""Documents beside the best k that are scored again: products of whole matrices are rounded by where a document stands in them."""
 
 
 class ExactIndex:
-    """A `VectorIndex` that looks at every vector. Cost of a search: 2 * q * n * width floating-point operations.
+    """A `VectorIndex` that looks at every vector, or at few allowed ones. Cost of a search: 2 * q * n * width floating-point operations.
 
-    Vectors stay where they are (memory-mapped ones too) and are read in blocks as float32; a block without an allowed document
-    is not read.
+    Vectors stay where they are (memory-mapped ones too) and are read in blocks as float32; of a block with few allowed documents these
+    alone.
     """
 
     @dataclass(frozen=True)
@@ -53,19 +57,46 @@ class ExactIndex:
         Ties go to the smaller document number. Only documents that `allowed` bool[n] marks count; where fewer than k do, the
         rest of a row has score -inf and document -1. DataError for vectors of another width, or that are not finite.
         """
-        queries = checked_queries(vectors, self.width)
-        scores = np.full((len(queries), k), -np.inf, np.float32)
-        docs = np.full((len(queries), k), -1, np.int64)
+        queries, most = checked_queries(vectors, self.width), k + SPARE
+        scores = np.full((len(queries), most), -np.inf, np.float32)
+        docs = np.full((len(queries), most), -1, np.int64)
         for start in range(0, len(self), BLOCK):
             mask = None if allowed is None else allowed[start : start + BLOCK]
             if mask is not None and not mask.any():
                 continue
-            block = queries @ self.vectors.block(start, start + BLOCK).T
-            if mask is not None:
-                block[:, ~mask] = -np.inf
-            numbers = np.broadcast_to(np.arange(start, start + block.shape[1]), block.shape)
-            scores, docs = best_of(np.hstack([scores, block]), np.hstack([docs, numbers]), k)
-        return scores, docs
+            numbers, block = self._products(queries, start, mask)
+            numbers = np.broadcast_to(numbers, block.shape)
+            scores, docs = best_of(np.hstack([scores, block]), np.hstack([docs, numbers]), most)
+        return rescored(self.vectors, queries, docs, k)
+
+    def _products(
+        self, queries: np.ndarray, start: int, mask: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(numbers int64[m], inner products float32[q, m]) of a block's documents, -inf for those that `mask` does not mark."""
+        if mask is not None and FEW * np.count_nonzero(mask) < len(mask):
+            numbers = start + np.flatnonzero(mask)
+            return numbers, queries @ self.vectors.take(numbers).T
+        block = queries @ self.vectors.block(start, start + BLOCK).T
+        if mask is not None:
+            block[:, ~mask] = -np.inf
+        return np.arange(start, start + block.shape[1]), block
+
+
+def rescored(
+    vectors: Vectors | LiveVectors, queries: np.ndarray, docs: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The best k of the documents int64[q, m] (-1 for none) of queries float32[q, width], in the order of `search`. Equal vectors have
+    equal scores, whichever documents and queries are beside them."""
+    width = max(k, docs.shape[1])
+    scores, found = (
+        np.full((len(docs), width), -np.inf, np.float32),
+        np.full((len(docs), width), -1, np.int64),
+    )
+    for row, (query, numbers) in enumerate(zip(queries, docs, strict=True)):
+        numbers = np.sort(numbers[numbers >= 0])
+        found[row, : len(numbers)] = numbers
+        scores[row, : len(numbers)] = (vectors.take(numbers) * query).sum(axis=1)
+    return best_of(scores, found, k)
 
 
 def checked_queries(vectors: np.ndarray, width: int) -> np.ndarray:

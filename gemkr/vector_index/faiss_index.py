@@ -19,7 +19,7 @@ import numpy as np
 from gemkr.config.ranges import Positive
 from gemkr.errors import DataError, first_line
 from gemkr.files import part_of
-from gemkr.vector_index.exact import ExactIndex, best_of, checked_queries
+from gemkr.vector_index.exact import ExactIndex, checked_queries, rescored
 from gemkr.vector_index.faiss_library import load_faiss
 from gemkr.vector_index.vectors import Vectors
 
@@ -161,22 +161,11 @@ class _FaissIndex(ABC):
             selector = faiss.IDSelectorBitmap(bits)
         settings = faiss.SearchParametersIVF(nprobe=self.probes, sel=selector)
         _, candidates = self.index.search(queries, min(self.candidates * wanted, size), params=settings)
-        scores, docs = self._rescored(queries, candidates, k)
+        scores, docs = rescored(self.vectors, queries, candidates, k)
         short = np.flatnonzero(docs[:, wanted - 1] < 0)
         if len(short):
             scores[short], docs[short] = self._exact_of_pool(queries[short], k, allowed)
         return scores, docs
-
-    def _rescored(self, queries: np.ndarray, candidates: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The best k of each query's candidates (-1 for none) by their own vectors."""
-        width = max(k, candidates.shape[1])
-        scores = np.full((len(queries), width), -np.inf, np.float32)
-        docs = np.full((len(queries), width), -1, np.int64)
-        for row, (query, found) in enumerate(zip(queries, candidates, strict=True)):
-            numbers = np.sort(found[found >= 0])
-            docs[row, : len(numbers)] = numbers
-            scores[row, : len(numbers)] = self.vectors.take(numbers) @ query
-        return best_of(scores, docs, k)
 
     def _exact_of_pool(
         self, queries: np.ndarray, k: int, allowed: np.ndarray | None

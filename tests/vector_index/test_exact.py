@@ -72,3 +72,21 @@ def test_vectors_that_do_not_belong_are_refused() -> None:
         index.search(np.full((1, 4), np.nan, np.float32), 1)
     with pytest.raises(DataError, match="shape"):
         ExactIndex(np.ones(4, np.float32))
+
+
+def test_equal_vectors_tie_whatever_is_beside_them() -> None:
+    """Products of whole matrices are rounded by place: a document's twin was above it, and a pool in another order, in batches."""
+    rng = np.random.default_rng(0)
+    once = rng.standard_normal((1500, 384)).astype(np.float32)
+    index, queries = (
+        ExactIndex(np.concatenate([once, once])),
+        rng.standard_normal((64, 384)).astype(np.float32),
+    )
+    scores, docs = index.search(queries, 20)
+    assert (scores[:, ::2] == scores[:, 1::2]).all()
+    assert (docs[:, ::2] + 1500 == docs[:, 1::2]).all()
+    for share in (2, 20):
+        allowed = np.tile(rng.integers(share, size=1500) == 0, 2)
+        whole = [[doc for doc in row if allowed[doc]][:20] for row in index.search(queries, 3000)[1]]
+        alone = [index.search(query[None], 20, allowed)[1][0].tolist() for query in queries]
+        assert whole == alone == index.search(queries, 20, allowed)[1].tolist()

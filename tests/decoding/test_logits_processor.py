@@ -149,6 +149,7 @@ def test_a_collection_gives_what_a_fresh_index_of_its_documents_gives(tmp_path, 
             assert torch.equal(ours, theirs)
             assert torch.isfinite(ours).any(dim=1).all()
         assert [sides[0].is_whole(c) for c in clues] == [sides[1].is_whole(c) for c in clues]
+        assert not any(side.is_whole(c) for side in sides for c in ([], tokenizer.eos_ids, [0] * 9))
     model = llama(tokenizer.vocab_size, tokenizer.eos_ids[0])
     prompt = torch.tensor([[1, 4, 5], [1, 8, 8]])
     found = [

@@ -104,8 +104,10 @@ class IndexLogitsProcessor:
         """Whether generated tokens, end tokens aside, are a clue of the corpus that ends where clues may."""
         clue = tuple(token for token in tokens if token not in self.eos_token_ids)
         lo, hi = self._search(clue)
+        if not clue or lo >= hi:
+            return False
         ends = self.matcher.endings(np.array([lo]), np.array([hi]), np.array(clue[-1:], dtype=np.int64))
-        return len(clue) > 0 and lo < hi and bool(ends[0] > 0)
+        return bool(ends[0] > 0)
 
     def _look_up(self, prefixes: list[tuple[int, ...]]) -> tuple[np.ndarray, np.ndarray]:
         """The spans of generated prefixes; those of this step replace those of the last."""

@@ -56,7 +56,7 @@ class Client:
                     clues = ((c["text"], c["log_prob"], c["finished"]) for c in data["clues"])
                     yield Event("clues", tuple(clues))
             raise ServiceError(0, CUT_SHORT)
-        except json.JSONDecodeError as error:  # half a line
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:  # half a line, or half a character
             raise ServiceError(0, CUT_SHORT) from error
         except (OSError, http.client.HTTPException) as error:
             raise self._silent(error) from error
@@ -105,7 +105,7 @@ class Client:
         """Whether questions are answered now."""
         try:
             return self._call("GET", "/ready")["status"] == "ready"
-        except ServiceError:
+        except (ServiceError, LookupError, TypeError):  # nobody answers, or another service does
             return False
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:

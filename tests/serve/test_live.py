@@ -73,15 +73,15 @@ def test_the_clients_errors_are_the_services_sentences(url: str, tmp_path: Path)
         Client(url, key="two\nlines")
 
 
-@pytest.mark.parametrize("sent", ['data: {"clues": [', "", "event: clues\n"])
-def test_a_stream_cut_short_is_the_clients_error(sent: str) -> None:
-    head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+@pytest.mark.parametrize("sent", [b'data: {"clues": [', b"", b"event: clues\n", 'data: {"text": "é'.encode()[:-1]])
+def test_a_stream_cut_short_is_the_clients_error(sent: bytes) -> None:
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def answer() -> None:
             connection, _ = listener.accept()
             connection.recv(65536)
-            connection.sendall(f"{head}{len(sent):x}\r\n{sent}\r\n".encode() if sent else head.encode())
+            connection.sendall(head + (b"%x\r\n%b\r\n" % (len(sent), sent) if sent else b""))
             connection.close()
 
         thread = threading.Thread(target=answer)

@@ -22,7 +22,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_life(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder / "gone").write_text("d1\nd2\n")
+    (folder / "gone").write_text("\ufeffd1\nd2\n", encoding="utf-8")  # as an editor on Windows saves it
     c = str(folder / "c")
     for command in (
         ["update", c, str(folder / "more.jsonl"), "--threads", "1"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +55,7 @@ class Change:
         if first is None:
             return
         part = self._write(
-            lambda writer: writer.add(_chain(first, checked), tokenizer(), processes), memory_limit
+            lambda writer: writer.add(chain([first], checked), tokenizer(), processes), memory_limit
         )
         if replaced:
             self.remove(np.concatenate(replaced, axis=1))
@@ -246,8 +246,3 @@ class Change:
     def _next(self) -> int:
         self._serial += 1
         return self._serial - 1
-
-
-def _chain(first: Document, rest: Iterator[Document]) -> Iterator[Document]:
-    yield first
-    yield from rest

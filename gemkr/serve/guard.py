@@ -54,11 +54,11 @@ def problem(status: int, detail: str) -> bytes:
 
 
 def allowed_hosts(host: str, hosts: Sequence[str]) -> tuple[str, ...]:
-    """Names that requests may call the service by; () for any. Where it listens on the loopback only names of that, so that no
-    page of the web can reach it under a name of its own (DNS rebinding)."""
+    """Names, in lower case, that requests may call the service by; () for any. Where it listens on the loopback only names of that,
+    so that no page of the web can reach it under a name of its own (DNS rebinding)."""
     if hosts:
-        return tuple(hosts)
-    loopback = host in ("localhost", "::1") or host.startswith("127.")
+        return tuple(map(str.lower, hosts))
+    loopback = host.lower() in ("localhost", "::1") or host.startswith("127.")
     return LOOPBACK if loopback else ()
 
 

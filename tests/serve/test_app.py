@@ -10,6 +10,7 @@ from serve.tiny_service import LOCAL, STRANGE, problem, tiny_service
 from starlette.testclient import TestClient
 
 from gemkr.serve.app import create_app
+from gemkr.serve.guard import allowed_hosts
 from gemkr.types import Query
 
 KEY = "a key of nobody"
@@ -164,6 +165,12 @@ def test_other_hosts_and_paths_are_refused(client: TestClient) -> None:
     for path in ("/nothing", "/page/../app.py", "/page/%2e%2e/app.py", "/v1/documents/../../../etc/passwd"):
         problem(client.get(path), 404)
     problem(client.get("/v1/retrieve"), 405)
+
+
+def test_names_of_the_service_are_the_same_in_either_case() -> None:
+    assert allowed_hosts("0.0.0.0", ["Kiosk.Example"]) == ("kiosk.example",)
+    assert allowed_hosts("LocalHost", []) == allowed_hosts("127.0.0.1", []) != ()
+    assert allowed_hosts("0.0.0.0", []) == ()
 
 
 def test_every_answer_has_the_security_headers(client: TestClient) -> None:

@@ -113,7 +113,7 @@ def read_calibration(path: str | Path, reader: str, depth: int) -> dict[str, Cal
     file that is none."""
     try:
         values: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-        version, theirs, read = values["format"], values["reader"], values["depth"]
+        version, theirs, read = values["format"], str(values["reader"]), values["depth"]
         fitted = {name: _from(part) for name, part in values["of"].items()}
     except OSError as error:
         raise ConfigError(

@@ -29,8 +29,10 @@ from gemkr.types import Answer, Hit, Query, ReadPassage
 if TYPE_CHECKING:
     from gemkr.sources import Sources
 
-IDLE = ("batch_size", "model.checkpoint", "model.llm", "model.tokenizer", "model.precision")
-"""Settings that do not decide what a reader is: where files lie, and how fast it works."""
+IDLE = {"batch_size", "model.checkpoint", "model.precision"}
+"""Settings that do not decide what a reader is: how fast it works, and where its checkpoint lies."""
+BELOW = {"model.llm", "model.tokenizer"}
+"""Where lies what a checkpoint was trained over, and knows again."""
 
 
 class LLMReader:
@@ -89,9 +91,11 @@ class LLMReader:
 
     @staticmethod
     def fingerprint(config: LLMReaderConfig) -> str:
-        """A hash of all that decides an answer: settings and trained parameters. No model is loaded."""
+        """A hash of all that decides an answer: settings and trained parameters; without a checkpoint the model's path. No model is
+        loaded."""
         settings = _flat(to_mapping(config))
-        parts = {name: value for name, value in settings.items() if name not in IDLE}
+        idle = IDLE if config.model.checkpoint is None else IDLE | BELOW
+        parts = {name: value for name, value in settings.items() if name not in idle}
         if config.model.checkpoint is not None:
             from gemkr.training.checkpoints.manifest import WEIGHTS, read_manifest
 

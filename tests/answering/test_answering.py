@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 from tiny_reading import HOMES, MODEL, evaluation, training, write_material
 
+from gemkr.answering.config import LLMReaderConfig
 from gemkr.answering.material import distinct_answers
+from gemkr.answering.reader import LLMReader
 from gemkr.cli import main
 from gemkr.config.files import load_config
 from gemkr.data.answers import read_answers
 from gemkr.evaluation.config import EvalConfig
+from gemkr.models.gemkr.config import ModelConfig
 from gemkr.training.loop.log import read_rows
 
 
@@ -222,6 +225,14 @@ def test_a_checkpoint_that_is_no_readers(folder: Path, capsys: pytest.CaptureFix
         "is of the kind 'reader', and one of the kind 'gemkr' is needed; give one that `gemkr train` wrote"
         in message
     )
+
+
+def test_a_reader_without_a_checkpoint_is_told_by_its_model() -> None:
+    readers = [
+        LLMReaderConfig(model=ModelConfig(llm=llm), batch_size=size) for llm in "ab" for size in (1, 2)
+    ]
+    prints = [LLMReader.fingerprint(reader) for reader in readers]
+    assert prints[0] == prints[1] != prints[2] == prints[3]
 
 
 def test_answers_that_mean_the_same_are_learned_once() -> None:

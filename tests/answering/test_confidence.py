@@ -95,6 +95,9 @@ def test_a_file_belongs_to_one_reader(tmp_path: Path) -> None:
     path.write_text(json.dumps({**values, "format": 9}))
     with pytest.raises(DataError, match="has format 9, this program reads 1"):
         read_calibration(path, "a" * 64, 5)
+    path.write_text(json.dumps({**values, "reader": 5}))
+    with pytest.raises(ConfigError, match="was fitted to the reader 5 with"):
+        read_calibration(path, "a" * 64, 5)
     path.write_text("{}")
     with pytest.raises(DataError, match="is no calibration"):
         read_calibration(path, "a" * 64, 5)

@@ -82,7 +82,7 @@ class RegionStore:
                     f"says float16{list(shape)}; encode the regions again"
                 )
             return RegionStore(path, features, index)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise VisionError(
                 f"the region store {path} is damaged ({error}); encode the regions again"
             ) from error

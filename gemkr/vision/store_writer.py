@@ -136,7 +136,7 @@ class RegionStoreWriter:
         try:
             progress = json.loads((self.part / PROGRESS).read_text(encoding="utf-8"))
             features = np.load(self.part / FEATURES, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError):
+        except (OSError, EOFError, ValueError):
             return 0, []
         done, skipped = progress.pop("done", 0), progress.pop("skipped", [])
         same = progress == self._identity and list(features.shape) == self.plan["shape"]

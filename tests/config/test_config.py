@@ -125,7 +125,9 @@ def test_a_missing_file_and_a_missing_key_are_named(tmp_path: Path) -> None:
         load_config(tmp_path / "broken.yaml", EvalConfig)
 
 
-@pytest.mark.parametrize("override", ["evaluate.0=bm25", "metrics={a: b}", "retrievers=[1]", "[=1", "k=\udcff"])
+@pytest.mark.parametrize(
+    "override", ["evaluate.0=bm25", "metrics={a: b}", "retrievers=[1]", "[=1", "k=\udcff"]
+)
 def test_an_override_that_does_not_fit_the_file_is_one_sentence(tmp_path: Path, override: str) -> None:
     path = tmp_path / "eval.yaml"
     path.write_text("corpus: c.csv\nmetrics: [S@1]\nevaluate: [bm25]\nretrievers: {bm25: {kind: bm25}}\n")

@@ -73,7 +73,9 @@ def test_the_clients_errors_are_the_services_sentences(url: str, tmp_path: Path)
         Client(url, key="two\nlines")
 
 
-@pytest.mark.parametrize("sent", [b'data: {"clues": [', b"", b"event: clues\n", 'data: {"text": "é'.encode()[:-1]])
+@pytest.mark.parametrize(
+    "sent", [b'data: {"clues": [', b"", b"event: clues\n", 'data: {"text": "é'.encode()[:-1]]
+)
 def test_a_stream_cut_short_is_the_clients_error(sent: bytes) -> None:
     head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
     with socket.create_server(("127.0.0.1", 0)) as listener:

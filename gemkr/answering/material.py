@@ -92,8 +92,9 @@ def read_material(
     for key, query in known.items():
         choose = _Targets(query, tokenizer, data)
         for hit in hits[key]:
-            passage = shown_text(texts[hit.doc_id], [clue.text for clue in hit.evidence], data.window)
-            samples.append(ReaderSample(key, passage, choose.held_by(passage)))
+            shown = texts[hit.doc_id], [clue.text for clue in hit.evidence], data.window
+            held = choose.held_by(shown_text(*shown, mark=""))  # an answer may lie on both sides of a mark
+            samples.append(ReaderSample(key, shown_text(*shown), held))
         if data.closed_book:
             samples.append(ReaderSample(key, None, choose.all()))
     return ReaderDataset(known, [sample for sample in samples if sample.answers], build)

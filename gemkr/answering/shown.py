@@ -10,10 +10,10 @@ from gemkr.text.clue_places import clue_place
 MARK = "**"
 
 
-def shown_text(text: str, clues: Iterable[str], window: int | None) -> str:
+def shown_text(text: str, clues: Iterable[str], window: int | None, mark: str = MARK) -> str:
     """The text itself without a `window`, or where none of the clues (likeliest first) occurs in it.
 
-    Else up to `window` words on each side of the first clue that does, which stands between ** signs.
+    Else up to `window` words on each side of the first clue that does, which stands between two `mark`s.
     """
     place = None if window is None else clue_place(text, clues)
     if place is None:
@@ -23,4 +23,4 @@ def shown_text(text: str, clues: Iterable[str], window: int | None) -> str:
     after = [stop + word.end() for word in re.finditer(r"\S+", text[stop:])]
     first = before[-window] if len(before) > window else 0
     last = after[window - 1] if len(after) > window else len(text)
-    return f"{text[first:start]}{MARK}{text[start:stop]}{MARK}{text[stop:last]}"
+    return f"{text[first:start]}{mark}{text[start:stop]}{mark}{text[stop:last]}"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_reading import evaluation, training, write_material
+from tiny_reading import HOMES, evaluation, training, write_material
 
 from gemkr.answering.config import ReaderDataConfig
 from gemkr.answering.material import read_material
@@ -125,3 +125,27 @@ def test_a_reader_reads_passages_as_it_has_learned_them(folder: Path) -> None:
     answers = list(reader.answer(zip(sources.queries, hits, strict=True)))
     assert texts == learned
     assert [answer.doc_id for answer in answers] == [own[0].doc_id for own in hits]
+
+
+@pytest.mark.parametrize("match", ["exact", "word"])
+def test_marks_hide_no_answer(folder: Path, match: str) -> None:
+    rows = [json.loads(line) for line in (folder / "clues.jsonl").read_text().splitlines()]
+    number = int(rows[1]["hits"][0]["doc_id"][1:])
+    animal, place = list(HOMES.items())[number]
+    rows[1]["hits"][0]["evidence"][0]["text"] = place[:2]  # a clue inside a word
+    (folder / "half.jsonl").write_text(json.dumps(rows[1]) + "\n")
+    query = {"query_id": rows[1]["query_id"], "question": f"home of {animal}", "answers": ["nowhere", place]}
+    (folder / "half_queries.jsonl").write_text(json.dumps(query) + "\n")
+    data = ReaderDataConfig(
+        queries=str(folder / "half_queries.jsonl"),
+        run=str(folder / "half.jsonl"),
+        corpus=str(folder / "corpus.csv"),
+        window=1,
+        passages=1,
+        closed_book=False,
+        match=match,
+    )
+    tokenizer = load_tokenizer(folder / "llm")
+    (sample,) = read_material(data, data.queries, not_built, tokenizer).samples
+    assert sample.passage == f"home **{place[:2]}**{place[2:]}"
+    assert sample.answers == (tuple(tokenizer.encode(place)),)

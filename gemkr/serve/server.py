@@ -153,7 +153,7 @@ def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, TypeError) as error:  # a name that none can be
         raise ConfigError(
             f"the service cannot listen at {host} port {port} ({error}); choose another --host or --port"
         ) from error

@@ -21,6 +21,8 @@ from serve.tiny_service import write_collection, write_config
 
 from gemkr.cli import main
 from gemkr.client import Client, ServiceError
+from gemkr.errors import ConfigError
+from gemkr.serve.server import serve
 from gemkr.types import Document
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -35,6 +37,8 @@ def test_the_command_checks_and_serves_and_stops_in_order(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert main(["serve", config, "--port", str(taken.getsockname()[1])]) == 1
     assert "choose another --host or --port" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="choose another --host or --port"):
+        serve(config, [], {"host": "\udcff"}, 1)  # a byte that is no UTF-8
     path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", str(TESTS.parent))])
     command = [sys.executable, "-m", "gemkr", "serve", config]
     with subprocess.Popen(

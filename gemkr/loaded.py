@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from gemkr.config.files import load_config
 from gemkr.config.packaged import find_config
 from gemkr.config.section import Section
-from gemkr.errors import VisionError
+from gemkr.errors import ConfigError, VisionError
 from gemkr.evaluation.config import EvalConfig
 from gemkr.interfaces import Allowed, Retriever
-from gemkr.retrievers.compose import parts_of, reads_pictures
+from gemkr.retrievers.compose import answers_new_questions, parts_of, reads_pictures
 from gemkr.sources import Sources
 from gemkr.types import Query, Ranking
 
@@ -39,12 +39,18 @@ class Material:
     """What the retrievers of one configuration share at question time: their sources, and what takes pictures."""
 
     def __init__(self, config: EvalConfig, names: Iterable[str]) -> None:
-        """For the retrievers `names`; ConfigError for a name without a section. Loads detector and tower, no retriever."""
+        """For the retrievers `names`; ConfigError for a name without a section, and for a retriever that only repeats answers to known
+        queries. Loads detector and tower, no retriever."""
         self.config = config
         self.sources: Sources = replace(config, queries=None, limit=None).sources()
         self.names = tuple(names)
         for name in self.names:
             self.sources.section(name)
+            if not answers_new_questions(name, self.sources.sections):
+                raise ConfigError(
+                    f"the retriever {name!r}, or one that it is over, knows answers to the queries of a file alone, not to new "
+                    "questions; choose another retriever"
+                )
         self.online = self._online_pictures()
         if self.online is not None:
             self.sources.pictures, self.sources.regions = self.online, self.online.regions

@@ -104,3 +104,26 @@ def test_a_saved_run_is_evaluated_under_another_name(
         == 1
     )
     assert "the document id 'd99' is not among the 12 documents" in capsys.readouterr().err
+
+
+def test_a_finished_run_answers_no_new_questions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nor does the service, whose questions have numbers that may be those of a run's queries."""
+    rows = "".join(f"{d.doc_id},{d.text}\n" for d in toy_corpus())
+    (tmp_path / "corpus.csv").write_text(f"kid,text\n{rows}")
+    (tmp_path / "numbers.trec").write_text("1 Q0 d1 1 0.5 x\n")
+    config = tmp_path / "eval.yaml"
+    config.write_text(
+        "corpus: corpus.csv\nretrievers:\n  bm25: bm25\n  again: {kind: saved, run: numbers.trec}\n"
+        "  both: {kind: fusion, of: [again, bm25]}\n"
+    )
+    for name in ("again", "both"):
+        for command in (
+            ["ask", str(config), "x", "--retriever", name],
+            ["serve", str(config), "--check", f"serve.retrievers=[{name}]"],
+        ):
+            assert main(command) == 1
+            assert (
+                f"the retriever '{name}', or one that it is over, knows answers to" in capsys.readouterr().err
+            )
+    assert main(["serve", str(config), "--check"]) == 0
+    assert capsys.readouterr().out.startswith("bm25: ")

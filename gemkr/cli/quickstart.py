@@ -22,6 +22,7 @@ from typing import Any
 from gemkr.cli.numbers import natural, positive
 from gemkr.cli.quickstart_folder import FOLDER_VARIABLE, claim_folder, clear_results
 from gemkr.cli.quickstart_rows import ROWS, SCENES, TITLES, TOKENS, rows_of, table
+from gemkr.files import lock
 
 HELP = "run everything on the embedded sample: index, regions, training, evaluation, report"
 PACKAGES = ("PIL", "torch", "transformers", "peft", "open_clip", "ultralytics")
@@ -46,8 +47,9 @@ def run(args: argparse.Namespace) -> int:
     for package in PACKAGES:
         if find_spec(package) is None:
             raise ModuleNotFoundError(f"No module named {package!r}", name=package)
-    claim_folder(args.output, args.seed)
-    return Quickstart(args.output, args.seed, args.max_steps, args.limit).run()
+    with lock(args.output / "quickstart.lock"):  # a second one would delete what the first has made so far
+        claim_folder(args.output, args.seed)
+        return Quickstart(args.output, args.seed, args.max_steps, args.limit).run()
 
 
 class StepError(Exception):

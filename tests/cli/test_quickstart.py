@@ -15,6 +15,7 @@ from gemkr.cli.quickstart_folder import claim_folder
 from gemkr.cli.quickstart_rows import SCENES
 from gemkr.data.records import read_records
 from gemkr.data.trec import read_run
+from gemkr.files import lock
 
 
 def test_the_results_have_every_row_and_metric(quickstart_folder: Path) -> None:
@@ -68,6 +69,15 @@ def test_somebody_elses_folder_is_left_alone(tmp_path: Path, capsys: pytest.Capt
     assert main(["quickstart", "-o", str(tmp_path)]) == 1
     assert "already holds 'data'" in capsys.readouterr().err
     assert (tmp_path / "data" / "precious.csv").exists()
+
+
+def test_two_do_not_run_in_one_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    claim_folder(tmp_path, 0)
+    (tmp_path / "data").mkdir()
+    with lock(tmp_path / "quickstart.lock"):
+        assert main(["quickstart", "-o", str(tmp_path)]) == 1
+    assert "another process is writing into" in capsys.readouterr().err
+    assert (tmp_path / "data").is_dir()
 
 
 def test_a_stopped_quickstart_may_be_started_again(tmp_path: Path) -> None:

@@ -55,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
     config.require("queries")
     output = require_output(config)
     if args.calibrate is not None:
-        require_writable(args.calibrate, config.queries, config.corpus)
+        votes = config.answer and config.answer.annotations
+        require_writable(args.calibrate, args.config, config.queries, config.corpus, votes)
         if config.answer is not None:
             config = replace(config, answer=replace(config.answer, calibration=None))
     sources = config.sources()

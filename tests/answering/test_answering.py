@@ -235,6 +235,19 @@ def test_a_reader_without_a_checkpoint_is_told_by_its_model() -> None:
     assert prints[0] == prints[1] != prints[2] == prints[3]
 
 
+@pytest.mark.parametrize("name", ["eval.yaml", "held.jsonl", "votes.json"])
+def test_a_calibration_replaces_nothing_that_it_is_made_from(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "votes.json").touch()
+    config = evaluation(tmp_path, answer={"reader": "clues", "annotations": "votes.json"})
+    before = config.read_text()
+    assert "is the same file as an input" in fails(
+        ["answer", str(config), "--calibrate", str(tmp_path / name)], capsys
+    )
+    assert config.read_text() == before
+
+
 def test_answers_that_mean_the_same_are_learned_once() -> None:
     assert distinct_answers(["two", " The 2 ", "", "ski", "skis", "Ski."]) == ["two", "ski", "skis"]
 

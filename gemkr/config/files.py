@@ -114,8 +114,7 @@ def _read_yaml(
         raise ConfigError(f"{path}: {str(error).splitlines()[0]}") from error
     except (TypeError, IndexError, UnicodeEncodeError) as error:  # of omegaconf, where it merges
         raise ConfigError(
-            f"{path}: {', '.join(map(ascii, overrides))} cannot be put into the file ({error}); give a list as a whole, such as "
-            "evaluate=[bm25], and a section by its keys, such as serve.port=80"
+            f"{path}: {list(overrides)!a} cannot be put into the file ({error}); give a list as a whole: evaluate=[bm25]"
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text, so it is no YAML; name a configuration") from error

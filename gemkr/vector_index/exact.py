@@ -95,7 +95,7 @@ def rescored(
     for row, (query, numbers) in enumerate(zip(queries, docs, strict=True)):
         numbers = np.sort(numbers[numbers >= 0])
         found[row, : len(numbers)] = numbers
-        scores[row, : len(numbers)] = (vectors.take(numbers) * query).sum(axis=1)
+        scores[row, : len(numbers)] = vectors.products(numbers, query)
     return best_of(scores, found, k)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gemkr.vector_index.vectors import Vectors
+from gemkr.vector_index.vectors import Vectors, inner_products
 
 
 class LiveVectors:
@@ -52,4 +52,4 @@ class LiveVectors:
 
     def products(self, numbers: np.ndarray, vector: np.ndarray) -> np.ndarray:
         """float32[m]: inner products of the vectors of int64[m] numbers with one float32[width]."""
-        return self.take(numbers) @ vector
+        return inner_products(self.take(numbers), vector)

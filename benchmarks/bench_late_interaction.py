@@ -30,7 +30,6 @@ from late_material import WIDTH, batches, material, queries_of, tokens_of
 
 from gemkr.interfaces import TokenVectors
 from gemkr.vector_index.centroid_index import CentroidIndex
-from gemkr.vector_index.maxsim import picked
 from gemkr.vector_index.token_exact import ExactTokenIndex
 
 ENGINES = ("exact", "centroid 2 bits", "centroid 4 bits", "centroid 8 bits")
@@ -103,16 +102,16 @@ def measure(engine: str, folder: Path, k: int, lists: int | None) -> dict:
             for name, change in SETTINGS.items()
         }
     for setting, search in searches.items():
-        search(picked(queries, np.arange(1)), k)
-        started, worked = time.perf_counter(), time.process_time()
-        found = np.concatenate([search(batch, k)[1] for batch in batches(queries)])
-        n = len(found)
+        for _ in range(2):  # the first time maps the pages that are read
+            started, worked = time.perf_counter(), time.process_time()
+            found = np.concatenate([search(batch, k)[1] for batch in batches(queries)])
+            n, waited, worked = len(found), time.perf_counter() - started, time.process_time() - worked
         rows.append(
             {
                 "setting": setting,
                 "recall": _recall(found, exact),
-                "queries_s": n / (time.perf_counter() - started),
-                "queries_cpu_s": n / (time.process_time() - worked),
+                "queries_s": n / waited,
+                "queries_cpu_s": n / worked,
             }
         )
     return {"engine": engine, **figures, "rows": rows}

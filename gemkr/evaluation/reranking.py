@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 
 from gemkr.config.section import Section
 from gemkr.data.runs import load_run
+from gemkr.data.values import load_json
 from gemkr.errors import ConfigError, DataError
 from gemkr.evaluation.config import EvalConfig
 from gemkr.evaluation.harness import SETTINGS_FILE, RunResult
@@ -135,11 +135,12 @@ def _require_unmixed(reranked: Path) -> None:
     settings = reranked.with_name(SETTINGS_FILE)
     if not settings.is_file():
         return
-    made = json.loads(settings.read_text(encoding="utf-8")).get("retriever", {})
-    weight = (made.get("reranker") or {}).get("retrieval_weight", 0)
-    if weight > 0:
+    made = load_json(settings)
+    for key in ("retriever", "reranker", "retrieval_weight"):
+        made = made.get(key) if isinstance(made, dict) else None
+    if isinstance(made, (int, float)) and made > 0:
         raise DataError(
-            f"the run {reranked} was reranked with retrieval_weight {weight}, so that retrieval would count twice; rerank again with "
+            f"the run {reranked} was reranked with retrieval_weight {made}, so that retrieval would count twice; rerank again with "
             "reranker.retrieval_weight=0 into another folder"
         )
 

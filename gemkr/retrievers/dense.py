@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from gemkr.config.paths import FilePath
@@ -16,7 +17,7 @@ from gemkr.config.section import Section, section_files
 from gemkr.errors import ConfigError, DataError
 from gemkr.interfaces import Allowed, Encoder, VectorIndex
 from gemkr.models.encoders import ENCODERS
-from gemkr.retrievers.embedding import ANEW, Embedded, blocks_of, only_writer, rankings_of, remedy_for
+from gemkr.retrievers.embedding import ANEW, Embedded, blocks_of, rankings_of, remedy_for, write_missing
 from gemkr.types import Query, Ranking
 from gemkr.vector_index.exact import ExactIndex
 from gemkr.vector_index.indexes import INDEXES
@@ -115,12 +116,8 @@ class DenseRetriever:
             )
             return Embedded(found.encoded, found.there, built)
         plan = plan_of(encoder, documents, config.dtype)
-        with only_writer(config.vectors):
-            writer = VectorWriter(config.vectors, plan)
-            there = writer.done
-            for block in blocks_of(documents, there, progress=progress):
-                writer.add(encoder.encode_documents(block))
-            writer.finish()
+        writer_of = partial(VectorWriter, config.vectors, plan)
+        there = write_missing(config.vectors, writer_of, encoder, documents, progress=progress)
         vectors = open_vectors(config.vectors, plan, ANEW)
         prepare = getattr(getattr(config.index, "cls", None), "prepare", None)
         built = prepare is not None and prepare(config.index.config, vectors, config.vectors)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -60,6 +60,25 @@ def blocks_of(
             block = documents[first : first + BLOCK]
             yield block
             bar.update(len(block))
+
+
+def write_missing(
+    folder: str | Path,
+    writer_of: Callable[[], Any],
+    encoder: Encoder | TokenEncoder,
+    documents: DocumentStore,
+    *,
+    progress: bool,
+) -> int:
+    """Encode the documents whose vectors are not in the folder of a corpus yet, and finish it; how many were there. `writer_of` opens it
+    (a `VectorWriter` or `TokenWriter`). DataError as `only_writer`, and of the writer."""
+    with only_writer(folder):
+        writer = writer_of()
+        there: int = writer.done
+        for block in blocks_of(documents, there, progress=progress):
+            writer.add(encoder.encode_documents(block))
+        writer.finish()
+    return there
 
 
 @contextmanager

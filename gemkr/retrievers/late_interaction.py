@@ -9,6 +9,7 @@ import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +21,7 @@ from gemkr.config.section import Section, section_files
 from gemkr.errors import DataError
 from gemkr.interfaces import Allowed, TokenEncoder, TokenVectorIndex, TokenVectors
 from gemkr.models.encoders import TOKEN_ENCODERS
-from gemkr.retrievers.embedding import ANEW, Embedded, blocks_of, only_writer, rankings_of, remedy_for
+from gemkr.retrievers.embedding import ANEW, Embedded, blocks_of, rankings_of, remedy_for, write_missing
 from gemkr.types import Document, Query, Ranking, TokenMatch
 from gemkr.vector_index.learned_segments import build_learned, held_index
 from gemkr.vector_index.live_tokens import LiveTokens, as_live
@@ -148,12 +149,8 @@ class LateInteractionRetriever:
             _warn_of_empty(empty)
             return Embedded(found.encoded, found.there, built, empty)
         plan = plan_of_tokens(encoder, documents)
-        with only_writer(config.tokens):
-            writer = TokenWriter(config.tokens, plan)
-            there = writer.done
-            for block in blocks_of(documents, there, progress=progress):
-                writer.add(encoder.encode_documents(block))
-            writer.finish()
+        writer_of = partial(TokenWriter, config.tokens, plan)
+        there = write_missing(config.tokens, writer_of, encoder, documents, progress=progress)
         tokens = open_tokens(config.tokens, plan, ANEW)
         prepare = getattr(getattr(config.index, "cls", None), "prepare", None)
         built = prepare is not None and prepare(config.index.config, tokens, config.tokens)

@@ -171,20 +171,21 @@ class CentroidIndex:
         queries = checked_queries(queries, self.width)
         mask = self._findable if allowed is None else self._findable & allowed
         each = [queries.values[start:stop] for start, stop in pairwise(queries.offsets)]
-        unlike = np.flatnonzero(mask & self._unlike)
-        rows = spread(lambda vectors: self._row(vectors, k, mask, unlike), each)
+        like, unlike = mask & ~self._unlike, np.flatnonzero(mask & self._unlike)
+        rows = spread(lambda vectors: self._row(vectors, k, like, unlike), each)
         scores = np.array([row[0] for row in rows], np.float32).reshape(len(each), k)
         docs = np.array([row[1] for row in rows], np.int64).reshape(len(each), k)
         return scores, docs
 
     def _row(
-        self, vectors: np.ndarray, k: int, mask: np.ndarray, unlike: np.ndarray
+        self, vectors: np.ndarray, k: int, like: np.ndarray, unlike: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        docs, scores = self._search.found(vectors, k, mask & ~self._unlike, self._steps)
-        more = self._search.rescored(vectors, unlike, exact=True)
-        docs, scores = np.concatenate([docs, unlike]), np.concatenate([scores, more])
-        if len(docs) < min(k, int(mask.sum())):
-            docs = np.flatnonzero(mask)
+        docs, scores = self._search.found(vectors, k, like, self._steps)
+        if len(unlike):
+            more = self._search.rescored(vectors, unlike, exact=True)
+            docs, scores = np.concatenate([docs, unlike]), np.concatenate([scores, more])
+        if len(docs) < k and len(docs) < np.count_nonzero(like) + len(unlike):
+            docs = np.union1d(np.flatnonzero(like), unlike)
             scores = self._search.rescored(vectors, docs, exact=bool(self.config.rescored))
         width = max(k, len(docs))
         all_scores, all_docs = np.full((1, width), -np.inf, np.float32), np.full((1, width), -1, np.int64)
